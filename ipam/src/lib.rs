@@ -1,0 +1,1 @@
+//! Pools, blocks, leases and their allocation; the journal and the embedded store.

@@ -1,0 +1,1 @@
+//! Sandboxes, topologies, packets and captures for tests, the demo and the benchmarks.

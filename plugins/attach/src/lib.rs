@@ -1,0 +1,1 @@
+//! One CNI call's life: lock, lease, observe, plan, apply, verify, answer.

@@ -1,0 +1,1 @@
+//! bulkhead-bridge: its configuration and what it wants of the kernel.

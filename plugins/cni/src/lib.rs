@@ -1,0 +1,1 @@
+//! The CNI specification: environment, stdin, versions, results, error codes, delegation.

@@ -1,0 +1,11 @@
+//! The field's newtypes: what a name, an address or an identity is, and nothing about what is done
+//! with it. Every other crate may depend on this one; it depends on none of ours and touches no
+//! file, clock or socket.
+
+mod address;
+mod attachment;
+mod link;
+
+pub use address::{Family, InterfaceAddress, Mac, ParseError, Prefix};
+pub use attachment::{AttachmentId, AttachmentKey, ContainerId, NetworkName};
+pub use link::{IfName, LinkGroup, Mtu, ROUTE_PROTOCOL};

@@ -1,0 +1,1 @@
+//! nftables as values: tables, their text, their netlink encoding, their difference. Pure.

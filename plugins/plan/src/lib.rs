@@ -1,0 +1,1 @@
+//! World (is), Want (should be), and the plan that leads from one to the other. Pure.
