@@ -1,0 +1,323 @@
+//! Operations: one change to one object, named by namespace and name. Each prints as the `ip`,
+//! `bridge`, `nft` or `sysctl` line with the same effect, or as a `# netlink:` comment where no tool
+//! has the word.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu, ROUTE_PROTOCOL};
+use bulkhead_nft as nft;
+
+use crate::{Ns, PortFlags, Route, Sysctl};
+
+/// An ordered list of operations. Applying stops at the first refusal; what ran stands.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Plan {
+    ops: Vec<Op>,
+}
+
+impl Plan {
+    /// A plan of these operations in this order.
+    #[must_use]
+    pub fn new(ops: Vec<Op>) -> Self {
+        Self { ops }
+    }
+
+    /// The operations in order.
+    #[must_use]
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Whether world and want agree.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for op in &self.ops {
+            writeln!(f, "{op}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Op {
+    /// Creates a bridge, down, in the owned group, with a fixed MAC so that it does not float with
+    /// its ports and no link manager rewrites it.
+    AddBridge {
+        /// Where.
+        ns: Ns,
+        /// Its name.
+        name: IfName,
+        /// Its MAC.
+        mac: Mac,
+        /// Its MTU.
+        mtu: Mtu,
+    },
+    /// Creates a veth pair in one message, each end in its namespace, both down, the port in the
+    /// owned group, one queue each.
+    AddVeth {
+        /// Where the port lives.
+        ns: Ns,
+        /// The host end.
+        port: IfName,
+        /// The port's MAC.
+        port_mac: Mac,
+        /// The bridge the port joins.
+        bridge: Option<IfName>,
+        /// Where the interface lives.
+        container: Ns,
+        /// The container end.
+        interface: IfName,
+        /// The interface's MAC.
+        mac: Mac,
+        /// The MTU of both ends.
+        mtu: Mtu,
+    },
+    /// Changes one property of a link.
+    SetLink {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        name: IfName,
+        /// What.
+        set: LinkSetting,
+    },
+    /// Sets the attributes of a bridge port.
+    SetPort {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        port: IfName,
+        /// The attributes.
+        flags: PortFlags,
+    },
+    /// Deletes a link; the other end of a veth pair goes with it.
+    DelLink {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        name: IfName,
+    },
+    /// Adds an address.
+    AddAddress {
+        /// Where.
+        ns: Ns,
+        /// On which link.
+        link: IfName,
+        /// Which.
+        address: InterfaceAddress,
+        /// Whether IPv6 probes it first.
+        dad: Dad,
+    },
+    /// Removes an address.
+    DelAddress {
+        /// Where.
+        ns: Ns,
+        /// From which link.
+        link: IfName,
+        /// Which.
+        address: InterfaceAddress,
+    },
+    /// Adds a route with our protocol number.
+    AddRoute {
+        /// Where.
+        ns: Ns,
+        /// Which; `priority` is set.
+        route: Route,
+    },
+    /// Forgets what the namespace believes about a neighbour.
+    DelNeighbour {
+        /// Where.
+        ns: Ns,
+        /// On which link.
+        link: IfName,
+        /// Whose address.
+        address: IpAddr,
+    },
+    /// Writes a sysctl.
+    SetSysctl {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        sysctl: Sysctl,
+        /// The value, without newline.
+        value: String,
+    },
+    /// Commits an nftables transaction.
+    Nft {
+        /// Where.
+        ns: Ns,
+        /// What.
+        transaction: nft::Transaction,
+        /// The ruleset generation it was decided on: a commit in between refuses it. `None` where
+        /// any generation will do.
+        generation: Option<u32>,
+    },
+    /// Waits, at most a second, until the bridge forwards frames of a port that just came up: the
+    /// kernel notices the carrier in a work queue (`linkwatch_event`, `net/core/link_watch.c`).
+    AwaitForwarding {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        port: IfName,
+    },
+    /// Tells the segment who holds these addresses now: gratuitous ARP (RFC 5227 §3) and
+    /// unsolicited NA with the override flag (RFC 4861 §7.2.6).
+    Announce {
+        /// The container.
+        ns: Ns,
+        /// Its interface.
+        interface: IfName,
+        /// Its MAC.
+        mac: Mac,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+}
+
+/// One property of a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LinkSetting {
+    /// `IFF_UP` on.
+    Up,
+    /// The MTU.
+    Mtu(Mtu),
+    /// The MAC.
+    Mac(Mac),
+    /// The bridge it is a port of.
+    Bridge(IfName),
+    /// `IFF_PROMISC`.
+    Promiscuous(Switch),
+    /// `IFLA_INET6_ADDR_GEN_MODE` none: no link-local address of the kernel's making.
+    NoLinkLocal,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl From<bool> for Switch {
+    fn from(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// Duplicate address detection (RFC 4862 §5.4) for an IPv6 address; IPv4 has none in the kernel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Dad {
+    /// `IFA_F_NODAD`: IPAM vouches for the address and it is usable at once.
+    Skip,
+    /// The kernel probes it; it is tentative meanwhile.
+    Probe,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddBridge { ns, name, mac, mtu } => {
+                write!(f, "ip {ns}link add {name} address {mac} mtu {mtu} type bridge")
+            }
+            Self::AddVeth { ns, port, port_mac, bridge, container, interface, mac, mtu } => {
+                write!(f, "ip {ns}link add {port} address {port_mac} mtu {mtu}")?;
+                if let Some(bridge) = bridge {
+                    write!(f, " master {bridge}")?;
+                }
+                write!(f, " type veth peer name {interface} address {mac} mtu {mtu}")?;
+                match container {
+                    Ns::Host => Ok(()),
+                    Ns::Network(name) | Ns::Container(name) => {
+                        write!(f, " netns {}", name.rsplit('/').next().unwrap_or(name))
+                    }
+                }
+            }
+            Self::SetLink { ns, name, set } => write!(f, "ip {ns}link set {name} {set}"),
+            Self::SetPort { ns, port, flags } => {
+                let (hairpin, isolated) = (Switch::from(flags.hairpin), Switch::from(flags.isolated));
+                write!(f, "bridge {ns}link set dev {port} hairpin {hairpin} isolated {isolated}")
+            }
+            Self::DelLink { ns, name } => write!(f, "ip {ns}link del {name}"),
+            Self::AddAddress { ns, link, address, dad } => {
+                let nodad = if *dad == Dad::Skip && address.address().is_ipv6() { " nodad" } else { "" };
+                write!(f, "ip {ns}addr add {address} dev {link}{nodad}")
+            }
+            Self::DelAddress { ns, link, address } => {
+                write!(f, "ip {ns}addr del {address} dev {link}")
+            }
+            Self::AddRoute { ns, route } => {
+                let family = if route.destination.address().is_ipv6() { "-6 " } else { "" };
+                write!(f, "ip {ns}{family}route add {route} proto {ROUTE_PROTOCOL}")
+            }
+            Self::DelNeighbour { ns, link, address } => {
+                write!(f, "ip {ns}neigh del {address} dev {link}")
+            }
+            Self::SetSysctl { ns, sysctl, value } => {
+                write!(f, "{}sysctl -w {sysctl}={value}", ns.exec_prefix())
+            }
+            Self::Nft { ns, transaction, .. } => {
+                write!(f, "{}nft -f - <<'END'\n{transaction}END", ns.exec_prefix())
+            }
+            Self::AwaitForwarding { port, .. } => {
+                write!(f, "# netlink: wait until port {port} forwards")
+            }
+            Self::Announce { interface, mac, addresses, .. } => {
+                write!(f, "# netlink: announce from {interface} ({mac})")?;
+                addresses.iter().try_for_each(|address| write!(f, " {address}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for LinkSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Up => f.write_str("up"),
+            Self::Mtu(mtu) => write!(f, "mtu {mtu}"),
+            Self::Mac(mac) => write!(f, "address {mac}"),
+            Self::Bridge(bridge) => write!(f, "master {bridge}"),
+            Self::Promiscuous(switch) => write!(f, "promisc {switch}"),
+            Self::NoLinkLocal => f.write_str("addrgenmode none"),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.destination)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        write!(f, " dev {}", self.link)?;
+        if self.table != crate::MAIN_TABLE {
+            write!(f, " table {}", self.table)?;
+        }
+        let fields =
+            [("metric", self.priority), ("scope", self.scope.map(u32::from)), ("mtu", self.mtu), ("advmss", self.advmss)];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                write!(f, " {name} {value}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! What to observe: by key, so that a call costs the same beside none and a thousand attachments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use bulkhead_model::IfName;
+use bulkhead_nft as nft;
+
+use crate::{Ns, Sysctl};
+
+/// The part of every namespace that a plan needs to see.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Scope {
+    /// One entry per namespace.
+    pub spaces: BTreeMap<Ns, SpaceScope>,
+}
+
+impl Scope {
+    /// The entry of `ns`, made if missing.
+    pub fn space(&mut self, ns: &Ns) -> &mut SpaceScope {
+        self.spaces.entry(ns.clone()).or_default()
+    }
+}
+
+/// The part of one namespace.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SpaceScope {
+    /// Links by name, with their addresses.
+    pub links: BTreeSet<IfName>,
+    /// Bridges whose ports are wanted too.
+    pub ports_of: BTreeSet<IfName>,
+    /// Every link in the groups we own.
+    pub owned_links: bool,
+    /// Routes of the main table.
+    pub routes: bool,
+    /// Neighbour entries by link and address.
+    pub neighbours: BTreeSet<(IfName, IpAddr)>,
+    /// Sysctls by path.
+    pub sysctls: BTreeSet<Sysctl>,
+    /// Tables by name.
+    pub tables: BTreeMap<nft::TableId, TableScope>,
+}
+
+/// The part of one table.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TableScope {
+    /// Count the rules of each chain.
+    pub rules: bool,
+    /// Elements to look up, per set.
+    pub elements: BTreeMap<String, BTreeSet<nft::Key>>,
+    /// Sets to read whole.
+    pub whole_sets: BTreeSet<String>,
+}

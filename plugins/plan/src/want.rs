@@ -1,0 +1,187 @@
+//! What should be. A want claims fields: what it does not mention is nobody's drift.
+
+use std::net::IpAddr;
+
+use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu};
+use bulkhead_nft as nft;
+
+use crate::{Dad, Ns, PortFlags, Route, Sysctl};
+
+/// An attachment as it should be: there, or gone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Want {
+    /// Everything the attachment needs stands.
+    Attached(Box<Attached>),
+    /// Nothing of the attachment is left; nor, for a network's last one, of what it shared.
+    Detached(Box<Detached>),
+}
+
+/// An attachment that stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attached {
+    /// The bridge its port joins.
+    pub bridge: Bridge,
+    /// The host end.
+    pub port: Port,
+    /// The container end.
+    pub interface: Interface,
+    /// What the port's filter accepts.
+    pub filter: Filter,
+    /// Sysctls of the node the network needs (forwarding).
+    pub sysctls: Vec<(Sysctl, String)>,
+    /// The network's masquerade table, with its fingerprint as comment.
+    pub masquerade: Option<nft::Table>,
+}
+
+/// A bridge.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bridge {
+    /// Its name, in the host's namespace.
+    pub name: IfName,
+    /// Its MAC, if we create it.
+    pub mac: Mac,
+    /// Its MTU, if we create it; claimed on one of ours if given.
+    pub mtu: Option<Mtu>,
+    /// Gateway addresses it carries; empty for layer 2 only.
+    pub gateways: Vec<InterfaceAddress>,
+    /// Whether promiscuous mode is asked for.
+    pub promiscuous: bool,
+    /// What may be done to a bridge that somebody else made.
+    pub foreign: Foreign,
+    /// What is done with other IPv4 addresses on one of ours.
+    pub other_gateways: OtherGateways,
+}
+
+/// What may be done to an object that somebody else made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Foreign {
+    /// It is used as it is; if it lacks something, that is a conflict.
+    Join,
+    /// It is brought to the want; what was changed is recorded and undone.
+    Adopt,
+}
+
+/// What is done with IPv4 addresses on our bridge that the want does not name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OtherGateways {
+    /// They may stay if they do not share the gateway's prefix; else that is a conflict.
+    Refuse,
+    /// They are removed (`forceAddress`).
+    Replace,
+}
+
+/// The host end of a veth pair.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Port {
+    /// Its name.
+    pub name: IfName,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its attributes on the bridge.
+    pub flags: PortFlags,
+}
+
+/// The container end of a veth pair.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Interface {
+    /// The container's namespace.
+    pub ns: Ns,
+    /// Its name.
+    pub name: IfName,
+    /// Its MAC.
+    pub mac: Mac,
+    /// The MTU of both ends; `None` takes the bridge's.
+    pub mtu: Option<Mtu>,
+    /// Up, or left down for somebody else to raise.
+    pub up: bool,
+    /// Its addresses.
+    pub addresses: Vec<InterfaceAddress>,
+    /// Whether IPv6 addresses are probed.
+    pub dad: Dad,
+    /// Its routes; `link` is the interface.
+    pub routes: Vec<Route>,
+}
+
+/// The filter on ports: the base that the whole first-hop guard stands on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Filter {
+    /// This attachment's binding.
+    pub binding: Binding,
+    /// The bindings of every other live port; read only where the table has to be loaded anew, so
+    /// that no live port falls silent.
+    pub others: Vec<Binding>,
+    /// How the chain is bound to ports.
+    pub hook: Hook,
+}
+
+/// What a port may send.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Binding {
+    /// The port.
+    pub port: IfName,
+    /// The one source MAC allowed, or `None` for any.
+    pub mac: Option<Mac>,
+}
+
+/// How the filter is bound to ports.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hook {
+    /// By prefix where the kernel can, by port elsewhere; a table that stands decides.
+    Auto,
+    /// One base chain for every present and future port.
+    Prefix,
+    /// One small base chain for each port.
+    PerPort,
+}
+
+/// An attachment that is gone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Detached {
+    /// The port; deleted only if it is ours.
+    pub port: IfName,
+    /// The MAC its filter accepted, if any is known; without one the whole set is searched.
+    pub binding: Option<Binding>,
+    /// Neighbour entries on the host to forget: the attachment's addresses, on its bridge.
+    pub neighbours: Vec<(IfName, IpAddr)>,
+    /// What goes with the network's last attachment.
+    pub network: Option<NetworkGone>,
+}
+
+/// What goes with a network's last attachment.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NetworkGone {
+    /// The bridge: deleted if ours and without ports.
+    pub bridge: Option<IfName>,
+    /// Tables of the network.
+    pub tables: Vec<nft::TableId>,
+    /// What we changed on the node and on adopted links, to be put back.
+    pub restore: Vec<Restore>,
+    /// Whether no attachment of any network is left, so that the filter goes too.
+    pub node_is_empty: bool,
+}
+
+/// A change of ours to an object that is not ours, to be undone.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Restore {
+    /// Put `before` back if the value is still `ours`.
+    Sysctl {
+        /// Which.
+        sysctl: Sysctl,
+        /// The value we set.
+        ours: String,
+        /// The value found.
+        before: String,
+    },
+    /// Remove an address from an adopted bridge.
+    Address {
+        /// The bridge.
+        link: IfName,
+        /// Which.
+        address: InterfaceAddress,
+    },
+    /// Put promiscuous mode off again.
+    Promiscuous {
+        /// The bridge.
+        link: IfName,
+    },
+}

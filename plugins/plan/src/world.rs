@@ -1,0 +1,163 @@
+//! What is: the observed part of the kernel, one [`Space`] per namespace. A world holds only what
+//! its scope asked for; an object outside the scope is unknown, not absent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix};
+use bulkhead_nft as nft;
+
+use crate::{Ns, Sysctl};
+
+/// Everything observed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct World {
+    /// What the kernel can do.
+    pub features: Features,
+    /// One entry for every namespace in the scope.
+    pub spaces: BTreeMap<Ns, Space>,
+}
+
+impl World {
+    /// The space of `ns`; an empty one if the scope did not name it.
+    #[must_use]
+    pub fn space(&self, ns: &Ns) -> &Space {
+        static EMPTY: Space = Space::new();
+        self.spaces.get(ns).unwrap_or(&EMPTY)
+    }
+}
+
+/// What this kernel can do, found by probing, never by version alone.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Features {
+    /// A netdev base chain can be bound to a device-name prefix (`NFTA_DEVICE_PREFIX`, 6.17).
+    pub device_prefix: bool,
+}
+
+/// One namespace.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Space {
+    /// Whether the namespace has IPv6 at all (`/proc/sys/net/ipv6` exists).
+    pub ipv6: bool,
+    /// Links asked for by name, and the ports of bridges asked for.
+    pub links: BTreeMap<IfName, Link>,
+    /// Addresses of the links asked for.
+    pub addresses: BTreeMap<(IfName, InterfaceAddress), AddressState>,
+    /// Unicast routes of the main table and of tables asked for, without the kernel's own
+    /// (`RTPROT_KERNEL`) and without cloned ones.
+    pub routes: BTreeSet<Route>,
+    /// Neighbour entries asked for by key.
+    pub neighbours: BTreeMap<(IfName, IpAddr), Mac>,
+    /// Sysctls asked for; absent if the file does not exist.
+    pub sysctls: BTreeMap<Sysctl, String>,
+    /// Tables asked for; absent if they do not exist.
+    pub tables: BTreeMap<nft::TableId, TableState>,
+}
+
+impl Space {
+    const fn new() -> Self {
+        Self {
+            ipv6: false,
+            links: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            routes: BTreeSet::new(),
+            neighbours: BTreeMap::new(),
+            sysctls: BTreeMap::new(),
+            tables: BTreeMap::new(),
+        }
+    }
+}
+
+/// One link.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Link {
+    /// What made it.
+    pub kind: LinkKind,
+    /// Its MAC; `None` for a link that has none or a group address.
+    pub mac: Option<Mac>,
+    /// Its MTU.
+    pub mtu: Mtu,
+    /// `IFF_UP`.
+    pub up: bool,
+    /// `IFF_PROMISC` as set by an administrator.
+    pub promiscuous: bool,
+    /// `IFLA_GROUP`.
+    pub group: LinkGroup,
+    /// The bridge it is a port of.
+    pub bridge: Option<IfName>,
+    /// Its attributes as a bridge port; default unless it is one.
+    pub port: PortFlags,
+    /// Whether the kernel makes a link-local address when the link comes up
+    /// (`IFLA_INET6_ADDR_GEN_MODE` is not `none`).
+    pub forms_link_local: bool,
+}
+
+impl Link {
+    /// Whether we made it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.group == LinkGroup::OWNED || self.group == LinkGroup::DOOMED
+    }
+}
+
+/// What a link is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LinkKind {
+    /// A Linux bridge.
+    Bridge,
+    /// One end of a veth pair, with the other end if that is in the scope too.
+    Veth {
+        /// Namespace and name of the other end.
+        peer: Option<(Ns, IfName)>,
+    },
+    /// Anything else, by `IFLA_INFO_KIND`; empty for a physical device.
+    Other(String),
+}
+
+/// Attributes of a bridge port (`IFLA_BRPORT_*`, `linux/if_link.h`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PortFlags {
+    /// A frame may leave by the port it came in by (`IFLA_BRPORT_MODE`).
+    pub hairpin: bool,
+    /// No frame passes between two isolated ports (`IFLA_BRPORT_ISOLATED`).
+    pub isolated: bool,
+}
+
+/// How an address stands.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AddressState {
+    /// Duplicate address detection has not finished, or found a duplicate.
+    pub tentative: bool,
+}
+
+/// A unicast route.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Route {
+    /// Destination.
+    pub destination: Prefix,
+    /// Next hop; `None` for a destination on the link itself.
+    pub gateway: Option<IpAddr>,
+    /// Outgoing link.
+    pub link: IfName,
+    /// `RTA_PRIORITY`. In a want, `None` leaves the choice to the planner; observed, always `Some`.
+    pub priority: Option<u32>,
+    /// `RTA_TABLE`; 254 is main.
+    pub table: u32,
+    /// `rtm_scope`; `None` in a want: global with a gateway, link without.
+    pub scope: Option<u8>,
+    /// `RTAX_MTU`.
+    pub mtu: Option<u32>,
+    /// `RTAX_ADVMSS`.
+    pub advmss: Option<u32>,
+}
+
+/// An nftables table, as far as it was asked for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TableState {
+    /// The table's comment, where we keep schema and fingerprint.
+    pub comment: Option<String>,
+    /// Rules per chain.
+    pub chains: BTreeMap<String, usize>,
+    /// Elements present, of those asked for, per set.
+    pub elements: BTreeMap<String, BTreeSet<nft::Key>>,
+}
