@@ -168,6 +168,14 @@ pub enum Op {
         /// Which.
         port: IfName,
     },
+    /// Waits, at most five seconds, until no address of a link is tentative; a duplicate found by
+    /// duplicate address detection refuses it (RFC 4862 §5.4.5).
+    AwaitAddresses {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        link: IfName,
+    },
     /// Tells the segment who holds these addresses now: gratuitous ARP (RFC 5227 §3) and
     /// unsolicited NA with the override flag (RFC 4861 §7.2.6).
     Announce {
@@ -279,6 +287,9 @@ impl fmt::Display for Op {
             }
             Self::AwaitForwarding { port, .. } => {
                 write!(f, "# netlink: wait until port {port} forwards")
+            }
+            Self::AwaitAddresses { link, .. } => {
+                write!(f, "# netlink: wait until no address of {link} is tentative")
             }
             Self::Announce { interface, mac, addresses, .. } => {
                 write!(f, "# netlink: announce from {interface} ({mac})")?;

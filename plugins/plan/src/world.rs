@@ -52,6 +52,8 @@ pub struct Space {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Tables asked for; absent if they do not exist.
     pub tables: BTreeMap<nft::TableId, TableState>,
+    /// The ruleset's generation when its tables were read (`NFTA_GEN_ID`); `None` if none was.
+    pub generation: Option<u32>,
 }
 
 impl Space {
@@ -64,6 +66,7 @@ impl Space {
             neighbours: BTreeMap::new(),
             sysctls: BTreeMap::new(),
             tables: BTreeMap::new(),
+            generation: None,
         }
     }
 }
