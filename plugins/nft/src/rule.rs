@@ -1,0 +1,199 @@
+//! Rules: what is compared and what follows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkhead_model::Prefix;
+
+use crate::datum::{Datum, Key};
+use crate::field::Field;
+use crate::name::{Label, Name};
+use crate::prefixes::PrefixSet;
+
+/// Statements in order; the first match that fails ends the rule.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rule {
+    /// What is compared and done.
+    pub statements: Vec<Statement>,
+    /// What a listing shows behind the rule.
+    pub comment: Option<Label>,
+}
+
+impl Rule {
+    /// A rule without a comment.
+    pub fn new(statements: impl IntoIterator<Item = Statement>) -> Self {
+        Self {
+            statements: statements.into_iter().collect(),
+            comment: None,
+        }
+    }
+
+    /// The same rule with a comment.
+    #[must_use]
+    pub fn commented(self, comment: Label) -> Self {
+        Self {
+            comment: Some(comment),
+            ..self
+        }
+    }
+}
+
+/// One step of a rule.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Statement {
+    /// Goes on only if the comparison holds.
+    Match(Match),
+    /// Counts packets and bytes.
+    Counter,
+    /// Writes to the kernel log or, with a group, to a listener.
+    Log(Log),
+    /// Sets the packet's mark.
+    SetMark(u32),
+    /// Ends the rule with a verdict.
+    Verdict(Verdict),
+    /// Looks `fields` up in a named verdict map; goes on if nothing is found.
+    VerdictMap {
+        /// The concatenation looked up.
+        fields: Vec<Field>,
+        /// A set of the same table with verdicts as data.
+        map: Name,
+    },
+    /// Looks `fields` up in entries written in the rule; goes on if nothing is found.
+    Vmap {
+        /// The concatenation looked up.
+        fields: Vec<Field>,
+        /// Key to verdict.
+        entries: BTreeMap<Key, Verdict>,
+    },
+    /// Source NAT to the address of the interface the packet leaves by; ends the rule.
+    Masquerade(SourcePorts),
+}
+
+impl Statement {
+    /// `field value`.
+    pub fn is(field: Field, value: impl Into<Datum>) -> Self {
+        Self::Match(Match::new([field], Op::Eq, Operand::Value(value.into())))
+    }
+
+    /// `field != value`.
+    pub fn is_not(field: Field, value: impl Into<Datum>) -> Self {
+        Self::Match(Match::new([field], Op::Ne, Operand::Value(value.into())))
+    }
+
+    /// `fields @set`.
+    pub fn in_set(fields: impl IntoIterator<Item = Field>, set: Name) -> Self {
+        Self::Match(Match::new(fields, Op::Eq, Operand::Set(set)))
+    }
+
+    /// `field prefix`.
+    #[must_use]
+    pub fn in_prefix(field: Field, prefix: Prefix) -> Self {
+        Self::Match(Match::new([field], Op::Eq, Operand::Prefix(prefix)))
+    }
+
+    /// `field != { prefixes }`; an empty set holds nothing, so everything passes.
+    #[must_use]
+    pub fn outside(field: Field, prefixes: PrefixSet) -> Self {
+        Self::Match(Match::new([field], Op::Ne, Operand::Prefixes(prefixes)))
+    }
+
+    /// `accept`.
+    #[must_use]
+    pub const fn accept() -> Self {
+        Self::Verdict(Verdict::Accept)
+    }
+
+    /// `drop`.
+    #[must_use]
+    pub const fn drop() -> Self {
+        Self::Verdict(Verdict::Drop)
+    }
+
+    /// `jump chain`.
+    #[must_use]
+    pub const fn jump(chain: Name) -> Self {
+        Self::Verdict(Verdict::Jump(chain))
+    }
+}
+
+/// A comparison. A field the packet does not have fails both `Eq` and `Ne`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Match {
+    /// One field, or a concatenation.
+    pub fields: Vec<Field>,
+    /// Whether it must hold or must not.
+    pub op: Op,
+    /// What the fields are compared with.
+    pub with: Operand,
+}
+
+impl Match {
+    /// The comparison of `fields` with `with`.
+    pub fn new(fields: impl IntoIterator<Item = Field>, op: Op, with: Operand) -> Self {
+        Self {
+            fields: fields.into_iter().collect(),
+            op,
+            with,
+        }
+    }
+}
+
+/// The sense of a comparison.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Op {
+    /// Equal, or inside.
+    Eq,
+    /// Not equal, or outside.
+    Ne,
+}
+
+/// The right side of a comparison. Single values and prefixes are for single fields.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Operand {
+    /// One value.
+    Value(Datum),
+    /// One prefix.
+    Prefix(Prefix),
+    /// The beginning of an interface name (`"bhp*"`); a name cannot hold the star itself.
+    NamePrefix(bulkhead_model::IfName),
+    /// A named set of the same table.
+    Set(Name),
+    /// Keys written in the rule.
+    Keys(BTreeSet<Key>),
+    /// Prefixes written in the rule.
+    Prefixes(PrefixSet),
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Verdict {
+    /// Passes this hook's chain; a later base chain may still drop it.
+    Accept,
+    /// Gone.
+    Drop,
+    /// Continues in the chain and comes back.
+    Jump(Name),
+    /// Continues in the chain and does not come back.
+    Goto(Name),
+    /// Back to the caller; in a base chain, its policy.
+    Return,
+}
+
+/// A log entry.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Log {
+    /// Printed before the packet.
+    pub prefix: Option<Label>,
+    /// The nfnetlink_log group that gets it; `None` is the kernel log.
+    pub group: Option<u16>,
+}
+
+/// How masquerade picks source ports (`NF_NAT_RANGE_PROTO_RANDOM*`, `linux/netfilter/nf_nat.h`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SourcePorts {
+    /// The original one if it is free.
+    Keep,
+    /// A random offset.
+    Random,
+    /// A random port.
+    FullyRandom,
+}

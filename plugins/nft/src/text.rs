@@ -1,0 +1,194 @@
+//! The text of tables, as `nft -f` loads it. Each form means what the encoder sends: where nft adds a
+//! dependency to a field, so does the encoder.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
+use crate::table::{Base, Chain, Data, DataType, Devices, Elements, Set, Table};
+
+/// `items` with `separator` between them.
+pub(crate) fn joined<T: Display>(
+    f: &mut Formatter<'_>,
+    items: impl IntoIterator<Item = T>,
+    separator: &str,
+) -> fmt::Result {
+    for (nth, item) in items.into_iter().enumerate() {
+        if nth > 0 {
+            f.write_str(separator)?;
+        }
+        write!(f, "{item}")?;
+    }
+    Ok(())
+}
+
+impl Display for Table {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table {} {{", self.id)?;
+        if let Some(comment) = &self.comment {
+            writeln!(f, "\tcomment \"{comment}\"")?;
+        }
+        for set in &self.sets {
+            set.fmt(f)?;
+        }
+        for chain in &self.chains {
+            chain.fmt(f)?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+impl Display for Set {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let word = if self.data.is_some() { "map" } else { "set" };
+        write!(f, "\t{word} {} {{\n\t\ttype ", self.name)?;
+        joined(f, &self.key, " . ")?;
+        match self.data {
+            Some(DataType::Value(kind)) => write!(f, " : {kind}")?,
+            Some(DataType::Verdict) => f.write_str(" : verdict")?,
+            None => {}
+        }
+        f.write_char('\n')?;
+        if matches!(self.elements, Elements::Prefixes(_)) {
+            writeln!(f, "\t\tflags interval")?;
+        }
+        if !self.elements.is_empty() {
+            writeln!(f, "\t\telements = {{ {} }}", self.elements)?;
+        }
+        writeln!(f, "\t}}")
+    }
+}
+
+impl Display for Elements {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys(keys) => joined(f, keys, ", "),
+            Self::Map(map) => joined(f, map.iter().map(|(key, data)| Entry(key, data)), ", "),
+            Self::Prefixes(prefixes) => prefixes.fmt(f),
+        }
+    }
+}
+
+struct Entry<K, V>(K, V);
+
+impl<K: Display, V: Display> Display for Entry<K, V> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} : {}", self.0, self.1)
+    }
+}
+
+impl Display for Data {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => value.fmt(f),
+            Self::Verdict(verdict) => verdict.fmt(f),
+        }
+    }
+}
+
+impl Display for Chain {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\tchain {} {{", self.name)?;
+        if let Some(base) = &self.base {
+            writeln!(f, "\t\t{base}")?;
+        }
+        for rule in &self.rules {
+            writeln!(f, "\t\t{rule}")?;
+        }
+        writeln!(f, "\t}}")
+    }
+}
+
+impl Display for Base {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "type {} hook {} ", self.kind.as_str(), self.hook)?;
+        match &self.devices {
+            Devices::None => {}
+            Devices::Names(names) => {
+                f.write_str("devices = { ")?;
+                joined(f, names.iter().map(|name| format!("\"{name}\"")), ", ")?;
+                f.write_str(" } ")?;
+            }
+            Devices::Prefix(prefix) => write!(f, "devices = {{ \"{prefix}*\" }} ")?,
+        }
+        write!(f, "priority {}; policy {};", self.priority, self.policy)
+    }
+}
+
+impl Display for Rule {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        joined(f, &self.statements, " ")?;
+        match &self.comment {
+            Some(comment) => write!(f, " comment \"{comment}\""),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Display for Statement {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Match(comparison) => comparison.fmt(f),
+            Self::Counter => f.write_str("counter"),
+            Self::Log(log) => log.fmt(f),
+            Self::SetMark(mark) => write!(f, "meta mark set 0x{mark:08x}"),
+            Self::Verdict(verdict) => verdict.fmt(f),
+            Self::VerdictMap { fields, map } => {
+                joined(f, fields, " . ")?;
+                write!(f, " vmap @{map}")
+            }
+            Self::Vmap { fields, entries } => {
+                joined(f, fields, " . ")?;
+                f.write_str(" vmap { ")?;
+                joined(f, entries.iter().map(|(key, to)| Entry(key, to)), ", ")?;
+                f.write_str(" }")
+            }
+            Self::Masquerade(SourcePorts::Keep) => f.write_str("masquerade"),
+            Self::Masquerade(SourcePorts::Random) => f.write_str("masquerade random"),
+            Self::Masquerade(SourcePorts::FullyRandom) => f.write_str("masquerade fully-random"),
+        }
+    }
+}
+
+impl Display for Match {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        joined(f, &self.fields, " . ")?;
+        f.write_str(if self.op == Op::Ne { " != " } else { " " })?;
+        match &self.with {
+            Operand::Value(value) => value.fmt(f),
+            Operand::Prefix(prefix) => prefix.fmt(f),
+            Operand::NamePrefix(prefix) => write!(f, "\"{prefix}*\""),
+            Operand::Set(name) => write!(f, "@{name}"),
+            Operand::Keys(keys) => {
+                f.write_str("{ ")?;
+                joined(f, keys, ", ")?;
+                f.write_str(" }")
+            }
+            Operand::Prefixes(prefixes) => write!(f, "{{ {prefixes} }}"),
+        }
+    }
+}
+
+impl Display for Log {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("log")?;
+        if let Some(prefix) = &self.prefix {
+            write!(f, " prefix \"{prefix}\"")?;
+        }
+        match self.group {
+            Some(group) => write!(f, " group {group}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Display for Verdict {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Drop => f.write_str("drop"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::Goto(chain) => write!(f, "goto {chain}"),
+            Self::Return => f.write_str("return"),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What changes together: commands, their text, and the batch that carries them.
+
+use std::fmt;
+
+use crate::name::Name;
+use crate::table::{Chain, Elements, Table, TableId};
+
+/// Commands the kernel commits together or not at all. Displays as the nft script with that effect.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Transaction(pub Vec<Command>);
+
+/// One change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Puts exactly this table there, whatever stood before: add, delete, add whole. Repeatable.
+    ReplaceTable(Table),
+    /// Puts elements into a set; those already there are no error. For a map, a key there with other
+    /// data is refused (`EEXIST`).
+    AddElements {
+        /// The set's table.
+        table: TableId,
+        /// The set.
+        set: Name,
+        /// What to add, of the set's own kind.
+        elements: Elements,
+    },
+    /// Takes elements out of a set; one that is not there refuses the whole transaction (`ENOENT`).
+    /// `AddElements` of the same elements before it in the same transaction makes it repeatable.
+    DeleteElements {
+        /// The set's table.
+        table: TableId,
+        /// The set.
+        set: Name,
+        /// What to take out; data of a map is not looked at.
+        elements: Elements,
+    },
+    /// Creates a chain with its rules; one there already refuses the transaction (`EEXIST`).
+    AddChain {
+        /// The chain's table.
+        table: TableId,
+        /// The chain.
+        chain: Chain,
+    },
+    /// Removes a chain and its rules; refused while a rule jumps to it (`EBUSY`) or if it is not
+    /// there (`ENOENT`).
+    DeleteChain {
+        /// The chain's table.
+        table: TableId,
+        /// The chain.
+        chain: Name,
+    },
+    /// Removes a table with everything in it; refused if it is not there (`ENOENT`).
+    DeleteTable(TableId),
+}
+
+impl fmt::Display for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|command| command.fmt(f))
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReplaceTable(table) => {
+                write!(f, "table {0}\ndelete table {0}\n{table}", table.id)
+            }
+            Self::AddElements {
+                table,
+                set,
+                elements,
+            } => write_elements(f, "add", table, set, elements),
+            Self::DeleteElements {
+                table,
+                set,
+                elements,
+            } => write_elements(f, "delete", table, set, elements),
+            Self::AddChain { table, chain } => write_chain(f, table, chain),
+            Self::DeleteChain { table, chain } => writeln!(f, "delete chain {table} {chain}"),
+            Self::DeleteTable(id) => writeln!(f, "delete table {id}"),
+        }
+    }
+}
+
+fn write_elements(
+    f: &mut fmt::Formatter<'_>,
+    verb: &str,
+    table: &TableId,
+    set: &Name,
+    elements: &Elements,
+) -> fmt::Result {
+    if elements.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "{verb} element {table} {set} {{ {elements} }}")
+}
+
+fn write_chain(f: &mut fmt::Formatter<'_>, table: &TableId, chain: &Chain) -> fmt::Result {
+    let name = &chain.name;
+    match &chain.base {
+        Some(base) => writeln!(f, "create chain {table} {name} {{ {base} }}")?,
+        None => writeln!(f, "create chain {table} {name}")?,
+    }
+    for rule in &chain.rules {
+        writeln!(f, "add rule {table} {name} {rule}")?;
+    }
+    Ok(())
+}
