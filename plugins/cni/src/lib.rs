@@ -1,1 +1,28 @@
-//! The CNI specification: environment, stdin, versions, results, error codes, delegation.
+//! The CNI specification, 0.1.0 to 1.1.0: environment, stdin, versions, results, error codes,
+//! delegation, and the runtime's side of it (network lists and the result cache) for our own runner.
+//!
+//! Plugins call [`serve`]; what a verb does is theirs. Nothing here touches a link, an address or a
+//! namespace, nothing reads the process environment: it comes in as [`Environment`].
+//!
+//! # Error codes of a refused configuration
+//! Not JSON is 6; a known key that is missing, of the wrong type or of a wrong value is 7; a valid
+//! key whose feature is not served is 2. Unknown keys are tolerated.
+
+mod args;
+mod call;
+mod environment;
+mod error;
+pub mod json;
+mod netconf;
+mod result;
+mod serve;
+mod version;
+
+pub use args::{Args, ArgsError};
+pub use call::{Call, NetnsCheck};
+pub use environment::{Environment, Verb};
+pub use error::{CniError, Code};
+pub use netconf::{GcAttachment, Ipam, NetConf, ValidAttachments};
+pub use result::{CniResult, ConvertError, Dns, Interface, Ip, Route};
+pub use serve::{Answer, serve};
+pub use version::CniVersion;
