@@ -119,8 +119,10 @@ const fn pair_of(hi: u8, lo: u8) -> u16 {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (nth, octet) in self.0.iter().enumerate() {
+            write!(f, "{}{octet:02x}", if nth == 0 { "" } else { ":" })?;
+        }
+        Ok(())
     }
 }
 
