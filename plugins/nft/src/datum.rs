@@ -247,8 +247,8 @@ impl fmt::Display for Datum {
                 Some(stem) => write!(f, "\"{stem}\\*\""),
                 None => write!(f, "\"{name}\""),
             },
-            Self::EtherAddr([a, b, c, d, e, g]) => {
-                write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+            Self::EtherAddr(octets) => {
+                crate::text::joined(f, octets.map(|octet| format!("{octet:02x}")), ":")
             }
             Self::EtherType(0x0800) => f.write_str("ip"),
             Self::EtherType(0x0806) => f.write_str("arp"),

@@ -1,17 +1,36 @@
-//! nftables as values: tables, their text, their netlink encoding, their difference. Pure.
+//! nftables as values: tables and transactions, their text as `nft -f` loads it, their nfnetlink
+//! bytes, the questions and answers about what stands in the kernel, the difference between sets, and
+//! an interpreter of what we emit.
+//!
+//! The planner builds [`Table`]s and [`Transaction`]s; `bulkhead-kernel` owns the socket. Nothing here
+//! touches a file, a clock, a socket or a process.
+//!
+//! One field table ([`Field`]) drives the text, the encoding and the interpreter, so that they cannot
+//! disagree about a field.
 
 mod datum;
+mod difference;
+mod encode;
+mod evaluate;
+mod expression;
 mod field;
 mod name;
+pub mod observe;
+mod packet;
 mod prefixes;
 mod rule;
 mod table;
 mod text;
 mod transaction;
+mod wire;
 
 pub use datum::{Datum, Key, KeyType};
+pub use difference::difference;
+pub use encode::Batch;
+pub use evaluate::{Evaluation, Step, Undefined, evaluate};
 pub use field::{Field, PayloadBase};
 pub use name::{Label, Name, NameError};
+pub use packet::Packet;
 pub use prefixes::PrefixSet;
 pub use rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
 pub use table::{
@@ -19,3 +38,4 @@ pub use table::{
     TableFamily, TableId,
 };
 pub use transaction::{Command, Transaction};
+pub use wire::{Errno, Received, Reply, received};

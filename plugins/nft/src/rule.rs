@@ -183,7 +183,7 @@ pub enum Verdict {
 pub struct Log {
     /// Printed before the packet.
     pub prefix: Option<Label>,
-    /// The nfnetlink_log group that gets it; `None` is the kernel log.
+    /// The `nfnetlink_log` group that gets it; `None` is the kernel log.
     pub group: Option<u16>,
 }
 

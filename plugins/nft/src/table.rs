@@ -135,10 +135,10 @@ impl Table {
             set.elements.clear();
         }
         let digest = Sha256::digest(fixed.to_string());
-        digest[..8]
+        let head = digest[..8]
             .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+            .fold(0, |n, byte| n << 8 | u64::from(*byte));
+        format!("{head:016x}")
     }
 }
 
@@ -326,9 +326,8 @@ impl Hook {
     pub(crate) const fn number(self, family: TableFamily) -> u32 {
         match (self, family) {
             (Self::Ingress, TableFamily::Inet) => 5,
-            (Self::Ingress | Self::Prerouting, _) => 0,
             // NF_ARP_IN and NF_ARP_OUT are 0 and 1.
-            (Self::Input, TableFamily::Arp) => 0,
+            (Self::Ingress | Self::Prerouting, _) | (Self::Input, TableFamily::Arp) => 0,
             (Self::Output, TableFamily::Arp) | (Self::Input, _) => 1,
             (Self::Forward, _) => 2,
             (Self::Output, _) => 3,

@@ -1,0 +1,274 @@
+//! What a table does to a packet, by the kernel's rules (`net/netfilter/nf_tables_core.c`).
+
+use crate::datum::Datum;
+use crate::field::Field;
+use crate::name::Name;
+use crate::packet::Packet;
+use crate::prefixes::prefix_holds;
+use crate::rule::{Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
+use crate::table::{Base, Chain, Data, Devices, Elements, Hook, Policy, Table};
+
+/// The kernel's limit on nested jumps (`NFT_JUMP_STACK_SIZE`).
+const MAX_DEPTH: usize = 16;
+
+/// What became of a packet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Evaluation {
+    /// What the hook's chains decided together: the first drop, else accept.
+    pub verdict: Policy,
+    /// Whether its source is translated, and how.
+    pub masquerade: Option<SourcePorts>,
+    /// Its mark afterwards.
+    pub mark: u32,
+    /// The rules that ran to their end, in order.
+    pub trail: Vec<Step>,
+}
+
+/// One rule that ran to its end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// The rule's chain.
+    pub chain: Name,
+    /// Its place in the chain, from 0.
+    pub rule: usize,
+}
+
+/// Why a table does nothing that could be told: the kernel would refuse it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Undefined {
+    /// A rule names a chain that the table lacks.
+    #[error("the table has no chain {0}")]
+    Chain(Name),
+    /// A rule names a set that the table lacks.
+    #[error("the table has no set {0}")]
+    Set(Name),
+    /// Jumps nest deeper than the kernel allows.
+    #[error("jumps nest deeper than {MAX_DEPTH} at chain {0}")]
+    Depth(Name),
+}
+
+/// Runs the packet through the base chains of `table` at `hook`, lowest priority first. A packet that
+/// no chain sees is accepted.
+///
+/// # Errors
+/// [`Undefined`] if a rule that is reached names something the table lacks.
+pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation, Undefined> {
+    let mut run = Run {
+        table,
+        packet: packet.clone(),
+        masquerade: None,
+        trail: Vec::new(),
+    };
+    let mut verdict = Policy::Accept;
+    for (base, chain) in entered(table, hook, packet) {
+        let decided = match run.chain(chain, 0)? {
+            Flow::Accept => Policy::Accept,
+            Flow::Drop => Policy::Drop,
+            Flow::End => base.policy,
+        };
+        if decided == Policy::Drop {
+            verdict = Policy::Drop;
+            break;
+        }
+    }
+    Ok(Evaluation {
+        verdict,
+        masquerade: run.masquerade,
+        mark: run.packet.mark(),
+        trail: run.trail,
+    })
+}
+
+fn entered<'t>(table: &'t Table, hook: Hook, packet: &Packet) -> Vec<(&'t Base, &'t Chain)> {
+    if !packet.is_seen_by(table.id.family) {
+        return Vec::new();
+    }
+    let mut chains: Vec<_> = table
+        .chains
+        .iter()
+        .filter_map(|chain| Some((chain.base.as_ref()?, chain)))
+        .filter(|(base, _)| base.hook == hook && covers(&base.devices, packet))
+        .collect();
+    chains.sort_by_key(|(base, _)| base.priority);
+    chains
+}
+
+fn covers(devices: &Devices, packet: &Packet) -> bool {
+    match (devices, packet.iif()) {
+        (Devices::None, _) => true,
+        (Devices::Names(names), Some(iif)) => names.contains(&iif),
+        (Devices::Prefix(prefix), Some(iif)) => iif.as_str().starts_with(prefix.as_str()),
+        (_, None) => false,
+    }
+}
+
+/// How a chain or rule ended.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Flow {
+    Accept,
+    Drop,
+    /// The chain is through: back to the caller, or the policy.
+    End,
+}
+
+/// What follows one statement.
+enum Next {
+    Statement,
+    Rule,
+    Verdict(Verdict),
+}
+
+struct Run<'t> {
+    table: &'t Table,
+    packet: Packet,
+    masquerade: Option<SourcePorts>,
+    trail: Vec<Step>,
+}
+
+impl Run<'_> {
+    fn chain(&mut self, chain: &Chain, depth: usize) -> Result<Flow, Undefined> {
+        if depth >= MAX_DEPTH {
+            return Err(Undefined::Depth(chain.name.clone()));
+        }
+        for (nth, rule) in chain.rules.iter().enumerate() {
+            let Some(verdict) = self.rule(&chain.name, nth, rule)? else {
+                continue;
+            };
+            let flow = match verdict {
+                Verdict::Accept => Flow::Accept,
+                Verdict::Drop => Flow::Drop,
+                Verdict::Return => Flow::End,
+                Verdict::Goto(to) => self.enter(&to, depth)?,
+                Verdict::Jump(to) => match self.enter(&to, depth)? {
+                    Flow::End => continue,
+                    decided => decided,
+                },
+            };
+            return Ok(flow);
+        }
+        Ok(Flow::End)
+    }
+
+    fn enter(&mut self, to: &Name, depth: usize) -> Result<Flow, Undefined> {
+        let table = self.table;
+        let chain = table
+            .chain(to)
+            .ok_or_else(|| Undefined::Chain(to.clone()))?;
+        self.chain(chain, depth + 1)
+    }
+
+    fn rule(
+        &mut self,
+        chain: &Name,
+        nth: usize,
+        rule: &Rule,
+    ) -> Result<Option<Verdict>, Undefined> {
+        let step = Step {
+            chain: chain.clone(),
+            rule: nth,
+        };
+        for statement in &rule.statements {
+            match self.statement(statement)? {
+                Next::Statement => {}
+                Next::Rule => return Ok(None),
+                Next::Verdict(verdict) => {
+                    self.trail.push(step);
+                    return Ok(Some(verdict));
+                }
+            }
+        }
+        self.trail.push(step);
+        Ok(None)
+    }
+
+    fn statement(&mut self, statement: &Statement) -> Result<Next, Undefined> {
+        Ok(match statement {
+            Statement::Match(comparison) if self.holds(comparison)? => Next::Statement,
+            Statement::Match(_) => Next::Rule,
+            Statement::Counter | Statement::Log(_) => Next::Statement,
+            Statement::SetMark(mark) => {
+                self.packet = self.packet.clone().marked(*mark);
+                Next::Statement
+            }
+            Statement::Verdict(verdict) => Next::Verdict(verdict.clone()),
+            Statement::VerdictMap { fields, map } => {
+                let elements = self.elements(map)?;
+                self.key(fields)
+                    .and_then(|key| verdict_in(elements, &key))
+                    .map_or(Next::Rule, Next::Verdict)
+            }
+            Statement::Vmap { fields, entries } => {
+                let key = self.key(fields);
+                entries
+                    .iter()
+                    .find_map(|(of, verdict)| (Some(of.bytes()) == key).then(|| verdict.clone()))
+                    .map_or(Next::Rule, Next::Verdict)
+            }
+            Statement::Masquerade(ports) => {
+                self.masquerade = Some(*ports);
+                Next::Verdict(Verdict::Accept)
+            }
+        })
+    }
+
+    fn holds(&self, comparison: &Match) -> Result<bool, Undefined> {
+        let Some(found) = self.key(&comparison.fields) else {
+            return Ok(false);
+        };
+        let equal = match &comparison.with {
+            Operand::Value(value) => value.bytes() == found,
+            Operand::Prefix(prefix) => prefix_holds(*prefix, &found),
+            Operand::NamePrefix(prefix) => found.starts_with(prefix.as_str().as_bytes()),
+            Operand::Set(name) => contains(self.elements(name)?, &found),
+            Operand::Keys(keys) => keys.iter().any(|key| key.bytes() == found),
+            Operand::Prefixes(prefixes) => prefixes.holds(&found),
+        };
+        Ok(equal == (comparison.op == Op::Eq))
+    }
+
+    fn elements(&self, set: &Name) -> Result<&Elements, Undefined> {
+        let set = self
+            .table
+            .set(set)
+            .ok_or_else(|| Undefined::Set(set.clone()))?;
+        Ok(&set.elements)
+    }
+
+    /// The registers after the fields are loaded; `None` if the packet lacks one, or what one needs.
+    fn key(&self, fields: &[Field]) -> Option<Vec<u8>> {
+        let family = self.table.id.family;
+        let has =
+            |(field, value): (Field, Datum)| self.packet.load(field, family) == Some(value.bytes());
+        let all_hold = |field: &Field| field.dependencies(family).into_iter().all(has);
+        if !fields.iter().all(all_hold) {
+            return None;
+        }
+        if let [only] = fields {
+            return self.packet.load(*only, family);
+        }
+        let mut key = Vec::new();
+        for field in fields {
+            key.extend(self.packet.load(*field, family)?);
+            key.resize(key.len().next_multiple_of(4), 0);
+        }
+        Some(key)
+    }
+}
+
+fn contains(elements: &Elements, found: &[u8]) -> bool {
+    match elements {
+        Elements::Keys(keys) => keys.iter().any(|key| key.bytes() == found),
+        Elements::Map(map) => map.keys().any(|key| key.bytes() == found),
+        Elements::Prefixes(prefixes) => prefixes.holds(found),
+    }
+}
+
+fn verdict_in(elements: &Elements, found: &[u8]) -> Option<Verdict> {
+    let Elements::Map(map) = elements else {
+        return None;
+    };
+    map.iter().find_map(|(key, data)| match data {
+        Data::Verdict(verdict) if key.bytes() == found => Some(verdict.clone()),
+        _ => None,
+    })
+}

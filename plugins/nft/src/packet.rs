@@ -1,0 +1,287 @@
+//! A packet as `nf_tables` sees it: where its headers are, which protocol it carries.
+
+use bulkhead_model::IfName;
+
+use crate::datum::Datum;
+use crate::field::{Field, Load, PayloadBase};
+use crate::table::TableFamily;
+
+/// A packet at a hook.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Packet {
+    bytes: Vec<u8>,
+    /// Where the network header starts; 0 if there is no Ethernet header.
+    network: usize,
+    has_link: bool,
+    /// `skb->protocol`, an `EtherType`.
+    protocol: u16,
+    transport: Option<Transport>,
+    iif: Option<IfName>,
+    oif: Option<IfName>,
+    mark: u32,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Transport {
+    protocol: u8,
+    offset: usize,
+    /// Not the first fragment: there is no transport header.
+    is_later_fragment: bool,
+}
+
+impl Packet {
+    /// An Ethernet frame as it arrives on `iif`. `None` if it is shorter than its header.
+    ///
+    /// As the kernel does before ingress (`__netif_receive_skb_core`), one VLAN tag is looked through:
+    /// the protocol is the inner one, while link-layer loads still see the tag.
+    #[must_use]
+    pub fn frame(bytes: &[u8], iif: IfName) -> Option<Self> {
+        let outer = be16(bytes, 12)?;
+        let (protocol, network) = if matches!(outer, 0x8100 | 0x88a8) {
+            (be16(bytes, 16)?, 18)
+        } else {
+            (outer, 14)
+        };
+        let mut packet = Self::at(bytes, network, protocol);
+        packet.has_link = true;
+        packet.iif = Some(iif);
+        Some(packet)
+    }
+
+    /// An IPv4 or IPv6 packet without a link header. `None` if it is neither.
+    #[must_use]
+    pub fn ip(bytes: &[u8]) -> Option<Self> {
+        let protocol = match bytes.first()? >> 4 {
+            4 => 0x0800,
+            6 => 0x86dd,
+            _ => return None,
+        };
+        Some(Self::at(bytes, 0, protocol))
+    }
+
+    fn at(bytes: &[u8], network: usize, protocol: u16) -> Self {
+        let transport = match protocol {
+            0x0800 => ip4_transport(bytes, network),
+            0x86dd => ip6_transport(bytes, network),
+            _ => None,
+        };
+        Self {
+            bytes: bytes.to_vec(),
+            network,
+            has_link: false,
+            protocol,
+            transport,
+            iif: None,
+            oif: None,
+            mark: 0,
+        }
+    }
+
+    /// The same packet, having arrived on `device`.
+    #[must_use]
+    pub fn arriving_on(self, device: IfName) -> Self {
+        Self {
+            iif: Some(device),
+            ..self
+        }
+    }
+
+    /// The same packet, about to leave by `device`.
+    #[must_use]
+    pub fn leaving_by(self, device: IfName) -> Self {
+        Self {
+            oif: Some(device),
+            ..self
+        }
+    }
+
+    /// The same packet with a mark.
+    #[must_use]
+    pub fn marked(self, mark: u32) -> Self {
+        Self { mark, ..self }
+    }
+
+    /// The device it arrived on.
+    #[must_use]
+    pub const fn iif(&self) -> Option<IfName> {
+        self.iif
+    }
+
+    /// Its mark.
+    #[must_use]
+    pub const fn mark(&self) -> u32 {
+        self.mark
+    }
+
+    /// Whether chains of a table of that family see it.
+    pub(crate) const fn is_seen_by(&self, family: TableFamily) -> bool {
+        match family {
+            TableFamily::Inet => matches!(self.protocol, 0x0800 | 0x86dd),
+            TableFamily::Ip => self.protocol == 0x0800,
+            TableFamily::Ip6 => self.protocol == 0x86dd,
+            TableFamily::Arp => self.protocol == 0x0806,
+            TableFamily::Bridge | TableFamily::Netdev => self.has_link,
+        }
+    }
+
+    /// The field's bytes; `None` where the kernel ends the rule (`NFT_BREAK`).
+    pub(crate) fn load(&self, field: Field, family: TableFamily) -> Option<Vec<u8>> {
+        let spec = field.spec();
+        match spec.load {
+            Load::Meta(_) => self.meta(field, family),
+            Load::Payload { base, offset } => {
+                let start = self.base(base)? + usize::from(offset);
+                Some(self.bytes.get(start..start + spec.kind.len())?.to_vec())
+            }
+        }
+    }
+
+    fn base(&self, base: PayloadBase) -> Option<usize> {
+        match base {
+            PayloadBase::Link => self.has_link.then_some(0),
+            PayloadBase::Network => Some(self.network),
+            PayloadBase::Transport => self
+                .transport
+                .filter(|transport| !transport.is_later_fragment)
+                .map(|transport| transport.offset),
+        }
+    }
+
+    /// `nft_meta_get_eval` (`net/netfilter/nft_meta.c`): a missing device has an empty name, but no type.
+    fn meta(&self, field: Field, family: TableFamily) -> Option<Vec<u8>> {
+        let name =
+            |device: Option<IfName>| device.map_or(vec![0; 16], |name| name.padded().to_vec());
+        Some(match field {
+            Field::Iifname => name(self.iif),
+            Field::Oifname => name(self.oif),
+            Field::Iiftype => {
+                self.iif?;
+                Datum::IfaceType(1).bytes()
+            }
+            Field::Mark => Datum::Mark(self.mark).bytes(),
+            Field::MetaProtocol => self.protocol.to_be_bytes().to_vec(),
+            Field::NfProto => vec![match family {
+                TableFamily::Inet if self.protocol == 0x0800 => TableFamily::Ip.number(),
+                TableFamily::Inet => TableFamily::Ip6.number(),
+                other => other.number(),
+            }],
+            Field::L4Proto => vec![self.transport?.protocol],
+            _ => return None,
+        })
+    }
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+/// `__nft_set_pktinfo_ipv4_validate` (`include/net/netfilter/nf_tables_ipv4.h`).
+fn ip4_transport(bytes: &[u8], network: usize) -> Option<Transport> {
+    let header = bytes.get(network..network + 20)?;
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    let total = usize::from(be16(header, 2)?);
+    if header[0] >> 4 != 4 || header_len < 20 || total < header_len || bytes.len() < network + total
+    {
+        return None;
+    }
+    Some(Transport {
+        protocol: header[9],
+        offset: network + header_len,
+        is_later_fragment: be16(header, 6)? & 0x1fff != 0,
+    })
+}
+
+/// `__nft_set_pktinfo_ipv6_validate` and `ipv6_find_hdr` with no target
+/// (`net/ipv6/exthdrs_core.c`).
+fn ip6_transport(bytes: &[u8], network: usize) -> Option<Transport> {
+    let header = bytes.get(network..network + 40)?;
+    if header[0] >> 4 != 6 || bytes.len() < network + 40 + usize::from(be16(header, 4)?) {
+        return None;
+    }
+    let mut protocol = header[6];
+    let mut offset = network + 40;
+    while is_extension(protocol) {
+        let (next, len) = (*bytes.get(offset)?, usize::from(*bytes.get(offset + 1)?));
+        match protocol {
+            44 => {
+                let is_later_fragment = be16(bytes, offset + 2)? & 0xfff8 != 0;
+                if is_later_fragment {
+                    return (!is_extension(next)).then_some(Transport {
+                        protocol: next,
+                        offset,
+                        is_later_fragment,
+                    });
+                }
+                offset += 8;
+            }
+            51 => offset += (len + 2) * 4,
+            _ => offset += (len + 1) * 8,
+        }
+        protocol = next;
+    }
+    Some(Transport {
+        protocol,
+        offset,
+        is_later_fragment: false,
+    })
+}
+
+/// Headers that are walked over (`ipv6_ext_hdr`, without "no next header").
+const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, 0 | 43 | 44 | 51 | 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip6(next: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x60, 0, 0, 0, 0, 0, next, 64];
+        bytes[5] = u8::try_from(payload.len()).unwrap();
+        bytes.extend([0; 32]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn l4(bytes: &[u8]) -> Option<Vec<u8>> {
+        Packet::ip(bytes)?.load(Field::L4Proto, TableFamily::Inet)
+    }
+
+    #[test]
+    fn extension_headers_are_walked_and_later_fragments_have_no_transport_header() {
+        let options = ip6(0, &[58, 0, 5, 2, 0, 0, 0, 0, 134, 0]);
+        assert_eq!(l4(&options), Some(vec![58]));
+        let kind = Packet::ip(&options)
+            .unwrap()
+            .load(Field::Icmp6Type, TableFamily::Inet);
+        assert_eq!(kind, Some(vec![134]));
+
+        let later = ip6(44, &[58, 0, 0, 8, 0, 0, 0, 0, 134, 0]);
+        assert_eq!(l4(&later), Some(vec![58]));
+        let packet = Packet::ip(&later).unwrap();
+        assert_eq!(packet.load(Field::Icmp6Type, TableFamily::Inet), None);
+
+        let hidden = ip6(44, &[60, 0, 0, 8, 0, 0, 0, 0, 134, 0]);
+        assert_eq!(l4(&hidden), None);
+    }
+
+    #[test]
+    fn a_tag_hides_the_ethertype_from_link_loads_only() {
+        let mut frame = vec![0xff; 12];
+        frame.extend([0x81, 0, 0, 0, 0x08, 0x06, 0, 1]);
+        let packet = Packet::frame(&frame, "v0".parse().unwrap()).unwrap();
+        let load = |field| packet.load(field, TableFamily::Netdev);
+        assert_eq!(load(Field::EtherType), Some(vec![0x81, 0]));
+        assert_eq!(load(Field::MetaProtocol), Some(vec![8, 6]));
+        assert_eq!(load(Field::ArpHtype), Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn a_lying_length_means_no_transport() {
+        let mut bytes = vec![0x45, 0, 0, 21, 0, 0, 0, 0, 64, 17, 0, 0];
+        bytes.extend([0; 8]);
+        assert_eq!(l4(&bytes), None);
+        bytes[3] = 20;
+        assert_eq!(l4(&bytes), Some(vec![17]));
+    }
+}
