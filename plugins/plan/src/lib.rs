@@ -2,13 +2,27 @@
 //! can reach the kernel, a file, a clock, a socket or a process. ADD, CHECK, DEL, GC, rollback and
 //! repair are all `plan(observed, want)`; see [`plan`].
 
+mod bridge;
+mod conflict;
+mod detached;
+mod filter;
+mod link;
+mod masquerade;
+mod model;
 mod op;
+mod planner;
 mod scope;
 mod space;
 mod want;
 mod world;
 
+pub use conflict::Conflict;
+pub use filter::table_id as filter_table;
+pub use masquerade::masquerade;
+pub use model::Refusal;
+
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
+pub use planner::{mtu_of, plan, scope};
 pub use scope::{Scope, SpaceScope, TableScope};
 pub use space::{Ns, Sysctl};
 pub use want::{

@@ -244,14 +244,29 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AddBridge { ns, name, mac, mtu } => {
-                write!(f, "ip {ns}link add {name} address {mac} mtu {mtu} type bridge")
+                write!(
+                    f,
+                    "ip {ns}link add {name} address {mac} mtu {mtu} type bridge"
+                )
             }
-            Self::AddVeth { ns, port, port_mac, bridge, container, interface, mac, mtu } => {
+            Self::AddVeth {
+                ns,
+                port,
+                port_mac,
+                bridge,
+                container,
+                interface,
+                mac,
+                mtu,
+            } => {
                 write!(f, "ip {ns}link add {port} address {port_mac} mtu {mtu}")?;
                 if let Some(bridge) = bridge {
                     write!(f, " master {bridge}")?;
                 }
-                write!(f, " type veth peer name {interface} address {mac} mtu {mtu}")?;
+                write!(
+                    f,
+                    " type veth peer name {interface} address {mac} mtu {mtu}"
+                )?;
                 match container {
                     Ns::Host => Ok(()),
                     Ns::Network(name) | Ns::Container(name) => {
@@ -261,19 +276,36 @@ impl fmt::Display for Op {
             }
             Self::SetLink { ns, name, set } => write!(f, "ip {ns}link set {name} {set}"),
             Self::SetPort { ns, port, flags } => {
-                let (hairpin, isolated) = (Switch::from(flags.hairpin), Switch::from(flags.isolated));
-                write!(f, "bridge {ns}link set dev {port} hairpin {hairpin} isolated {isolated}")
+                let (hairpin, isolated) =
+                    (Switch::from(flags.hairpin), Switch::from(flags.isolated));
+                write!(
+                    f,
+                    "bridge {ns}link set dev {port} hairpin {hairpin} isolated {isolated}"
+                )
             }
             Self::DelLink { ns, name } => write!(f, "ip {ns}link del {name}"),
-            Self::AddAddress { ns, link, address, dad } => {
-                let nodad = if *dad == Dad::Skip && address.address().is_ipv6() { " nodad" } else { "" };
+            Self::AddAddress {
+                ns,
+                link,
+                address,
+                dad,
+            } => {
+                let nodad = if *dad == Dad::Skip && address.address().is_ipv6() {
+                    " nodad"
+                } else {
+                    ""
+                };
                 write!(f, "ip {ns}addr add {address} dev {link}{nodad}")
             }
             Self::DelAddress { ns, link, address } => {
                 write!(f, "ip {ns}addr del {address} dev {link}")
             }
             Self::AddRoute { ns, route } => {
-                let family = if route.destination.address().is_ipv6() { "-6 " } else { "" };
+                let family = if route.destination.address().is_ipv6() {
+                    "-6 "
+                } else {
+                    ""
+                };
                 write!(f, "ip {ns}{family}route add {route} proto {ROUTE_PROTOCOL}")
             }
             Self::DelNeighbour { ns, link, address } => {
@@ -282,7 +314,9 @@ impl fmt::Display for Op {
             Self::SetSysctl { ns, sysctl, value } => {
                 write!(f, "{}sysctl -w {sysctl}={value}", ns.exec_prefix())
             }
-            Self::Nft { ns, transaction, .. } => {
+            Self::Nft {
+                ns, transaction, ..
+            } => {
                 write!(f, "{}nft -f - <<'END'\n{transaction}END", ns.exec_prefix())
             }
             Self::AwaitForwarding { port, .. } => {
@@ -291,9 +325,16 @@ impl fmt::Display for Op {
             Self::AwaitAddresses { link, .. } => {
                 write!(f, "# netlink: wait until no address of {link} is tentative")
             }
-            Self::Announce { interface, mac, addresses, .. } => {
+            Self::Announce {
+                interface,
+                mac,
+                addresses,
+                ..
+            } => {
                 write!(f, "# netlink: announce from {interface} ({mac})")?;
-                addresses.iter().try_for_each(|address| write!(f, " {address}"))
+                addresses
+                    .iter()
+                    .try_for_each(|address| write!(f, " {address}"))
             }
         }
     }
@@ -322,8 +363,12 @@ impl fmt::Display for Route {
         if self.table != crate::MAIN_TABLE {
             write!(f, " table {}", self.table)?;
         }
-        let fields =
-            [("metric", self.priority), ("scope", self.scope.map(u32::from)), ("mtu", self.mtu), ("advmss", self.advmss)];
+        let fields = [
+            ("metric", self.priority),
+            ("scope", self.scope.map(u32::from)),
+            ("mtu", self.mtu),
+            ("advmss", self.advmss),
+        ];
         for (name, value) in fields {
             if let Some(value) = value {
                 write!(f, " {name} {value}")?;

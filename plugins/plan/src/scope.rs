@@ -47,7 +47,7 @@ pub struct TableScope {
     /// Count the rules of each chain.
     pub rules: bool,
     /// Elements to look up, per set.
-    pub elements: BTreeMap<String, BTreeSet<nft::Key>>,
+    pub elements: BTreeMap<nft::Name, BTreeSet<nft::Key>>,
     /// Sets to read whole.
-    pub whole_sets: BTreeSet<String>,
+    pub whole_sets: BTreeSet<nft::Name>,
 }

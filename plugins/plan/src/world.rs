@@ -160,7 +160,7 @@ pub struct TableState {
     /// The table's comment, where we keep schema and fingerprint.
     pub comment: Option<String>,
     /// Rules per chain.
-    pub chains: BTreeMap<String, usize>,
+    pub chains: BTreeMap<nft::Name, usize>,
     /// Elements present, of those asked for, per set.
-    pub elements: BTreeMap<String, BTreeSet<nft::Key>>,
+    pub elements: BTreeMap<nft::Name, BTreeSet<nft::Key>>,
 }

@@ -1,0 +1,218 @@
+//! The bridge: created and kept as wanted if ours, used as it is if not.
+
+use bulkhead_model::{InterfaceAddress, Mtu};
+
+use crate::{
+    Bridge, Conflict, Dad, Foreign, Link, LinkKind, LinkSetting, Ns, Op, OtherGateways, Space,
+    Switch, Sysctl,
+};
+
+/// Appends what makes `want` true on the host.
+pub(crate) fn ensure(host: &Space, want: &Bridge, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    if let Some(gateway) = want
+        .gateways
+        .iter()
+        .find(|g| g.address().is_ipv6() && !host.ipv6)
+    {
+        return Err(Conflict::NoIpv6(gateway.address()));
+    }
+    match host.links.get(&want.name) {
+        None => create(host, want, ops),
+        Some(link) => {
+            if link.kind != LinkKind::Bridge {
+                return Err(Conflict::NotABridge {
+                    name: want.name,
+                    kind: kind_name(link),
+                });
+            }
+            if link.is_ours() || want.foreign == Foreign::Adopt {
+                return keep(host, link, want, ops);
+            }
+            return join(host, link, want);
+        }
+    }
+    Ok(())
+}
+
+/// The MTU a port on this bridge gets when nothing else is asked for.
+pub(crate) fn mtu(host: &Space, want: &Bridge) -> Mtu {
+    let found = host.links.get(&want.name).map(|link| link.mtu);
+    want.mtu.or(found).unwrap_or(Mtu::ETHERNET)
+}
+
+fn create(host: &Space, want: &Bridge, ops: &mut Vec<Op>) {
+    let (ns, name) = (Ns::Host, want.name);
+    let mtu = want.mtu.unwrap_or(Mtu::ETHERNET);
+    ops.push(Op::AddBridge {
+        ns: ns.clone(),
+        name,
+        mac: want.mac,
+        mtu,
+    });
+    if host.ipv6 {
+        // CVE-2020-10749: a container's router advertisement must not move the host's routes.
+        let sysctl = Sysctl::ipv6_conf(name.as_str(), "accept_ra");
+        ops.push(Op::SetSysctl {
+            ns: ns.clone(),
+            sysctl,
+            value: "0".to_owned(),
+        });
+        ops.push(Op::SetLink {
+            ns: ns.clone(),
+            name,
+            set: LinkSetting::NoLinkLocal,
+        });
+    }
+    for address in addresses(want) {
+        ops.push(add(want, address));
+    }
+    if want.promiscuous {
+        ops.push(promiscuous(want));
+    }
+    ops.push(Op::SetLink {
+        ns,
+        name,
+        set: LinkSetting::Up,
+    });
+}
+
+fn keep(host: &Space, link: &Link, want: &Bridge, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    let (ns, name) = (Ns::Host, want.name);
+    let on_bridge = || {
+        host.addresses
+            .keys()
+            .filter(|(on, _)| *on == name)
+            .map(|(_, a)| *a)
+    };
+    let ours = link.is_ours();
+    if let Some(mtu) = want.mtu.filter(|mtu| ours && *mtu != link.mtu) {
+        ops.push(Op::SetLink {
+            ns: ns.clone(),
+            name,
+            set: LinkSetting::Mtu(mtu),
+        });
+    }
+    if ours && host.ipv6 {
+        let sysctl = Sysctl::ipv6_conf(name.as_str(), "accept_ra");
+        if host.sysctls.get(&sysctl).is_some_and(|value| value != "0") {
+            ops.push(Op::SetSysctl {
+                ns: ns.clone(),
+                sysctl,
+                value: "0".to_owned(),
+            });
+        }
+        if link.forms_link_local {
+            ops.push(Op::SetLink {
+                ns: ns.clone(),
+                name,
+                set: LinkSetting::NoLinkLocal,
+            });
+        }
+    }
+    // A foreign bridge forms its own link-local address; ours gets it from us.
+    let wanted = if ours {
+        addresses(want)
+    } else {
+        want.gateways.clone()
+    };
+    let mut surplus = Vec::new();
+    for gateway in &want.gateways {
+        for found in on_bridge() {
+            let same_net = found.prefix().overlaps(gateway.prefix());
+            if same_net && !want.gateways.contains(&found) {
+                match want.other_gateways {
+                    OtherGateways::Replace if !surplus.contains(&found) => surplus.push(found),
+                    OtherGateways::Replace => {}
+                    OtherGateways::Refuse => {
+                        return Err(Conflict::OtherGateway {
+                            bridge: name,
+                            found,
+                            wanted: *gateway,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    for address in wanted {
+        if !on_bridge().any(|found| found == address) {
+            ops.push(add(want, address));
+        }
+    }
+    for address in surplus {
+        ops.push(Op::DelAddress {
+            ns: ns.clone(),
+            link: name,
+            address,
+        });
+    }
+    if want.promiscuous && !link.promiscuous {
+        ops.push(promiscuous(want));
+    }
+    if !link.up {
+        ops.push(Op::SetLink {
+            ns,
+            name,
+            set: LinkSetting::Up,
+        });
+    }
+    Ok(())
+}
+
+/// A bridge that somebody else made is never altered; what it lacks is named instead.
+fn join(host: &Space, link: &Link, want: &Bridge) -> Result<(), Conflict> {
+    let bridge = want.name;
+    for address in &want.gateways {
+        if !host.addresses.contains_key(&(bridge, *address)) {
+            return Err(Conflict::ForeignBridgeLacks {
+                bridge,
+                address: *address,
+            });
+        }
+    }
+    if !link.up {
+        return Err(Conflict::ForeignBridgeDown(bridge));
+    }
+    if want.promiscuous && !link.promiscuous {
+        return Err(Conflict::ForeignBridgeNotPromiscuous(bridge));
+    }
+    Ok(())
+}
+
+/// The gateways, and a link-local address if one of them is IPv6: the kernel solicits from it, and
+/// one of its own making would be tentative for a second after the first port comes up.
+fn addresses(want: &Bridge) -> Vec<InterfaceAddress> {
+    let mut all = want.gateways.clone();
+    if all.iter().any(|gateway| gateway.address().is_ipv6()) {
+        let link_local = want.mac.link_local().into();
+        all.push(InterfaceAddress::new(link_local, 64).expect("64 is within 128"));
+    }
+    all
+}
+
+fn add(want: &Bridge, address: InterfaceAddress) -> Op {
+    Op::AddAddress {
+        ns: Ns::Host,
+        link: want.name,
+        address,
+        dad: Dad::Skip,
+    }
+}
+
+fn promiscuous(want: &Bridge) -> Op {
+    let set = LinkSetting::Promiscuous(Switch::On);
+    Op::SetLink {
+        ns: Ns::Host,
+        name: want.name,
+        set,
+    }
+}
+
+fn kind_name(link: &Link) -> String {
+    match &link.kind {
+        LinkKind::Bridge => "bridge".to_owned(),
+        LinkKind::Veth { .. } => "veth".to_owned(),
+        LinkKind::Other(kind) if kind.is_empty() => "physical device".to_owned(),
+        LinkKind::Other(kind) => kind.clone(),
+    }
+}

@@ -1,0 +1,95 @@
+//! The plan to nothing: mute, unplug, forget, and for the last one take down what was shared.
+
+use crate::{
+    Detached, LinkKind, LinkSetting, NetworkGone, Ns, Op, Restore, Space, Switch, World, filter,
+};
+
+/// Appends what removes every trace. It refuses nothing: what is not ours is passed over.
+pub(crate) fn plan(world: &World, want: &Detached, ops: &mut Vec<Op>) {
+    let host = world.space(&Ns::Host);
+    filter::mute(host, want, ops);
+    if host.links.get(&want.port).is_some_and(crate::Link::is_ours) {
+        ops.push(Op::DelLink {
+            ns: Ns::Host,
+            name: want.port,
+        });
+    }
+    filter::unhook(host, want, ops);
+    for (link, address) in &want.neighbours {
+        if host.neighbours.contains_key(&(*link, *address)) {
+            ops.push(Op::DelNeighbour {
+                ns: Ns::Host,
+                link: *link,
+                address: *address,
+            });
+        }
+    }
+    if let Some(gone) = &want.network {
+        network(host, want, gone, ops);
+    }
+}
+
+fn network(host: &Space, want: &Detached, gone: &NetworkGone, ops: &mut Vec<Op>) {
+    for table in &gone.tables {
+        if host.tables.get(table).is_some_and(filter::is_ours) {
+            filter::delete_table(host, table.clone(), ops);
+        }
+    }
+    if let Some(bridge) = gone.bridge {
+        let empty = !host
+            .links
+            .iter()
+            .any(|(name, link)| *name != want.port && link.bridge == Some(bridge));
+        let ours = host
+            .links
+            .get(&bridge)
+            .is_some_and(|l| l.is_ours() && l.kind == LinkKind::Bridge);
+        if ours && empty {
+            ops.push(Op::DelLink {
+                ns: Ns::Host,
+                name: bridge,
+            });
+        }
+    }
+    for change in &gone.restore {
+        restore(host, change, ops);
+    }
+    if gone.node_is_empty {
+        filter::remove(host, want, ops);
+    }
+}
+
+/// Puts back what is still as we set it; what somebody changed since is theirs.
+fn restore(host: &Space, change: &Restore, ops: &mut Vec<Op>) {
+    match change {
+        Restore::Sysctl {
+            sysctl,
+            ours,
+            before,
+        } => {
+            if host.sysctls.get(sysctl) == Some(ours) && ours != before {
+                let (ns, sysctl, value) = (Ns::Host, sysctl.clone(), before.clone());
+                ops.push(Op::SetSysctl { ns, sysctl, value });
+            }
+        }
+        Restore::Address { link, address } => {
+            if host.addresses.contains_key(&(*link, *address)) {
+                ops.push(Op::DelAddress {
+                    ns: Ns::Host,
+                    link: *link,
+                    address: *address,
+                });
+            }
+        }
+        Restore::Promiscuous { link } => {
+            if host.links.get(link).is_some_and(|found| found.promiscuous) {
+                let set = LinkSetting::Promiscuous(Switch::Off);
+                ops.push(Op::SetLink {
+                    ns: Ns::Host,
+                    name: *link,
+                    set,
+                });
+            }
+        }
+    }
+}

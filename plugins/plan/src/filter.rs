@@ -1,0 +1,325 @@
+//! The filter on ports: `table netdev bulkhead`. A port is mute until its binding is in a set, so a
+//! frame that comes before the binding, or after it is gone, is dropped.
+//!
+//! Where the kernel can, one base chain is bound to every present and future device whose name
+//! begins with `bhp`; elsewhere each port has a base chain that jumps into the shared one, committed
+//! while the port is down. The rules are the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkhead_model::IfName;
+use bulkhead_nft as nft;
+
+use crate::{
+    Attached, Binding, Conflict, Detached, Features, Filter, Hook, Ns, Op, Space, TableScope,
+    TableState, World,
+};
+
+/// Raised when the meaning of a table changes, so that an older one is replaced.
+const SCHEMA: u32 = 1;
+/// What the names of our ports begin with.
+const PORT_PREFIX: &str = "bhp";
+/// Bindings with a MAC: interface name and source MAC.
+const MACS: nft::Name = nft::Name::literal("macs");
+/// Bindings without: interface name.
+const PORTS: nft::Name = nft::Name::literal("ports");
+/// The chain with the rules: a base chain, or the one every port's base chain jumps to.
+const POD: nft::Name = nft::Name::literal("pod");
+/// Before anything else at ingress (`NF_NETDEV_PRI_*` has no names; lower runs first).
+const PRIORITY: i32 = -300;
+
+/// The table's name.
+#[must_use]
+pub fn table_id() -> nft::TableId {
+    nft::TableId {
+        family: nft::TableFamily::Netdev,
+        name: nft::Name::literal("bulkhead"),
+    }
+}
+
+/// What a plan needs to see of the filter for `binding`.
+pub(crate) fn scope(binding: &Binding) -> TableScope {
+    let (set, key) = element(binding);
+    let elements = BTreeMap::from([(set, BTreeSet::from([key]))]);
+    TableScope {
+        rules: true,
+        elements,
+        whole_sets: BTreeSet::new(),
+    }
+}
+
+/// What a plan needs to see where no binding is known, or the table may have to go.
+pub(crate) fn whole_scope() -> TableScope {
+    TableScope {
+        rules: true,
+        elements: BTreeMap::new(),
+        whole_sets: [MACS, PORTS].into(),
+    }
+}
+
+/// Whether a table carries our comment.
+pub(crate) fn is_ours(table: &TableState) -> bool {
+    table
+        .comment
+        .as_deref()
+        .is_some_and(|comment| comment.starts_with("bulkhead "))
+}
+
+/// `comment` for a table of ours: schema and fingerprint, so that another release or another
+/// configuration is recognised.
+pub(crate) fn signed(mut table: nft::Table) -> nft::Table {
+    let text = format!("bulkhead {SCHEMA} {}", table.fingerprint());
+    table.comment = Some(nft::Label::new(&text).expect("letters, digits and blanks"));
+    table
+}
+
+/// Appends what puts the table and the binding there.
+pub(crate) fn ensure(world: &World, want: &Filter, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    let host = world.space(&Ns::Host);
+    let found = host.tables.get(&table_id());
+    if found.is_some_and(|table| !is_ours(table)) {
+        return Err(Conflict::ForeignTable(table_id()));
+    }
+    let hook = hook(world.features, found, want.hook)?;
+    let whole = table(hook, std::iter::once(&want.binding).chain(&want.others));
+    let (set, key) = element(&want.binding);
+    if !found.is_some_and(|state| stands(state, &whole)) {
+        // Bound to the generation: a port bound by somebody else since would fall silent.
+        let transaction = nft::Transaction(vec![nft::Command::ReplaceTable(whole)]);
+        ops.push(Op::Nft {
+            ns: Ns::Host,
+            transaction,
+            generation: host.generation,
+        });
+    } else if !found.is_some_and(|state| holds(state, &set, &key)) {
+        ops.push(commit(elements(nft::Elements::keys([key]), set)));
+    }
+    Ok(())
+}
+
+/// Appends the port's own base chain, where there is none for all of them.
+pub(crate) fn ensure_hook(world: &World, want: &Attached, ops: &mut Vec<Op>) {
+    let found = world.space(&Ns::Host).tables.get(&table_id());
+    let per_port = matches!(
+        hook(world.features, found, want.filter.hook),
+        Ok(Hook::PerPort)
+    );
+    let name = port_chain_name(want.port.name);
+    let loaded = found.is_none_or(|table| !is_current(table, Hook::PerPort));
+    // A table that is replaced brings the chain with it.
+    if per_port && !loaded && !found.is_some_and(|table| table.chains.contains_key(&name)) {
+        let chain = port_chain(want.port.name);
+        ops.push(commit(nft::Command::AddChain {
+            table: table_id(),
+            chain,
+        }));
+    }
+}
+
+/// Appends what takes the binding away, so that the port is mute before it is unplugged.
+pub(crate) fn mute(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
+    let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
+        return;
+    };
+    for (set, keys) in &table.elements {
+        let keys: Vec<_> = keys
+            .iter()
+            .filter(|key| is_of(key, want.port))
+            .cloned()
+            .collect();
+        if !keys.is_empty() {
+            let (table, elements) = (table_id(), nft::Elements::keys(keys));
+            ops.push(commit(nft::Command::DeleteElements {
+                table,
+                set: set.clone(),
+                elements,
+            }));
+        }
+    }
+}
+
+/// Appends what removes the port's own base chain, after the port is gone.
+pub(crate) fn unhook(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
+    let chain = port_chain_name(want.port);
+    let found = host.tables.get(&table_id()).filter(|table| is_ours(table));
+    if found.is_some_and(|table| table.chains.contains_key(&chain)) {
+        ops.push(commit(nft::Command::DeleteChain {
+            table: table_id(),
+            chain,
+        }));
+    }
+}
+
+/// Appends the table's removal if no other port is bound.
+pub(crate) fn remove(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
+    let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
+        return;
+    };
+    let others = table
+        .elements
+        .values()
+        .flatten()
+        .any(|key| !is_of(key, want.port));
+    if !others {
+        delete_table(host, table_id(), ops);
+    }
+}
+
+/// Appends a table's deletion, bound to the generation it was read at: a commit of somebody else in
+/// between refuses it, so that look and deletion are one step.
+pub(crate) fn delete_table(host: &Space, table: nft::TableId, ops: &mut Vec<Op>) {
+    // Our own commits in this plan come first and move the generation on.
+    let ours = ops.iter().filter(|op| matches!(op, Op::Nft { .. })).count();
+    let moved = u32::try_from(ours).expect("a plan has few operations");
+    let generation = host.generation.map(|read| read.wrapping_add(moved));
+    let transaction = nft::Transaction(vec![nft::Command::DeleteTable(table)]);
+    ops.push(Op::Nft {
+        ns: Ns::Host,
+        transaction,
+        generation,
+    });
+}
+
+/// A table that stands decides; else the kernel does.
+fn hook(features: Features, found: Option<&TableState>, want: Hook) -> Result<Hook, Conflict> {
+    if want == Hook::Prefix && !features.device_prefix {
+        return Err(Conflict::NoDevicePrefix);
+    }
+    let standing = found.and_then(|table| {
+        [Hook::Prefix, Hook::PerPort]
+            .into_iter()
+            .find(|hook| is_current(table, *hook))
+    });
+    Ok(match (want, standing) {
+        (Hook::Auto, Some(standing)) => standing,
+        (Hook::Auto, None) if features.device_prefix => Hook::Prefix,
+        (Hook::Auto, None) => Hook::PerPort,
+        (asked, _) => asked,
+    })
+}
+
+fn is_current(found: &TableState, hook: Hook) -> bool {
+    stands(found, &table(hook, std::iter::empty()))
+}
+
+/// Whether a table's definition is `whole`'s and its fixed chains still have their rules.
+pub(crate) fn stands(found: &TableState, whole: &nft::Table) -> bool {
+    let same_comment = found.comment.as_deref() == whole.comment.as_ref().map(nft::Label::as_str);
+    let fixed = whole
+        .chains
+        .iter()
+        .filter(|chain| chain.part == nft::Part::Fixed);
+    same_comment
+        && fixed
+            .into_iter()
+            .all(|c| found.chains.get(&c.name) == Some(&c.rules.len()))
+}
+
+fn holds(found: &TableState, set: &nft::Name, key: &nft::Key) -> bool {
+    found
+        .elements
+        .get(set)
+        .is_some_and(|keys| keys.contains(key))
+}
+
+fn commit(command: nft::Command) -> Op {
+    Op::Nft {
+        ns: Ns::Host,
+        transaction: nft::Transaction(vec![command]),
+        generation: None,
+    }
+}
+
+fn elements(elements: nft::Elements, set: nft::Name) -> nft::Command {
+    nft::Command::AddElements {
+        table: table_id(),
+        set,
+        elements,
+    }
+}
+
+/// The set a binding stands in, and its key there.
+fn element(binding: &Binding) -> (nft::Name, nft::Key) {
+    match binding.mac {
+        Some(mac) => (MACS, nft::Key::new([binding.port.into(), mac.into()])),
+        None => (PORTS, binding.port.into()),
+    }
+}
+
+fn is_of(key: &nft::Key, port: IfName) -> bool {
+    key.parts().first() == Some(&nft::Datum::IfName(port))
+}
+
+/// The whole table with these bindings in it.
+fn table<'b>(hook: Hook, bindings: impl Iterator<Item = &'b Binding> + Clone) -> nft::Table {
+    use nft::KeyType::{EtherAddr, IfName};
+    let mut macs = nft::Set::live(MACS, [IfName, EtherAddr]);
+    let mut ports = nft::Set::live(PORTS, [IfName]);
+    let of = |set: &nft::Name| {
+        let keys = bindings
+            .clone()
+            .map(element)
+            .filter(|(name, _)| name == set);
+        nft::Elements::keys(keys.map(|(_, key)| key).collect::<Vec<_>>())
+    };
+    macs.elements = of(&MACS);
+    ports.elements = of(&PORTS);
+    let base = (hook == Hook::Prefix).then(|| base(nft::Devices::Prefix(prefix())));
+    let pod = nft::Chain {
+        name: POD,
+        base,
+        part: nft::Part::Fixed,
+        rules: rules(),
+    };
+    let mut chains = vec![pod];
+    if hook == Hook::PerPort {
+        let unique: BTreeSet<_> = bindings.map(|binding| binding.port).collect();
+        chains.extend(unique.into_iter().map(port_chain));
+    }
+    let table = nft::Table {
+        sets: vec![macs, ports],
+        chains,
+        ..nft::Table::new(table_id())
+    };
+    signed(table)
+}
+
+fn rules() -> Vec<nft::Rule> {
+    use nft::Field::{EtherSaddr, Iifname};
+    use nft::Statement;
+    vec![
+        nft::Rule::new([
+            Statement::in_set([Iifname, EtherSaddr], MACS),
+            Statement::accept(),
+        ]),
+        nft::Rule::new([Statement::in_set([Iifname], PORTS), Statement::accept()]),
+        nft::Rule::new([Statement::Counter, Statement::drop()]),
+    ]
+}
+
+fn port_chain(port: IfName) -> nft::Chain {
+    nft::Chain {
+        name: port_chain_name(port),
+        base: Some(base(nft::Devices::Names(vec![port]))),
+        part: nft::Part::Live,
+        rules: vec![nft::Rule::new([nft::Statement::jump(POD)])],
+    }
+}
+
+fn port_chain_name(port: IfName) -> nft::Name {
+    nft::Name::new(&format!("port-{port}")).expect("a port of ours is bhp and base32")
+}
+
+fn prefix() -> IfName {
+    PORT_PREFIX.parse().expect("three letters")
+}
+
+fn base(devices: nft::Devices) -> nft::Base {
+    nft::Base {
+        kind: nft::ChainKind::Filter,
+        hook: nft::Hook::Ingress,
+        devices,
+        priority: PRIORITY,
+        policy: nft::Policy::Drop,
+    }
+}

@@ -1,0 +1,332 @@
+//! The veth pair of an attachment: its port on the host and its interface in the container.
+
+use std::collections::BTreeSet;
+
+use bulkhead_model::{IfName, InterfaceAddress, Mtu};
+
+use crate::{
+    Attached, Conflict, Dad, Interface, Link, LinkKind, LinkSetting, Ns, Op, PortFlags, Route,
+    Space, Sysctl, World, filter,
+};
+
+/// Refuses what stands in the way before anything is changed.
+pub(crate) fn refuse(world: &World, want: &Attached) -> Result<(), Conflict> {
+    let host = world.space(&Ns::Host);
+    if host
+        .links
+        .get(&want.port.name)
+        .is_some_and(|link| !link.is_ours())
+    {
+        return Err(Conflict::ForeignPort(want.port.name));
+    }
+    let container = world.space(&want.interface.ns);
+    if container.links.contains_key(&want.interface.name) && pair(world, want).is_none() {
+        return Err(Conflict::InterfaceExists(want.interface.name));
+    }
+    let v6 = want
+        .interface
+        .addresses
+        .iter()
+        .find(|a| a.address().is_ipv6());
+    match v6.filter(|_| !container.ipv6) {
+        Some(address) => Err(Conflict::NoIpv6(address.address())),
+        None => Ok(()),
+    }
+}
+
+/// Appends the pair: port down, filtered, then up; interface complete, then up.
+pub(crate) fn ensure(
+    world: &World,
+    want: &Attached,
+    mtu: Mtu,
+    ops: &mut Vec<Op>,
+) -> Result<(), Conflict> {
+    let found = pair(world, want);
+    if found.is_none() {
+        create(world, want, mtu, ops);
+    }
+    port(found.map(|(port, _)| port), world, want, mtu, ops);
+    interface(found.map(|(_, interface)| interface), world, want, mtu, ops)
+}
+
+/// Both ends, if they exist and belong to each other.
+fn pair<'w>(world: &'w World, want: &Attached) -> Option<(&'w Link, &'w Link)> {
+    let port = world
+        .space(&Ns::Host)
+        .links
+        .get(&want.port.name)
+        .filter(|port| port.is_ours())?;
+    let interface = world
+        .space(&want.interface.ns)
+        .links
+        .get(&want.interface.name)?;
+    let other_end = (want.interface.ns.clone(), want.interface.name);
+    (port.kind
+        == LinkKind::Veth {
+            peer: Some(other_end),
+        })
+    .then_some((port, interface))
+}
+
+fn create(world: &World, want: &Attached, mtu: Mtu, ops: &mut Vec<Op>) {
+    // A port of ours whose other end is not in this container is left from an earlier one.
+    if world.space(&Ns::Host).links.contains_key(&want.port.name) {
+        ops.push(Op::DelLink {
+            ns: Ns::Host,
+            name: want.port.name,
+        });
+    }
+    ops.push(Op::AddVeth {
+        ns: Ns::Host,
+        port: want.port.name,
+        port_mac: want.port.mac,
+        bridge: Some(want.bridge.name),
+        container: want.interface.ns.clone(),
+        interface: want.interface.name,
+        mac: want.interface.mac,
+        mtu,
+    });
+}
+
+fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mut Vec<Op>) {
+    let (ns, name) = (Ns::Host, want.port.name);
+    let set = |set| Op::SetLink {
+        ns: ns.clone(),
+        name,
+        set,
+    };
+    if found.is_some_and(|link| link.bridge != Some(want.bridge.name)) {
+        ops.push(set(LinkSetting::Bridge(want.bridge.name)));
+    }
+    if found.map_or(PortFlags::default(), |link| link.port) != want.port.flags {
+        ops.push(Op::SetPort {
+            ns: ns.clone(),
+            port: name,
+            flags: want.port.flags,
+        });
+    }
+    if let Some(link) = found {
+        if link.mac != Some(want.port.mac) {
+            ops.push(set(LinkSetting::Mac(want.port.mac)));
+        }
+        if link.mtu != mtu {
+            ops.push(set(LinkSetting::Mtu(mtu)));
+        }
+    }
+    if world.space(&ns).ipv6 && found.is_none_or(|link| link.forms_link_local) {
+        ops.push(set(LinkSetting::NoLinkLocal));
+    }
+    // Fail closed: the filter stands on the port before the port can carry a frame.
+    filter::ensure_hook(world, want, ops);
+    if found.is_none_or(|link| !link.up) {
+        ops.push(set(LinkSetting::Up));
+    }
+}
+
+fn interface(
+    found: Option<&Link>,
+    world: &World,
+    want: &Attached,
+    mtu: Mtu,
+    ops: &mut Vec<Op>,
+) -> Result<(), Conflict> {
+    let Interface { ns, name, .. } = &want.interface;
+    let space = world.space(ns);
+    let set = |set| Op::SetLink {
+        ns: ns.clone(),
+        name: *name,
+        set,
+    };
+    if let Some(link) = found {
+        if link.mac != Some(want.interface.mac) {
+            ops.push(set(LinkSetting::Mac(want.interface.mac)));
+        }
+        if link.mtu != mtu {
+            ops.push(set(LinkSetting::Mtu(mtu)));
+        }
+    }
+    sysctls(found, space, &want.interface, ops);
+    let managed = !want.interface.addresses.is_empty();
+    if managed && space.ipv6 && found.is_none_or(|link| link.forms_link_local) {
+        ops.push(set(LinkSetting::NoLinkLocal));
+    }
+    let missing = missing_addresses(found, space, &want.interface);
+    for address in &missing {
+        let (link, dad) = (*name, want.interface.dad);
+        ops.push(Op::AddAddress {
+            ns: ns.clone(),
+            link,
+            address: *address,
+            dad,
+        });
+    }
+    let raised = want.interface.up && found.is_none_or(|link| !link.up);
+    if raised {
+        ops.push(set(LinkSetting::Up));
+    }
+    routes(space, &want.interface, ops)?;
+    if raised {
+        ops.push(Op::AwaitForwarding {
+            ns: Ns::Host,
+            port: want.port.name,
+        });
+    }
+    settle(space, &want.interface, &missing, ops);
+    Ok(())
+}
+
+/// What has to be written before the link can come up, or an advertisement received in between
+/// would give it addresses and routes nobody asked for.
+pub(crate) fn interface_sysctls(want: &Interface) -> Vec<(Sysctl, &'static str)> {
+    let conf = |leaf| Sysctl::ipv6_conf(want.name.as_str(), leaf);
+    let mut all = vec![(conf("accept_ra"), "0"), (conf("autoconf"), "0")];
+    if want
+        .addresses
+        .iter()
+        .any(|address| address.address().is_ipv6())
+    {
+        all.push((conf("disable_ipv6"), "0"));
+        all.push((conf("keep_addr_on_down"), "1"));
+    }
+    all
+}
+
+fn sysctls(found: Option<&Link>, space: &Space, want: &Interface, ops: &mut Vec<Op>) {
+    if !space.ipv6 {
+        return;
+    }
+    for (sysctl, value) in interface_sysctls(want) {
+        let stands = found.is_some() && space.sysctls.get(&sysctl).is_some_and(|now| now == value);
+        if !stands {
+            let (ns, value) = (want.ns.clone(), value.to_owned());
+            ops.push(Op::SetSysctl { ns, sysctl, value });
+        }
+    }
+}
+
+fn missing_addresses(
+    found: Option<&Link>,
+    space: &Space,
+    want: &Interface,
+) -> Vec<InterfaceAddress> {
+    let mut wanted = want.addresses.clone();
+    if wanted.iter().any(|address| address.address().is_ipv6()) {
+        let link_local = want.mac.link_local().into();
+        wanted.push(InterfaceAddress::new(link_local, 64).expect("64 is within 128"));
+    }
+    wanted
+        .retain(|address| found.is_none() || !space.addresses.contains_key(&(want.name, *address)));
+    wanted
+}
+
+fn routes(space: &Space, want: &Interface, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    let mut taken: BTreeSet<_> = space
+        .routes
+        .iter()
+        .map(|r| (r.destination, r.table, r.priority))
+        .collect();
+    if !want.up {
+        return Ok(());
+    }
+    for route in &want.routes {
+        if space.routes.iter().any(|found| satisfies(found, route)) {
+            continue;
+        }
+        let priority = choose_priority(&taken, space, route)?;
+        taken.insert((route.destination, route.table, Some(priority)));
+        let route = Route {
+            priority: Some(priority),
+            ..route.clone()
+        };
+        ops.push(Op::AddRoute {
+            ns: want.ns.clone(),
+            route,
+        });
+    }
+    Ok(())
+}
+
+/// Whether an observed route is the wanted one; what the want leaves open is not compared.
+fn satisfies(found: &Route, want: &Route) -> bool {
+    let left_open = |found: Option<u32>, want: Option<u32>| want.is_none() || found == want;
+    found.destination == want.destination
+        && found.gateway == want.gateway
+        && found.link == want.link
+        && found.table == want.table
+        && left_open(found.priority, want.priority)
+        && left_open(found.mtu, want.mtu)
+        && left_open(found.advmss, want.advmss)
+        && (want.scope.is_none() || found.address_is_v6() || found.scope == want.scope)
+}
+
+/// The kernel's default metric, or the next free one where another link already has a route to the
+/// same destination: the first attachment of a container keeps its default route.
+fn choose_priority(
+    taken: &BTreeSet<(bulkhead_model::Prefix, u32, Option<u32>)>,
+    space: &Space,
+    route: &Route,
+) -> Result<u32, Conflict> {
+    let is_taken = |priority| taken.contains(&(route.destination, route.table, Some(priority)));
+    match route.priority {
+        Some(priority) if is_taken(priority) => Err(Conflict::RouteTaken {
+            destination: route.destination,
+            priority,
+            link: holder(space, route, priority).unwrap_or(route.link),
+        }),
+        Some(priority) => Ok(priority),
+        None => {
+            // IP6_RT_PRIO_USER (linux/ipv6_route.h) is what the kernel makes of 0 for IPv6.
+            let first = if route.address_is_v6() { 1024 } else { 0 };
+            Ok((first..u32::MAX)
+                .find(|priority| !is_taken(*priority))
+                .unwrap_or(u32::MAX))
+        }
+    }
+}
+
+fn holder(space: &Space, route: &Route, priority: u32) -> Option<IfName> {
+    let same = |found: &&Route| {
+        found.destination == route.destination
+            && found.table == route.table
+            && found.priority == Some(priority)
+    };
+    space.routes.iter().find(same).map(|found| found.link)
+}
+
+/// No address is tentative in an answer, and the segment learns who holds the new ones.
+fn settle(space: &Space, want: &Interface, missing: &[InterfaceAddress], ops: &mut Vec<Op>) {
+    if !want.up {
+        return;
+    }
+    let tentative = space
+        .addresses
+        .iter()
+        .any(|((link, _), a)| *link == want.name && a.tentative);
+    let probed = want.dad == Dad::Probe && missing.iter().any(|a| a.address().is_ipv6());
+    if tentative || probed {
+        ops.push(Op::AwaitAddresses {
+            ns: want.ns.clone(),
+            link: want.name,
+        });
+    }
+    let announced: Vec<_> = missing
+        .iter()
+        .map(|a| a.address())
+        .filter(|a| want.addresses.iter().any(|w| w.address() == *a))
+        .collect();
+    if !announced.is_empty() {
+        let (interface, mac) = (want.name, want.mac);
+        ops.push(Op::Announce {
+            ns: want.ns.clone(),
+            interface,
+            mac,
+            addresses: announced,
+        });
+    }
+}
+
+impl Route {
+    fn address_is_v6(&self) -> bool {
+        self.destination.address().is_ipv6()
+    }
+}

@@ -1,0 +1,378 @@
+//! The model of the kernel: an operation's effect on a world. The only fake there is; the same cases
+//! run on it and on the kernel and are compared, so that it cannot drift.
+
+use std::collections::BTreeSet;
+
+use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu};
+use bulkhead_nft as nft;
+
+use crate::{
+    AddressState, Dad, Link, LinkKind, LinkSetting, Ns, Op, Plan, PortFlags, Route, Space, Switch,
+    Sysctl, TableState, World,
+};
+
+/// What a new link's sysctls are unless `conf/default` says otherwise (`ipv6_devconf_dflt`,
+/// `net/ipv6/addrconf.c`); only those a plan looks at.
+const IPV6_DEFAULTS: [(&str, &str); 4] = [
+    ("accept_ra", "1"),
+    ("autoconf", "1"),
+    ("disable_ipv6", "0"),
+    ("keep_addr_on_down", "0"),
+];
+
+/// Why the kernel would refuse an operation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// `EEXIST`: it is there already.
+    #[error("object exists")]
+    Exists,
+    /// `ENOENT`, `ENODEV`: what it names is not there.
+    #[error("no such object")]
+    Missing,
+    /// `ENETDOWN`, `ENETUNREACH`: a route over a link that is down.
+    #[error("link is down")]
+    Down,
+    /// `ERESTART`: the ruleset changed since it was read.
+    #[error("ruleset generation changed")]
+    Restart,
+}
+
+impl World {
+    /// Runs `plan` in order.
+    ///
+    /// # Errors
+    /// The first operation's [`Refusal`]; what ran before it stands.
+    pub fn apply(&mut self, plan: &Plan) -> Result<(), Refusal> {
+        plan.ops().iter().try_for_each(|op| self.run(op))
+    }
+
+    /// Runs one operation.
+    ///
+    /// # Errors
+    /// What the kernel would answer.
+    pub fn run(&mut self, op: &Op) -> Result<(), Refusal> {
+        match op {
+            Op::AddBridge { ns, name, mac, mtu } => self.add_link(
+                ns,
+                *name,
+                new_link(LinkKind::Bridge, *mac, *mtu, LinkGroup::OWNED),
+            ),
+            Op::AddVeth { .. } => self.add_veth(op),
+            Op::SetLink { ns, name, set } => self.set_link(ns, *name, *set),
+            Op::SetPort { ns, port, flags } => {
+                self.link(ns, *port)?.port = *flags;
+                Ok(())
+            }
+            Op::DelLink { ns, name } => self.del_link(ns, *name),
+            Op::AddAddress {
+                ns,
+                link,
+                address,
+                dad,
+            } => self.add_address(ns, *link, *address, *dad),
+            Op::DelAddress { ns, link, address } => {
+                let removed = self.space_mut(ns).addresses.remove(&(*link, *address));
+                removed.map(drop).ok_or(Refusal::Missing)
+            }
+            Op::AddRoute { ns, route } => self.add_route(ns, route),
+            Op::DelNeighbour { ns, link, address } => {
+                let removed = self.space_mut(ns).neighbours.remove(&(*link, *address));
+                removed.map(drop).ok_or(Refusal::Missing)
+            }
+            Op::SetSysctl { ns, sysctl, value } => {
+                self.space_mut(ns)
+                    .sysctls
+                    .insert(sysctl.clone(), value.clone());
+                Ok(())
+            }
+            Op::Nft {
+                ns,
+                transaction,
+                generation,
+            } => self.commit(ns, transaction, *generation),
+            Op::AwaitAddresses { ns, link } => {
+                let addresses = &mut self.space_mut(ns).addresses;
+                addresses
+                    .iter_mut()
+                    .filter(|((on, _), _)| on == link)
+                    .for_each(|(_, a)| a.tentative = false);
+                Ok(())
+            }
+            Op::AwaitForwarding { .. } | Op::Announce { .. } => Ok(()),
+        }
+    }
+
+    fn space_mut(&mut self, ns: &Ns) -> &mut Space {
+        self.spaces.entry(ns.clone()).or_default()
+    }
+
+    fn link(&mut self, ns: &Ns, name: IfName) -> Result<&mut Link, Refusal> {
+        self.space_mut(ns)
+            .links
+            .get_mut(&name)
+            .ok_or(Refusal::Missing)
+    }
+
+    fn add_link(&mut self, ns: &Ns, name: IfName, link: Link) -> Result<(), Refusal> {
+        let space = self.space_mut(ns);
+        if space.links.contains_key(&name) {
+            return Err(Refusal::Exists);
+        }
+        space.links.insert(name, link);
+        if space.ipv6 {
+            let fresh = IPV6_DEFAULTS
+                .map(|(leaf, value)| (Sysctl::ipv6_conf(name.as_str(), leaf), value.to_owned()));
+            space.sysctls.extend(fresh);
+        }
+        Ok(())
+    }
+
+    fn add_veth(&mut self, op: &Op) -> Result<(), Refusal> {
+        let Op::AddVeth {
+            ns,
+            port,
+            port_mac,
+            bridge,
+            container,
+            interface,
+            mac,
+            mtu,
+        } = op
+        else {
+            return Ok(());
+        };
+        if let Some(bridge) = bridge {
+            self.link(ns, *bridge)?;
+        }
+        if self.space_mut(container).links.contains_key(interface) {
+            return Err(Refusal::Exists);
+        }
+        let end = |ns: &Ns, name| LinkKind::Veth {
+            peer: Some((ns.clone(), name)),
+        };
+        let mut host_end = new_link(
+            end(container, *interface),
+            *port_mac,
+            *mtu,
+            LinkGroup::OWNED,
+        );
+        host_end.bridge = *bridge;
+        self.add_link(ns, *port, host_end)?;
+        self.add_link(
+            container,
+            *interface,
+            new_link(end(ns, *port), *mac, *mtu, LinkGroup(0)),
+        )
+    }
+
+    fn set_link(&mut self, ns: &Ns, name: IfName, set: LinkSetting) -> Result<(), Refusal> {
+        if let LinkSetting::Bridge(bridge) = set {
+            self.link(ns, bridge)?;
+        }
+        let link = self.link(ns, name)?;
+        match set {
+            LinkSetting::Up => link.up = true,
+            LinkSetting::Mtu(mtu) => link.mtu = mtu,
+            LinkSetting::Mac(mac) => link.mac = Some(mac),
+            LinkSetting::Bridge(bridge) => {
+                link.bridge = Some(bridge);
+                link.port = PortFlags::default();
+            }
+            LinkSetting::Promiscuous(switch) => link.promiscuous = switch == Switch::On,
+            LinkSetting::NoLinkLocal => link.forms_link_local = false,
+        }
+        Ok(())
+    }
+
+    fn del_link(&mut self, ns: &Ns, name: IfName) -> Result<(), Refusal> {
+        let space = self.space_mut(ns);
+        let link = space.links.remove(&name).ok_or(Refusal::Missing)?;
+        space.forget(name);
+        if link.kind == LinkKind::Bridge {
+            for port in space
+                .links
+                .values_mut()
+                .filter(|port| port.bridge == Some(name))
+            {
+                port.bridge = None;
+                port.port = PortFlags::default();
+            }
+        }
+        if let LinkKind::Veth {
+            peer: Some((peer_ns, peer)),
+        } = link.kind
+        {
+            let space = self.space_mut(&peer_ns);
+            space.links.remove(&peer);
+            space.forget(peer);
+        }
+        Ok(())
+    }
+
+    fn add_address(
+        &mut self,
+        ns: &Ns,
+        link: IfName,
+        address: InterfaceAddress,
+        dad: Dad,
+    ) -> Result<(), Refusal> {
+        self.link(ns, link)?;
+        let addresses = &mut self.space_mut(ns).addresses;
+        if addresses.contains_key(&(link, address)) {
+            return Err(Refusal::Exists);
+        }
+        let tentative = dad == Dad::Probe && address.address().is_ipv6();
+        addresses.insert((link, address), AddressState { tentative });
+        Ok(())
+    }
+
+    fn add_route(&mut self, ns: &Ns, route: &Route) -> Result<(), Refusal> {
+        if !self.link(ns, route.link)?.up {
+            return Err(Refusal::Down);
+        }
+        let key = |r: &Route| (r.destination, r.table, r.priority);
+        let routes = &mut self.space_mut(ns).routes;
+        if routes.iter().any(|found| key(found) == key(route)) {
+            return Err(Refusal::Exists);
+        }
+        routes.insert(as_observed(route));
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        ns: &Ns,
+        transaction: &nft::Transaction,
+        generation: Option<u32>,
+    ) -> Result<(), Refusal> {
+        let space = self.space_mut(ns);
+        if generation.is_some() && generation != space.generation {
+            return Err(Refusal::Restart);
+        }
+        let mut tables = space.tables.clone();
+        for command in &transaction.0 {
+            run_command(&mut tables, command)?;
+        }
+        space.tables = tables;
+        space.generation = space.generation.map(|read| read.wrapping_add(1));
+        Ok(())
+    }
+}
+
+impl Space {
+    fn forget(&mut self, link: IfName) {
+        self.addresses.retain(|(on, _), _| *on != link);
+        self.routes.retain(|route| route.link != link);
+        self.neighbours.retain(|(on, _), _| *on != link);
+        let of_link = format!("/conf/{link}/");
+        self.sysctls
+            .retain(|sysctl, _| !sysctl.path().contains(&of_link));
+    }
+}
+
+type Tables = std::collections::BTreeMap<nft::TableId, TableState>;
+
+fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusal> {
+    let missing = |ok: bool| if ok { Ok(()) } else { Err(Refusal::Missing) };
+    match command {
+        nft::Command::ReplaceTable(table) => {
+            tables.insert(table.id.clone(), TableState::of(table));
+            Ok(())
+        }
+        nft::Command::AddElements {
+            table,
+            set,
+            elements,
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            table
+                .elements
+                .entry(set.clone())
+                .or_default()
+                .extend(keys(elements));
+            Ok(())
+        }
+        nft::Command::DeleteElements {
+            table,
+            set,
+            elements,
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            let found = table.elements.entry(set.clone()).or_default();
+            keys(elements)
+                .iter()
+                .try_for_each(|key| missing(found.remove(key)))
+        }
+        nft::Command::AddChain { table, chain } => {
+            let chains = &mut tables.get_mut(table).ok_or(Refusal::Missing)?.chains;
+            match chains.insert(chain.name.clone(), chain.rules.len()) {
+                Some(_) => Err(Refusal::Exists),
+                None => Ok(()),
+            }
+        }
+        nft::Command::DeleteChain { table, chain } => {
+            let chains = &mut tables.get_mut(table).ok_or(Refusal::Missing)?.chains;
+            missing(chains.remove(chain).is_some())
+        }
+        nft::Command::DeleteTable(table) => missing(tables.remove(table).is_some()),
+    }
+}
+
+impl TableState {
+    /// What an observer of everything would see of `table`.
+    fn of(table: &nft::Table) -> Self {
+        let sets = table
+            .sets
+            .iter()
+            .map(|set| (set.name.clone(), keys(&set.elements)));
+        let chains = table
+            .chains
+            .iter()
+            .map(|chain| (chain.name.clone(), chain.rules.len()));
+        let comment = table
+            .comment
+            .as_ref()
+            .map(|comment| comment.as_str().to_owned());
+        Self {
+            comment,
+            chains: chains.collect(),
+            elements: sets.collect(),
+        }
+    }
+}
+
+fn keys(elements: &nft::Elements) -> BTreeSet<nft::Key> {
+    match elements {
+        nft::Elements::Keys(keys) => keys.clone(),
+        nft::Elements::Map(map) => map.keys().cloned().collect(),
+        nft::Elements::Prefixes(_) => BTreeSet::new(),
+    }
+}
+
+/// A link as the kernel makes it: down, and ready to form a link-local address.
+fn new_link(kind: LinkKind, mac: Mac, mtu: Mtu, group: LinkGroup) -> Link {
+    Link {
+        kind,
+        mac: Some(mac),
+        mtu,
+        up: false,
+        promiscuous: false,
+        group,
+        bridge: None,
+        port: PortFlags::default(),
+        forms_link_local: true,
+    }
+}
+
+/// What the kernel reports of a route it was asked for: scope filled in (`fib_semantics.c`; IPv6
+/// has none and reports 0).
+fn as_observed(route: &Route) -> Route {
+    let default = match (route.gateway, route.destination.address().is_ipv6()) {
+        (_, true) | (Some(_), false) => 0,
+        (None, false) => 253,
+    };
+    Route {
+        scope: Some(route.scope.unwrap_or(default)),
+        ..route.clone()
+    }
+}

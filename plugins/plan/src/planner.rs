@@ -1,0 +1,145 @@
+//! The one decision: what leads from the world to the want, and what has to be seen to tell.
+
+use bulkhead_model::IfName;
+
+use crate::{
+    Attached, Conflict, Detached, Ns, Op, Plan, Scope, Space, Sysctl, TableScope, Want, World,
+    bridge, detached, filter, link, masquerade,
+};
+
+/// The operations that make `want` true in `world`, in order: deny before plug, referent before
+/// reference, add before delete, up last. Empty if it is true already.
+///
+/// # Errors
+/// [`Conflict`] if something that is not ours stands in the way; nothing has been changed then.
+pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
+    let mut ops = Vec::new();
+    match want {
+        Want::Attached(want) => attached(world, want, &mut ops)?,
+        Want::Detached(want) => detached::plan(world, want, &mut ops),
+    }
+    Ok(Plan::new(ops))
+}
+
+/// What [`plan`] looks at to decide about `want`.
+#[must_use]
+pub fn scope(want: &Want) -> Scope {
+    match want {
+        Want::Attached(want) => attached_scope(want),
+        Want::Detached(want) => detached_scope(want),
+    }
+}
+
+fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    let host = world.space(&Ns::Host);
+    link::refuse(world, want)?;
+    filter::ensure(world, &want.filter, ops)?;
+    bridge::ensure(host, &want.bridge, ops)?;
+    for (sysctl, value) in &want.sysctls {
+        if host.sysctls.get(sysctl).is_some_and(|now| now != value) {
+            let (ns, sysctl, value) = (Ns::Host, sysctl.clone(), value.clone());
+            ops.push(Op::SetSysctl { ns, sysctl, value });
+        }
+    }
+    masquerade::ensure(world, want, ops)?;
+    forget_neighbours(host, want, ops);
+    let mtu = want
+        .interface
+        .mtu
+        .unwrap_or_else(|| bridge::mtu(host, &want.bridge));
+    link::ensure(world, want, mtu, ops)
+}
+
+/// What the host believes about an address' former holder would send its packets astray.
+fn forget_neighbours(host: &Space, want: &Attached, ops: &mut Vec<Op>) {
+    for address in want
+        .interface
+        .addresses
+        .iter()
+        .map(|address| address.address())
+    {
+        let link = want.bridge.name;
+        let believed = host.neighbours.get(&(link, address));
+        if believed.is_some_and(|mac| *mac != want.interface.mac) {
+            ops.push(Op::DelNeighbour {
+                ns: Ns::Host,
+                link,
+                address,
+            });
+        }
+    }
+}
+
+fn attached_scope(want: &Attached) -> Scope {
+    let mut scope = Scope::default();
+    let host = scope.space(&Ns::Host);
+    host.links.extend([want.bridge.name, want.port.name]);
+    host.sysctls
+        .extend(want.sysctls.iter().map(|(sysctl, _)| sysctl.clone()));
+    let addresses = want
+        .interface
+        .addresses
+        .iter()
+        .map(|address| address.address());
+    host.neighbours
+        .extend(addresses.map(|address| (want.bridge.name, address)));
+    host.sysctls
+        .insert(Sysctl::ipv6_conf(want.bridge.name.as_str(), "accept_ra"));
+    host.tables
+        .insert(filter::table_id(), filter::scope(&want.filter.binding));
+    if let Some(table) = &want.masquerade {
+        host.tables.insert(
+            table.id.clone(),
+            TableScope {
+                rules: true,
+                ..TableScope::default()
+            },
+        );
+    }
+    let container = scope.space(&want.interface.ns);
+    container.links.insert(want.interface.name);
+    container.routes = true;
+    let sysctls = link::interface_sysctls(&want.interface);
+    container
+        .sysctls
+        .extend(sysctls.into_iter().map(|(sysctl, _)| sysctl));
+    scope
+}
+
+fn detached_scope(want: &Detached) -> Scope {
+    let mut scope = Scope::default();
+    let host = scope.space(&Ns::Host);
+    host.links.insert(want.port);
+    host.neighbours.extend(want.neighbours.iter().copied());
+    let last = want.network.as_ref().is_some_and(|gone| gone.node_is_empty);
+    let table = match &want.binding {
+        Some(binding) if !last => filter::scope(binding),
+        _ => filter::whole_scope(),
+    };
+    host.tables.insert(filter::table_id(), table);
+    let Some(gone) = &want.network else {
+        return scope;
+    };
+    host.links.extend(gone.bridge);
+    host.ports_of.extend(gone.bridge);
+    for table in &gone.tables {
+        host.tables.insert(table.clone(), TableScope::default());
+    }
+    for change in &gone.restore {
+        match change {
+            crate::Restore::Sysctl { sysctl, .. } => {
+                host.sysctls.insert(sysctl.clone());
+            }
+            crate::Restore::Address { link, .. } | crate::Restore::Promiscuous { link } => {
+                host.links.insert(*link);
+            }
+        }
+    }
+    scope
+}
+
+/// The MTU that an attachment's interface has in `world`, once it stands.
+#[must_use]
+pub fn mtu_of(world: &World, ns: &Ns, interface: IfName) -> Option<bulkhead_model::Mtu> {
+    world.space(ns).links.get(&interface).map(|link| link.mtu)
+}
