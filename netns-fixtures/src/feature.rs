@@ -1,0 +1,118 @@
+//! What this kernel can do, found out by doing it in a scratch namespace, and how a test that needs
+//! more says so.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use crate::ns::{Ns, NsError};
+use crate::prefix_chain;
+use crate::sandbox::Sandbox;
+
+/// A kernel feature that some kernels we run on lack.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Feature {
+    /// netdev base chains bound to a device-name prefix (6.17).
+    PrefixChains,
+    /// `CONFIG_BRIDGE_VLAN_FILTERING`.
+    BridgeVlanFiltering,
+    /// `CONFIG_BRIDGE_NETFILTER`, with its settings per namespace.
+    BrNetfilter,
+    /// `CONFIG_VXLAN`.
+    Vxlan,
+    /// `CONFIG_IFB`.
+    Ifb,
+    /// `CONFIG_DUMMY`.
+    Dummy,
+}
+
+static KNOWN: Mutex<Vec<(Feature, bool)>> = Mutex::new(Vec::new());
+
+impl Feature {
+    /// Whether the running kernel has it; asked once per process.
+    ///
+    /// # Errors
+    /// As [`Sandbox::ns`], for the scratch namespace.
+    pub fn is_present(self) -> Result<bool, NsError> {
+        // Only a whole pair is ever pushed. Held while probing, so that each is probed once.
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, present)) = known.iter().find(|(feature, _)| *feature == self) {
+            return Ok(*present);
+        }
+        let sandbox = Sandbox::new();
+        let present = self.probe(&sandbox.ns("probe")?)?;
+        known.push((self, present));
+        Ok(present)
+    }
+
+    fn probe(self, ns: &Ns) -> Result<bool, NsError> {
+        Ok(match self {
+            Self::PrefixChains => ns.enter(prefix_chain::try_create)?.map_err(|source| {
+                ns.refused("create a netdev chain by prefix".to_owned(), source)
+            })?,
+            Self::BridgeVlanFiltering => {
+                ns.ip("link add probe type bridge vlan_filtering 1").is_ok()
+            }
+            Self::BrNetfilter => ns.sysctl("net/bridge/bridge-nf-call-iptables").is_ok(),
+            Self::Vxlan => ns.ip("link add probe type vxlan id 1 dstport 4789").is_ok(),
+            Self::Ifb => ns.ip("link add probe type ifb").is_ok(),
+            Self::Dummy => ns.ip("link add probe type dummy").is_ok(),
+        })
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PrefixChains => "netdev chains by device prefix",
+            Self::BridgeVlanFiltering => "bridge VLAN filtering",
+            Self::BrNetfilter => "br_netfilter",
+            Self::Vxlan => "VXLAN",
+            Self::Ifb => "ifb",
+            Self::Dummy => "dummy links",
+        })
+    }
+}
+
+/// Reports that `test` does not run because the kernel lacks `feature`: one line on standard error
+/// and, if `BULKHEAD_SKIPS` names a file, the same line appended to it. For
+/// [`skip_without!`](crate::skip_without).
+///
+/// # Panics
+/// When the file cannot be written: an unrecorded skip would pass for a success.
+pub fn skip(test: &str, feature: Feature) {
+    let test = test.trim_end_matches("::{{closure}}");
+    let line = format!("SKIPPED {test}: kernel lacks {feature}\n");
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os("BULKHEAD_SKIPS") {
+        let appended = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(line.as_bytes()));
+        assert!(appended.is_ok(), "{}: {appended:?}", path.display());
+    }
+}
+
+/// Returns from the calling test, recording the skip by the test's name, when the kernel lacks a
+/// [`Feature`].
+///
+/// ```no_run
+/// # use netns_fixtures::{Feature, skip_without};
+/// fn ports_are_mute_until_bound() {
+///     skip_without!(Feature::PrefixChains);
+/// }
+/// ```
+#[macro_export]
+macro_rules! skip_without {
+    ($feature:expr) => {
+        if !$feature
+            .is_present()
+            .expect("a scratch namespace for the probe")
+        {
+            $crate::skip(::std::any::type_name_of_val(&|| ()), $feature);
+            return;
+        }
+    };
+}

@@ -1,0 +1,260 @@
+//! Nodes, containers and the world outside, wired with veth pairs.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Deref;
+
+use crate::ns::{Ns, NsError};
+
+/// Whether bridged frames of a namespace pass its iptables, ip6tables and arptables hooks
+/// (`/proc/sys/net/bridge/bridge-nf-call-*`, one setting per namespace).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BridgeNetfilter {
+    /// 1: as Kubernetes demands it.
+    On,
+    /// 0: as a kernel without `br_netfilter` behaves.
+    Off,
+}
+
+impl BridgeNetfilter {
+    /// Both, for tests that must hold either way.
+    pub const BOTH: [Self; 2] = [Self::Off, Self::On];
+}
+
+/// One end of a link: where it stands and what it carries.
+#[derive(Clone, Debug)]
+pub struct End {
+    ns: Ns,
+    name: String,
+    mac: Option<String>,
+    mtu: Option<u32>,
+    addresses: Vec<String>,
+}
+
+impl End {
+    /// An end called `name` (up to 15 bytes) in `ns`.
+    #[must_use]
+    pub fn new(ns: &Ns, name: &str) -> Self {
+        Self {
+            ns: ns.clone(),
+            name: name.to_owned(),
+            mac: None,
+            mtu: None,
+            addresses: Vec::new(),
+        }
+    }
+
+    /// Adds an address with prefix length, `10.0.0.1/24` or `fd00::1/64`; v6 without duplicate
+    /// address detection, so it is usable at once.
+    #[must_use]
+    pub fn address(mut self, address: &str) -> Self {
+        self.addresses.push(address.to_owned());
+        self
+    }
+
+    /// Sets the MAC; the kernel's random one otherwise.
+    #[must_use]
+    pub fn mac(mut self, mac: &str) -> Self {
+        self.mac = Some(mac.to_owned());
+        self
+    }
+
+    /// Sets the MTU in bytes; 1500 otherwise.
+    #[must_use]
+    pub fn mtu(mut self, mtu: u32) -> Self {
+        self.mtu = Some(mtu);
+        self
+    }
+
+    fn words(&self) -> String {
+        let mac = self.mac.as_ref().map(|mac| format!("address {mac}"));
+        let mtu = self.mtu.map(|mtu| format!("mtu {mtu}"));
+        let words = [Some(format!("name {}", self.name)), mac, mtu];
+        words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    fn configure(&self) -> Result<(), NsError> {
+        let name = &self.name;
+        self.ns
+            .set_sysctl(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
+        let mut lines = vec![format!("link set {name} up")];
+        for address in &self.addresses {
+            let nodad = if address.contains(':') { " nodad" } else { "" };
+            lines.push(format!("addr add {address} dev {name}{nodad}"));
+        }
+        self.ns.ip_batch(&lines).map(drop)
+    }
+}
+
+/// Creates a veth pair directly in both namespaces, addressed and up.
+///
+/// # Errors
+/// `Command` with `ip`'s words, for example for a name that is taken.
+pub fn veth(a: &End, b: &End) -> Result<(), NsError> {
+    a.ns.ip(&format!(
+        "link add {} type veth peer {} netns {}",
+        a.words(),
+        b.words(),
+        b.ns.name()
+    ))?;
+    a.configure()?;
+    b.configure()
+}
+
+/// A namespace that plays a node: loopback, forwarding off, and whatever links it is given.
+#[derive(Clone, Debug)]
+pub struct Host {
+    ns: Ns,
+}
+
+impl Host {
+    pub(crate) fn new(ns: Ns) -> Result<Self, NsError> {
+        // Fresh namespaces may inherit the machine's settings; a node starts from the kernel's.
+        ns.set_sysctl("net/ipv4/ip_forward", "0")?;
+        ns.set_sysctl("net/ipv6/conf/all/forwarding", "0")?;
+        Ok(Self { ns })
+    }
+
+    /// Sets `bridge-nf-call-iptables`, `-ip6tables` and `-arptables`.
+    ///
+    /// # Errors
+    /// `System` when the kernel has no `br_netfilter`: ask [`Feature::BrNetfilter`](crate::Feature)
+    /// first.
+    pub fn set_bridge_netfilter(&self, setting: BridgeNetfilter) -> Result<(), NsError> {
+        let value = match setting {
+            BridgeNetfilter::On => "1",
+            BridgeNetfilter::Off => "0",
+        };
+        for family in ["iptables", "ip6tables", "arptables"] {
+            self.set_sysctl(&format!("net/bridge/bridge-nf-call-{family}"), value)?;
+        }
+        Ok(())
+    }
+
+    /// Switches IPv4 and IPv6 forwarding on, for nodes that stand in for a configured one.
+    ///
+    /// # Errors
+    /// `System` when the namespace is gone.
+    pub fn forward(&self) -> Result<(), NsError> {
+        forward(&self.ns)
+    }
+
+    /// A bridge, up, with `addresses` (v6 without duplicate address detection).
+    ///
+    /// # Errors
+    /// `Command` with `ip`'s words.
+    pub fn bridge(&self, name: &str, addresses: &[&str]) -> Result<(), NsError> {
+        self.ip(&format!("link add {name} type bridge forward_delay 0"))?;
+        addresses
+            .iter()
+            .fold(End::new(self, name), |end, a| end.address(a))
+            .configure()
+    }
+}
+
+impl Deref for Host {
+    type Target = Ns;
+
+    fn deref(&self) -> &Ns {
+        &self.ns
+    }
+}
+
+/// A container's namespace as a runtime makes it: loopback and nothing else.
+#[derive(Clone, Debug)]
+pub struct Container {
+    ns: Ns,
+}
+
+impl Container {
+    pub(crate) fn new(ns: Ns) -> Self {
+        Self { ns }
+    }
+}
+
+impl Deref for Container {
+    type Target = Ns;
+
+    fn deref(&self) -> &Ns {
+        &self.ns
+    }
+}
+
+/// The addresses of a node's link to the outside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pair {
+    /// The node's IPv4 address, in a /24.
+    pub node_v4: Ipv4Addr,
+    /// The node's IPv6 address, in a /64.
+    pub node_v6: Ipv6Addr,
+    /// The outside's IPv4 address on that link: the node's default gateway.
+    pub gateway_v4: Ipv4Addr,
+    /// The outside's IPv6 address on that link: the node's default gateway.
+    pub gateway_v6: Ipv6Addr,
+}
+
+/// The world beyond the nodes: routes between their links, and owns two service addresses that
+/// are on no node's link, so that reaching them takes a route and, from private addresses,
+/// masquerade (it has no route back to any container network).
+#[derive(Clone, Debug)]
+pub struct Outside {
+    ns: Ns,
+}
+
+impl Outside {
+    /// The outside's own IPv4 address (RFC 5737 TEST-NET-2).
+    pub const V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+    /// The outside's own IPv6 address (RFC 3849).
+    pub const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
+    /// What a node's end of its link to the outside is called.
+    pub const UPLINK: &'static str = "uplink0";
+
+    pub(crate) fn new(ns: Ns) -> Result<Self, NsError> {
+        forward(&ns)?;
+        ns.ip_batch(&[
+            format!("addr add {}/32 dev lo", Self::V4),
+            format!("addr add {}/128 dev lo nodad", Self::V6),
+        ])?;
+        Ok(Self { ns })
+    }
+
+    /// Links `host` as node `nth` (1..=250, unique per outside): `192.0.<nth>.2/24` and
+    /// `2001:db8:<nth>::2/64` on `uplink0`, default routes to the outside.
+    ///
+    /// # Errors
+    /// `Command` with `ip`'s words, for example when `nth` is already linked.
+    pub fn link(&self, host: &Host, nth: u8) -> Result<Pair, NsError> {
+        let v4 = |last| Ipv4Addr::new(192, 0, nth, last);
+        let v6 = |last| Ipv6Addr::new(0x2001, 0xdb8, nth.into(), 0, 0, 0, 0, last);
+        let pair = Pair {
+            node_v4: v4(2),
+            node_v6: v6(2),
+            gateway_v4: v4(1),
+            gateway_v6: v6(1),
+        };
+        let near = End::new(host, Self::UPLINK)
+            .address(&format!("{}/24", pair.node_v4))
+            .address(&format!("{}/64", pair.node_v6));
+        let far = End::new(&self.ns, &format!("node{nth}"))
+            .address(&format!("{}/24", pair.gateway_v4))
+            .address(&format!("{}/64", pair.gateway_v6));
+        veth(&near, &far)?;
+        host.ip_batch(&[
+            format!("route add default via {}", pair.gateway_v4),
+            format!("route add default via {}", pair.gateway_v6),
+        ])?;
+        Ok(pair)
+    }
+}
+
+impl Deref for Outside {
+    type Target = Ns;
+
+    fn deref(&self) -> &Ns {
+        &self.ns
+    }
+}
+
+fn forward(ns: &Ns) -> Result<(), NsError> {
+    ns.set_sysctl("net/ipv4/ip_forward", "1")?;
+    ns.set_sysctl("net/ipv6/conf/all/forwarding", "1")
+}
