@@ -1,0 +1,82 @@
+# Every target works from a fresh clone on Debian 12 as root; `make setup` says what it installs.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BIN_DIR    := $(TARGET_DIR)/bin
+DESTDIR    ?=
+CNI_DIR    ?= /opt/cni/bin
+SBIN_DIR   ?= /usr/local/sbin
+
+# The names the plugin executable is called by.
+PLUGINS := bulkhead-bridge bulkhead-ipam
+
+# Where the tests and the benchmarks find what was built, and where a test that cannot run says so.
+export BULKHEAD_BIN_DIR ?= $(BIN_DIR)
+export BULKHEAD_SKIPS   ?= $(TARGET_DIR)/skipped-tests
+
+# Static linkage: musl where rustup could add it, else glibc with +crt-static. Asked at use, because
+# `make setup` may just have added it.
+STATIC := $(SHELL) .ci/static-target
+
+.PHONY: help setup build demo test soak bench lint fmt edges licences deny install clean
+help:
+	@echo "make setup    install what the tests need (Debian packages, the musl target)"
+	@echo "make build    plugin executable and CLI into $(BIN_DIR)"
+	@echo "make demo     two containers on a dual-stack network, in namespaces of their own"
+	@echo "make test     everything; root; touches no namespace but its own"
+	@echo "make soak     longer churn"
+	@echo "make bench    ours, the reference plugins and the kernel's floor in one run"
+	@echo "make lint     format, clippy, crate edges, licences"
+	@echo "make install  DESTDIR=$(DESTDIR) CNI_DIR=$(CNI_DIR) SBIN_DIR=$(SBIN_DIR)"
+
+setup:
+	@$(SHELL) .ci/setup
+
+build: setup
+	@set -e; eval "$$($(STATIC))"; \
+	cargo build --locked --profile plugin --target "$$target" -p bulkhead-cni-bin; \
+	cargo build --locked --release --target "$$target" -p bulkhead-cli; \
+	$(SHELL) .ci/place "$(TARGET_DIR)/$$target/plugin/bulkhead-cni" "$(BIN_DIR)" $(PLUGINS); \
+	$(SHELL) .ci/place "$(TARGET_DIR)/$$target/release/bulkhead" "$(BIN_DIR)" bulkhead
+
+demo: build
+	cargo run --locked --quiet -p netns-fixtures --bin bulkhead-demo -- --bin-dir "$(BIN_DIR)"
+
+test: build
+	@$(SHELL) .ci/test
+
+soak: export BULKHEAD_SOAK = 1
+soak: build
+	@$(SHELL) .ci/test --filter soak
+
+bench: build
+	@set -e; eval "$$($(STATIC))"; \
+	cargo build --locked --release --target "$$target" -p bulkhead-tests --bin bench; \
+	"$(TARGET_DIR)/$$target/release/bench" $(BENCH_ARGS)
+
+lint: fmt
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory edges licences deny
+
+fmt:
+	cargo fmt --all --check
+
+edges:
+	cargo test --locked --quiet -p bulkhead-tests --test edges
+
+licences:
+	cargo test --locked --quiet -p bulkhead-tests --test licences
+
+deny:
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check; \
+	else echo "deny: skipped, cargo-deny is not installed (licences are checked by the test of that name)"; fi
+
+install: build
+	@$(SHELL) .ci/place "$(BIN_DIR)/bulkhead-bridge" "$(DESTDIR)$(CNI_DIR)" $(PLUGINS)
+	@$(SHELL) .ci/place "$(BIN_DIR)/bulkhead" "$(DESTDIR)$(SBIN_DIR)" bulkhead
+
+clean:
+	cargo clean
