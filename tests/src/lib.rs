@@ -1,1 +1,5 @@
-//! Tests of the whole: spec, kernel, runtimes.
+//! What the tests of the whole and the benchmark share. The tests drive what a person installs (the
+//! executables, the workspace's manifests) from the outside and use none of the product's crates.
+
+pub mod licence;
+pub mod workspace;
