@@ -1,0 +1,142 @@
+//! Pools: which addresses a network may give out. Made from configuration, recorded in the store.
+
+use std::net::IpAddr;
+
+use bulkhead_model::{Family, InterfaceAddress, Prefix};
+use serde::{Deserialize, Serialize};
+
+use crate::span::{self, Span};
+
+/// The addresses of one network: each attachment gets one address of every set.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Pool {
+    /// At least one; their subnets do not overlap.
+    pub sets: Vec<RangeSet>,
+    /// Never given out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<Span>,
+    /// Whether the subnets were chosen by us, not named by the configuration.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub automatic: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Pool {
+    /// Every range of every set, with the set's number.
+    pub fn ranges(&self) -> impl Iterator<Item = (u32, &Range)> {
+        (0..)
+            .zip(&self.sets)
+            .flat_map(|(nth, set)| set.ranges.iter().map(move |range| (nth, range)))
+    }
+
+    /// The range that holds `address`, with its set's number.
+    #[must_use]
+    pub fn range_of(&self, address: IpAddr) -> Option<(u32, &Range)> {
+        self.ranges()
+            .find(|(_, range)| range.span.contains(address))
+    }
+
+    /// The excluded span that holds `address`.
+    #[must_use]
+    pub fn excluded(&self, address: IpAddr) -> Option<Span> {
+        self.exclude
+            .iter()
+            .copied()
+            .find(|span| span.contains(address))
+    }
+
+    /// Number of addresses of `set` that can be given out; saturates.
+    #[must_use]
+    pub fn size(&self, set: &RangeSet) -> u128 {
+        let out = |range: &Range| {
+            let gateway = range.gateway.map(Span::from);
+            let kept = self.exclude.iter().copied().chain(gateway);
+            let kept = span::merged(kept.filter_map(|span| span.intersection(range.span)));
+            let kept = kept
+                .iter()
+                .fold(0_u128, |sum, span| sum.saturating_add(span.size()));
+            range.span.size().saturating_sub(kept)
+        };
+        set.ranges.iter().map(out).fold(0, u128::saturating_add)
+    }
+}
+
+/// Ranges of one family, used up in order; an attachment gets one address of the set.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RangeSet {
+    /// At least one.
+    pub ranges: Vec<Range>,
+}
+
+impl RangeSet {
+    /// The family of all its ranges.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.ranges
+            .first()
+            .map_or(Family::V4, |range| range.subnet.family())
+    }
+}
+
+/// A span of one subnet.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Range {
+    /// The subnet; its length becomes the address's.
+    pub subnet: Prefix,
+    /// What may be given out, inside the subnet; without the network and broadcast address (IPv4)
+    /// and the subnet-router anycast address (IPv6, RFC 4291 §2.6.1), except in subnets of one or
+    /// two addresses (RFC 3021, RFC 6164).
+    pub span: Span,
+    /// The gateway, never given out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+}
+
+impl Range {
+    /// All that may be given out of `subnet`, with its first host address as the gateway; a subnet
+    /// of one or two addresses has none to spare for a gateway.
+    #[must_use]
+    pub fn of(subnet: Prefix) -> Self {
+        let span = usable(subnet);
+        let gateway = (!is_tiny(subnet)).then(|| span.first());
+        Self {
+            subnet,
+            span,
+            gateway,
+        }
+    }
+
+    /// `address` as it stands on the interface; `None` outside the subnet.
+    #[must_use]
+    pub fn interface_address(&self, address: IpAddr) -> Option<InterfaceAddress> {
+        self.subnet
+            .contains(address)
+            .then(|| InterfaceAddress::new(address, self.subnet.len()))
+            .flatten()
+    }
+}
+
+/// Whether a subnet has only one or two addresses.
+pub(crate) fn is_tiny(subnet: Prefix) -> bool {
+    subnet.family().bits() - subnet.len() < 2
+}
+
+/// The addresses of a subnet that an interface may have.
+pub(crate) fn usable(subnet: Prefix) -> Span {
+    let all = Span::from(subnet);
+    if is_tiny(subnet) {
+        return all;
+    }
+    let last = match subnet.family() {
+        Family::V4 => span::to_bits(all.last()) - 1,
+        Family::V6 => span::to_bits(all.last()),
+    };
+    span::next(all.first())
+        .zip(span::from_bits(subnet.family(), last))
+        .and_then(|(first, last)| Span::new(first, last))
+        .expect("a subnet of four addresses or more has two between its ends")
+}
