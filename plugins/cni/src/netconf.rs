@@ -19,7 +19,7 @@ pub struct NetConf {
     pub ipam: Option<Ipam>,
     /// `dns`, which overrides the IPAM plugin's.
     pub dns: Dns,
-    /// Which attachments GC keeps.
+    /// Which attachments GC keeps; absent for every other verb.
     pub valid_attachments: ValidAttachments,
     document: Value,
 }
@@ -72,9 +72,7 @@ impl NetConf {
                 verb.since()
             )));
         }
-        let expected = "the network's name";
-        root.required_string("name", expected)?;
-        let name = root.required("name", expected)?.parse()?;
+        let name = root.required("name", "the network's name")?.parse()?;
         let ipam_type = match root.optional_object("ipam")? {
             Some(ipam) => ipam.optional_string("type")?.unwrap_or_default().to_owned(),
             None => String::new(),
@@ -88,7 +86,10 @@ impl NetConf {
                 plugin_type: ipam_type,
             }),
             dns: Dns::parse(&root)?,
-            valid_attachments: ValidAttachments::parse(&document)?,
+            valid_attachments: match verb {
+                Verb::Gc => ValidAttachments::parse(&document)?,
+                _ => ValidAttachments::Absent,
+            },
             document,
         })
     }

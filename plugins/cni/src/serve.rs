@@ -43,21 +43,27 @@ pub fn serve(
     if let Err(error) = read {
         return fail(&mut stdout, &CniError::io("stdin", &error), version);
     }
-    let answer = Call::read(verb, environment, input)
-        .and_then(|call| {
-            if matches!(verb, Verb::Add | Verb::Del) {
-                call.check_netns()?;
-            }
-            handler(&call)
-        })
-        .and_then(|answer| match answer {
-            Answer::Result(result) => Ok(Some(result.to_json(version)?)),
-            Answer::Silent => Ok(None),
-        });
-    match answer {
+    match answer(verb, environment, input, version, handler) {
         Ok(Some(result)) => print(&mut stdout, &result),
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => fail(&mut stdout, &error, version),
+    }
+}
+
+fn answer(
+    verb: Verb,
+    environment: Environment,
+    input: Vec<u8>,
+    version: CniVersion,
+    handler: impl FnOnce(&Call) -> Result<Answer, CniError>,
+) -> Result<Option<Value>, CniError> {
+    let call = Call::read(verb, environment, input)?;
+    if matches!(verb, Verb::Add | Verb::Del) {
+        call.check_netns()?;
+    }
+    match handler(&call)? {
+        Answer::Result(result) => Ok(Some(result.to_json(version)?)),
+        Answer::Silent => Ok(None),
     }
 }
 

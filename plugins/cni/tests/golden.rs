@@ -124,7 +124,7 @@ fn a_closed_pipe_is_a_failure_and_no_panic() {
     for command in ["VERSION", "STATUS", ""] {
         let environment = Environment::new([("CNI_COMMAND", command)]);
         let code = serve("p", "a", environment, &b"{}"[..], Closed, Closed, plugin);
-        let expected = if command.is_empty() { 0 } else { 1 };
+        let expected = u8::from(!command.is_empty());
         assert_eq!(
             format!("{code:?}"),
             format!("{:?}", std::process::ExitCode::from(expected))

@@ -4,10 +4,12 @@
 //!
 //! [`Value`] is the document with its order kept, [`Object`] and [`Field`] are how a plugin reads it.
 
-mod cursor;
 mod decode;
+mod field;
+mod object;
 
-pub use cursor::{Field, FieldError, FieldFault, Object};
+pub use field::{Field, FieldError, FieldFault};
+pub use object::Object;
 
 use std::fmt;
 
