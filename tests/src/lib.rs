@@ -2,4 +2,10 @@
 //! executables, the workspace's manifests) from the outside and use none of the product's crates.
 
 pub mod licence;
+pub mod podman;
+mod scratch;
+mod suite;
 pub mod workspace;
+
+pub use scratch::Scratch;
+pub use suite::Suite;

@@ -1,0 +1,139 @@
+//! The executables under test: ours, and the reference plugins as the control that shows the
+//! harness itself to be right.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::workspace::root;
+
+/// Where Debian's containernetworking-plugins installs.
+const REFERENCE_DIR: &str = "/usr/lib/cni";
+
+/// A bridge plugin and an IPAM plugin that belong together.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    dir: PathBuf,
+    bridge: &'static str,
+    ipam: &'static str,
+}
+
+impl Suite {
+    /// The reference plugins `bridge` and `host-local`.
+    ///
+    /// # Panics
+    /// When they are not installed.
+    #[must_use]
+    pub fn reference() -> Self {
+        Self::at(REFERENCE_DIR.into(), "bridge", "host-local").expect("`make setup` installs them")
+    }
+
+    /// What `make build` built, from `BULKHEAD_BIN_DIR` or else `target/bin`.
+    ///
+    /// # Panics
+    /// When it is not there.
+    #[must_use]
+    pub fn ours() -> Self {
+        Self::at(bin_dir(), "bulkhead-bridge", "bulkhead-ipam")
+            .expect("`make build` puts them into BULKHEAD_BIN_DIR")
+    }
+
+    fn at(dir: PathBuf, bridge: &'static str, ipam: &'static str) -> Result<Self, String> {
+        let suite = Self { dir, bridge, ipam };
+        let missing = [suite.bridge(), suite.ipam()]
+            .into_iter()
+            .find(|path| !path.exists());
+        missing.map_or(Ok(suite), |path| Err(format!("no {}", path.display())))
+    }
+
+    /// The same bridge plugin over another IPAM plugin, which the caller finds in `CNI_PATH`.
+    #[must_use]
+    pub fn with_ipam(&self, ipam: &'static str) -> Self {
+        Self {
+            ipam,
+            ..self.clone()
+        }
+    }
+
+    /// Whether these are ours: the reference is held only to what it claims.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.bridge == "bulkhead-bridge"
+    }
+
+    /// The directory the executables are in.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The bridge plugin's executable.
+    #[must_use]
+    pub fn bridge(&self) -> PathBuf {
+        self.dir.join(self.bridge)
+    }
+
+    /// The IPAM plugin's executable.
+    #[must_use]
+    pub fn ipam(&self) -> PathBuf {
+        self.dir.join(self.ipam)
+    }
+
+    /// `CNI_PATH` that finds the executables and the reference's.
+    #[must_use]
+    pub fn cni_path(&self) -> String {
+        format!("{}:{REFERENCE_DIR}", self.dir.display())
+    }
+
+    /// Sets the types of a bridge configuration, and the directory that holds its state: the keys
+    /// are those of the reference, so a configuration moves over by its types alone.
+    #[must_use]
+    pub fn adapt(&self, mut config: Value, state: &Path) -> Value {
+        config["type"] = json!(self.bridge);
+        config["stateDir"] = json!(state);
+        if config["ipam"].is_object() {
+            config["ipam"]["type"] = json!(self.ipam);
+            config["ipam"]["dataDir"] = json!(state);
+        }
+        config
+    }
+
+    /// A bridge network as most are: dual stack, gateway on the bridge, default routes, state in
+    /// `state`. Its bridge is called after it.
+    #[must_use]
+    pub fn dual_stack(&self, version: &str, name: &str, state: &Path) -> Value {
+        let config = json!({
+            "cniVersion": version,
+            "name": name,
+            "bridge": format!("{name}br"),
+            "isGateway": true,
+            "ipMasq": false,
+            "ipam": {
+                "ranges": [[{"subnet": "10.77.0.0/16"}], [{"subnet": "fd77::/64"}]],
+                "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+            },
+        });
+        self.adapt(config, state)
+    }
+
+    /// The addresses leased in a network whose state is in `state`.
+    ///
+    /// # Panics
+    /// When the store cannot be read.
+    #[must_use]
+    pub fn leases(&self, network: &str, state: &Path) -> Vec<IpAddr> {
+        // host-local keeps a file per address (containernetworking/plugins, disk/backend.go).
+        let entries = fs::read_dir(state.join(network)).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut leases: Vec<IpAddr> = names.filter_map(|name| name.parse().ok()).collect();
+        leases.sort_unstable();
+        leases
+    }
+}
+
+/// `BULKHEAD_BIN_DIR`, or where `make build` puts the executables without it.
+fn bin_dir() -> PathBuf {
+    std::env::var_os("BULKHEAD_BIN_DIR").map_or_else(|| root().join("target/bin"), PathBuf::from)
+}
