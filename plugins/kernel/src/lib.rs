@@ -1,1 +1,24 @@
-//! Effects: observe a scope of the kernel as a World, apply a Plan to it. Decides nothing.
+//! Effects: observe a scope of the kernel as a [`World`](bulkhead_plan::World), apply a
+//! [`Plan`](bulkhead_plan::Plan) to it. Blocking, and it decides nothing: what to do is `plan`'s, when
+//! to do it again is `attach`'s.
+
+mod announce;
+mod apply;
+mod attributes;
+mod deletion;
+mod error;
+mod links;
+mod netns;
+mod nftables;
+mod node;
+mod observe;
+mod place;
+mod request;
+mod routes;
+mod socket;
+
+pub use deletion::{Deletion, REAPER, reap_main};
+pub use error::{ApplyError, NetlinkError, ObserveError, OpError, Refusal};
+pub use netns::{Identity, Netns, NetnsError};
+pub use node::machine_id;
+pub use place::Kernel;

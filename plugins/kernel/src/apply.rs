@@ -1,0 +1,426 @@
+//! A plan, run. Consecutive rtnetlink operations on one namespace go in one send.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bulkhead_model::IfName;
+use bulkhead_nft::{Command, Transaction};
+use bulkhead_plan::{LinkSetting, Ns, Op, Plan, Switch, Sysctl};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags};
+use rustix::io::Errno;
+
+use crate::error::{ApplyError, NetlinkError, OpError};
+use crate::links::RawLink;
+use crate::place::{Kernel, Place, PlaceError, write_sysctl};
+use crate::request::{self, End, Links};
+use crate::routes::decode_address;
+use crate::{announce, deletion, nftables};
+
+/// The kernel raises a port in a work queue within this, if no spanning tree delays it.
+const FORWARDING: Duration = Duration::from_secs(1);
+/// One probe and its second (RFC 4862 §5.1), and the random delay before it, are over by then.
+const DETECTION: Duration = Duration::from_secs(5);
+
+pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> {
+    let mut run = Run {
+        kernel,
+        pending: Vec::new(),
+        at: Ns::Host,
+        lingering: Vec::new(),
+        held: false,
+    };
+    let result = run.all(plan.ops());
+    run.release();
+    result.map_err(|(nth, source)| ApplyError {
+        nth,
+        op: one_line(&plan.ops()[nth]),
+        source,
+    })
+}
+
+/// A transaction's text has many lines; its refusal names the one that matters.
+fn one_line(op: &Op) -> String {
+    let text = op.to_string();
+    match text.split_once('\n') {
+        Some((first, _)) => format!("{first} ..."),
+        None => text,
+    }
+}
+
+struct Run<'k> {
+    kernel: &'k mut Kernel,
+    /// Requests not yet sent, with the operations they come from; all for `at`.
+    pending: Vec<(usize, Vec<u8>)>,
+    at: Ns,
+    /// Namespaces whose nfnetlink socket has deleted something.
+    lingering: Vec<Ns>,
+    /// Whether a child holds the host's.
+    held: bool,
+}
+
+type Failure = (usize, OpError);
+
+impl Run<'_> {
+    fn all(&mut self, ops: &[Op]) -> Result<(), Failure> {
+        for (nth, op) in ops.iter().enumerate() {
+            if stands_alone(op) {
+                self.flush()?;
+            }
+            self.step(nth, op)?;
+            if creates(op) {
+                self.flush()?;
+            }
+        }
+        self.flush()
+    }
+
+    fn step(&mut self, nth: usize, op: &Op) -> Result<(), Failure> {
+        match op {
+            Op::AddBridge { ns, name, mac, mtu } => {
+                self.queue(nth, ns, request::add_bridge(*name, *mac, *mtu))
+            }
+            Op::AddVeth { .. } => self.add_veth(nth, op),
+            Op::SetLink { ns, name, set } => self.set_link(nth, ns, *name, *set),
+            Op::SetPort { ns, port, flags } => {
+                self.about(nth, ns, *port, |index| request::set_port(index, *flags))
+            }
+            Op::DelLink { ns, name } => self.del_link(ns, *name).map_err(|error| (nth, error)),
+            Op::AddAddress {
+                ns,
+                link,
+                address,
+                dad,
+            } => self.about(nth, ns, *link, |index| {
+                request::add_address(index, *address, *dad)
+            }),
+            Op::DelAddress { ns, link, address } => self.about(nth, ns, *link, |index| {
+                request::del_address(index, *address)
+            }),
+            Op::AddRoute { ns, route } => self.about(nth, ns, route.link, |index| {
+                request::add_route(index, route)
+            }),
+            Op::DelNeighbour { ns, link, address } => self.about(nth, ns, *link, |index| {
+                request::del_neighbour(index, *address)
+            }),
+            other => self.effect(other).map_err(|error| (nth, error)),
+        }
+    }
+
+    /// Operations that are no rtnetlink request, or wait.
+    fn effect(&mut self, op: &Op) -> Result<(), OpError> {
+        match op {
+            Op::SetSysctl { ns, sysctl, value } => self.set_sysctl(ns, sysctl, value),
+            Op::Nft {
+                ns,
+                transaction,
+                generation,
+            } => self.commit(ns, transaction, *generation),
+            Op::AwaitForwarding { ns, port } => await_forwarding(self.place(ns)?, ns, *port),
+            Op::AwaitAddresses { ns, link } => await_addresses(self.place(ns)?, ns, *link),
+            Op::Announce {
+                ns, interface, mac, ..
+            } => {
+                let place = self.place(ns)?;
+                let index = index_of(place, ns, *interface)?;
+                announce::announce(place, ns, *interface, index, *mac)
+            }
+            // `step` took every other one.
+            _ => Ok(()),
+        }
+    }
+
+    fn place(&mut self, ns: &Ns) -> Result<&mut Place, OpError> {
+        self.kernel
+            .place(ns)
+            .ok_or_else(|| OpError::Unknown(ns.clone()))
+    }
+
+    fn queue(&mut self, nth: usize, ns: &Ns, request: Vec<u8>) -> Result<(), Failure> {
+        if self.at != *ns {
+            self.flush()?;
+            self.at = ns.clone();
+        }
+        self.pending.push((nth, request));
+        Ok(())
+    }
+
+    /// Queues a request about a link, by its index.
+    fn about(
+        &mut self,
+        nth: usize,
+        ns: &Ns,
+        link: IfName,
+        request: impl FnOnce(u32) -> Vec<u8>,
+    ) -> Result<(), Failure> {
+        let index = self.index(nth, ns, link)?;
+        self.queue(nth, ns, request(index))
+    }
+
+    fn index(&mut self, nth: usize, ns: &Ns, link: IfName) -> Result<u32, Failure> {
+        self.place(ns)
+            .and_then(|place| index_of(place, ns, link))
+            .map_err(|error| (nth, error))
+    }
+
+    fn add_veth(&mut self, nth: usize, op: &Op) -> Result<(), Failure> {
+        let Op::AddVeth {
+            ns,
+            port,
+            port_mac,
+            bridge,
+            container,
+            interface,
+            mac,
+            mtu,
+        } = op
+        else {
+            return Ok(());
+        };
+        if !self.kernel.knows(container) {
+            return Err((nth, OpError::Unknown(container.clone())));
+        }
+        let bridge = match bridge {
+            Some(bridge) => Some(self.index(nth, ns, *bridge)?),
+            None => None,
+        };
+        // A descriptor is of use to the kernel for the length of the call; `None` is the socket's own
+        // namespace, which is where a pair inside one namespace goes.
+        let netns = (ns != container)
+            .then(|| self.kernel.netns(container))
+            .flatten();
+        let (port, interface) = (
+            End {
+                name: *port,
+                mac: *port_mac,
+            },
+            End {
+                name: *interface,
+                mac: *mac,
+            },
+        );
+        let request = request::add_veth(
+            &port,
+            &interface,
+            *mtu,
+            bridge,
+            netns.map(std::os::fd::AsFd::as_fd),
+        );
+        self.queue(nth, ns, request)
+    }
+
+    fn set_link(
+        &mut self,
+        nth: usize,
+        ns: &Ns,
+        name: IfName,
+        set: LinkSetting,
+    ) -> Result<(), Failure> {
+        let index = self.index(nth, ns, name)?;
+        let request = match set {
+            LinkSetting::Up => request::set_flag(index, LinkFlags::Up, Switch::On),
+            LinkSetting::Promiscuous(switch) => {
+                request::set_flag(index, LinkFlags::Promisc, switch)
+            }
+            LinkSetting::Mtu(mtu) => request::set_link(index, LinkAttribute::Mtu(mtu.bytes())),
+            LinkSetting::Mac(mac) => {
+                request::set_link(index, LinkAttribute::Address(mac.octets().to_vec()))
+            }
+            LinkSetting::Bridge(bridge) => {
+                let bridge = self.index(nth, ns, bridge)?;
+                request::set_link(index, LinkAttribute::Controller(bridge))
+            }
+            LinkSetting::NoLinkLocal => request::no_link_local(index),
+        };
+        self.queue(nth, ns, request)
+    }
+
+    /// Sends what is pending and checks every answer: the kernel works on all of a batch, so the
+    /// first refusal is the one to report.
+    fn flush(&mut self) -> Result<(), Failure> {
+        let Some((first, _)) = self.pending.first() else {
+            return Ok(());
+        };
+        let first = *first;
+        let (ops, requests): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().unzip();
+        let at = self.at.clone();
+        let answers = self
+            .place(&at)
+            .and_then(|place| {
+                let socket = place.route().map_err(|error| in_space(&at, error))?;
+                Ok(socket.batch(&requests)?)
+            })
+            .map_err(|error| (first, error))?;
+        for (nth, answer) in ops.into_iter().zip(answers) {
+            answer.map_err(|refusal| (nth, NetlinkError::from(refusal).into()))?;
+        }
+        Ok(())
+    }
+
+    fn set_sysctl(&mut self, ns: &Ns, sysctl: &Sysctl, value: &str) -> Result<(), OpError> {
+        self.place(ns)?
+            .within(|| write_sysctl(sysctl, value))
+            .map_err(|source| in_space(ns, PlaceError::Entering(source)))?
+            .map_err(|source| OpError::Sysctl {
+                sysctl: sysctl.to_string(),
+                source,
+            })
+    }
+
+    fn commit(
+        &mut self,
+        ns: &Ns,
+        transaction: &Transaction,
+        generation: Option<u32>,
+    ) -> Result<(), OpError> {
+        let socket = self
+            .place(ns)?
+            .netfilter()
+            .map_err(|error| in_space(ns, error))?;
+        match nftables::commit(socket, transaction, generation) {
+            Ok(()) => {
+                if deletes(transaction) {
+                    self.lingering.push(ns.clone());
+                }
+                Ok(())
+            }
+            Err(NetlinkError::Refused(refusal))
+                if matches!(refusal.errno, Errno::INVAL | Errno::OPNOTSUPP)
+                    && nftables::binds_prefix(transaction) =>
+            {
+                self.kernel.no_device_prefix = true;
+                Err(OpError::NoDevicePrefix(refusal))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn del_link(&mut self, ns: &Ns, name: IfName) -> Result<(), OpError> {
+        let policy = self.kernel.deletion.clone();
+        let place = self.place(ns)?;
+        let index = index_of(place, ns, name)?;
+        let held = deletion::delete(place, ns, index, &policy)?;
+        place.indexes.remove(&name);
+        self.held |= held;
+        Ok(())
+    }
+
+    /// Leaves the last close of an nfnetlink socket that deleted something to a child.
+    fn release(&mut self) {
+        let policy = self.kernel.deletion.clone();
+        let lingering = std::mem::take(&mut self.lingering);
+        if self.held || !lingering.contains(&Ns::Host) {
+            return;
+        }
+        if let Ok(place) = self.place(&Ns::Host) {
+            deletion::hold(place, &policy);
+        }
+    }
+}
+
+/// Whether everything before it must be acknowledged first: it opens something, waits, or is no
+/// rtnetlink request.
+fn stands_alone(op: &Op) -> bool {
+    match op {
+        Op::SetLink { set, .. } => matches!(set, LinkSetting::Up | LinkSetting::Bridge(_)),
+        Op::AddAddress { .. }
+        | Op::DelAddress { .. }
+        | Op::AddRoute { .. }
+        | Op::DelNeighbour { .. }
+        | Op::SetPort { .. } => false,
+        _ => true,
+    }
+}
+
+/// Whether what follows must wait for it: had it been refused because a stranger's link has the name,
+/// the rest of the batch would act on that link.
+fn creates(op: &Op) -> bool {
+    matches!(op, Op::AddBridge { .. } | Op::AddVeth { .. })
+}
+
+fn deletes(transaction: &Transaction) -> bool {
+    transaction.0.iter().any(|command| {
+        !matches!(
+            command,
+            Command::AddElements { .. } | Command::AddChain { .. }
+        )
+    })
+}
+
+/// The index of the link that was observed or created under that name, else of the one there now.
+fn index_of(place: &mut Place, ns: &Ns, link: IfName) -> Result<u32, OpError> {
+    if let Some(index) = place.indexes.get(&link) {
+        return Ok(*index);
+    }
+    let found = place.link(link).map_err(|error| in_space(ns, error))?;
+    found.map(|found| found.index).ok_or(OpError::NoLink(link))
+}
+
+pub(crate) fn in_space(ns: &Ns, error: PlaceError) -> OpError {
+    match error {
+        PlaceError::Entering(source) => OpError::Netns {
+            ns: ns.clone(),
+            source,
+        },
+        PlaceError::Netlink(error) => error.into(),
+    }
+}
+
+/// Asks until the port forwards. Past the second it is a spanning tree that holds it back: not an
+/// error, it will forward in its time. Asking makes the kernel look at the carrier (`rtnl_getlink`,
+/// `net/core/rtnetlink.c`, since 6.8).
+fn await_forwarding(place: &mut Place, ns: &Ns, port: IfName) -> Result<(), OpError> {
+    let index = index_of(place, ns, port)?;
+    let until = Instant::now() + FORWARDING;
+    loop {
+        let link = link_by_index(place, ns, index)?.ok_or(OpError::NoLink(port))?;
+        if link.forwards || Instant::now() >= until {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
+pub(crate) fn link_by_index(
+    place: &mut Place,
+    ns: &Ns,
+    index: u32,
+) -> Result<Option<RawLink>, OpError> {
+    let socket = place.route().map_err(|error| in_space(ns, error))?;
+    let answer = socket.get(request::get_links(&Links::Indexed(index)))?;
+    Ok(answer.and_then(|message| RawLink::decode(&message.body)))
+}
+
+fn await_addresses(place: &mut Place, ns: &Ns, link: IfName) -> Result<(), OpError> {
+    let index = index_of(place, ns, link)?;
+    let until = Instant::now() + DETECTION;
+    loop {
+        let socket = place.route().map_err(|error| in_space(ns, error))?;
+        let answer = socket.list(&request::get_addresses(index))?;
+        let found = answer
+            .iter()
+            .filter_map(|message| decode_address(&message.body));
+        let mut waiting = None;
+        for (address, state) in found {
+            let address = address.address();
+            if state.duplicate {
+                return Err(OpError::Duplicate { link, address });
+            }
+            if state.tentative {
+                waiting = Some(address);
+            }
+        }
+        match waiting {
+            None => return Ok(()),
+            Some(address) if Instant::now() >= until => {
+                let waited_secs = DETECTION.as_secs();
+                return Err(OpError::Tentative {
+                    link,
+                    address,
+                    waited_secs,
+                });
+            }
+            Some(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Links as rtnetlink shows them (`struct ifinfomsg`, `IFLA_*`, `linux/if_link.h`).
+
+use bulkhead_model::{IfName, LinkGroup, Mac, Mtu};
+use bulkhead_plan::PortFlags;
+
+use crate::attributes::{attributes, find, mac, number, text};
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_GROUP: u16 = 27;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_STATE: u16 = 1;
+const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const AF_INET6: u16 = 10;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+const IFF_UP: u32 = 1;
+/// In an answer this is what an administrator set, not what a bridge or a capture needs
+/// (`dev_get_flags`, `net/core/dev.c`).
+const IFF_PROMISC: u32 = 0x100;
+/// Length of `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
+/// `BR_STATE_FORWARDING` (`linux/if_bridge.h`).
+const BR_STATE_FORWARDING: u8 = 3;
+
+/// One link, its relatives still by index.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the kernel's flags, each on its own"
+)]
+pub(crate) struct RawLink {
+    pub(crate) index: u32,
+    pub(crate) name: IfName,
+    /// `IFLA_INFO_KIND`; empty for a physical device.
+    pub(crate) kind: String,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) mtu: Mtu,
+    pub(crate) up: bool,
+    pub(crate) promiscuous: bool,
+    pub(crate) group: LinkGroup,
+    /// The bridge it is a port of.
+    pub(crate) bridge: Option<u32>,
+    pub(crate) port: PortFlags,
+    pub(crate) forwards: bool,
+    pub(crate) forms_link_local: bool,
+    /// The index of the link below or, of a veth, of the other end.
+    pub(crate) related: Option<u32>,
+    /// Whether `related` is an index of another namespace.
+    pub(crate) related_elsewhere: bool,
+}
+
+impl RawLink {
+    /// `None` if the message is no link with a name and an MTU we could have.
+    pub(crate) fn decode(body: &[u8]) -> Option<Self> {
+        let index = number(body.get(4..)?)?;
+        let flags = number(body.get(8..)?)?;
+        let rest = body.get(IFINFOMSG..)?;
+        let mut link = Self {
+            index,
+            name: text(find(rest, IFLA_IFNAME)?)?.parse().ok()?,
+            kind: String::new(),
+            mac: None,
+            // The loopback's 65536 is one more than a frame can have; it counts as the largest MTU.
+            mtu: Mtu::new(number(find(rest, IFLA_MTU)?)?.min(65_535))?,
+            up: flags & IFF_UP != 0,
+            promiscuous: flags & IFF_PROMISC != 0,
+            group: LinkGroup(0),
+            bridge: None,
+            port: PortFlags::default(),
+            forwards: false,
+            forms_link_local: false,
+            related: None,
+            related_elsewhere: false,
+        };
+        let mut master = None;
+        let mut info = &[][..];
+        for (kind, value) in attributes(rest) {
+            match kind {
+                IFLA_ADDRESS => link.mac = mac(value),
+                IFLA_GROUP => link.group = LinkGroup(number(value)?),
+                IFLA_LINK => link.related = number(value),
+                IFLA_LINK_NETNSID => link.related_elsewhere = true,
+                IFLA_MASTER => master = number(value),
+                IFLA_LINKINFO => info = value,
+                IFLA_AF_SPEC => link.forms_link_local = forms_link_local(value),
+                _ => {}
+            }
+        }
+        link.read_info(info, master);
+        Some(link)
+    }
+
+    fn read_info(&mut self, info: &[u8], master: Option<u32>) {
+        let word = |kind| find(info, kind).and_then(text).unwrap_or_default();
+        word(IFLA_INFO_KIND).clone_into(&mut self.kind);
+        if word(IFLA_INFO_SLAVE_KIND) != "bridge" {
+            return;
+        }
+        self.bridge = master;
+        let data = find(info, IFLA_INFO_SLAVE_DATA).unwrap_or_default();
+        let byte = |kind| find(data, kind).and_then(|value| value.first().copied());
+        self.port = PortFlags {
+            hairpin: byte(IFLA_BRPORT_MODE) == Some(1),
+            isolated: byte(IFLA_BRPORT_ISOLATED) == Some(1),
+        };
+        self.forwards = byte(IFLA_BRPORT_STATE) == Some(BR_STATE_FORWARDING);
+    }
+}
+
+/// `IFLA_INET6_ADDR_GEN_MODE` is not none; a link without IPv6 forms nothing.
+fn forms_link_local(af_spec: &[u8]) -> bool {
+    find(af_spec, AF_INET6)
+        .and_then(|inet6| find(inet6, IFLA_INET6_ADDR_GEN_MODE))
+        .and_then(|mode| mode.first().copied())
+        .is_some_and(|mode| mode != IN6_ADDR_GEN_MODE_NONE)
+}
+
+/// The group of a link, read without the rest.
+pub(crate) fn group_of(body: &[u8]) -> LinkGroup {
+    let group = body
+        .get(IFINFOMSG..)
+        .and_then(|rest| find(rest, IFLA_GROUP));
+    LinkGroup(group.and_then(number).unwrap_or_default())
+}
+
+/// `RTM_DELLINK` of that link, and not a bridge's notice that a port left it.
+pub(crate) fn is_gone(kind: u16, body: &[u8], index: u32) -> bool {
+    const RTM_DELLINK: u16 = 17;
+    const AF_UNSPEC: u8 = 0;
+    kind == RTM_DELLINK
+        && body.first() == Some(&AF_UNSPEC)
+        && body.get(4..).and_then(number) == Some(index)
+}

@@ -1,0 +1,342 @@
+//! A scope, read.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::Path;
+
+use bulkhead_model::IfName;
+use rustix::io::Errno;
+
+use bulkhead_plan::{Link, LinkKind, Ns, Route, Scope, Space, SpaceScope, World};
+
+use crate::error::{NetlinkError, ObserveError};
+use crate::links::{RawLink, group_of};
+use crate::nftables;
+use crate::place::{Kernel, Place, PlaceError, read_sysctl};
+use crate::request::{Links, get_addresses, get_links, get_main_routes, get_neighbour};
+use crate::routes::{FAMILIES, PROTOCOL_KERNEL, RawRoute, decode_address, decode_neighbour};
+
+/// A space and, beside it, its links with what only the whole world can resolve.
+struct Seen {
+    space: Space,
+    links: Vec<RawLink>,
+}
+
+pub(crate) fn observe(kernel: &mut Kernel, scope: &Scope) -> Result<World, ObserveError> {
+    let mut seen = BTreeMap::new();
+    for (ns, wanted) in &scope.spaces {
+        let place = kernel
+            .place(ns)
+            .ok_or_else(|| ObserveError::Unknown(ns.clone()))?;
+        place.indexes.clear();
+        let found = observe_space(place, wanted).map_err(|failed| failed.in_space(ns))?;
+        seen.insert(ns.clone(), found);
+    }
+    resolve_peers(&mut seen);
+    Ok(World {
+        features: kernel.features(),
+        spaces: seen
+            .into_iter()
+            .map(|(ns, seen)| (ns, seen.space))
+            .collect(),
+    })
+}
+
+/// What went wrong in one space.
+struct Failed {
+    what: &'static str,
+    error: SpaceError,
+}
+
+enum SpaceError {
+    Place(PlaceError),
+    Sysctl(String, std::io::Error),
+}
+
+impl Failed {
+    fn in_space(self, ns: &Ns) -> ObserveError {
+        match self.error {
+            SpaceError::Place(PlaceError::Entering(source)) => ObserveError::Netns {
+                ns: ns.clone(),
+                source,
+            },
+            SpaceError::Place(PlaceError::Netlink(source)) => ObserveError::Netlink {
+                what: format!("{} of {ns:?} cannot be read", self.what),
+                source,
+            },
+            SpaceError::Sysctl(sysctl, source) => ObserveError::Sysctl { sysctl, source },
+        }
+    }
+}
+
+/// Names what was being read.
+fn reading<E: Into<PlaceError>>(what: &'static str) -> impl Fn(E) -> Failed {
+    move |error| Failed {
+        what,
+        error: SpaceError::Place(error.into()),
+    }
+}
+
+fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed> {
+    let mut seen = Seen {
+        space: Space::default(),
+        links: Vec::new(),
+    };
+    observe_files(place, wanted, &mut seen.space)?;
+    seen.links = observe_links(place, wanted).map_err(reading("links"))?;
+    for link in &seen.links {
+        seen.space
+            .links
+            .insert(link.name, resolved(link, &seen.links));
+    }
+    name_bridges(place, &mut seen).map_err(reading("bridges"))?;
+    observe_addresses(place, wanted, &mut seen).map_err(reading("addresses"))?;
+    observe_neighbours(place, wanted, &mut seen.space).map_err(reading("neighbours"))?;
+    if wanted.routes {
+        observe_routes(place, &mut seen).map_err(reading("routes"))?;
+    }
+    if !wanted.tables.is_empty() {
+        let socket = place.netfilter().map_err(reading("nftables"))?;
+        let ruleset = nftables::observe(socket, &wanted.tables).map_err(reading("nftables"))?;
+        seen.space.tables = ruleset.tables;
+        seen.space.generation = ruleset.generation;
+    }
+    Ok(seen)
+}
+
+fn observe_files(place: &Place, wanted: &SpaceScope, space: &mut Space) -> Result<(), Failed> {
+    let read = || {
+        let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
+        let values = wanted
+            .sysctls
+            .iter()
+            .map(|sysctl| (sysctl, read_sysctl(sysctl)));
+        (ipv6, values.collect::<Vec<_>>())
+    };
+    let (ipv6, values) = place.within(read).map_err(|errno| Failed {
+        what: "sysctls",
+        error: SpaceError::Place(PlaceError::Entering(errno)),
+    })?;
+    space.ipv6 = ipv6;
+    for (sysctl, value) in values {
+        let value = value.map_err(|error| Failed {
+            what: "sysctls",
+            error: SpaceError::Sysctl(sysctl.to_string(), error),
+        })?;
+        space
+            .sysctls
+            .extend(value.map(|value| (sysctl.clone(), value)));
+    }
+    Ok(())
+}
+
+/// The links asked for, each once.
+fn observe_links(place: &mut Place, wanted: &SpaceScope) -> Result<Vec<RawLink>, PlaceError> {
+    let mut found = BTreeMap::new();
+    for name in wanted.links.iter().chain(&wanted.ports_of) {
+        if let Some(link) = place.link(*name)? {
+            found.insert(link.index, link);
+        }
+    }
+    for bridge in &wanted.ports_of {
+        if let Some(index) = place.indexes.get(bridge).copied() {
+            let ports = list_links(place, &Links::PortsOf(index), |_| true)?;
+            found.extend(ports.into_iter().map(|port| (port.index, port)));
+        }
+    }
+    if wanted.owned_links {
+        use bulkhead_model::LinkGroup;
+        let ours = |body: &[u8]| matches!(group_of(body), LinkGroup::OWNED | LinkGroup::DOOMED);
+        let owned = list_links(place, &Links::All, ours)?;
+        found.extend(owned.into_iter().map(|link| (link.index, link)));
+    }
+    for link in found.values() {
+        place.indexes.insert(link.name, link.index);
+    }
+    Ok(found.into_values().collect())
+}
+
+fn list_links(
+    place: &mut Place,
+    which: &Links,
+    keep: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<RawLink>, PlaceError> {
+    let answer = place.route()?.list(&get_links(which))?;
+    let kept = answer.iter().filter(|message| keep(&message.body));
+    Ok(kept
+        .filter_map(|message| RawLink::decode(&message.body))
+        .collect())
+}
+
+/// The link as the world shows it, its bridge and its other end as far as `siblings` know them.
+fn resolved(link: &RawLink, siblings: &[RawLink]) -> Link {
+    let bridge = siblings
+        .iter()
+        .find(|other| Some(other.index) == link.bridge);
+    Link {
+        kind: match link.kind.as_str() {
+            "bridge" => LinkKind::Bridge,
+            "veth" => LinkKind::Veth { peer: None },
+            other => LinkKind::Other(other.to_owned()),
+        },
+        mac: link.mac,
+        mtu: link.mtu,
+        up: link.up,
+        promiscuous: link.promiscuous,
+        group: link.group,
+        bridge: bridge.map(|bridge| bridge.name),
+        port: link.port,
+        forms_link_local: link.forms_link_local,
+    }
+}
+
+/// Asks for the bridges that are in the scope only as somebody's master.
+fn name_bridges(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> {
+    let mut names = BTreeMap::new();
+    for link in &seen.links {
+        let Some(bridge) = link.bridge else { continue };
+        let Some(shown) = seen.space.links.get_mut(&link.name) else {
+            continue;
+        };
+        if shown.bridge.is_none() {
+            shown.bridge = match names.entry(bridge) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => *new.insert(name_of(place, bridge)?),
+            };
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn name_of(place: &mut Place, index: u32) -> Result<Option<IfName>, PlaceError> {
+    let answer = place.route()?.get(get_links(&Links::Indexed(index)))?;
+    Ok(answer
+        .and_then(|message| RawLink::decode(&message.body))
+        .map(|link| link.name))
+}
+
+fn observe_addresses(
+    place: &mut Place,
+    wanted: &SpaceScope,
+    seen: &mut Seen,
+) -> Result<(), PlaceError> {
+    for link in &seen.links {
+        if !wanted.links.contains(&link.name) {
+            continue;
+        }
+        let answer = match place.route()?.list(&get_addresses(link.index)) {
+            // Gone since it was asked for: its addresses went with it.
+            Err(NetlinkError::Refused(refusal)) if refusal.is_stale() => Vec::new(),
+            answer => answer?,
+        };
+        for message in answer {
+            if let Some((address, state)) = decode_address(&message.body) {
+                seen.space
+                    .addresses
+                    .insert((link.name, address), state.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn observe_neighbours(
+    place: &mut Place,
+    wanted: &SpaceScope,
+    space: &mut Space,
+) -> Result<(), PlaceError> {
+    for (link, address) in &wanted.neighbours {
+        if !place.indexes.contains_key(link) {
+            place.link(*link)?;
+        }
+        let Some(index) = place.indexes.get(link).copied() else {
+            continue;
+        };
+        let answer = place.route()?.get(get_neighbour(index, *address))?;
+        if let Some(mac) = answer.and_then(|message| decode_neighbour(&message.body)) {
+            space.neighbours.insert((*link, *address), mac);
+        }
+    }
+    Ok(())
+}
+
+fn observe_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> {
+    let mut names: BTreeMap<u32, Option<IfName>> = seen
+        .links
+        .iter()
+        .map(|link| (link.index, Some(link.name)))
+        .collect();
+    for route in main_routes(place)? {
+        if route.protocol == PROTOCOL_KERNEL {
+            continue;
+        }
+        let link = match names.entry(route.link) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => *new.insert(name_of(place, route.link)?),
+        };
+        // A route whose link is gone by now is gone too.
+        let Some(link) = link else { continue };
+        seen.space.routes.insert(Route {
+            destination: route.destination,
+            gateway: route.gateway,
+            link,
+            priority: Some(route.priority),
+            table: route.table,
+            scope: Some(route.scope),
+            mtu: route.mtu,
+            advmss: route.advmss,
+        });
+    }
+    Ok(())
+}
+
+/// Unicast routes of the main table, the kernel's own included.
+pub(crate) fn main_routes(place: &mut Place) -> Result<Vec<RawRoute>, PlaceError> {
+    let mut routes = Vec::new();
+    for family in FAMILIES {
+        let answer = match place.route()?.list(&get_main_routes(family)) {
+            // A namespace without any route has no table; a kernel without IPv6 no family.
+            Err(error) if error.errno().is_some_and(is_empty) => continue,
+            answer => answer?,
+        };
+        routes.extend(
+            answer
+                .iter()
+                .filter_map(|message| RawRoute::decode(&message.body)),
+        );
+    }
+    Ok(routes)
+}
+
+fn is_empty(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT)
+}
+
+/// The two ends of a pair name each other's index; where both are in the world they are told so.
+fn resolve_peers(seen: &mut BTreeMap<Ns, Seen>) {
+    let ends: Vec<(Ns, RawLink)> = seen
+        .iter()
+        .flat_map(|(ns, seen)| seen.links.iter().map(|link| (ns.clone(), link.clone())))
+        .filter(|(_, link)| link.kind == "veth")
+        .collect();
+    let paired = |(one_ns, one): &(Ns, RawLink), (two_ns, two): &(Ns, RawLink)| {
+        one.related == Some(two.index)
+            && two.related == Some(one.index)
+            && one.related_elsewhere == (one_ns != two_ns)
+            && two.related_elsewhere == (one_ns != two_ns)
+            && (one_ns != two_ns || one.index != two.index)
+    };
+    for end in &ends {
+        let Some((ns, peer)) = ends.iter().find(|other| paired(end, other)) else {
+            continue;
+        };
+        let shown = seen
+            .get_mut(&end.0)
+            .and_then(|seen| seen.space.links.get_mut(&end.1.name));
+        if let Some(link) = shown {
+            link.kind = LinkKind::Veth {
+                peer: Some((ns.clone(), peer.name)),
+            };
+        }
+    }
+}

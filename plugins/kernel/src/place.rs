@@ -1,0 +1,190 @@
+//! The kernel as seen by one caller: its namespaces, and the sockets kept in each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+
+use bulkhead_model::IfName;
+use bulkhead_plan::{Features, Ns, Plan, Scope, Sysctl, World};
+use rustix::io::Errno;
+
+use crate::deletion::Deletion;
+use crate::error::{ApplyError, NetlinkError, ObserveError};
+use crate::links::RawLink;
+use crate::netns::Netns;
+use crate::request::{Links, get_links};
+use crate::socket::{Socket, Subsystem};
+use crate::{apply, nftables, observe};
+
+/// The kernel, as far as its namespaces are known here. Sockets are opened on first use and kept, so
+/// one of these serves many plans.
+#[derive(Debug)]
+pub struct Kernel {
+    places: BTreeMap<Ns, Place>,
+    pub(crate) deletion: Deletion,
+    /// Set once the kernel has refused a chain bound to a device prefix.
+    pub(crate) no_device_prefix: bool,
+}
+
+impl Kernel {
+    /// A kernel whose [`Ns::Host`] is the namespace of the thread that observes and applies.
+    #[must_use]
+    pub fn new(deletion: Deletion) -> Self {
+        Self {
+            places: BTreeMap::from([(Ns::Host, Place::new(None))]),
+            deletion,
+            no_device_prefix: false,
+        }
+    }
+
+    /// Gives `ns` a meaning.
+    #[must_use]
+    pub fn with(mut self, ns: Ns, netns: Netns) -> Self {
+        self.places.insert(ns, Place::new(Some(netns)));
+        self
+    }
+
+    /// Reads the part of the kernel that `scope` names, by key wherever the kernel can.
+    ///
+    /// # Errors
+    /// [`ObserveError`] if a namespace is not known or cannot be entered, or the kernel does not
+    /// answer. What does not exist is no error: it is absent from the world.
+    pub fn observe(&mut self, scope: &Scope) -> Result<World, ObserveError> {
+        observe::observe(self, scope)
+    }
+
+    /// Runs `plan` in order and stops at the first refusal; what ran stands. Operations on one
+    /// namespace may share a message batch with the next ones, but never with one that opens
+    /// something (brings a link up, joins a bridge): that is sent only when all before it is
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// [`ApplyError`] with the operation that was refused; [`ApplyError::is_stale`] tells whether to
+    /// observe and plan again.
+    pub fn apply(&mut self, plan: &Plan) -> Result<(), ApplyError> {
+        apply::apply(self, plan)
+    }
+
+    /// What the kernel can do. Whether it binds chains to a device prefix is taken from its release
+    /// until a transaction with such a chain has been refused; probing beforehand would cost an
+    /// aborted transaction, which waits out an RCU grace period under the commit mutex.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        Features {
+            device_prefix: !self.no_device_prefix && nftables::release_binds_prefixes(),
+        }
+    }
+
+    pub(crate) fn place(&mut self, ns: &Ns) -> Option<&mut Place> {
+        self.places.get_mut(ns)
+    }
+
+    /// The descriptor of `ns`, if it is another namespace than the caller's.
+    pub(crate) fn netns(&self, ns: &Ns) -> Option<&Netns> {
+        self.places.get(ns)?.netns.as_ref()
+    }
+
+    pub(crate) fn knows(&self, ns: &Ns) -> bool {
+        self.places.contains_key(ns)
+    }
+}
+
+/// One namespace.
+#[derive(Debug)]
+pub(crate) struct Place {
+    netns: Option<Netns>,
+    route: Option<Socket>,
+    netfilter: Option<Socket>,
+    /// Of links observed or created, by name.
+    pub(crate) indexes: HashMap<IfName, u32>,
+}
+
+/// Why a place could not be used.
+#[derive(Debug)]
+pub(crate) enum PlaceError {
+    Entering(Errno),
+    Netlink(NetlinkError),
+}
+
+impl From<NetlinkError> for PlaceError {
+    fn from(error: NetlinkError) -> Self {
+        Self::Netlink(error)
+    }
+}
+
+impl Place {
+    fn new(netns: Option<Netns>) -> Self {
+        Self {
+            netns,
+            route: None,
+            netfilter: None,
+            indexes: HashMap::new(),
+        }
+    }
+
+    /// Runs `body` inside.
+    pub(crate) fn within<R>(&self, body: impl FnOnce() -> R) -> Result<R, Errno> {
+        match &self.netns {
+            Some(netns) => netns.within(body),
+            None => Ok(body()),
+        }
+    }
+
+    pub(crate) fn route(&mut self) -> Result<&mut Socket, PlaceError> {
+        if self.route.is_none() {
+            self.route = Some(self.open(Subsystem::Route)?);
+        }
+        Ok(self.route.as_mut().expect("opened above"))
+    }
+
+    pub(crate) fn netfilter(&mut self) -> Result<&mut Socket, PlaceError> {
+        if self.netfilter.is_none() {
+            self.netfilter = Some(self.open(Subsystem::Netfilter)?);
+        }
+        Ok(self.netfilter.as_mut().expect("opened above"))
+    }
+
+    /// The nfnetlink socket, if it was ever needed.
+    pub(crate) const fn opened_netfilter(&self) -> Option<&Socket> {
+        self.netfilter.as_ref()
+    }
+
+    fn open(&self, subsystem: Subsystem) -> Result<Socket, PlaceError> {
+        self.within(|| Socket::open(subsystem))
+            .map_err(PlaceError::Entering)?
+            .map_err(PlaceError::Netlink)
+    }
+
+    /// The link of that name, and its index remembered.
+    pub(crate) fn link(&mut self, name: IfName) -> Result<Option<RawLink>, PlaceError> {
+        let answer = self.route()?.get(get_links(&Links::Named(name)))?;
+        let link = answer.and_then(|message| RawLink::decode(&message.body));
+        match &link {
+            Some(link) => self.indexes.insert(name, link.index),
+            None => self.indexes.remove(&name),
+        };
+        Ok(link)
+    }
+}
+
+/// Reads a sysctl of the calling thread's namespace; `None` if there is no such file.
+pub(crate) fn read_sysctl(sysctl: &Sysctl) -> io::Result<Option<String>> {
+    match fs::read_to_string(path_of(sysctl)) {
+        Ok(value) => Ok(Some(value.trim_end_matches('\n').to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a sysctl of the calling thread's namespace.
+pub(crate) fn write_sysctl(sysctl: &Sysctl, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path_of(sysctl))
+        .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()))
+}
+
+/// `/proc/sys/net` shows the namespace of the task that looks.
+fn path_of(sysctl: &Sysctl) -> String {
+    format!("/proc/sys/{}", sysctl.path())
+}

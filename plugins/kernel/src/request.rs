@@ -1,0 +1,302 @@
+//! Operations as rtnetlink requests. Objects are named by index, the one that was observed or
+//! created: a stranger's link that took over a name is never hit.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use bulkhead_model::{Family, IfName, InterfaceAddress, LinkGroup, Mac, Mtu, ROUTE_PROTOCOL};
+use bulkhead_plan::{Dad, MAIN_TABLE, PortFlags, Route, Switch};
+use netlink_packet_core::{
+    NLM_F_CREATE, NLM_F_EXCL, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
+    InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType, RouteVia,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+/// Fails if the object is there already.
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+
+/// One end of a link to be created.
+pub(crate) struct End {
+    pub(crate) name: IfName,
+    pub(crate) mac: Mac,
+}
+
+pub(crate) fn add_bridge(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
+    let mut message = LinkMessage::default();
+    message.attributes = named(&End { name, mac }, mtu);
+    message
+        .attributes
+        .push(LinkAttribute::Group(LinkGroup::OWNED.0));
+    message
+        .attributes
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
+            InfoKind::Bridge,
+        )]));
+    encode(RouteNetlinkMessage::NewLink(message), NEW)
+}
+
+/// A veth pair. Queue counts are given because the kernel waits two RCU grace periods to find its own
+/// (`veth_init_queues`, `drivers/net/veth.c`). `netns` is the interface's namespace if it differs.
+pub(crate) fn add_veth(
+    port: &End,
+    interface: &End,
+    mtu: Mtu,
+    bridge: Option<u32>,
+    netns: Option<BorrowedFd<'_>>,
+) -> Vec<u8> {
+    let mut peer = LinkMessage::default();
+    peer.attributes = named(interface, mtu);
+    peer.attributes.extend(one_queue());
+    peer.attributes
+        .extend(netns.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
+    let mut message = LinkMessage::default();
+    message.attributes = named(port, mtu);
+    message.attributes.extend(one_queue());
+    message
+        .attributes
+        .push(LinkAttribute::Group(LinkGroup::OWNED.0));
+    message
+        .attributes
+        .extend(bridge.map(LinkAttribute::Controller));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    encode(RouteNetlinkMessage::NewLink(message), NEW)
+}
+
+fn named(end: &End, mtu: Mtu) -> Vec<LinkAttribute> {
+    vec![
+        LinkAttribute::IfName(end.name.to_string()),
+        LinkAttribute::Address(end.mac.octets().to_vec()),
+        LinkAttribute::Mtu(mtu.bytes()),
+    ]
+}
+
+fn one_queue() -> [LinkAttribute; 2] {
+    [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)]
+}
+
+/// A change to an existing link: one attribute.
+pub(crate) fn set_link(index: u32, attribute: LinkAttribute) -> Vec<u8> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(attribute);
+    encode(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// A change to one flag of an existing link.
+pub(crate) fn set_flag(index: u32, flag: LinkFlags, switch: Switch) -> Vec<u8> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = flag;
+    if switch == Switch::On {
+        message.header.flags = flag;
+    }
+    encode(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+pub(crate) fn no_link_local(index: u32) -> Vec<u8> {
+    let inet6 = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+    set_link(index, LinkAttribute::AfSpecUnspec(vec![inet6]))
+}
+
+/// Port attributes as a change of the bridge's own data about the link.
+pub(crate) fn set_port(index: u32, flags: PortFlags) -> Vec<u8> {
+    let data = InfoPortData::BridgePort(vec![
+        InfoBridgePort::HairpinMode(flags.hairpin),
+        InfoBridgePort::Isolated(flags.isolated),
+    ]);
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(data),
+    ]));
+    encode(RouteNetlinkMessage::NewLink(message), 0)
+}
+
+pub(crate) fn del_link(index: u32) -> Vec<u8> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    encode(RouteNetlinkMessage::DelLink(message), 0)
+}
+
+/// Which links to ask for.
+pub(crate) enum Links {
+    Named(IfName),
+    Indexed(u32),
+    PortsOf(u32),
+    All,
+}
+
+pub(crate) fn get_links(which: &Links) -> Vec<u8> {
+    let mut message = LinkMessage::default();
+    // Statistics are most of a link's answer, and nobody here reads them.
+    let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    message.attributes.push(mask);
+    match which {
+        Links::Named(name) => message
+            .attributes
+            .push(LinkAttribute::IfName(name.to_string())),
+        Links::Indexed(index) => message.header.index = *index,
+        Links::PortsOf(bridge) => message.attributes.push(LinkAttribute::Controller(*bridge)),
+        Links::All => {}
+    }
+    encode(RouteNetlinkMessage::GetLink(message), 0)
+}
+
+pub(crate) fn add_address(index: u32, address: InterfaceAddress, dad: Dad) -> Vec<u8> {
+    let mut message = address_message(index, address);
+    if address.address().is_loopback() {
+        message.header.scope = AddressScope::Host;
+    }
+    if dad == Dad::Skip && address.family() == Family::V6 {
+        message
+            .attributes
+            .push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    encode(RouteNetlinkMessage::NewAddress(message), NEW)
+}
+
+pub(crate) fn del_address(index: u32, address: InterfaceAddress) -> Vec<u8> {
+    encode(
+        RouteNetlinkMessage::DelAddress(address_message(index, address)),
+        0,
+    )
+}
+
+fn address_message(index: u32, address: InterfaceAddress) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.family());
+    message.header.prefix_len = address.len();
+    message.header.index = index;
+    message.attributes = vec![
+        AddressAttribute::Local(address.address()),
+        AddressAttribute::Address(address.address()),
+    ];
+    message
+}
+
+pub(crate) fn get_addresses(index: u32) -> Vec<u8> {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    encode(RouteNetlinkMessage::GetAddress(message), 0)
+}
+
+pub(crate) fn add_route(index: u32, route: &Route) -> Vec<u8> {
+    let own = route.destination.family();
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(own);
+    message.header.destination_prefix_length = route.destination.len();
+    message.header.protocol = RouteProtocol::from(ROUTE_PROTOCOL);
+    message.header.kind = RouteType::Unicast;
+    message.header.scope = scope(route);
+    message.attributes = vec![
+        RouteAttribute::Destination(route_address(route.destination.address())),
+        RouteAttribute::Oif(index),
+    ];
+    match u8::try_from(route.table) {
+        Ok(table) => message.header.table = table,
+        Err(_) => message.attributes.push(RouteAttribute::Table(route.table)),
+    }
+    message
+        .attributes
+        .extend(route.gateway.map(|gateway| match gateway {
+            IpAddr::V6(via) if own == Family::V4 => RouteAttribute::Via(RouteVia::Inet6(via)),
+            gateway => RouteAttribute::Gateway(route_address(gateway)),
+        }));
+    message
+        .attributes
+        .extend(route.priority.map(RouteAttribute::Priority));
+    let metrics = [
+        route.mtu.map(RouteMetric::Mtu),
+        route.advmss.map(RouteMetric::Advmss),
+    ];
+    let metrics: Vec<_> = metrics.into_iter().flatten().collect();
+    if !metrics.is_empty() {
+        message.attributes.push(RouteAttribute::Metrics(metrics));
+    }
+    encode(RouteNetlinkMessage::NewRoute(message), NEW)
+}
+
+/// `ip route` defaults likewise: universe with a gateway, link without; IPv6 knows no scopes.
+fn scope(route: &Route) -> RouteScope {
+    match route.scope {
+        Some(scope) => RouteScope::from(scope),
+        None if route.gateway.is_none() && route.destination.family() == Family::V4 => {
+            RouteScope::Link
+        }
+        None => RouteScope::Universe,
+    }
+}
+
+pub(crate) fn get_main_routes(of: Family) -> Vec<u8> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(of);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.kind = RouteType::Unicast;
+    message.attributes.push(RouteAttribute::Table(MAIN_TABLE));
+    encode(RouteNetlinkMessage::GetRoute(message), 0)
+}
+
+pub(crate) fn del_neighbour(index: u32, address: IpAddr) -> Vec<u8> {
+    encode(
+        RouteNetlinkMessage::DelNeighbour(neighbour(index, address)),
+        0,
+    )
+}
+
+pub(crate) fn get_neighbour(index: u32, address: IpAddr) -> Vec<u8> {
+    encode(
+        RouteNetlinkMessage::GetNeighbour(neighbour(index, address)),
+        0,
+    )
+}
+
+fn neighbour(index: u32, address: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(Family::of(address));
+    message.header.ifindex = index;
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(match address {
+            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+        }));
+    message
+}
+
+fn family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
+fn route_address(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(v4) => RouteAddress::Inet(v4),
+        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    }
+}
+
+/// A request with its own flags; what every request has is added when it is sent.
+fn encode(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    packet.finalize();
+    let mut bytes = vec![0; packet.buffer_len().next_multiple_of(4)];
+    packet.serialize(&mut bytes);
+    bytes
+}
