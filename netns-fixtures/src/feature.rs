@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::ns::{Ns, NsError};
@@ -82,17 +83,22 @@ impl fmt::Display for Feature {
 /// # Panics
 /// When the file cannot be written: an unrecorded skip would pass for a success.
 pub fn skip(test: &str, feature: Feature) {
+    let path = std::env::var_os("BULKHEAD_SKIPS");
+    record(test, feature, path.as_deref().map(Path::new));
+}
+
+fn record(test: &str, feature: Feature, path: Option<&Path>) {
+    // `skip_without!` knows its function only by the type of a closure in it.
     let test = test.trim_end_matches("::{{closure}}");
     let line = format!("SKIPPED {test}: kernel lacks {feature}\n");
     eprint!("{line}");
-    if let Some(path) = std::env::var_os("BULKHEAD_SKIPS") {
-        let appended = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(line.as_bytes()));
-        assert!(appended.is_ok(), "{}: {appended:?}", path.display());
-    }
+    let Some(path) = path else { return };
+    let appended = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(line.as_bytes()));
+    assert!(appended.is_ok(), "{}: {appended:?}", path.display());
 }
 
 /// Returns from the calling test, recording the skip by the test's name, when the kernel lacks a
@@ -115,4 +121,74 @@ macro_rules! skip_without {
             return;
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Major and minor of the running kernel.
+    fn release() -> (u32, u32) {
+        let text = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = text
+            .split(['.', '-'])
+            .map(|part| part.trim().parse().unwrap());
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+
+    #[test]
+    fn prefix_chains_are_found_where_the_kernel_has_them() {
+        // 6.16's stable updates may or may not have it.
+        let expected = match release() {
+            (6, 16) => return,
+            version => version >= (6, 17),
+        };
+        assert_eq!(Feature::PrefixChains.is_present().unwrap(), expected);
+    }
+
+    #[test]
+    fn features_are_those_the_kernel_was_built_with() {
+        let Ok(config) = std::process::Command::new("zcat")
+            .arg("/proc/config.gz")
+            .output()
+        else {
+            return;
+        };
+        let config = String::from_utf8(config.stdout).unwrap();
+        if config.is_empty() {
+            return;
+        }
+        for (feature, option) in [
+            (
+                Feature::BridgeVlanFiltering,
+                "CONFIG_BRIDGE_VLAN_FILTERING=",
+            ),
+            (Feature::BrNetfilter, "CONFIG_BRIDGE_NETFILTER="),
+            (Feature::Vxlan, "CONFIG_VXLAN="),
+            (Feature::Ifb, "CONFIG_IFB="),
+            (Feature::Dummy, "CONFIG_DUMMY="),
+        ] {
+            let built = config.lines().any(|line| line.starts_with(option));
+            assert_eq!(feature.is_present().unwrap(), built, "{feature}");
+        }
+    }
+
+    #[test]
+    fn a_skip_is_recorded_by_the_test_s_name() {
+        let sandbox = Sandbox::new();
+        let path = std::env::temp_dir().join(format!("{}skips", sandbox.stem()));
+        for _ in 0..2 {
+            let here = std::any::type_name_of_val(&|| ());
+            record(here, Feature::Vxlan, Some(&path));
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let line = concat!(
+            "SKIPPED netns_fixtures::feature::tests::a_skip_is_recorded_by_the_test_s_name: ",
+            "kernel lacks VXLAN"
+        );
+        assert_eq!(text.lines().collect::<Vec<_>>(), [line, line]);
+    }
 }

@@ -5,11 +5,13 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Deserializer, Value};
 
 use crate::noise;
 use crate::ns::{Ns, NsError};
+use crate::wait::wait_until;
 
 /// What kind of thing an entry of a [`Snapshot`] is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -124,6 +126,25 @@ impl Snapshot {
             .into_iter()
             .map(|(_, line)| line.trim_end().to_owned())
             .collect()
+    }
+
+    /// What `ns` still has otherwise than here after at most `limit`; returns as soon as nothing
+    /// differs. For effects that the kernel finishes behind the caller: a namespace that dies takes
+    /// its veth peers along, carrier follows a port.
+    ///
+    /// # Errors
+    /// As [`Snapshot::take`].
+    pub fn left_in(&self, ns: &Ns, limit: Duration) -> Result<Vec<String>, NsError> {
+        let mut left = Vec::new();
+        wait_until(limit, || match Self::take(ns) {
+            Err(error) => Some(Err(error)),
+            Ok(now) => {
+                left = self.diff(&now);
+                left.is_empty().then_some(Ok(()))
+            }
+        })
+        .transpose()?;
+        Ok(left)
     }
 
     /// The entries of one section, key and value, sorted by key.

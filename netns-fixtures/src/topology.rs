@@ -2,8 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
+use std::time::Duration;
 
 use crate::ns::{Ns, NsError};
+use crate::wait::wait_until;
+
+/// The kernel's link watch may hold an event back for a second.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whether bridged frames of a namespace pass its iptables, ip6tables and arptables hooks
 /// (`/proc/sys/net/bridge/bridge-nf-call-*`, one setting per namespace).
@@ -74,18 +79,45 @@ impl End {
 
     fn configure(&self) -> Result<(), NsError> {
         let name = &self.name;
-        self.ns
-            .set_sysctl(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
-        let mut lines = vec![format!("link set {name} up")];
+        if self.has_ipv6() {
+            self.ns
+                .set_sysctl(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
+        }
+        let mut lines = vec![format!("link set dev {name} up")];
         for address in &self.addresses {
             let nodad = if address.contains(':') { " nodad" } else { "" };
             lines.push(format!("addr add {address} dev {name}{nodad}"));
         }
         self.ns.ip_batch(&lines).map(drop)
     }
+
+    /// The kernel runs no IPv6 below its minimum MTU (RFC 8200 §5).
+    fn has_ipv6(&self) -> bool {
+        self.mtu.is_none_or(|mtu| mtu >= 1280)
+    }
+
+    /// Waits for carrier and the link-local address, which the kernel's link watch brings some
+    /// time after the link is up: a snapshot taken before would see them come.
+    fn settle(&self) -> Result<(), NsError> {
+        let name = &self.name;
+        let show = format!("addr show dev {name}");
+        let settled = wait_until(SETTLE_LIMIT, || {
+            let links = self.ns.ip_json(&show);
+            let ready = links.map(|links| {
+                let up = links[0]["operstate"] == "UP";
+                up && (!self.has_ipv6() || links.to_string().contains("\"fe80:"))
+            });
+            ready.map_or_else(|error| Some(Err(error)), |ready| ready.then_some(Ok(())))
+        });
+        settled.unwrap_or_else(|| {
+            let what = format!("wait for carrier and link-local address of {name}");
+            Err(self.ns.refused(what, std::io::ErrorKind::TimedOut))
+        })
+    }
 }
 
-/// Creates a veth pair directly in both namespaces, addressed and up.
+/// Creates a veth pair directly in both namespaces, addressed, up, and with its carrier and
+/// link-local addresses settled.
 ///
 /// # Errors
 /// `Command` with `ip`'s words, for example for a name that is taken.
@@ -97,7 +129,9 @@ pub fn veth(a: &End, b: &End) -> Result<(), NsError> {
         b.ns.name()
     ))?;
     a.configure()?;
-    b.configure()
+    b.configure()?;
+    a.settle()?;
+    b.settle()
 }
 
 /// A namespace that plays a node: loopback, forwarding off, and whatever links it is given.
