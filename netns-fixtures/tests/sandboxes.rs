@@ -69,21 +69,24 @@ fn a_sweep_takes_what_the_dead_left_and_nothing_else() {
     let stale = format!("bhfix-{dead}-0-stale");
     let living = format!("bhfix-1-{dead}-living");
     let foreign = format!("bhfixture-{dead}");
-    for name in [&stale, &living, &foreign] {
-        ip_netns("add", name);
+    for name in [&living, &foreign] {
+        assert!(ip_netns("add", name), "{name}");
     }
-    // Another test process of the same run may sweep at the same time; gone is what counts.
+    // Another test process may sweep while the name is made, or before this one does.
+    wait_for("a stale namespace", LIMIT, || {
+        ip_netns("add", &stale).then_some(())
+    });
     Sandbox::sweep().unwrap();
     let left = [&stale, &living, &foreign].map(|name| !names_with(name).is_empty());
     for name in [&living, &foreign] {
-        ip_netns("del", name);
+        assert!(ip_netns("del", name), "{name}");
     }
     assert_eq!(left, [false, true, true]);
 }
 
-fn ip_netns(verb: &str, name: &str) {
+fn ip_netns(verb: &str, name: &str) -> bool {
     let status = Command::new("ip").args(["netns", verb, name]).status();
-    assert!(status.unwrap().success(), "ip netns {verb} {name}");
+    status.unwrap().success()
 }
 
 #[test]

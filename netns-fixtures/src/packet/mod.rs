@@ -8,14 +8,16 @@ mod arp;
 mod bytes;
 mod icmpv6;
 mod ip;
+mod nd_option;
 mod transport;
 
 use std::fmt;
 use std::net::IpAddr;
 
 pub use arp::{Arp, ArpOp};
-pub use icmpv6::{Advertised, Icmpv6, NdOption, RouterAdvertisement};
+pub use icmpv6::{Advertised, Icmpv6, RouterAdvertisement};
 pub use ip::{Extension, Fragment, Ipv4, Ipv6};
+pub use nd_option::NdOption;
 pub use transport::{Icmp, Payload, Tcp, TcpFlags, Udp};
 
 use bytes::Reader;
