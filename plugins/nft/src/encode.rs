@@ -1,18 +1,17 @@
 //! Transactions as nfnetlink batches, ready to be sent with one `sendto`.
 
-use bulkhead_model::{Family, Prefix};
-
-use crate::datum::{Datum, Key, KeyType};
-use crate::expression::{AnonymousSet, encode_data, encode_rule};
+use crate::datum::KeyType;
+use crate::elements::encode_elements;
+use crate::expression::{AnonymousSet, encode_rule};
 use crate::name::{Label, Name};
 use crate::rule::Rule;
 use crate::table::{
-    Base, Chain, Data, DataType, Devices, Elements, Policy, Set, Table, TableFamily, TableId,
+    Base, Chain, DataType, Devices, Elements, Policy, Set, Table, TableFamily, TableId,
 };
 use crate::transaction::{Command, Transaction};
 use crate::wire::{
     Attributes, Head, NFNL_SUBSYS_NFTABLES, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
-    NLM_F_REQUEST, attributes, message,
+    NLM_F_REQUEST, message,
 };
 
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
@@ -337,55 +336,6 @@ fn encode_base(body: &mut Attributes<'_>, base: &Base, family: TableFamily) {
     body.string(7, base.kind.as_str());
 }
 
-/// The attributes of each element, an interval as its start and what follows its end.
-fn encode_elements(elements: &Elements) -> Vec<Vec<u8>> {
-    match elements {
-        Elements::Keys(keys) => keys.iter().map(|key| element(&key.bytes(), None)).collect(),
-        Elements::Map(map) => map
-            .iter()
-            .map(|(key, data)| element(&key.bytes(), Some(data)))
-            .collect(),
-        Elements::Prefixes(prefixes) => prefixes.iter().flat_map(interval).collect(),
-    }
-}
-
-fn element(key: &[u8], data: Option<&Data>) -> Vec<u8> {
-    attributes(|one| {
-        one.nest(1, |value| value.bytes(1, key));
-        if let Some(data) = data {
-            one.nest(2, |value| encode_data(value, data));
-        }
-    })
-}
-
-fn interval(prefix: Prefix) -> Vec<Vec<u8>> {
-    let start = element(&Datum::from(prefix.address()).bytes(), None);
-    let Some(after) = after(prefix) else {
-        // Nothing follows the last address: the kernel takes an interval without an end to be open.
-        return vec![start];
-    };
-    let end = attributes(|one| {
-        one.u32(3, 1);
-        one.nest(1, |value| value.bytes(1, &after));
-    });
-    vec![start, end]
-}
-
-/// The address after the prefix's last, if there is one.
-fn after(prefix: Prefix) -> Option<Vec<u8>> {
-    let last = Datum::from(prefix.last()).bytes();
-    match prefix.family() {
-        Family::V4 => {
-            let last = u32::from_be_bytes(last.try_into().ok()?);
-            Some(last.checked_add(1)?.to_be_bytes().to_vec())
-        }
-        Family::V6 => {
-            let last = u128::from_be_bytes(last.try_into().ok()?);
-            Some(last.checked_add(1)?.to_be_bytes().to_vec())
-        }
-    }
-}
-
 /// nft's number of a concatenation: 6 bits per field (`TYPE_BITS`, nftables `datatype.h`).
 fn key_number(key: &[KeyType]) -> u32 {
     key.iter()
@@ -428,13 +378,4 @@ fn set_user_data(key: &[KeyType], data: Option<DataType>) -> Vec<u8> {
         out.extend(u32::to_ne_bytes(of_data));
     }
     out
-}
-
-impl Key {
-    /// The key as the nested attribute of a request for one element.
-    pub(crate) fn encode_request(&self, list: &mut Attributes<'_>) {
-        list.nest(NFTA_LIST_ELEM, |one| {
-            one.splice(&element(&self.bytes(), None));
-        });
-    }
 }

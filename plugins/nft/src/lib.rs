@@ -10,6 +10,7 @@
 
 mod datum;
 mod difference;
+mod elements;
 mod encode;
 mod evaluate;
 mod expression;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bulkhead_model::{Family, Prefix};
 
@@ -44,6 +45,15 @@ impl PrefixSet {
         self.prefixes.is_empty()
     }
 
+    /// The family's default prefix.
+    pub(crate) fn everything(&self) -> Prefix {
+        let unspecified = match self.family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Prefix::new(unspecified, 0).expect("the unspecified address has no host bits")
+    }
+
     /// Whether the address with these bytes is inside one of the prefixes.
     pub(crate) fn holds(&self, address: &[u8]) -> bool {
         self.prefixes
@@ -55,9 +65,9 @@ impl PrefixSet {
 /// Whether the address with these bytes lies in `prefix`; false for a wrong length.
 pub(crate) fn prefix_holds(prefix: Prefix, address: &[u8]) -> bool {
     if let Ok(v4) = <[u8; 4]>::try_from(address) {
-        prefix.contains(std::net::IpAddr::from(v4))
+        prefix.contains(IpAddr::from(v4))
     } else if let Ok(v6) = <[u8; 16]>::try_from(address) {
-        prefix.contains(std::net::IpAddr::from(v6))
+        prefix.contains(IpAddr::from(v6))
     } else {
         false
     }

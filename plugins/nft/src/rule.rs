@@ -90,10 +90,14 @@ impl Statement {
         Self::Match(Match::new([field], Op::Eq, Operand::Prefix(prefix)))
     }
 
-    /// `field != { prefixes }`; an empty set holds nothing, so everything passes.
+    /// `field != { prefixes }`; outside of nothing is every value, said as `field 0.0.0.0/0`.
     #[must_use]
     pub fn outside(field: Field, prefixes: PrefixSet) -> Self {
-        Self::Match(Match::new([field], Op::Ne, Operand::Prefixes(prefixes)))
+        if prefixes.is_empty() {
+            Self::in_prefix(field, prefixes.everything())
+        } else {
+            Self::Match(Match::new([field], Op::Ne, Operand::Prefixes(prefixes)))
+        }
     }
 
     /// `accept`.
@@ -157,9 +161,9 @@ pub enum Operand {
     NamePrefix(bulkhead_model::IfName),
     /// A named set of the same table.
     Set(Name),
-    /// Keys written in the rule.
+    /// Keys written in the rule; not empty, which nft cannot say.
     Keys(BTreeSet<Key>),
-    /// Prefixes written in the rule.
+    /// Prefixes written in the rule; not empty, which nft cannot say.
     Prefixes(PrefixSet),
 }
 

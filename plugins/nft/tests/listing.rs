@@ -1,0 +1,282 @@
+//! What the kernel makes of our bytes: the same as of our text loaded by nft.
+
+mod common;
+
+use bulkhead_nft::{
+    Command, Data, DataType, Datum, Elements, Field, Key, KeyType, Label, Log, Match, Name, Op,
+    Operand, Part, PayloadBase, PrefixSet, Rule, Set, SourcePorts, Statement, Table, TableFamily,
+    TableId, Verdict,
+};
+use common::{Nfnl, bound, device, listing, masquerade, port_chain, port_guard};
+use netns_fixtures::Sandbox;
+
+/// Loads the table as bytes here and as text there.
+fn agree(table: &Table) {
+    let sandbox = Sandbox::new();
+    let (bytes, text) = (sandbox.ns("bytes").unwrap(), sandbox.ns("text").unwrap());
+    Nfnl::open(&bytes)
+        .commit(&[Command::ReplaceTable(table.clone())])
+        .unwrap();
+    let script = Command::ReplaceTable(table.clone()).to_string();
+    text.nft(&script).unwrap();
+    assert_eq!(listing(&bytes), listing(&text), "\n{script}");
+    // What nft prints it also loads: nothing in it is garbled.
+    text.nft(&format!("flush ruleset\n{}", listing(&bytes)))
+        .unwrap();
+    assert_eq!(listing(&bytes), listing(&text), "\n{script}");
+}
+
+#[test]
+fn the_guard_by_port_lists_like_its_text() {
+    let mut table = port_guard();
+    table.sets[0].elements = Elements::keys([bound("bhpa", 1), bound("bhpb", 2)]);
+    table.sets[1].elements = Elements::keys([Key::from(device("bhpc"))]);
+    table.chains.push(port_chain("bhpa"));
+    table.chains.push(port_chain("bhpb"));
+    agree(&table);
+}
+
+#[test]
+fn masquerade_lists_like_its_text() {
+    let networks = ["10.0.0.0/24", "10.64.0.0/13", "fd00:1::/64", "fd00:20::/27"];
+    let exclude = [
+        "10.9.0.0/16",
+        "10.9.1.0/24",
+        "255.0.0.0/8",
+        "0.0.0.0/8",
+        "fd00:8::/29",
+    ];
+    agree(&masquerade("br0", &networks, &exclude));
+}
+
+fn chain(name: &'static str, rules: impl IntoIterator<Item = Rule>) -> bulkhead_nft::Chain {
+    bulkhead_nft::Chain {
+        name: Name::literal(name),
+        base: None,
+        part: Part::Fixed,
+        rules: rules.into_iter().collect(),
+    }
+}
+
+fn table(family: TableFamily, rules: impl IntoIterator<Item = Rule>) -> Table {
+    let name = Name::literal("t");
+    let mut table = Table::new(TableId { family, name });
+    table.chains = vec![chain("first", rules), chain("second", [])];
+    table
+}
+
+fn keys(values: impl IntoIterator<Item = Datum>) -> Operand {
+    Operand::Keys(values.into_iter().map(Key::from).collect())
+}
+
+#[test]
+fn every_statement_lists_like_its_text() {
+    let second = Name::literal("second");
+    let verdicts = [
+        (Key::from(Datum::InetProto(6)), Verdict::Accept),
+        (
+            Key::from(Datum::InetProto(17)),
+            Verdict::Goto(second.clone()),
+        ),
+        (Key::from(Datum::InetProto(1)), Verdict::Drop),
+    ];
+    let log = |prefix: Option<&str>, group| {
+        let prefix = prefix.map(|text| Label::new(text).unwrap());
+        Statement::Log(Log { prefix, group })
+    };
+    let matching = |field, op, with| Statement::Match(Match::new([field], op, with));
+    let mut all = table(
+        TableFamily::Inet,
+        [
+            Rule::new([log(Some("odd: "), None), Statement::Counter]),
+            Rule::new([log(None, Some(5)), Statement::jump(second.clone())]),
+            Rule::new([
+                Statement::SetMark(0x10),
+                Statement::Verdict(Verdict::Return),
+            ]),
+            Rule::new([
+                Statement::Vmap {
+                    fields: vec![Field::L4Proto],
+                    entries: verdicts.into_iter().collect(),
+                },
+                Statement::drop(),
+            ])
+            .commented(Label::new("what is known").unwrap()),
+            Rule::new([Statement::VerdictMap {
+                fields: vec![Field::Iifname],
+                map: Name::literal("byname"),
+            }]),
+            Rule::new([matching(
+                Field::TcpDport,
+                Op::Ne,
+                keys([Datum::InetService(80), Datum::InetService(443)]),
+            )]),
+            Rule::new([matching(
+                Field::Iifname,
+                Op::Eq,
+                Operand::NamePrefix(device("bhp")),
+            )]),
+            Rule::new([
+                matching(Field::Ip4Saddr, Op::Ne, Operand::Set(Name::literal("nets"))),
+                matching(
+                    Field::Ip4Daddr,
+                    Op::Eq,
+                    Operand::Prefix("10.0.0.0/9".parse().unwrap()),
+                ),
+                matching(
+                    Field::Ip4Daddr,
+                    Op::Ne,
+                    Operand::Prefix("10.1.2.3/32".parse().unwrap()),
+                ),
+            ]),
+            Rule::new([Statement::outside(
+                Field::Ip6Daddr,
+                PrefixSet::new(bulkhead_model::Family::V6, []),
+            )]),
+            Rule::new([Statement::in_set(
+                [Field::Ip4Saddr, Field::L4Proto],
+                Name::literal("marks"),
+            )]),
+        ],
+    );
+    all.sets = sets(&second);
+    agree(&all);
+}
+
+fn sets(second: &Name) -> Vec<Set> {
+    let fixed = |name, key: &[KeyType], data, elements| Set {
+        name: Name::literal(name),
+        key: key.to_vec(),
+        data,
+        part: Part::Fixed,
+        elements,
+    };
+    let nets = ["10.0.0.0/8", "11.0.0.0/8", "255.0.0.0/8", "192.0.2.7/32"];
+    let nets = nets.map(|net| net.parse().unwrap());
+    let marked = Key::new([Datum::Ipv4Addr([10, 0, 0, 1].into()), Datum::InetProto(6)]);
+    vec![
+        fixed(
+            "nets",
+            &[KeyType::Ipv4Addr],
+            None,
+            Elements::Prefixes(PrefixSet::new(bulkhead_model::Family::V4, nets)),
+        ),
+        fixed(
+            "marks",
+            &[KeyType::Ipv4Addr, KeyType::InetProto],
+            Some(DataType::Value(KeyType::Mark)),
+            Elements::Map([(marked, Data::Value(Datum::Mark(7)))].into()),
+        ),
+        fixed(
+            "byname",
+            &[KeyType::IfName],
+            Some(DataType::Verdict),
+            Elements::Map(
+                [(
+                    Key::from(device("a")),
+                    Data::Verdict(Verdict::Jump(second.clone())),
+                )]
+                .into(),
+            ),
+        ),
+        fixed(
+            "services",
+            &[KeyType::InetService],
+            None,
+            Elements::keys([
+                Datum::InetService(53).into(),
+                Datum::InetService(443).into(),
+            ]),
+        ),
+        fixed(
+            "m",
+            &[KeyType::Mark],
+            None,
+            Elements::keys([Datum::Mark(0xff).into()]),
+        ),
+        fixed(
+            "e",
+            &[KeyType::EtherAddr],
+            None,
+            Elements::keys([Datum::EtherAddr([1; 6]).into()]),
+        ),
+    ]
+}
+
+/// A value each field can be compared with.
+fn samples() -> Vec<(Field, Datum)> {
+    let address = Datum::Ipv4Addr([192, 0, 2, 1].into());
+    let address6 = Datum::Ipv6Addr("2001:db8::1".parse().unwrap());
+    let mac = Datum::EtherAddr([2, 0, 0, 0, 0, 1]);
+    vec![
+        (Field::Iifname, device("a*").into()),
+        (Field::Mark, Datum::Mark(0x0102_0304)),
+        (Field::MetaProtocol, Datum::EtherType(0x86dd)),
+        (Field::L4Proto, Datum::InetProto(58)),
+        (Field::EtherDaddr, mac.clone()),
+        (Field::EtherSaddr, mac.clone()),
+        (Field::EtherType, Datum::EtherType(0x88cc)),
+        (Field::ArpHtype, Datum::Integer(vec![0, 1])),
+        (Field::ArpPtype, Datum::EtherType(0x0800)),
+        (Field::ArpHlen, Datum::Integer(vec![6])),
+        (Field::ArpPlen, Datum::Integer(vec![4])),
+        (Field::ArpOperation, Datum::ArpOp(1)),
+        (Field::ArpSaddrEther, mac.clone()),
+        (Field::ArpSaddrIp, address.clone()),
+        (Field::ArpDaddrEther, mac),
+        (Field::ArpDaddrIp, address.clone()),
+        (Field::Ip4Protocol, Datum::InetProto(6)),
+        (Field::Ip4Saddr, address.clone()),
+        (Field::Ip4Daddr, address),
+        (Field::Ip6Length, Datum::Integer(vec![0, 24])),
+        (Field::Ip6NextHeader, Datum::InetProto(58)),
+        (Field::Ip6HopLimit, Datum::Integer(vec![255])),
+        (Field::Ip6Saddr, address6.clone()),
+        (Field::Ip6Daddr, address6),
+        (Field::TcpSport, Datum::InetService(1)),
+        (Field::TcpDport, Datum::InetService(80)),
+        (Field::UdpSport, Datum::InetService(546)),
+        (Field::UdpDport, Datum::InetService(4789)),
+        (Field::Icmp4Type, Datum::IcmpType(8)),
+        (Field::Icmp6Type, Datum::Icmpv6Type(134)),
+        (
+            Field::Raw {
+                base: PayloadBase::Network,
+                offset: 40,
+                len: 2,
+            },
+            Datum::Integer(vec![0x3a, 0]),
+        ),
+    ]
+}
+
+#[test]
+fn every_field_lists_like_its_text_in_the_families_that_have_it() {
+    let rule = |(field, value): (Field, Datum)| {
+        Rule::new([Statement::is(field, value), Statement::Counter])
+    };
+    agree(&table(TableFamily::Netdev, samples().into_iter().map(rule)));
+    let in_inet = |(field, _): &(Field, Datum)| !format!("{field}").starts_with("arp ");
+    agree(&table(
+        TableFamily::Inet,
+        samples().into_iter().filter(in_inet).map(rule),
+    ));
+    let in_bridge = samples()
+        .into_iter()
+        .chain([(Field::Oifname, device("b").into())]);
+    agree(&table(TableFamily::Bridge, in_bridge.map(rule)));
+}
+
+#[test]
+fn masquerade_lists_with_every_choice_of_ports() {
+    let mut choices = masquerade("br0", &["10.0.0.0/24"], &[]);
+    let ports = [
+        SourcePorts::Keep,
+        SourcePorts::Random,
+        SourcePorts::FullyRandom,
+    ];
+    choices.chains[0].rules = ports
+        .map(|ports| Rule::new([Statement::Masquerade(ports)]))
+        .to_vec();
+    agree(&choices);
+}
