@@ -9,7 +9,8 @@ use crate::field::Field;
 use crate::name::{Label, Name};
 use crate::prefixes::PrefixSet;
 
-/// Statements in order; the first match that fails ends the rule.
+/// Statements in order; the first match that fails ends the rule. The kernel takes at most 128
+/// expressions (`NFT_RULE_MAXEXPRS`); a statement is one to a handful.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
     /// What is compared and done.
