@@ -1,1 +1,51 @@
-//! bulkhead-bridge: its configuration and what it wants of the kernel.
+//! `bulkhead-bridge`: one Linux bridge per network and node. It reads the keys of the reference
+//! `bridge` plugin, so that a configuration moves over by changing `type`. Two pure functions: from a
+//! call to a typed [`Config`], and from that and what the attachment was granted to what the kernel
+//! should hold.
+
+mod config;
+mod want;
+
+use bulkhead_attach::{Addressing, CHECKED_MAC, Grant, Network};
+use bulkhead_cni::{Call, CniError};
+use bulkhead_ipam::Names;
+use bulkhead_model::{AttachmentKey, IfName};
+use bulkhead_plan::Attached;
+
+pub use config::{Config, Gateway, Masquerade};
+
+impl Network for Config {
+    const KIND: &'static str = "bridge";
+    const ABOUT: &'static str = "a Linux bridge per network, dual stack, filtered ports";
+
+    fn parse(call: &Call) -> Result<Self, CniError> {
+        config::parse(call)
+    }
+
+    fn addressing(&self) -> &Addressing {
+        &self.addressing
+    }
+
+    fn bridge(&self) -> IfName {
+        self.bridge
+    }
+
+    fn names(&self, key: &AttachmentKey) -> Names {
+        let id = key.id();
+        let checked = self
+            .check_mac
+            .then(|| (CHECKED_MAC.to_owned(), "yes".to_owned()));
+        Names {
+            port: Some(id.port()),
+            port_mac: Some(id.port_mac()),
+            interface_mac: Some(self.mac.unwrap_or_else(|| id.interface_mac())),
+            bridge: Some(self.bridge),
+            tables: Vec::new(),
+            other: checked.into_iter().collect(),
+        }
+    }
+
+    fn want(&self, grant: &Grant) -> Result<Attached, CniError> {
+        want::bridge(self, grant)
+    }
+}

@@ -13,7 +13,7 @@ const MULTICAST: [&str; 2] = ["224.0.0.0/4", "ff00::/8"];
 /// The table that masquerades `sources` behind the node's own addresses, except towards the network
 /// itself, `exclude`, multicast, and whatever stays on `bridge`.
 ///
-/// With br_netfilter a frame between two ports passes postrouting too; its outgoing interface is
+/// With `br_netfilter` a frame between two ports passes postrouting too; its outgoing interface is
 /// the bridge, so it is left alone.
 #[must_use]
 pub fn masquerade(

@@ -1,0 +1,149 @@
+//! ADD: lease and record, then the kernel, then the answer. What fails leaves nothing.
+
+use bulkhead_cni::{Answer, Call, CniError, CniResult, Interface, Ip, Route};
+use bulkhead_ipam::{Access, LockMode, StateDir};
+use bulkhead_kernel::{Kernel, Netns};
+use bulkhead_model::AttachmentKey;
+use bulkhead_plan::{Attached, Binding, Ns, Want, World, filter_table};
+
+use crate::converge::converge;
+use crate::failure::Failure;
+use crate::grant::{self, Age};
+use crate::{Grant, Network, claims, del, state_dir};
+
+pub(crate) fn add<N: Network>(call: &Call) -> Result<Answer, CniError> {
+    let network = N::parse(call)?;
+    Ok(Answer::Result(attach(&network, call)?))
+}
+
+fn attach<N: Network>(network: &N, call: &Call) -> Result<CniResult, Failure> {
+    let path = call.netns.as_deref().unwrap_or(std::path::Path::new(""));
+    let netns = Netns::open(path)?;
+    let identity = netns.identity();
+    let state = StateDir::open(&state_dir(call)?, Access::Add)?;
+    let container = Ns::Container(path.display().to_string());
+    let mut kernel = crate::kernel().with(container, netns);
+    let (grant, age) = grant::acquire(&mut kernel, network, call, &state, identity)?;
+    plug(&mut kernel, network, call, &state, &grant).map_err(|failure| match age {
+        Age::Known => failure,
+        Age::New => {
+            match del::detach::<N>(&mut kernel, Some(network), call, Some(&state), &grant.key) {
+                Ok(()) => failure,
+                Err(also) => failure.and(&format!("and undoing it: {also}")),
+            }
+        }
+    })
+}
+
+/// From the record to the answer.
+fn plug<N: Network>(
+    kernel: &mut Kernel,
+    network: &N,
+    call: &Call,
+    state: &StateDir,
+    grant: &Grant,
+) -> Result<CniResult, Failure> {
+    let wanted = network.want(grant)?;
+    // An answer that the caller's version cannot say must be known before anything is made.
+    answer(&World::default(), &wanted, grant, call).to_json(call.config.version)?;
+    let _bridge = state.bridge_lock(&wanted.bridge.name, LockMode::Shared)?;
+    let mut want = Want::Attached(Box::new(wanted.clone()));
+    let world = converge(kernel, &mut want, |world, want| {
+        if let Want::Attached(want) = want {
+            if !world.space(&Ns::Host).tables.contains_key(&filter_table()) {
+                want.filter.others = other_bindings(state, &grant.key)?;
+            }
+            claims::claim(state, &grant.key.network, world, want)?;
+        }
+        Ok(())
+    })?;
+    Ok(answer(&world, &wanted, grant, call))
+}
+
+/// The bindings of every other recorded port, on every network of the node.
+fn other_bindings(state: &StateDir, but: &AttachmentKey) -> Result<Vec<Binding>, Failure> {
+    let mut all = Vec::new();
+    for network in state.networks()? {
+        let Some(known) = state.network(&network).read()? else {
+            continue;
+        };
+        for record in known
+            .attachments()?
+            .iter()
+            .filter(|record| record.key != *but)
+        {
+            all.extend(del::recorded_binding(record));
+        }
+    }
+    Ok(all)
+}
+
+/// The result: bridge, port and interface, with the interface's addresses and routes.
+fn answer(world: &World, want: &Attached, grant: &Grant, call: &Call) -> CniResult {
+    let host = |name| world.space(&Ns::Host).links.get(&name);
+    let bridge = host(want.bridge.name);
+    let inside = world
+        .space(&want.interface.ns)
+        .links
+        .get(&want.interface.name);
+    let mtu = inside.map(|link| link.mtu.bytes());
+    let interface = |name: bulkhead_model::IfName, mac: bulkhead_model::Mac, mtu| Interface {
+        name: name.to_string(),
+        mac: Some(mac.to_string()),
+        mtu,
+        ..Interface::default()
+    };
+    let bridge_mac = bridge.and_then(|link| link.mac).unwrap_or(want.bridge.mac);
+    let sandbox = call.netns.as_ref().map(|path| path.display().to_string());
+    let interfaces = vec![
+        interface(
+            want.bridge.name,
+            bridge_mac,
+            bridge.map(|link| link.mtu.bytes()),
+        ),
+        interface(want.port.name, want.port.mac, mtu),
+        Interface {
+            sandbox,
+            ..interface(want.interface.name, want.interface.mac, mtu)
+        },
+    ];
+    let gateway_of = |granted: &crate::GrantedAddress| {
+        let on_bridge = want.bridge.gateways.iter().map(|gateway| gateway.address());
+        granted.gateway.or_else(|| {
+            on_bridge
+                .into_iter()
+                .find(|g| granted.address.prefix().contains(*g))
+        })
+    };
+    let ip = |granted: &crate::GrantedAddress| Ip {
+        address: granted.address,
+        gateway: gateway_of(granted),
+        interface: Some(2),
+    };
+    let routes = want.interface.routes.iter().map(|route| {
+        let configured = grant
+            .routes
+            .iter()
+            .find(|r| r.dst == route.destination && r.table == Some(route.table));
+        Route {
+            dst: route.destination,
+            gw: route.gateway,
+            mtu: route.mtu,
+            advmss: route.advmss,
+            priority: route.priority,
+            table: configured.and_then(|r| r.table),
+            scope: route.scope,
+        }
+    });
+    let dns = &call.config.dns;
+    CniResult {
+        interfaces,
+        ips: grant.addresses.iter().map(ip).collect(),
+        routes: routes.collect(),
+        dns: if dns.is_empty() {
+            grant.dns.clone()
+        } else {
+            dns.clone()
+        },
+    }
+}

@@ -1,0 +1,151 @@
+//! Where an attachment's addresses come from, and where the store is.
+
+use std::path::PathBuf;
+
+use bulkhead_cni::json::{FieldError, Value};
+use bulkhead_cni::{Call, CniError};
+use bulkhead_ipam::PoolConfig;
+use bulkhead_ipam::config::AutomaticV6;
+use bulkhead_ipam::config::PoolSource;
+use bulkhead_model::{Family, Prefix};
+
+/// The state directory if no configuration names one.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/bulkhead";
+/// Our own IPAM plugin's name: main plugins do its work in their own process.
+pub(crate) const OWN_IPAM: &str = "bulkhead-ipam";
+
+/// Where addresses come from.
+#[derive(Clone, Debug)]
+pub enum Addressing {
+    /// Nowhere: layer 2 only.
+    None,
+    /// The embedded store.
+    Own(Box<PoolConfig>),
+    /// Another IPAM plugin.
+    Delegated {
+        /// Its `type`.
+        plugin: String,
+        /// Subnets its configuration names, as far as they can be told.
+        subnets: Vec<Prefix>,
+    },
+}
+
+impl Addressing {
+    /// Reads `ipam`, and what the runtime asks for.
+    ///
+    /// # Errors
+    /// Code 7 naming the key.
+    pub fn parse(call: &Call) -> Result<Self, CniError> {
+        match &call.config.ipam {
+            None => Ok(Self::None),
+            Some(ipam) if ipam.plugin_type == OWN_IPAM => Ok(Self::Own(Box::new(pool(call)?))),
+            Some(ipam) => {
+                let (plugin, subnets) = (ipam.plugin_type.clone(), named_subnets(call)?);
+                Ok(Self::Delegated { plugin, subnets })
+            }
+        }
+    }
+
+    /// Whether attachments will have addresses of `family`, as far as the configuration tells.
+    #[must_use]
+    pub fn has_family(&self, family: Family) -> bool {
+        match self {
+            Self::None => false,
+            Self::Own(pool) => match &pool.source {
+                PoolSource::Named(pool) => pool.sets.iter().any(|set| set.family() == family),
+                PoolSource::Automatic(auto) => match family {
+                    Family::V4 => !auto.ipv4.is_empty(),
+                    Family::V6 => auto.ipv6 != AutomaticV6::Off,
+                },
+            },
+            Self::Delegated { subnets, .. } => {
+                subnets.iter().any(|subnet| subnet.family() == family)
+            }
+        }
+    }
+}
+
+/// `stateDir`, else `ipam.dataDir` where the IPAM is ours, else the default.
+///
+/// # Errors
+/// One of the keys is no string.
+pub fn state_dir(call: &Call) -> Result<PathBuf, FieldError> {
+    let named = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(PathBuf::from);
+    if let Some(path) = named(call.config.root().optional_string("stateDir")?) {
+        return Ok(path);
+    }
+    let own = call
+        .config
+        .ipam
+        .as_ref()
+        .is_some_and(|ipam| ipam.plugin_type == OWN_IPAM);
+    let data_dir = if own {
+        named(call.config.ipam_object()?.optional_string("dataDir")?)
+    } else {
+        None
+    };
+    Ok(data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR)))
+}
+
+/// Our own IPAM's configuration.
+///
+/// # Errors
+/// Code 7 naming the key.
+pub(crate) fn pool(call: &Call) -> Result<PoolConfig, CniError> {
+    let root = call.config.root();
+    let ipam = root.required("ipam", "an object with the ranges to take addresses from")?;
+    let runtime = call.config.runtime_config()?;
+    let ranges = runtime
+        .optional("ipRanges")
+        .map(|field| plain(field.value()));
+    let requested = requested(call)?;
+    PoolConfig::from_cni(
+        &call.config.name,
+        &plain(ipam.value()),
+        ranges.as_ref(),
+        &requested,
+    )
+    .map_err(|error| CniError::invalid_config(error.to_string()))
+}
+
+/// `runtimeConfig.ips`, else `args.cni.ips`, else `IP` of `CNI_ARGS`.
+fn requested(call: &Call) -> Result<Vec<String>, CniError> {
+    let runtime = call.config.runtime_config()?.strings("ips")?;
+    if !runtime.is_empty() {
+        return Ok(runtime);
+    }
+    let args = call.config.args_cni()?.strings("ips")?;
+    Ok(if args.is_empty() {
+        call.arg("IP").into_iter().collect()
+    } else {
+        args
+    })
+}
+
+/// The subnets that host-local's and whereabouts' keys name. What another plugin's configuration
+/// means is its own business: what cannot be read is passed over.
+fn named_subnets(call: &Call) -> Result<Vec<Prefix>, FieldError> {
+    let ipam = call.config.ipam_object()?;
+    let mut texts: Vec<String> = Vec::new();
+    for key in ["subnet", "range"] {
+        texts.extend(
+            ipam.optional(key)
+                .and_then(|f| f.value().as_str().map(str::to_owned)),
+        );
+    }
+    for set in ipam.items("ranges").unwrap_or_default() {
+        for range in set.items().unwrap_or_default() {
+            let subnet = range
+                .object()
+                .ok()
+                .and_then(|range| range.optional("subnet"));
+            texts.extend(subnet.and_then(|f| f.value().as_str().map(str::to_owned)));
+        }
+    }
+    Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+/// The same document in the IPAM's terms. Both sides print and read JSON (RFC 8259).
+fn plain(value: &Value) -> serde_json::Value {
+    serde_json::from_str(&value.to_string()).expect("a JSON value prints as JSON")
+}

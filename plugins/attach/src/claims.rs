@@ -1,0 +1,98 @@
+//! Changes to what is not ours: the node's forwarding, an uplink's `accept_ra`, an adopted bridge.
+//! Each is recorded, with the value found and the network that needs it, before it is made; the
+//! last network that needs it puts it back.
+
+use std::collections::BTreeSet;
+
+use bulkhead_ipam::{HostChange, StateDir};
+use bulkhead_kernel::Kernel;
+use bulkhead_model::NetworkName;
+use bulkhead_plan::{Attached, Foreign, Ns, Restore, Scope, Sysctl, World};
+
+use crate::failure::Failure;
+
+const ABSENT: &str = "absent";
+const PRESENT: &str = "present";
+
+/// Records what `want` is about to change on objects that are not ours, and that `network` needs
+/// what others changed before.
+pub(crate) fn claim(
+    state: &StateDir,
+    network: &NetworkName,
+    world: &World,
+    want: &Attached,
+) -> Result<(), Failure> {
+    let changes = changes(world, want);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut host = state.host()?;
+    for change in &changes {
+        host.claim(network, change)?;
+    }
+    Ok(())
+}
+
+fn changes(world: &World, want: &Attached) -> Vec<HostChange> {
+    let host = world.space(&Ns::Host);
+    let sysctl = |(sysctl, set): &(Sysctl, String)| {
+        let before = host.sysctls.get(sysctl)?.clone();
+        Some(HostChange {
+            key: sysctl.path().to_owned(),
+            before,
+            set: set.clone(),
+        })
+    };
+    let mut all: Vec<_> = want.sysctls.iter().filter_map(sysctl).collect();
+    let bridge = &want.bridge;
+    let adopted = host.links.get(&bridge.name).filter(|link| !link.is_ours());
+    if let Some(link) = adopted.filter(|_| bridge.foreign == Foreign::Adopt) {
+        let change = |key| HostChange {
+            key,
+            before: ABSENT.to_owned(),
+            set: PRESENT.to_owned(),
+        };
+        for address in &bridge.gateways {
+            if !host.addresses.contains_key(&(bridge.name, *address)) {
+                all.push(change(format!("address {} {address}", bridge.name)));
+            }
+        }
+        if bridge.promiscuous && !link.promiscuous {
+            all.push(change(format!("promiscuous {}", bridge.name)));
+        }
+    }
+    all
+}
+
+/// What a recorded change means for the planner. A record this release does not know is left to the
+/// one that wrote it.
+pub(crate) fn restore(change: &HostChange) -> Option<Restore> {
+    let mut words = change.key.split(' ');
+    match (words.next()?, words.next(), words.next()) {
+        ("address", Some(link), Some(address)) => Some(Restore::Address {
+            link: link.parse().ok()?,
+            address: address.parse().ok()?,
+        }),
+        ("promiscuous", Some(link), None) => Some(Restore::Promiscuous {
+            link: link.parse().ok()?,
+        }),
+        (path, None, None) => Some(Restore::Sysctl {
+            sysctl: Sysctl::recorded(path)?,
+            ours: change.set.clone(),
+            before: change.before.clone(),
+        }),
+        _ => None,
+    }
+}
+
+/// Whether the node is an IPv6 router already.
+pub(crate) fn ipv6_forwards(kernel: &mut Kernel) -> Result<bool, Failure> {
+    let mut scope = Scope::default();
+    scope.space(&Ns::Host).sysctls = BTreeSet::from([Sysctl::ipv6_forwarding()]);
+    let world = kernel.observe(&scope)?;
+    Ok(world
+        .space(&Ns::Host)
+        .sysctls
+        .values()
+        .any(|value| value == "1"))
+}

@@ -1,0 +1,181 @@
+//! DEL, and what GC and a failed ADD do too: the kernel's objects first, then the addresses, and
+//! with the network's last attachment what it shared. It works from the record, or without one from
+//! derived names; with no namespace, no prevResult, twice, and before ADD.
+
+use std::net::IpAddr;
+
+use bulkhead_cni::{Answer, Call, CniError, exec};
+use bulkhead_ipam::{
+    Access, AttachmentRecord, Ipam, LockMode, LockedStore, OpenError, Released, StateDir,
+};
+use bulkhead_kernel::Kernel;
+use bulkhead_model::{AttachmentKey, IfName};
+use bulkhead_plan::{Binding, Detached, NetworkGone, Want};
+
+use crate::addressing::OWN_IPAM;
+use crate::converge::converge;
+use crate::failure::Failure;
+use crate::{Network, claims, masquerade_table, state_dir};
+
+/// Among the other names of a record: present if the port's filter accepts only the interface's MAC.
+pub const CHECKED_MAC: &str = "checkedMac";
+
+pub(crate) fn del<N: Network>(call: &Call) -> Result<Answer, CniError> {
+    let key = call.attachment()?;
+    let state = open(call)?;
+    // A configuration that is broken by now must not keep its containers from being taken down.
+    let network = N::parse(call).ok();
+    detach::<N>(
+        &mut crate::kernel(),
+        network.as_ref(),
+        call,
+        state.as_ref(),
+        &key,
+    )?;
+    Ok(Answer::Silent)
+}
+
+/// The state directory, if there ever was one.
+pub(crate) fn open(call: &Call) -> Result<Option<StateDir>, Failure> {
+    match StateDir::open(&state_dir(call)?, Access::Shared) {
+        Ok(state) => Ok(Some(state)),
+        Err(OpenError::Missing(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes every trace of an attachment.
+pub(crate) fn detach<N: Network>(
+    kernel: &mut Kernel,
+    network: Option<&N>,
+    call: &Call,
+    state: Option<&StateDir>,
+    key: &AttachmentKey,
+) -> Result<(), Failure> {
+    let store = state.map(|state| state.network(&key.network));
+    let known = store
+        .as_ref()
+        .map(bulkhead_ipam::NetworkStore::read)
+        .transpose()?
+        .flatten();
+    let record = known
+        .map(|known| known.find(&key.id()))
+        .transpose()?
+        .flatten();
+    let bridge = record
+        .as_ref()
+        .and_then(|r| r.names.bridge)
+        .or_else(|| network.map(N::bridge));
+    let want = detached(key, record.as_ref(), bridge);
+    converge(
+        kernel,
+        &mut Want::Detached(Box::new(want.clone())),
+        |_, _| Ok(()),
+    )?;
+    release_delegated(call, record.as_ref())?;
+    let (Some(state), Some(store)) = (state, store) else {
+        return Ok(());
+    };
+    let Some(mut locked) = store.lock_existing()? else {
+        return Ok(());
+    };
+    if let Some(record) = record
+        && let Released::Superseded(_) = locked.release(&key.id(), record.sequence, "del")?
+    {
+        return Ok(());
+    }
+    if locked.live_count() == 0 {
+        take_down(kernel, state, &locked, key, want, bridge)?;
+    }
+    Ok(())
+}
+
+/// What a recorded port may send, as the filter knows it.
+pub(crate) fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
+    let port = record.names.port?;
+    let checked = record.names.other.contains_key(CHECKED_MAC);
+    let mac = record.names.interface_mac.filter(|_| checked);
+    Some(Binding { port, mac })
+}
+
+fn detached(
+    key: &AttachmentKey,
+    record: Option<&AttachmentRecord>,
+    bridge: Option<IfName>,
+) -> Detached {
+    let addresses = record.map(|r| r.addresses.as_slice()).unwrap_or_default();
+    let addresses = addresses.iter().map(|leased| leased.address.address());
+    let on_bridge = |address: IpAddr| bridge.map(|bridge| (bridge, address));
+    Detached {
+        port: record
+            .and_then(|r| r.names.port)
+            .unwrap_or_else(|| key.id().port()),
+        binding: record.and_then(recorded_binding),
+        neighbours: addresses.filter_map(on_bridge).collect(),
+        network: None,
+    }
+}
+
+/// An IPAM plugin releases what it gave; the record stays until it has, so that DEL can be repeated.
+fn release_delegated(call: &Call, record: Option<&AttachmentRecord>) -> Result<(), Failure> {
+    let configured = call
+        .config
+        .ipam
+        .as_ref()
+        .map(|ipam| ipam.plugin_type.as_str());
+    let plugin = match record.map(|record| &record.ipam) {
+        Some(Ipam::Delegated { plugin }) => Some(plugin.as_str()),
+        Some(_) => None,
+        None => configured.filter(|plugin| *plugin != OWN_IPAM),
+    };
+    match plugin {
+        Some(plugin) => Ok(exec::delegate_del(call, plugin)?),
+        None => Ok(()),
+    }
+}
+
+/// Under the network's lock, so that an ADD waits and then makes everything anew.
+fn take_down(
+    kernel: &mut Kernel,
+    state: &StateDir,
+    _locked: &LockedStore,
+    key: &AttachmentKey,
+    want: Detached,
+    bridge: Option<IfName>,
+) -> Result<(), Failure> {
+    let _bridge = bridge
+        .map(|bridge| state.bridge_lock(&bridge, LockMode::Exclusive))
+        .transpose()?;
+    let mut host = state.host()?;
+    let changes = host.last_needed_by(&key.network);
+    let gone = NetworkGone {
+        bridge,
+        tables: vec![masquerade_table(&key.network)],
+        restore: changes.iter().filter_map(claims::restore).collect(),
+        node_is_empty: node_is_empty(state, key)?,
+    };
+    let want = Detached {
+        network: Some(gone),
+        ..want
+    };
+    converge(kernel, &mut Want::Detached(Box::new(want)), |_, _| Ok(()))?;
+    host.drop_network(&key.network)?;
+    Ok(())
+}
+
+fn node_is_empty(state: &StateDir, key: &AttachmentKey) -> Result<bool, Failure> {
+    for network in state
+        .networks()?
+        .iter()
+        .filter(|network| **network != key.network)
+    {
+        if state
+            .network(network)
+            .read()?
+            .is_some_and(|known| known.live_count() > 0)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,75 @@
+//! GC: every attachment of this network on this node that the runtime does not list is detached as
+//! DEL would. It goes on past failures and reports all of them.
+
+use bulkhead_cni::{Answer, Call, CniError, Code, ValidAttachments, exec};
+use bulkhead_ipam::{StateDir, Valid};
+use bulkhead_model::{ContainerId, IfName};
+
+use crate::addressing::OWN_IPAM;
+use crate::failure::Failure;
+use crate::{Network, del};
+
+pub(crate) fn gc<N: Network>(call: &Call) -> Result<Answer, CniError> {
+    let network = N::parse(call).ok();
+    let state = del::open(call)?;
+    let mut failures = Vec::new();
+    if let Some(state) = &state {
+        collect::<N>(network.as_ref(), call, state, &mut failures)?;
+    }
+    let delegate = call
+        .config
+        .ipam
+        .as_ref()
+        .filter(|ipam| ipam.plugin_type != OWN_IPAM);
+    if let Some(ipam) = delegate
+        && let Err(error) = exec::delegate_gc(call, &ipam.plugin_type)
+    {
+        failures.push(error.to_string());
+    }
+    report(&failures)
+}
+
+/// The runtime's list, as the store reads it; what it did not give is not an empty list.
+pub(crate) fn listed(call: &Call) -> Option<Vec<(ContainerId, IfName)>> {
+    match &call.config.valid_attachments {
+        ValidAttachments::Absent => None,
+        ValidAttachments::Null => Some(Vec::new()),
+        ValidAttachments::List(list) => Some(
+            list.iter()
+                .map(|one| (one.container.clone(), one.interface))
+                .collect(),
+        ),
+    }
+}
+
+pub(crate) fn report(failures: &[String]) -> Result<Answer, CniError> {
+    if failures.is_empty() {
+        return Ok(Answer::Silent);
+    }
+    let text = format!(
+        "garbage collection left {} attachments; run it again",
+        failures.len()
+    );
+    Err(CniError::new(Code::IO_FAILURE, text).with_details(failures.join("; ")))
+}
+
+fn collect<N: Network>(
+    network: Option<&N>,
+    call: &Call,
+    state: &StateDir,
+    failures: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let Some(known) = state.network(&call.config.name).read()? else {
+        return Ok(());
+    };
+    let listed = listed(call);
+    let valid = listed.as_deref().map_or(Valid::Absent, Valid::Listed);
+    let mut kernel = crate::kernel();
+    for stale in known.stale(&valid)? {
+        let key = &stale.record.key;
+        if let Err(error) = del::detach::<N>(&mut kernel, network, call, Some(state), key) {
+            failures.push(format!("{key}: {error}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! What an attachment was granted: its record, and what only the configuration or an IPAM plugin's
+//! answer says.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use bulkhead_cni::json::Value;
+use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Dns, Ip, Route, exec};
+use bulkhead_ipam::config::PoolSource;
+use bulkhead_ipam::{
+    Acquired, AttachmentRecord, Draft, Ipam, LeasedAddress, LockedStore, Names, Netns, Pool,
+    StateDir,
+};
+use bulkhead_kernel::{Identity, Kernel, machine_id};
+use bulkhead_model::{AttachmentId, AttachmentKey, IfName, InterfaceAddress, Prefix};
+use bulkhead_plan::Ns;
+
+use crate::failure::Failure;
+use crate::{Addressing, Network, claims};
+
+/// Everything a want is made from, besides the configuration.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Network, container and interface.
+    pub key: AttachmentKey,
+    /// Their digest.
+    pub id: AttachmentId,
+    /// The container's namespace.
+    pub container: Ns,
+    /// The names recorded for it.
+    pub names: Names,
+    /// Its addresses.
+    pub addresses: Vec<GrantedAddress>,
+    /// Every subnet of the network, as far as it is known.
+    pub subnets: Vec<Prefix>,
+    /// The IPAM's routes.
+    pub routes: Vec<Route>,
+    /// The IPAM's resolver settings.
+    pub dns: Dns,
+    /// The machine's id.
+    pub node: String,
+    /// Links whose IPv6 default route came from a router advertisement, if this attachment may be
+    /// the one that makes the node a router.
+    pub ra_uplinks: Vec<IfName>,
+}
+
+/// One address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GrantedAddress {
+    /// The address, with the length of its subnet.
+    pub address: InterfaceAddress,
+    /// The gateway its IPAM names.
+    pub gateway: Option<IpAddr>,
+}
+
+/// Whether the attachment was known before this call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Age {
+    /// This call recorded it, so that a failure takes it back.
+    New,
+    /// It was recorded before and may be live: a failure leaves it.
+    Known,
+}
+
+/// What an IPAM plugin answered, kept in the record so that a second ADD answers the same.
+const IPAM_ANSWER: &str = "ipamAnswer";
+
+/// Gives the attachment its addresses and records it, durably, with every name that will be used.
+pub(crate) fn acquire<N: Network>(
+    kernel: &mut Kernel,
+    network: &N,
+    call: &Call,
+    state: &StateDir,
+    netns: Identity,
+) -> Result<(Grant, Age), Failure> {
+    let key = call.attachment()?;
+    let path = call.netns.clone().unwrap_or_default();
+    let draft = Draft {
+        names: network.names(&key),
+        key: key.clone(),
+        kind: N::KIND.to_owned(),
+        netns: Some(Netns {
+            path,
+            device: Some(netns.dev),
+            inode: Some(netns.ino),
+        }),
+        config_digest: String::new(),
+    };
+    let store = state.network(&key.network);
+    let (acquired, first) = match network.addressing() {
+        Addressing::None => {
+            let mut store = store.lock()?;
+            (
+                store.record(draft, Vec::new(), Ipam::None)?,
+                store.live_count() == 1,
+            )
+        }
+        Addressing::Own(pool) => {
+            let mut store = store.lock()?;
+            if store.needs_pool(pool) {
+                store.choose_pool(pool, &kernel.host_prefixes()?)?;
+            }
+            (store.acquire(draft, pool)?, store.live_count() == 1)
+        }
+        Addressing::Delegated { plugin, .. } => delegated(call, &store, draft, plugin)?,
+    };
+    let (record, age) = match acquired {
+        Acquired::New(record) => (record, Age::New),
+        Acquired::Renewed(record) | Acquired::Existing(record) => (record, Age::Known),
+    };
+    let pool = store.read()?.and_then(|snapshot| snapshot.pool().cloned());
+    let mut grant = Grant::of(
+        network,
+        record,
+        pool.as_ref(),
+        Path::new(&call.netns.clone().unwrap_or_default()),
+    )?;
+    if first || !claims::ipv6_forwards(kernel)? {
+        grant.ra_uplinks = kernel.ra_uplinks()?;
+    }
+    Ok((grant, age))
+}
+
+/// Asks an IPAM plugin. A live attachment is not asked for twice: the plugin would refuse, or give
+/// another address.
+fn delegated(
+    call: &Call,
+    store: &bulkhead_ipam::NetworkStore,
+    mut draft: Draft,
+    plugin: &str,
+) -> Result<(Acquired, bool), Failure> {
+    if let Some(record) = store
+        .read()?
+        .map(|known| known.find(&draft.key.id()))
+        .transpose()?
+        .flatten()
+    {
+        let mut locked = store.lock()?;
+        let (addresses, ipam) = (record.addresses.clone(), record.ipam.clone());
+        draft.names = record.names.clone();
+        let acquired = locked.record(draft, addresses, ipam)?;
+        return Ok((acquired, locked.live_count() == 1));
+    }
+    let answer = exec::delegate_add(call, plugin)?;
+    let text = answer
+        .to_json(CniVersion::NEWEST)
+        .map(|json| json.to_string());
+    let recorded = text.map_err(Failure::from).and_then(|text| {
+        draft.names.other.insert(IPAM_ANSWER.to_owned(), text);
+        let addresses = answer.ips.iter().map(leased).collect();
+        let ipam = Ipam::Delegated {
+            plugin: plugin.to_owned(),
+        };
+        let mut locked: LockedStore = store.lock()?;
+        let acquired = locked.record(draft, addresses, ipam)?;
+        Ok((acquired, locked.live_count() == 1))
+    });
+    recorded.map_err(|error| match exec::delegate_del(call, plugin) {
+        Ok(()) => error,
+        Err(also) => error.and(&format!("and its addresses were not released: {also}")),
+    })
+}
+
+fn leased(ip: &Ip) -> LeasedAddress {
+    LeasedAddress {
+        address: ip.address,
+        gateway: ip.gateway,
+        range: 0,
+    }
+}
+
+impl Grant {
+    /// What `record` grants, in the container whose namespace is at `netns`.
+    pub(crate) fn of<N: Network>(
+        network: &N,
+        record: AttachmentRecord,
+        pool: Option<&Pool>,
+        netns: &Path,
+    ) -> Result<Self, Failure> {
+        let answer = ipam_answer(&record)?;
+        let (routes, dns) = match (network.addressing(), answer) {
+            (Addressing::Own(config), _) => own_settings(config),
+            (_, Some(answer)) => (answer.routes, answer.dns),
+            (_, None) => (Vec::new(), Dns::default()),
+        };
+        let addresses: Vec<_> = record
+            .addresses
+            .iter()
+            .map(|leased| GrantedAddress {
+                address: leased.address,
+                gateway: leased.gateway,
+            })
+            .collect();
+        let mut subnets = subnets(network.addressing(), pool);
+        for prefix in addresses.iter().map(|granted| granted.address.prefix()) {
+            if !subnets.contains(&prefix) {
+                subnets.push(prefix);
+            }
+        }
+        Ok(Self {
+            id: record.id(),
+            key: record.key,
+            container: Ns::Container(netns.display().to_string()),
+            names: record.names,
+            addresses,
+            subnets,
+            routes,
+            dns,
+            node: machine_id()?,
+            ra_uplinks: Vec::new(),
+        })
+    }
+}
+
+fn ipam_answer(record: &AttachmentRecord) -> Result<Option<CniResult>, Failure> {
+    let Some(text) = record.names.other.get(IPAM_ANSWER) else {
+        return Ok(None);
+    };
+    let value = Value::parse(text.as_bytes())
+        .map_err(|error| CniError::invalid_config(format!("recorded IPAM answer: {error}")))?;
+    Ok(Some(CniResult::parse(
+        "recorded IPAM answer",
+        &value,
+        CniVersion::NEWEST,
+    )?))
+}
+
+pub(crate) fn own_settings(config: &bulkhead_ipam::PoolConfig) -> (Vec<Route>, Dns) {
+    let route = |route: &bulkhead_ipam::config::Route| Route {
+        dst: route.dst,
+        gw: route.gw,
+        mtu: route.mtu,
+        advmss: route.advmss,
+        priority: route.priority,
+        table: route.table,
+        scope: route.scope,
+    };
+    let dns = Dns {
+        nameservers: config.dns.nameservers.clone(),
+        domain: config.dns.domain.clone(),
+        search: config.dns.search.clone(),
+        options: config.dns.options.clone(),
+    };
+    (config.routes.iter().map(route).collect(), dns)
+}
+
+/// Every subnet, in the configuration's order, so that a network's table is the same for each of
+/// its attachments.
+fn subnets(addressing: &Addressing, pool: Option<&Pool>) -> Vec<Prefix> {
+    let of = |pool: &Pool| {
+        let mut all = Vec::new();
+        for (_, range) in pool.ranges() {
+            if !all.contains(&range.subnet) {
+                all.push(range.subnet);
+            }
+        }
+        all
+    };
+    match addressing {
+        Addressing::None => Vec::new(),
+        Addressing::Own(config) => match &config.source {
+            PoolSource::Named(named) => of(named),
+            PoolSource::Automatic(_) => pool.map(of).unwrap_or_default(),
+        },
+        Addressing::Delegated { subnets, .. } => subnets.clone(),
+    }
+}

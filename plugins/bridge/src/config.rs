@@ -1,0 +1,274 @@
+//! The configuration of `bulkhead-bridge` (the keys of the reference plugin, and three of our own:
+//! `adopt`, `portFilter`, `stateDir`).
+
+use bulkhead_attach::Addressing;
+use bulkhead_cni::json::{Field, FieldError, Object};
+use bulkhead_cni::{Call, CniError};
+use bulkhead_model::{Family, IfName, Mac, Mtu, Prefix};
+use bulkhead_plan::{Dad, Foreign, Hook, OtherGateways, PortFlags};
+
+/// The bridge's name if none is given, as in the reference plugin.
+const DEFAULT_BRIDGE: &str = "cni0";
+
+/// A configuration with nothing wrong in it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `bridge`: its name.
+    pub bridge: IfName,
+    /// `isGateway`, `isDefaultGateway`.
+    pub gateway: Gateway,
+    /// `forceAddress`.
+    pub other_gateways: OtherGateways,
+    /// `ipMasq`.
+    pub masquerade: Masquerade,
+    /// `mtu`; `None` takes the bridge's.
+    pub mtu: Option<Mtu>,
+    /// `hairpinMode`, `portIsolation`.
+    pub port: PortFlags,
+    /// `promiscMode`.
+    pub promiscuous: bool,
+    /// `macspoofchk`.
+    pub check_mac: bool,
+    /// `enabledad`.
+    pub dad: Dad,
+    /// `disableContainerInterface`: the interface is left down.
+    pub interface_up: bool,
+    /// `adopt`.
+    pub foreign: Foreign,
+    /// `portFilter`.
+    pub hook: Hook,
+    /// `runtimeConfig.mac`, else `args.cni.mac`, else `MAC` of `CNI_ARGS`.
+    pub mac: Option<Mac>,
+    /// `ipam`.
+    pub addressing: Addressing,
+}
+
+/// What the bridge is to its containers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Gateway {
+    /// A segment, no more.
+    None,
+    /// It carries the gateway's address and the node forwards.
+    OnLink,
+    /// And containers get a default route to it.
+    Default,
+}
+
+/// Which families are masqueraded, and towards what not.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Masquerade {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+    /// Destinations that see the container's own address.
+    pub exclude: Vec<Prefix>,
+}
+
+impl Masquerade {
+    /// Whether `family` is masqueraded.
+    #[must_use]
+    pub fn covers(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+}
+
+/// Reads the configuration of a call.
+///
+/// # Errors
+/// Code 7 naming the key, the value found and what it should be; code 2 for VLAN keys.
+pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
+    let root = call.config.root();
+    let flag = |key| root.optional_bool(key).map(Option::unwrap_or_default);
+    refuse_vlans(&root)?;
+    let port = PortFlags {
+        hairpin: flag("hairpinMode")?,
+        isolated: flag("portIsolation")?,
+    };
+    let promiscuous = flag("promiscMode")?;
+    if port.hairpin && promiscuous {
+        let text = "hairpinMode and promiscMode: both are true, set one of them to false";
+        return Err(CniError::invalid_config(text));
+    }
+    let addressing = Addressing::parse(call)?;
+    let interface_up = !flag("disableContainerInterface")?;
+    if !interface_up && !matches!(addressing, Addressing::None) {
+        let text =
+            "disableContainerInterface: true leaves the interface down, remove \"ipam\" with it";
+        return Err(CniError::invalid_config(text));
+    }
+    let config = Config {
+        bridge: bridge_name(&root)?,
+        gateway: gateway(&root)?,
+        other_gateways: if flag("forceAddress")? {
+            OtherGateways::Replace
+        } else {
+            OtherGateways::Refuse
+        },
+        masquerade: masquerade(&root)?,
+        mtu: mtu(&root, &addressing)?,
+        port,
+        promiscuous,
+        check_mac: flag("macspoofchk")?,
+        dad: if flag("enabledad")? {
+            Dad::Probe
+        } else {
+            Dad::Skip
+        },
+        interface_up,
+        foreign: if flag("adopt")? {
+            Foreign::Adopt
+        } else {
+            Foreign::Join
+        },
+        hook: hook(&root)?,
+        mac: mac(call)?,
+        addressing,
+    };
+    Ok(config)
+}
+
+fn bridge_name(root: &Object<'_>) -> Result<IfName, FieldError> {
+    let name = root.optional_parsed("bridge")?;
+    let default = || DEFAULT_BRIDGE.parse().expect("cni0 is an interface name");
+    let name: IfName = name.unwrap_or_else(default);
+    if name.as_str().starts_with("bhp") {
+        let field = root.required("bridge", "a bridge's name")?;
+        return Err(field.invalid("a bridge's name: those that begin with bhp are ports"));
+    }
+    Ok(name)
+}
+
+fn gateway(root: &Object<'_>) -> Result<Gateway, FieldError> {
+    let default = root.optional_bool("isDefaultGateway")?.unwrap_or_default();
+    let on_link = root.optional_bool("isGateway")?.unwrap_or_default();
+    Ok(match (default, on_link) {
+        (true, _) => Gateway::Default,
+        (false, true) => Gateway::OnLink,
+        (false, false) => Gateway::None,
+    })
+}
+
+/// `true`, `false`, or `{"ipv4": bool, "ipv6": bool, "exclude": [prefix]}`. The backend is ours
+/// whatever `ipMasqBackend` says: it is read so that a configuration moves over.
+fn masquerade(root: &Object<'_>) -> Result<Masquerade, FieldError> {
+    if let Some(backend) = root.optional("ipMasqBackend")
+        && !["", "iptables", "nftables"].contains(&backend.str()?)
+    {
+        return Err(backend.invalid("\"iptables\" or \"nftables\""));
+    }
+    let Some(field) = root.optional("ipMasq") else {
+        return Ok(Masquerade::default());
+    };
+    if let Ok(both) = field.bool() {
+        return Ok(Masquerade {
+            v4: both,
+            v6: both,
+            exclude: Vec::new(),
+        });
+    }
+    let expected = "true, false or an object of ipv4, ipv6 and exclude";
+    let object = field.object().map_err(|_| field.invalid(expected))?;
+    let known = ["ipv4", "ipv6", "exclude"];
+    if let Some((_, unknown)) = object.members().find(|(key, _)| !known.contains(key)) {
+        return Err(unknown.invalid("known: ipMasq has ipv4, ipv6 and exclude"));
+    }
+    let exclude = object.items("exclude")?;
+    Ok(Masquerade {
+        v4: object.optional_bool("ipv4")?.unwrap_or_default(),
+        v6: object.optional_bool("ipv6")?.unwrap_or_default(),
+        exclude: exclude.iter().map(Field::parse).collect::<Result<_, _>>()?,
+    })
+}
+
+fn mtu(root: &Object<'_>, addressing: &Addressing) -> Result<Option<Mtu>, FieldError> {
+    let Some(field) = root.optional("mtu") else {
+        return Ok(None);
+    };
+    let bytes = field.u32()?;
+    if bytes == 0 {
+        return Ok(None);
+    }
+    let mtu = Mtu::new(bytes).ok_or_else(|| field.invalid("an MTU of 68 to 65535 bytes"))?;
+    if mtu < Mtu::minimum(Family::V6) && addressing.has_family(Family::V6) {
+        return Err(
+            field.invalid("an MTU that carries IPv6: 1280 bytes or more (RFC 8200 section 5)")
+        );
+    }
+    Ok(Some(mtu))
+}
+
+fn hook(root: &Object<'_>) -> Result<Hook, FieldError> {
+    let Some(field) = root.optional("portFilter") else {
+        return Ok(Hook::Auto);
+    };
+    match field.str()? {
+        "auto" => Ok(Hook::Auto),
+        "prefix" => Ok(Hook::Prefix),
+        "perPort" => Ok(Hook::PerPort),
+        _ => Err(field.invalid("\"auto\", \"prefix\" or \"perPort\"")),
+    }
+}
+
+fn mac(call: &Call) -> Result<Option<Mac>, CniError> {
+    if let Some(mac) = call.config.runtime_config()?.optional_parsed("mac")? {
+        return Ok(Some(mac));
+    }
+    if let Some(mac) = call.config.args_cni()?.optional_parsed("mac")? {
+        return Ok(Some(mac));
+    }
+    let parse = |text: String| {
+        text.parse::<Mac>()
+            .map_err(|e| CniError::invalid_environment("CNI_ARGS MAC", e))
+    };
+    call.arg("MAC").map(parse).transpose()
+}
+
+/// A bridge port's VLANs need `CONFIG_BRIDGE_VLAN_FILTERING`; what cannot be kept is not accepted.
+fn refuse_vlans(root: &Object<'_>) -> Result<(), FieldError> {
+    const REASON: &str =
+        "bridges here do not filter VLANs; remove the key, or give each VLAN a bridge of its own";
+    if let Some(vlan) = root.optional("vlan") {
+        match vlan.u32()? {
+            0 => {}
+            1..=4094 => return Err(vlan.unsupported(REASON)),
+            _ => return Err(vlan.invalid("a VLAN id of 0 to 4094")),
+        }
+    }
+    if let Some(trunk) = root.optional("vlanTrunk") {
+        for item in &trunk.items()? {
+            trunk_ids(&item.object()?)?;
+        }
+        if !trunk.items()?.is_empty() {
+            return Err(trunk.unsupported(REASON));
+        }
+    }
+    match root.optional("preserveDefaultVlan") {
+        Some(field) if field.bool()? => Err(field.unsupported(REASON)),
+        _ => Ok(()),
+    }
+}
+
+fn trunk_ids(item: &Object<'_>) -> Result<(), FieldError> {
+    let expected = "a VLAN id of 1 to 4094";
+    let id = |key| {
+        let field = item.optional(key);
+        let checked = |field: Field<'_>| match field.u32()? {
+            id @ 1..=4094 => Ok(id),
+            _ => Err(field.invalid(expected)),
+        };
+        field.map(checked).transpose()
+    };
+    match (id("id")?, id("minID")?, id("maxID")?) {
+        (_, Some(min), Some(max)) if min > max => Err(item
+            .required("minID", expected)?
+            .invalid("a VLAN id up to maxID")),
+        (None, None, None) => item.required("id", expected).map(drop),
+        (_, Some(_), None) => item.required("maxID", expected).map(drop),
+        (_, None, Some(_)) => item.required("minID", expected).map(drop),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,229 @@
+//! What an attachment to a bridge network wants of the kernel.
+
+use bulkhead_attach::{Grant, masquerade_table};
+use bulkhead_cni::CniError;
+use bulkhead_model::{Family, InterfaceAddress, Mtu, Prefix};
+use bulkhead_nft as nft;
+use bulkhead_plan::{
+    Attached, Binding, Bridge, Filter, Interface, MAIN_TABLE, Port, Route, Sysctl, masquerade,
+};
+
+use crate::config::{Config, Gateway};
+
+/// The want of one attachment.
+///
+/// # Errors
+/// Code 7 if what an IPAM plugin granted contradicts the configuration: a gateway is asked for and
+/// the subnet has no address to spare, or IPv6 was granted under too small an MTU.
+pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniError> {
+    refuse_small_mtu(config, grant)?;
+    let gateways = gateways(config, grant)?;
+    let names = &grant.names;
+    let interface = grant.key.interface;
+    let mac = names
+        .interface_mac
+        .or(config.mac)
+        .unwrap_or_else(|| grant.id.interface_mac());
+    let port = names.port.unwrap_or_else(|| grant.id.port());
+    let binding = Binding {
+        port,
+        mac: config.check_mac.then_some(mac),
+    };
+    Ok(Attached {
+        bridge: Bridge {
+            name: config.bridge,
+            mac: grant.key.network.bridge_mac(&grant.node),
+            mtu: config.mtu,
+            promiscuous: config.promiscuous,
+            foreign: config.foreign,
+            other_gateways: config.other_gateways,
+            gateways: gateways.clone(),
+        },
+        port: Port {
+            name: port,
+            mac: names.port_mac.unwrap_or_else(|| grant.id.port_mac()),
+            flags: config.port,
+        },
+        interface: Interface {
+            ns: grant.container.clone(),
+            name: interface,
+            mac,
+            mtu: config.mtu,
+            up: config.interface_up,
+            addresses: grant
+                .addresses
+                .iter()
+                .map(|granted| granted.address)
+                .collect(),
+            dad: config.dad,
+            routes: routes(config, grant, &gateways),
+        },
+        filter: Filter {
+            binding,
+            others: Vec::new(),
+            hook: config.hook,
+        },
+        sysctls: sysctls(config, grant),
+        masquerade: network_table(config, grant),
+    })
+}
+
+fn refuse_small_mtu(config: &Config, grant: &Grant) -> Result<(), CniError> {
+    let v6 = grant
+        .addresses
+        .iter()
+        .find(|granted| granted.address.family() == Family::V6);
+    match (config.mtu, v6) {
+        (Some(mtu), Some(granted)) if mtu < Mtu::minimum(Family::V6) => {
+            let address = granted.address;
+            let text = format!(
+                "mtu: {mtu} does not carry IPv6 and {address} was granted, set 1280 or more"
+            );
+            Err(CniError::invalid_config(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The gateway addresses the bridge carries: those the IPAM names, else each subnet's first.
+fn gateways(config: &Config, grant: &Grant) -> Result<Vec<InterfaceAddress>, CniError> {
+    if config.gateway == Gateway::None {
+        return Ok(Vec::new());
+    }
+    let mut all = Vec::new();
+    for granted in &grant.addresses {
+        let (address, len) = (granted.address, granted.address.len());
+        let gateway = granted.gateway.or_else(|| first_host(address.prefix()));
+        let on_link = gateway.filter(|gateway| *gateway != address.address());
+        let Some(gateway) = on_link.and_then(|gateway| InterfaceAddress::new(gateway, len)) else {
+            let text = format!(
+                "isGateway: {address} leaves no address for a gateway, name one in \"ipam\""
+            );
+            return Err(CniError::invalid_config(text));
+        };
+        if !all.contains(&gateway) {
+            all.push(gateway);
+        }
+    }
+    Ok(all)
+}
+
+fn first_host(prefix: Prefix) -> Option<std::net::IpAddr> {
+    use std::net::IpAddr;
+    let spare = prefix.family().bits() - prefix.len() >= 2;
+    spare.then(|| match prefix.address() {
+        IpAddr::V4(v4) => std::net::Ipv4Addr::from_bits(v4.to_bits() + 1).into(),
+        IpAddr::V6(v6) => std::net::Ipv6Addr::from_bits(v6.to_bits() + 1).into(),
+    })
+}
+
+/// The IPAM's routes, each by the gateway of its family unless it names one, and the default routes
+/// of `isDefaultGateway` where there is none yet.
+fn routes(config: &Config, grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<Route> {
+    let link = grant.key.interface;
+    let of_family = |family| {
+        let named = grant
+            .addresses
+            .iter()
+            .filter(|a| a.address.family() == family)
+            .find_map(|a| a.gateway);
+        named.or_else(|| {
+            gateways
+                .iter()
+                .map(|g| g.address())
+                .find(|g| Family::of(*g) == family)
+        })
+    };
+    let mut routes: Vec<Route> = grant
+        .routes
+        .iter()
+        .map(|route| Route {
+            destination: route.dst,
+            gateway: match route.scope {
+                Some(253 | 254) if route.gw.is_none() => None,
+                _ => route.gw.or_else(|| of_family(route.dst.family())),
+            },
+            link,
+            priority: route.priority,
+            table: route.table.unwrap_or(MAIN_TABLE),
+            scope: route.scope,
+            mtu: route.mtu,
+            advmss: route.advmss,
+        })
+        .collect();
+    if config.gateway == Gateway::Default {
+        for gateway in gateways.iter().map(|gateway| gateway.address()) {
+            let destination = default_of(Family::of(gateway));
+            if !routes.iter().any(|route| route.destination == destination) {
+                let (gateway, table) = (Some(gateway), MAIN_TABLE);
+                let (priority, scope, mtu, advmss) = (None, None, None, None);
+                routes.push(Route {
+                    destination,
+                    gateway,
+                    link,
+                    priority,
+                    table,
+                    scope,
+                    mtu,
+                    advmss,
+                });
+            }
+        }
+    }
+    routes
+}
+
+fn default_of(family: Family) -> Prefix {
+    let text = match family {
+        Family::V4 => "0.0.0.0/0",
+        Family::V6 => "::/0",
+    };
+    text.parse().expect("a prefix")
+}
+
+/// A gateway forwards. IPv6 forwarding makes the node a router, which would drop its own route
+/// learned from advertisements, unless `accept_ra` is 2 there first (`ip-sysctl.rst`).
+fn sysctls(config: &Config, grant: &Grant) -> Vec<(Sysctl, String)> {
+    let mut all = Vec::new();
+    if config.gateway == Gateway::None {
+        return all;
+    }
+    let has = |family| {
+        grant
+            .addresses
+            .iter()
+            .any(|granted| granted.address.family() == family)
+    };
+    if has(Family::V4) {
+        all.push((Sysctl::ipv4_forwarding(), "1".to_owned()));
+    }
+    if has(Family::V6) {
+        let keeps_routes = |uplink: &bulkhead_model::IfName| {
+            (
+                Sysctl::ipv6_conf(uplink.as_str(), "accept_ra"),
+                "2".to_owned(),
+            )
+        };
+        all.extend(grant.ra_uplinks.iter().map(keeps_routes));
+        all.push((Sysctl::ipv6_forwarding(), "1".to_owned()));
+    }
+    all
+}
+
+fn network_table(config: &Config, grant: &Grant) -> Option<nft::Table> {
+    let sources: Vec<Prefix> = grant
+        .subnets
+        .iter()
+        .copied()
+        .filter(|subnet| config.masquerade.covers(subnet.family()))
+        .collect();
+    let name = masquerade_table(&grant.key.network).name;
+    let exclude: Vec<Prefix> = config
+        .masquerade
+        .exclude
+        .iter()
+        .chain(&grant.subnets)
+        .copied()
+        .collect();
+    (!sources.is_empty()).then(|| masquerade(name, config.bridge, &sources, &exclude))
+}
