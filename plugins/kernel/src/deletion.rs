@@ -35,7 +35,8 @@ pub enum Deletion {
     /// By the plain request, which blocks 16 to 20 ms.
     Blocking,
     /// In the host's namespace by a child that runs this executable as [`REAPER`]; elsewhere
-    /// plainly. `/proc/self/exe` names the running executable.
+    /// plainly. `/proc/self/exe` names the running executable. For a process that ends soon: the
+    /// child is not waited for.
     HandOff(PathBuf),
 }
 
