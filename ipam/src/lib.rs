@@ -5,10 +5,13 @@ mod boot;
 pub mod config;
 mod error;
 mod host;
+mod journal;
 mod pool;
 mod record;
 mod span;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use allocate::Refusal;
 pub use boot::{Boot, Now};
@@ -19,6 +22,6 @@ pub use pool::{Pool, Range, RangeSet};
 pub use record::{AttachmentRecord, BootId, Draft, Ipam, LeasedAddress, Names, Netns};
 pub use span::{NotASpan, Span};
 pub use store::{
-    Access, Acquired, Change, Event, FileLock, LockMode, LockedStore, NetworkStore, Released,
-    SetUsage, Snapshot, Stale, StaleReason, StateDir, Valid,
+    Access, Acquired, Change, Event, FileLock, LockMode, LockedStore, NetworkStore, ReadCost,
+    Released, SetUsage, Snapshot, Stale, StaleReason, StateDir, Valid,
 };

@@ -15,6 +15,9 @@ pub struct Pool {
     /// Never given out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<Span>,
+    /// How long a freed address is not given out again, in seconds.
+    #[serde(default)]
+    pub cooldown_secs: u64,
     /// Whether the subnets were chosen by us, not named by the configuration.
     #[serde(default, skip_serializing_if = "is_false")]
     pub automatic: bool,

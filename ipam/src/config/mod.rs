@@ -14,8 +14,6 @@ use crate::pool::Pool;
 pub struct PoolConfig {
     /// Where the addresses come from.
     pub source: PoolSource,
-    /// How long a freed address is not given out again, in seconds.
-    pub cooldown_secs: u64,
     /// Routes for the container, as configured.
     pub routes: Vec<Route>,
     /// Name resolution, read from `resolvConf`; empty if none is named.
@@ -47,6 +45,8 @@ pub struct Automatic {
     pub ipv6: AutomaticV6,
     /// Never given out.
     pub exclude: Vec<crate::Span>,
+    /// How long a freed address is not given out again, in seconds.
+    pub cooldown_secs: u64,
 }
 
 /// The IPv6 part of an automatic pool: a /64.

@@ -1,0 +1,269 @@
+//! The journal's bytes. Text, one record a line, so that people read it with `less`:
+//!
+//! ```text
+//! bulkhead-journal 00000001 0000000000000007 5b0d7b6c
+//! 0000012f 8d3c1f02 {"op":"attached",...} {"key":...}
+//! ```
+//!
+//! The first line has schema, generation and the line's CRC-32C; every other line the length of its
+//! body in bytes and a CRC-32C over length and body. A body is JSON without a raw newline or NUL.
+//!
+//! That decides what a crash can leave: a strict prefix of a record (no newline), or whole sectors
+//! that were never written (zeros). Both are a torn tail, which nobody was told of, and are cut
+//! off. Everything else is damage to something acknowledged and is refused.
+
+use std::ops::Range;
+
+use super::crc::crc32c;
+
+/// The schema this release writes, and the highest it reads.
+pub(crate) const SCHEMA: u32 = 1;
+
+const NAME: &str = "bulkhead-journal";
+/// Name, 8, 16 and 8 hex digits, three spaces, a newline.
+pub(crate) const HEADER_LEN: usize = NAME.len() + 8 + 16 + 8 + 4;
+/// Two times 8 hex digits, each with a space.
+const FRAME_LEN: usize = 18;
+/// What a disk writes at once at least.
+const SECTOR: usize = 512;
+/// No record of ours comes near; a longer length is damage.
+const BODY_MAX: usize = 1 << 24;
+
+/// Why bytes are not a journal.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum FrameError {
+    /// At this offset stands something that was never written so.
+    Damaged(usize, String),
+    /// A later release wrote it.
+    Schema(u32),
+}
+
+/// A journal's content.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Parsed {
+    /// From the header.
+    pub(crate) generation: u64,
+    /// Where each record's body is.
+    pub(crate) bodies: Vec<Range<usize>>,
+    /// Length up to the end of the last whole record; what follows is a torn tail.
+    pub(crate) good_len: usize,
+}
+
+/// The first line.
+pub(crate) fn header(generation: u64) -> Vec<u8> {
+    let line = format!("{NAME} {SCHEMA:08x} {generation:016x}");
+    let crc = crc32c(&[line.as_bytes()]);
+    format!("{line} {crc:08x}\n").into_bytes()
+}
+
+/// Appends a record to `out` and returns where its body is there.
+pub(crate) fn push(out: &mut Vec<u8>, body: &[u8]) -> Range<usize> {
+    let length = format!("{:08x}", body.len());
+    let crc = crc32c(&[length.as_bytes(), body]);
+    out.extend_from_slice(format!("{length} {crc:08x} ").as_bytes());
+    let start = out.len();
+    out.extend_from_slice(body);
+    out.push(b'\n');
+    start..start + body.len()
+}
+
+/// Takes a whole file apart.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, FrameError> {
+    let generation = parse_header(bytes)?;
+    let mut bodies = Vec::new();
+    let mut at = HEADER_LEN;
+    while at < bytes.len() {
+        match body_at(bytes, at) {
+            Some(body) => {
+                at = body.end + 1;
+                bodies.push(body);
+            }
+            None if is_torn(bytes, at) => break,
+            None => {
+                let nth = bodies.len() + 1;
+                let what = format!("record {nth} fails its checksum");
+                return Err(FrameError::Damaged(at, what));
+            }
+        }
+    }
+    Ok(Parsed {
+        generation,
+        bodies,
+        good_len: at,
+    })
+}
+
+fn parse_header(bytes: &[u8]) -> Result<u64, FrameError> {
+    let bad = || FrameError::Damaged(0, "the first line is not a journal's".to_owned());
+    let line = bytes.get(..HEADER_LEN).ok_or_else(bad)?;
+    let line = std::str::from_utf8(line).map_err(|_| bad())?;
+    let mut words = line.strip_suffix('\n').ok_or_else(bad)?.split(' ');
+    let mut word = || words.next().ok_or_else(bad);
+    let (name, schema, generation, crc) = (word()?, word()?, word()?, word()?);
+    let signed = format!("{name} {schema} {generation}");
+    if name != NAME || hex(crc.as_bytes()) != Some(crc32c(&[signed.as_bytes()]).into()) {
+        return Err(bad());
+    }
+    let schema = hex(schema.as_bytes())
+        .and_then(|n| u32::try_from(n).ok())
+        .ok_or_else(bad)?;
+    if schema > SCHEMA {
+        return Err(FrameError::Schema(schema));
+    }
+    hex(generation.as_bytes()).ok_or_else(bad)
+}
+
+/// The body of the record at `at`, if a whole one stands there.
+fn body_at(bytes: &[u8], at: usize) -> Option<Range<usize>> {
+    let start = at + FRAME_LEN;
+    let end = start.checked_add(length_at(bytes, at)?)?;
+    let (length, crc) = (bytes.get(at..at + 8)?, bytes.get(at + 9..at + 17)?);
+    let body = bytes.get(start..end)?;
+    let spaced = bytes[at + 8] == b' ' && bytes[at + 17] == b' ';
+    let whole = spaced && bytes.get(end) == Some(&b'\n');
+    (whole && hex(crc)? == u64::from(crc32c(&[length, body]))).then_some(start..end)
+}
+
+fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
+    let length = usize::try_from(hex(bytes.get(at..at + 8)?)?).ok()?;
+    (length <= BODY_MAX).then_some(length)
+}
+
+fn is_torn(bytes: &[u8], at: usize) -> bool {
+    let tail = &bytes[at..];
+    is_prefix_of_record(bytes, at) || has_unwritten_sector(tail, at)
+}
+
+/// A record that ends before its stated end, or before it could state one.
+fn is_prefix_of_record(bytes: &[u8], at: usize) -> bool {
+    let tail = &bytes[at..];
+    if tail.iter().any(|byte| matches!(byte, b'\n' | 0)) {
+        return false;
+    }
+    let form = |(nth, byte): (usize, &u8)| match nth {
+        8 | 17 => *byte == b' ',
+        _ => byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase(),
+    };
+    let well_formed = tail.iter().take(FRAME_LEN).enumerate().all(form);
+    let short = match length_at(bytes, at) {
+        Some(length) => tail.len() < FRAME_LEN + length + 1,
+        None => tail.len() < 8,
+    };
+    well_formed && short
+}
+
+/// A run of zeros that fills whole sectors, or goes to the start or end of what was being written.
+fn has_unwritten_sector(tail: &[u8], at: usize) -> bool {
+    let mut from = 0;
+    while let Some(start) = tail[from..].iter().position(|byte| *byte == 0) {
+        let start = from + start;
+        let run = tail[start..].iter().take_while(|byte| **byte == 0).count();
+        let end = start + run;
+        let starts = start == 0 || (at + start).is_multiple_of(SECTOR);
+        let ends = end == tail.len() || (at + end).is_multiple_of(SECTOR);
+        if starts && ends {
+            return true;
+        }
+        from = end;
+    }
+    false
+}
+
+/// Lower-case hexadecimal digits only, as we write them.
+fn hex(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |value, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal() -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = header(7);
+        let mut ends = vec![bytes.len()];
+        for body in [
+            &b"{\"a\":1} {}"[..],
+            b"{}",
+            b"{\"b\":\"a longer one\"} {\"c\":[1,2,3]}",
+        ] {
+            push(&mut bytes, body);
+            ends.push(bytes.len());
+        }
+        (bytes, ends)
+    }
+
+    #[test]
+    fn every_prefix_is_the_records_that_were_whole() {
+        let (bytes, ends) = journal();
+        for cut in HEADER_LEN..=bytes.len() {
+            let parsed = parse(&bytes[..cut]).unwrap();
+            let whole = ends.iter().filter(|end| **end <= cut).count() - 1;
+            assert_eq!(parsed.bodies.len(), whole, "cut at {cut}");
+            assert_eq!(parsed.good_len, ends[whole], "cut at {cut}");
+            assert_eq!(parsed.generation, 7);
+        }
+    }
+
+    #[test]
+    fn every_changed_byte_is_refused() {
+        let (bytes, ends) = journal();
+        for at in 0..bytes.len() {
+            for change in [
+                1,
+                0x20,
+                0x80,
+                bytes[at],
+                bytes[at] ^ b'\n',
+                bytes[at] ^ b'f',
+            ] {
+                let mut bad = bytes.clone();
+                bad[at] ^= change;
+                if bad == bytes {
+                    continue;
+                }
+                let Err(FrameError::Damaged(offset, _)) = parse(&bad) else {
+                    panic!("byte {at} ^ {change:#x} passes: {:?}", parse(&bad));
+                };
+                let start = ends.iter().rev().find(|end| **end <= at).unwrap_or(&0);
+                assert_eq!(offset, *start, "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn sectors_never_written_are_a_torn_tail() {
+        let (mut bytes, ends) = journal();
+        let whole = bytes.len();
+        push(&mut bytes, "x".repeat(2000).as_bytes());
+        let sectors = whole.next_multiple_of(SECTOR)..bytes.len();
+        for from in [whole, sectors.start, sectors.start + SECTOR] {
+            for to in [
+                from.next_multiple_of(SECTOR).max(sectors.start + SECTOR),
+                bytes.len(),
+            ] {
+                if from >= to {
+                    continue;
+                }
+                let mut torn = bytes.clone();
+                torn[from..to].fill(0);
+                let parsed = parse(&torn).unwrap();
+                assert_eq!(parsed.good_len, *ends.last().unwrap(), "{from}..{to}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_schema_is_named() {
+        let line = format!("{NAME} {:08x} {:016x}", SCHEMA + 1, 1);
+        let crc = crc32c(&[line.as_bytes()]);
+        let bytes = format!("{line} {crc:08x}\n");
+        assert_eq!(parse(bytes.as_bytes()), Err(FrameError::Schema(SCHEMA + 1)));
+    }
+}

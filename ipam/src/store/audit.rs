@@ -1,0 +1,135 @@
+//! The audit log: old journals, kept up to a bound, and the present one.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use bulkhead_model::AttachmentKey;
+
+use super::head::{Head, Release, What, payload};
+use super::snapshot::Snapshot;
+use crate::error::{FileError, StoreError};
+use crate::journal::{self, offset};
+use crate::record::AttachmentRecord;
+
+/// A change of an address's lease.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Event {
+    /// When, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// The attachment.
+    pub key: AttachmentKey,
+    /// The lease's sequence.
+    pub sequence: u64,
+    /// What happened.
+    pub change: Change,
+}
+
+/// What happened to a lease.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// It was given out.
+    Acquired,
+    /// It ended, for this reason.
+    Released(String),
+}
+
+impl Snapshot {
+    /// What happened to `address`, oldest first, as far back as the audit log goes; the lease that
+    /// holds it now is always there. Addresses that a foreign IPAM gave are in it too.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn history(&self, address: IpAddr) -> Result<Vec<Event>, StoreError> {
+        let mut events = Vec::new();
+        if let Some(record) = self.holder(address)? {
+            events.push(acquired(record));
+        }
+        // The present journal first: if it is put into the log meanwhile, it is read twice, not never.
+        let mut journals = vec![self.dir.join("journal")];
+        journals.extend(segments(&self.dir.join("audit"))?);
+        for path in journals {
+            if let Some((bytes, parsed)) = journal::read(&path)? {
+                for body in parsed.bodies {
+                    let event = event(&bytes[body.clone()], address);
+                    let event = event.map_err(|error| StoreError::Damaged {
+                        path: path.clone(),
+                        offset: offset(body.start),
+                        what: error.to_string(),
+                    })?;
+                    events.extend(event);
+                }
+            }
+        }
+        // The journal may be in the log already, and the holder's lease in either.
+        let order = |event: &Event| (event.sequence, event.change != Change::Acquired);
+        events.sort_by_key(order);
+        events.dedup();
+        Ok(events)
+    }
+}
+
+/// Removes the oldest journals until the log is no larger than `max` bytes.
+pub(super) fn trim(audit: &Path, max: u64) -> Result<(), FileError> {
+    let mut total = 0_u64;
+    for path in segments(audit)?.iter().rev() {
+        total += fs::metadata(path)
+            .map_err(FileError::at("stat", path))?
+            .len();
+        if total > max {
+            fs::remove_file(path).map_err(FileError::at("remove", path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The old journals, oldest first: their names are their generations.
+fn segments(audit: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let entries = match fs::read_dir(audit) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(FileError::at("list", audit)(error)),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths: Vec<PathBuf> = paths
+        .collect::<Result<_, _>>()
+        .map_err(FileError::at("list", audit))?;
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn event(body: &[u8], address: IpAddr) -> Result<Option<Event>, serde_json::Error> {
+    let (head, rest) = Head::parse(body)?;
+    let json = &body[rest];
+    match head.op {
+        What::Pool => Ok(None),
+        What::Attached => {
+            let record: AttachmentRecord = payload(json)?;
+            let has = record
+                .addresses
+                .iter()
+                .any(|a| a.address.address() == address);
+            Ok(has.then(|| acquired(record)))
+        }
+        What::Released => {
+            let release: Release = payload(json)?;
+            let has = release.addresses.contains(&address);
+            Ok(has.then(|| Event {
+                at_unix_ms: release.freed_at_unix_ms,
+                key: release.key,
+                sequence: release.lease,
+                change: Change::Released(release.reason),
+            }))
+        }
+    }
+}
+
+fn acquired(record: AttachmentRecord) -> Event {
+    Event {
+        at_unix_ms: record.created_at_unix_ms,
+        sequence: record.sequence,
+        key: record.key,
+        change: Change::Acquired,
+    }
+}

@@ -1,0 +1,245 @@
+//! The state directory: its lock, its owner, its networks.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bulkhead_model::{IfName, NetworkName};
+
+use super::network::NetworkStore;
+use crate::boot::Boot;
+use crate::error::{FileError, OpenError, StoreError};
+use crate::host::HostStore;
+use crate::journal::{replace_file, sync_parent};
+
+/// What a state directory is opened for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// An ADD in this process: created if missing, refused if a daemon owns the directory.
+    Add,
+    /// Any other call in this process: not created.
+    Shared,
+    /// A daemon, for its life; or a repair that must be alone. Created if missing.
+    Exclusive,
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LockMode {
+    /// With others that share it.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// The state directory, locked until dropped.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    boot: Boot,
+    _lock: FileLock,
+}
+
+/// A lock on a file (`flock(2)`), held until dropped.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+impl StateDir {
+    /// Opens and locks the directory; waits for who holds it otherwise.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `Missing` only for `Access::Shared`, `Managed` only for `Access::Add`.
+    pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
+        Self::open_in(path, access, Boot::current()?)
+    }
+
+    /// The same under another boot, for tests and simulations.
+    ///
+    /// # Errors
+    /// As [`StateDir::open`].
+    pub fn open_in(path: &Path, access: Access, boot: Boot) -> Result<Self, OpenError> {
+        let lock_path = path.join("lock");
+        if access != Access::Shared && !lock_path.exists() {
+            make_dir(path)?;
+        }
+        let (mode, create) = match access {
+            Access::Add => (LockMode::Shared, true),
+            Access::Shared => (LockMode::Shared, false),
+            Access::Exclusive => (LockMode::Exclusive, true),
+        };
+        // A daemon marks the directory before it locks it, so nobody waits here for its whole life.
+        let managed = path.join("managed");
+        if access == Access::Add && managed.exists() {
+            return Err(OpenError::Managed(path.to_owned()));
+        }
+        let lock = match FileLock::take(&lock_path, mode, create) {
+            Err(error) if !create && error.source.kind() == ErrorKind::NotFound => {
+                return Err(OpenError::Missing(path.to_owned()));
+            }
+            other => other?,
+        };
+        if access == Access::Add && managed.exists() {
+            return Err(OpenError::Managed(path.to_owned()));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            boot,
+            _lock: lock,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// This boot.
+    #[must_use]
+    pub const fn boot(&self) -> &Boot {
+        &self.boot
+    }
+
+    /// Whether a daemon owns it.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        self.path.join("managed").exists()
+    }
+
+    /// The node's id: made on first use and kept; 32 hexadecimal digits.
+    ///
+    /// # Errors
+    /// If it can be neither read nor made.
+    pub fn node_id(&self) -> Result<String, FileError> {
+        let path = self.path.join("node-id");
+        let read = || match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FileError::at("read", &path)(error)),
+        };
+        if let Some(id) = read()? {
+            return Ok(id);
+        }
+        let _alone = FileLock::take(&self.path.join("node-id.lock"), LockMode::Exclusive, true)?;
+        if let Some(id) = read()? {
+            return Ok(id);
+        }
+        let uuid = Path::new("/proc/sys/kernel/random/uuid");
+        let id = fs::read_to_string(uuid).map_err(FileError::at("read", uuid))?;
+        let id: String = id.chars().filter(char::is_ascii_hexdigit).collect();
+        replace_file(&path, format!("{id}\n").as_bytes())?;
+        Ok(id)
+    }
+
+    /// One network's store; nothing is read yet.
+    #[must_use]
+    pub fn network(&self, name: &NetworkName) -> NetworkStore {
+        NetworkStore::new(&self.path, name, &self.boot)
+    }
+
+    /// Every network with a record, by name.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed.
+    pub fn networks(&self) -> Result<Vec<NetworkName>, FileError> {
+        networks(&self.path)
+    }
+
+    /// The changes to the node itself, locked.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn host(&self) -> Result<HostStore, StoreError> {
+        let dir = self.path.join("host");
+        if !dir.exists() {
+            make_dir(&dir)?;
+        }
+        let lock = FileLock::take(&dir.join("lock"), LockMode::Exclusive, true)?;
+        HostStore::open(&dir, &self.boot, lock)
+    }
+
+    /// The lock of a bridge: shared while a port is plugged, exclusive while the bridge is removed.
+    ///
+    /// # Errors
+    /// If the lock file cannot be made.
+    pub fn bridge_lock(&self, bridge: &IfName, mode: LockMode) -> Result<FileLock, FileError> {
+        let dir = self.path.join("bridges");
+        let path = dir.join(format!("{bridge}.lock"));
+        match FileLock::take(&path, mode, true) {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {
+                make_dir(&dir)?;
+                FileLock::take(&path, mode, true)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Every network under a state directory.
+pub(super) fn networks(state_dir: &Path) -> Result<Vec<NetworkName>, FileError> {
+    let dir = state_dir.join("networks");
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(FileError::at("list", &dir)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(FileError::at("list", &dir))?;
+        // Whatever else somebody put here is not a network's.
+        if let Some(Ok(name)) = entry.file_name().to_str().map(str::parse) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+impl FileLock {
+    pub(crate) fn take(path: &Path, mode: LockMode, create: bool) -> Result<Self, FileError> {
+        let mut options = OpenOptions::new();
+        options.read(true).mode(0o600);
+        if create {
+            options.write(true).create(true);
+        }
+        let file = options.open(path).map_err(FileError::at("open", path))?;
+        loop {
+            let locked = match mode {
+                LockMode::Shared => file.lock_shared(),
+                LockMode::Exclusive => file.lock(),
+            };
+            match locked {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(FileError::at("lock", path)(error)),
+            }
+        }
+    }
+}
+
+/// Makes a directory for root alone and every parent it lacks, each durable.
+pub(crate) fn make_dir(path: &Path) -> Result<(), FileError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let Some(parent) = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+            else {
+                return Err(FileError::at("create", path)(error));
+            };
+            make_dir(parent)?;
+            match DirBuilder::new().mode(0o700).create(path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    Err(FileError::at("create", path)(error))
+                }
+                _ => sync_parent(path),
+            }
+        }
+        Err(error) => Err(FileError::at("create", path)(error)),
+    }
+}

@@ -1,0 +1,308 @@
+//! What is recorded at one moment: the checkpoint, and over it what the journal says since.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use bulkhead_model::AttachmentId;
+
+use super::checkpoint::{Checkpoint, RangeState};
+use super::entry::{FreedEntry, IdEntry, IdKey};
+use super::head::payload;
+use super::overlay::{Attachment, FreedAt, Overlay, Use};
+use super::view::Lookup;
+use crate::allocate::View;
+use crate::boot::Boot;
+use crate::error::StoreError;
+use crate::journal::{self, Journal, offset};
+use crate::pool::Pool;
+use crate::record::AttachmentRecord;
+use crate::span::Span;
+
+/// What was recorded at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(super) dir: PathBuf,
+    pub(super) boot: Boot,
+    pub(super) base: Option<Checkpoint>,
+    pub(super) overlay: Overlay,
+    /// The journal, up to the last record taken in.
+    pub(super) tail: Vec<u8>,
+}
+
+/// How full a range set is. All numbers saturate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SetUsage {
+    /// The set's number, from 0.
+    pub set: u32,
+    /// Its ranges, as text.
+    pub ranges: String,
+    /// Addresses that can be given out.
+    pub size: u128,
+    /// Addresses held.
+    pub held: u64,
+    /// Addresses that cool down.
+    pub cooling: u64,
+    /// Addresses neither held nor cooling.
+    pub free: u128,
+}
+
+/// What reading the store has cost so far.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ReadCost {
+    /// Bytes of the checkpoint.
+    pub checkpoint_bytes: u64,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
+    /// Records of the journal.
+    pub journal_records: usize,
+}
+
+impl Snapshot {
+    pub(super) fn empty(dir: &Path, boot: &Boot, base: Option<Checkpoint>) -> Self {
+        let mut overlay = Overlay::default();
+        if let Some(base) = &base {
+            overlay.sequence = base.meta.sequence;
+            overlay.live = base.meta.ids.count;
+        }
+        Self {
+            dir: dir.to_owned(),
+            boot: boot.clone(),
+            base,
+            overlay,
+            tail: Vec::new(),
+        }
+    }
+
+    /// Reads without a lock. The journal is read first: a checkpoint that appears meanwhile holds
+    /// all of it.
+    pub(super) fn read(dir: &Path, boot: &Boot) -> Result<Option<Self>, StoreError> {
+        let path = dir.join("journal");
+        let journal = journal::read(&path)?;
+        let base = Checkpoint::open(&dir.join("checkpoint"))?;
+        let Some((bytes, parsed)) = journal else {
+            return match base {
+                None => Ok(None),
+                Some(_) => Err(no_journal(&path)),
+            };
+        };
+        let mut snapshot = Self::empty(dir, boot, base);
+        if snapshot.goes_on_with(&path, parsed.generation)? {
+            snapshot.take_in(&path, &bytes, &parsed.bodies)?;
+        }
+        Ok(Some(snapshot))
+    }
+
+    /// Whether the journal of this generation holds what came after the checkpoint; `false` if all
+    /// of it is in there already.
+    pub(super) fn goes_on_with(&self, path: &Path, generation: u64) -> Result<bool, StoreError> {
+        let due = self.base.as_ref().map_or(1, |base| base.generation);
+        if generation > due {
+            return Err(StoreError::Damaged {
+                path: path.to_owned(),
+                offset: 0,
+                what: format!("it goes on from checkpoint {generation}, and there is {due}"),
+            });
+        }
+        Ok(generation == due)
+    }
+
+    pub(super) fn take_in_journal(&mut self, journal: &Journal) -> Result<(), StoreError> {
+        let path = self.dir.join("journal");
+        let from = self.overlay.records;
+        self.take_in(&path, journal.bytes(), &journal.bodies()[from..])
+    }
+
+    fn take_in(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+        bodies: &[std::ops::Range<usize>],
+    ) -> Result<(), StoreError> {
+        let base = self.base.as_ref();
+        let pool = base.and_then(|base| base.meta.pool.as_ref());
+        for body in bodies {
+            let cursor = |span: Span| match range_state(base, span) {
+                Some(state) => state.cursor,
+                None => Some(span.first()),
+            };
+            let taken = self.overlay.replay(bytes, body, pool, cursor);
+            taken.map_err(|what| StoreError::Damaged {
+                path: path.to_owned(),
+                offset: offset(body.start),
+                what,
+            })?;
+        }
+        self.tail.extend_from_slice(&bytes[self.tail.len()..]);
+        Ok(())
+    }
+
+    /// The attachment's record.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn find(&self, id: &AttachmentId) -> Result<Option<AttachmentRecord>, StoreError> {
+        self.record(&IdKey::new(id))
+    }
+
+    /// Every attachment, in the order of their ids. Reads them all: for lists and garbage
+    /// collection only.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn attachments(&self) -> Result<Vec<AttachmentRecord>, StoreError> {
+        let mut all = Vec::new();
+        if let Some(base) = &self.base {
+            for entry in base.entries::<IdEntry>(base.meta.ids) {
+                let entry = entry?;
+                if !self.overlay.attachments.contains_key(&entry.id) {
+                    all.push(self.parsed(&base.record_of(&entry)?)?);
+                }
+            }
+        }
+        for at in self.overlay.attachments.values() {
+            if let Attachment::Live(at) = at {
+                all.push(self.parsed(&self.tail[at.clone()])?);
+            }
+        }
+        all.sort_by_cached_key(|record: &AttachmentRecord| record.id());
+        Ok(all)
+    }
+
+    /// Number of attachments.
+    #[must_use]
+    pub fn live_count(&self) -> u64 {
+        self.overlay.live
+    }
+
+    /// The network's pool as last used.
+    #[must_use]
+    pub fn pool(&self) -> Option<&Pool> {
+        let base = self.base.as_ref();
+        let before = || base.and_then(|base| base.meta.pool.as_ref());
+        self.overlay.pool.as_ref().or_else(before)
+    }
+
+    /// The attachment that holds `address` of this store.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn holder(&self, address: IpAddr) -> Result<Option<AttachmentRecord>, StoreError> {
+        let id = match self.overlay.addresses.get(&address) {
+            Some(Use::Held(id)) => Some(*id),
+            Some(Use::Freed(_)) => None,
+            None => match &self.base {
+                Some(base) => base.holder(address)?,
+                None => None,
+            },
+        };
+        id.map_or(Ok(None), |id| self.record(&id))
+    }
+
+    /// How full each range set of the pool is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn usage(&self) -> Result<Vec<SetUsage>, StoreError> {
+        let Some(pool) = self.pool() else {
+            return Ok(Vec::new());
+        };
+        let lookup = Lookup::new(self);
+        let mut usage = Vec::with_capacity(pool.sets.len());
+        for (nth, set) in (0..).zip(&pool.sets) {
+            let (mut held, mut cooling) = (0, 0);
+            for range in &set.ranges {
+                held += lookup.held(range.span)?;
+                for freed in lookup.freed(range) {
+                    cooling += u64::from(freed?.cooling_ms > 0);
+                }
+            }
+            let texts: Vec<String> = set.ranges.iter().map(|r| r.span.to_string()).collect();
+            let size = pool.size(set);
+            let in_use = u128::from(held) + u128::from(cooling);
+            usage.push(SetUsage {
+                set: nth,
+                ranges: texts.join(", "),
+                size,
+                held,
+                cooling,
+                free: size.saturating_sub(in_use),
+            });
+        }
+        Ok(usage)
+    }
+
+    /// What reading the store has cost so far.
+    #[must_use]
+    pub fn read_cost(&self) -> ReadCost {
+        ReadCost {
+            checkpoint_bytes: self.base.as_ref().map_or(0, Checkpoint::bytes_read),
+            journal_bytes: offset(self.tail.len()),
+            journal_records: self.overlay.records,
+        }
+    }
+
+    pub(super) fn record(&self, id: &IdKey) -> Result<Option<AttachmentRecord>, StoreError> {
+        match self.overlay.attachments.get(id) {
+            Some(Attachment::Live(at)) => self.parsed(&self.tail[at.clone()]).map(Some),
+            Some(Attachment::Gone) => Ok(None),
+            None => match &self.base {
+                Some(base) => {
+                    let json = base.record(id)?;
+                    json.map(|json| self.parsed(&json)).transpose()
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    pub(super) fn range_state(&self, span: Span) -> Option<&RangeState> {
+        range_state(self.base.as_ref(), span)
+    }
+
+    /// When `address` was last freed, if that is known and nobody holds it.
+    pub(super) fn freed_at(&self, address: IpAddr) -> Result<Option<FreedAt>, StoreError> {
+        match self.overlay.addresses.get(&address) {
+            Some(Use::Held(_)) => Ok(None),
+            Some(Use::Freed(freed)) => Ok(Some(freed.clone())),
+            None => match &self.base {
+                Some(base) => {
+                    let entry = base.freed(address)?;
+                    entry.map(|entry| freed_of(base, &entry)).transpose()
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn parsed(&self, json: &[u8]) -> Result<AttachmentRecord, StoreError> {
+        payload(json).map_err(|error| StoreError::Damaged {
+            path: self.dir.join("journal"),
+            offset: 0,
+            what: format!("a record of an attachment is not understood: {error}"),
+        })
+    }
+}
+
+pub(super) fn freed_of(base: &Checkpoint, entry: &FreedEntry) -> Result<FreedAt, StoreError> {
+    let boot = base
+        .boot(entry)
+        .ok_or_else(|| base.damaged(0, "a freed address names a boot that is not listed"))?;
+    Ok(FreedAt {
+        address: entry.address,
+        sequence: entry.sequence,
+        since_boot_ms: entry.since_boot_ms,
+        boot: boot.clone(),
+    })
+}
+
+pub(super) fn no_journal(path: &Path) -> StoreError {
+    StoreError::Damaged {
+        path: path.to_owned(),
+        offset: 0,
+        what: "the journal is missing, and a checkpoint says there was one".to_owned(),
+    }
+}
+
+fn range_state(base: Option<&Checkpoint>, span: Span) -> Option<&RangeState> {
+    base?.meta.ranges.iter().find(|state| state.span == span)
+}
