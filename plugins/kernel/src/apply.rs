@@ -1,8 +1,5 @@
 //! A plan, run. Consecutive rtnetlink operations on one namespace go in one send.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use bulkhead_model::IfName;
 use bulkhead_nft::{Command, Transaction};
 use bulkhead_plan::{LinkSetting, Ns, Op, Plan, Switch, Sysctl};
@@ -10,16 +7,10 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use rustix::io::Errno;
 
 use crate::error::{ApplyError, NetlinkError, OpError};
-use crate::links::RawLink;
 use crate::place::{Kernel, Place, PlaceError, write_sysctl};
-use crate::request::{self, End, Links};
-use crate::routes::decode_address;
+use crate::request::{self, End};
+use crate::wait::{await_addresses, await_forwarding};
 use crate::{announce, deletion, nftables};
-
-/// The kernel raises a port in a work queue within this, if no spanning tree delays it.
-const FORWARDING: Duration = Duration::from_secs(1);
-/// One probe and its second (RFC 4862 §5.1), and the random delay before it, are over by then.
-const DETECTION: Duration = Duration::from_secs(5);
 
 pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> {
     let mut run = Run {
@@ -348,7 +339,7 @@ fn deletes(transaction: &Transaction) -> bool {
 }
 
 /// The index of the link that was observed or created under that name, else of the one there now.
-fn index_of(place: &mut Place, ns: &Ns, link: IfName) -> Result<u32, OpError> {
+pub(crate) fn index_of(place: &mut Place, ns: &Ns, link: IfName) -> Result<u32, OpError> {
     if let Some(index) = place.indexes.get(&link) {
         return Ok(*index);
     }
@@ -363,64 +354,5 @@ pub(crate) fn in_space(ns: &Ns, error: PlaceError) -> OpError {
             source,
         },
         PlaceError::Netlink(error) => error.into(),
-    }
-}
-
-/// Asks until the port forwards. Past the second it is a spanning tree that holds it back: not an
-/// error, it will forward in its time. Asking makes the kernel look at the carrier (`rtnl_getlink`,
-/// `net/core/rtnetlink.c`, since 6.8).
-fn await_forwarding(place: &mut Place, ns: &Ns, port: IfName) -> Result<(), OpError> {
-    let index = index_of(place, ns, port)?;
-    let until = Instant::now() + FORWARDING;
-    loop {
-        let link = link_by_index(place, ns, index)?.ok_or(OpError::NoLink(port))?;
-        if link.forwards || Instant::now() >= until {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_micros(500));
-    }
-}
-
-pub(crate) fn link_by_index(
-    place: &mut Place,
-    ns: &Ns,
-    index: u32,
-) -> Result<Option<RawLink>, OpError> {
-    let socket = place.route().map_err(|error| in_space(ns, error))?;
-    let answer = socket.get(request::get_links(&Links::Indexed(index)))?;
-    Ok(answer.and_then(|message| RawLink::decode(&message.body)))
-}
-
-fn await_addresses(place: &mut Place, ns: &Ns, link: IfName) -> Result<(), OpError> {
-    let index = index_of(place, ns, link)?;
-    let until = Instant::now() + DETECTION;
-    loop {
-        let socket = place.route().map_err(|error| in_space(ns, error))?;
-        let answer = socket.list(&request::get_addresses(index))?;
-        let found = answer
-            .iter()
-            .filter_map(|message| decode_address(&message.body));
-        let mut waiting = None;
-        for (address, state) in found {
-            let address = address.address();
-            if state.duplicate {
-                return Err(OpError::Duplicate { link, address });
-            }
-            if state.tentative {
-                waiting = Some(address);
-            }
-        }
-        match waiting {
-            None => return Ok(()),
-            Some(address) if Instant::now() >= until => {
-                let waited_secs = DETECTION.as_secs();
-                return Err(OpError::Tentative {
-                    link,
-                    address,
-                    waited_secs,
-                });
-            }
-            Some(_) => thread::sleep(Duration::from_millis(10)),
-        }
     }
 }

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use bulkhead_plan::Ns;
 
-use crate::apply::{in_space, link_by_index};
+use crate::apply::in_space;
 use crate::error::{NetlinkError, OpError};
 use crate::links::is_gone;
 use crate::place::{Place, PlaceError};
 use crate::request;
 use crate::socket::{Socket, Subsystem};
+use crate::wait::link_by_index;
 
 /// The name the plugin's executable is called by to be the child: `argv[0]`.
 pub const REAPER: &str = "bulkhead-reap";

@@ -16,6 +16,7 @@ mod place;
 mod request;
 mod routes;
 mod socket;
+mod wait;
 
 pub use deletion::{Deletion, REAPER, reap_main};
 pub use error::{ApplyError, NetlinkError, ObserveError, OpError, Refusal};

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bulkhead_kernel::{Deletion, Kernel, Netns};
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu};
@@ -185,4 +186,11 @@ pub(crate) fn segment(bed: &Bed) -> Vec<Op> {
             port: name("p0"),
         },
     ]
+}
+
+/// The middle of fifteen: the kernel's own delays vary, and a loaded machine adds its own.
+pub(crate) fn median(mut once: impl FnMut() -> Duration) -> Duration {
+    let mut all: Vec<_> = (0..15).map(|_| once()).collect();
+    all.sort_unstable();
+    all[all.len() / 2]
 }
