@@ -1,0 +1,307 @@
+//! What a run came to, as text with code and remedy for people and as the specification's error
+//! object for programs.
+
+use std::fmt::Write;
+
+use bulkhead_cni::exec::ExecError;
+use bulkhead_cni::json::Value;
+use bulkhead_cni::list::{Attachment, CacheError, LoadError, NetworkList, OnFailure, RunError};
+use bulkhead_cni::{CniError, CniVersion, Code};
+
+use crate::failure::{Exit, Failure, Outcome, chain};
+use crate::output::Format;
+
+/// The prefix of our own plugins' names, whose codes from 100 on we know.
+const OURS: &str = "bulkhead-";
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// ADD's result.
+    pub(super) result: Option<Value>,
+    failed: Option<Failed>,
+    notes: Vec<String>,
+    version: Option<CniVersion>,
+}
+
+/// Where a run ended.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// No plugin was called.
+    Before(Failure),
+    /// In a plugin, or around it.
+    Running(RunError),
+}
+
+/// One failure, ready to print.
+struct Told {
+    error: CniError,
+    exit: Exit,
+    whose: Whose,
+}
+
+/// Who chose an error's code.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Whose {
+    /// We did, here or in a plugin of ours.
+    Ours,
+    /// A plugin that may mean anything by a code from 100 on.
+    Foreign,
+}
+
+impl From<Failed> for Report {
+    fn from(failed: Failed) -> Self {
+        Self {
+            failed: Some(failed),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Result<(), RunError>> for Report {
+    fn from(result: Result<(), RunError>) -> Self {
+        Self {
+            failed: result.err().map(Failed::Running),
+            ..Self::default()
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn fail(&mut self, error: RunError) {
+        self.failed = Some(Failed::Running(error));
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    /// libcni passes a capability argument to the plugins that declare it, and to nobody else.
+    pub(super) fn note_undeclared(&mut self, list: &NetworkList, attachment: &Attachment) {
+        for (name, _) in &attachment.capabilities {
+            if list
+                .plugins
+                .iter()
+                .all(|plugin| !plugin.capabilities.contains(name))
+            {
+                self.note(format!(
+                    "no plugin of network {} declares the capability {name}, so none gets it",
+                    list.name
+                ));
+            }
+        }
+    }
+
+    pub(super) fn note_unfinished_add(&mut self, on_failure: OnFailure) {
+        if on_failure == OnFailure::Leave {
+            self.note(
+                "plugins that ran before the failure were left as they are: run `del` with the \
+                 same arguments, or `add` with --undo-on-failure"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// The same report in the network's CNI version.
+    pub(super) fn on(mut self, list: &NetworkList) -> Self {
+        self.version = Some(list.version);
+        self
+    }
+
+    pub(super) fn outcome(self, format: Format) -> Outcome {
+        let told = self.failed.map_or_else(Vec::new, tell);
+        let mut outcome = Outcome {
+            stdout: String::new(),
+            stderr: Vec::new(),
+            exit: told.first().map_or(Exit::Done, |told| told.exit),
+        };
+        if let Some(result) = &self.result {
+            outcome.stdout = format!("{result:#}\n");
+        }
+        match (format, together(&told)) {
+            (Format::Json, Some(error)) => {
+                let version = self.version.unwrap_or(CniVersion::NEWEST);
+                outcome.stdout = format!("{:#}\n", error.to_json(version));
+            }
+            _ => outcome.stderr.extend(told.iter().map(Told::text)),
+        }
+        outcome.stderr.extend(self.notes);
+        outcome
+    }
+}
+
+fn tell(failed: Failed) -> Vec<Told> {
+    match failed {
+        Failed::Before(failure) => {
+            let code = match &failure {
+                Failure::Load(LoadError::Json { .. }) => Code::DECODE_FAILURE,
+                Failure::NoNetns(_) | Failure::NetnsPath { .. } => Code::INVALID_ENVIRONMENT,
+                Failure::Load(LoadError::Read { .. }) => Code::IO_FAILURE,
+                _ => Code::INVALID_CONFIG,
+            };
+            vec![Told {
+                error: CniError::from_chain(code, &failure),
+                exit: failure.exit(),
+                whose: Whose::Ours,
+            }]
+        }
+        Failed::Running(RunError::Several(all)) => all
+            .into_iter()
+            .map(Failed::Running)
+            .flat_map(tell)
+            .collect(),
+        Failed::Running(RunError::Plugin {
+            network,
+            verb,
+            source,
+        }) => {
+            vec![told_by_plugin(
+                &format!("network {network}, {verb}"),
+                *source,
+            )]
+        }
+        Failed::Running(error) => vec![told_by_runner(&error)],
+    }
+}
+
+/// A plugin's error keeps its code and details; what ran it is said before its message.
+fn told_by_plugin(place: &str, error: ExecError) -> Told {
+    let (msg, whose) = match &error {
+        ExecError::Refused { name, error } => (
+            format!("plugin {name:?}: {}", error.msg),
+            if name.starts_with(OURS) {
+                Whose::Ours
+            } else {
+                Whose::Foreign
+            },
+        ),
+        other => (chain(other), Whose::Ours),
+    };
+    let details = match &error {
+        ExecError::Refused { error, .. } => error.details.clone(),
+        _ => String::new(),
+    };
+    let code = CniError::from(error).code;
+    Told {
+        error: CniError::new(code, format!("{place}: {msg}")).with_details(details),
+        exit: Exit::Failed,
+        whose,
+    }
+}
+
+fn told_by_runner(error: &RunError) -> Told {
+    let (code, exit) = match error {
+        RunError::Version { .. } => (Code::INCOMPATIBLE_VERSION, Exit::Failed),
+        RunError::NotAdded(_) => (Code::UNKNOWN_CONTAINER, Exit::NotFound),
+        RunError::Recorded { .. }
+        | RunError::Cache(CacheError::Json { .. } | CacheError::Field { .. }) => {
+            (Code::DECODE_FAILURE, Exit::Unreadable)
+        }
+        RunError::Cache(CacheError::Io { .. }) => (Code::IO_FAILURE, Exit::Unreadable),
+        RunError::Convert(_) => (Code::INVALID_CONFIG, Exit::Failed),
+        RunError::Plugin { .. } | RunError::Several(_) => (Code::INTERNAL, Exit::Failed),
+    };
+    Told {
+        error: CniError::from_chain(code, error),
+        exit,
+        whose: Whose::Ours,
+    }
+}
+
+/// One error object for all: the first, the others in its details.
+fn together(told: &[Told]) -> Option<CniError> {
+    let (first, others) = told.split_first()?;
+    let mut error = first.error.clone();
+    for other in others {
+        if !error.details.is_empty() {
+            error.details.push_str("; ");
+        }
+        // Writing to a string does not fail.
+        let _ = write!(error.details, "also: {}", other.error);
+    }
+    Some(error)
+}
+
+impl Told {
+    fn text(&self) -> String {
+        let code = self.error.code;
+        let known = (code.0 < 100 || self.whose == Whose::Ours)
+            .then(|| meaning(code))
+            .flatten();
+        match known {
+            Some((meaning, remedy)) => format!(
+                "{}\n  code {}: {meaning}\n  remedy: {remedy}",
+                self.error, code.0
+            ),
+            None if code == Code::INTERNAL => {
+                format!("{}\n  code 999: no code of its own", self.error)
+            }
+            None => format!("{}\n  code {}: the plugin's own", self.error, code.0),
+        }
+    }
+}
+
+/// What a code says (CNI spec 1.1.0, "Error", and ours from 100 on), and what to do.
+fn meaning(code: Code) -> Option<(&'static str, &'static str)> {
+    Some(match code {
+        Code::INCOMPATIBLE_VERSION => (
+            "incompatible CNI version",
+            "set cniVersion to one that has the verb and that every plugin of the network speaks",
+        ),
+        Code::UNSUPPORTED_FIELD => (
+            "unsupported field in the configuration",
+            "remove the key, or give it a value that is served",
+        ),
+        Code::UNKNOWN_CONTAINER => (
+            "unknown container",
+            "correct NETNS, --container-id or --ifname, or run `add` first",
+        ),
+        Code::INVALID_ENVIRONMENT => (
+            "invalid environment",
+            "correct NETNS, --container-id, --ifname or --arg",
+        ),
+        Code::IO_FAILURE => (
+            "input or output failed",
+            "look at the file or device that is named; most plugins need root",
+        ),
+        Code::DECODE_FAILURE => (
+            "not what it should hold",
+            "correct or remove the file that is named",
+        ),
+        Code::INVALID_CONFIG => (
+            "invalid network configuration",
+            "correct what is named; `bulkhead net ls` lists every network and file",
+        ),
+        Code::INVALID_NETNS => (
+            "invalid network namespace",
+            "name a container's namespace, not the one this command runs in",
+        ),
+        Code::TRY_AGAIN_LATER => ("try again later", "run the same command again shortly"),
+        Code::UNAVAILABLE => (
+            "ADD cannot be served",
+            "mend what is named, then run `status` again",
+        ),
+        Code::UNAVAILABLE_LIMITED => (
+            "ADD cannot be served, and running containers may have limited connectivity",
+            "mend what is named, then run `status` again",
+        ),
+        Code::POOL_EXHAUSTED => (
+            "no free address is left",
+            "detach a container or widen the range; `bulkhead ipam ls NETWORK` lists the leases",
+        ),
+        Code::ADDRESS_TAKEN => (
+            "the requested address is taken",
+            "ask for another one; `bulkhead ipam show ADDRESS` names the holder",
+        ),
+        Code::FOREIGN_CONFLICT => (
+            "something of somebody else's is in the way",
+            "remove or rename the object that is named",
+        ),
+        Code::DRIFT => (
+            "the attachment is not as ADD made it",
+            "put back what is named, or run `del` and `add`",
+        ),
+        Code::DELEGATE_FAILED => ("a delegated plugin failed", "look at what that plugin says"),
+        _ => return None,
+    })
+}

@@ -1,0 +1,145 @@
+//! What can go wrong, the exit code it means, and the edge where all of it is printed once.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bulkhead_cni::list::LoadError;
+use bulkhead_ipam::{FileError, OpenError, StoreError};
+use bulkhead_model::NetworkName;
+
+/// The exit codes, as `--help` lists them; 2, a wrong command line, is clap's own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    NotFound = 3,
+    Unreadable = 4,
+}
+
+/// Why a command did not do all it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Neither a configuration nor a record.
+    #[error(
+        "network {network} is neither configured in {} nor recorded in {}",
+        conf_dir.display(),
+        state_dir.display()
+    )]
+    NoNetwork {
+        network: NetworkName,
+        conf_dir: PathBuf,
+        state_dir: PathBuf,
+    },
+    /// No pool holds the address and nobody ever had it.
+    #[error("address {0} is in no recorded pool and was never leased")]
+    NoAddress(IpAddr),
+    /// The namespace that something is to be done in.
+    #[error("there is no network namespace {}, `ip netns add` makes one", .0.display())]
+    NoNetns(PathBuf),
+    /// A path that cannot be made absolute.
+    #[error("network namespace {text:?}")]
+    NetnsPath {
+        text: String,
+        #[source]
+        source: io::Error,
+    },
+    /// Network configurations.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The state directory.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The list of recorded networks.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What is recorded of a network.
+    #[error("network {network}")]
+    Store {
+        network: NetworkName,
+        #[source]
+        source: StoreError,
+    },
+}
+
+impl Failure {
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::NoNetwork { .. }
+            | Self::NoAddress(_)
+            | Self::NoNetns(_)
+            | Self::Load(LoadError::NotFound { .. }) => Exit::NotFound,
+            Self::NetnsPath { .. }
+            | Self::Load(_)
+            | Self::Open(_)
+            | Self::File(_)
+            | Self::Store { .. } => Exit::Unreadable,
+        }
+    }
+}
+
+/// An error and all its causes on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// What a command has to say when it is over.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The result, whole lines.
+    pub(crate) stdout: String,
+    /// For a person, one entry per matter.
+    pub(crate) stderr: Vec<String>,
+    /// The worst that happened.
+    pub(crate) exit: Exit,
+}
+
+impl Outcome {
+    /// A result, and what of it could not be found out.
+    pub(crate) fn partial(stdout: String, failures: &[Failure]) -> Self {
+        Self {
+            stdout,
+            stderr: failures.iter().map(|failure| chain(failure)).collect(),
+            exit: failures.first().map_or(Exit::Done, Failure::exit),
+        }
+    }
+
+    /// Prints everything. A reader that has gone away has seen enough: no error, no panic.
+    pub(crate) fn finish(mut self) -> ExitCode {
+        if let Err(error) = print(&self.stdout)
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.stderr.push(format!("standard output: {error}"));
+            self.exit = Exit::Unreadable;
+        }
+        for text in &self.stderr {
+            // There is nowhere left to report a stderr that cannot be written.
+            let _ = writeln!(io::stderr(), "bulkhead: {text}");
+        }
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl From<Result<String, Failure>> for Outcome {
+    fn from(result: Result<String, Failure>) -> Self {
+        match result {
+            Ok(stdout) => Self::partial(stdout, &[]),
+            Err(failure) => Self::partial(String::new(), &[failure]),
+        }
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

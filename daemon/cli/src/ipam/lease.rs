@@ -1,0 +1,103 @@
+//! A lease as it is printed: the record, and whether its holder can still be alive.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bulkhead_ipam::{AttachmentRecord, Ipam, Snapshot, StaleReason, StoreError, Valid};
+use bulkhead_model::{AttachmentId, AttachmentKey, ContainerId, InterfaceAddress};
+use serde::Serialize;
+
+use crate::time;
+
+/// One attachment's addresses.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Lease {
+    #[serde(flatten)]
+    pub(super) key: AttachmentKey,
+    /// In the order of the range sets; empty for layer 2 only.
+    pub(super) addresses: Vec<InterfaceAddress>,
+    pub(super) netns: Option<PathBuf>,
+    /// RFC 3339, UTC.
+    pub(super) since: String,
+    pub(super) state: LeaseState,
+    /// Who gave the addresses: `bulkhead`, another IPAM plugin's type, or `none`.
+    pub(super) ipam: String,
+    /// The plugin that made the attachment.
+    pub(super) kind: String,
+    pub(super) sequence: u64,
+    pub(super) state_dir: PathBuf,
+    #[serde(skip)]
+    pub(super) since_unix_ms: u64,
+}
+
+/// Whether the holder can still be alive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum LeaseState {
+    Live,
+    /// The machine was booted since.
+    OtherBoot,
+    /// The namespace is gone, or its path leads to another one.
+    NetnsGone,
+}
+
+impl LeaseState {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::OtherBoot => "other boot",
+            Self::NetnsGone => "netns gone",
+        }
+    }
+}
+
+/// The attachments whose holders are provably dead.
+#[derive(Debug)]
+pub(super) struct Dead(BTreeMap<AttachmentId, LeaseState>);
+
+impl Dead {
+    pub(super) fn of(snapshot: &Snapshot) -> Result<Self, StoreError> {
+        let dead = snapshot.stale(&Valid::Absent)?;
+        let states = dead.into_iter().map(|dead| {
+            let state = match dead.reason {
+                StaleReason::OtherBoot => LeaseState::OtherBoot,
+                // No list was given, so nothing is stale for not being on it.
+                StaleReason::NetnsGone | StaleReason::NotListed => LeaseState::NetnsGone,
+            };
+            (dead.record.id(), state)
+        });
+        Ok(Self(states.collect()))
+    }
+
+    pub(super) fn lease(&self, record: AttachmentRecord, state_dir: &Path) -> Lease {
+        let state = self.0.get(&record.id()).copied();
+        let addresses = record.addresses.iter().map(|leased| leased.address);
+        Lease {
+            addresses: addresses.collect(),
+            key: record.key,
+            netns: record.netns.map(|netns| netns.path),
+            since: time::millis(record.created_at_unix_ms),
+            since_unix_ms: record.created_at_unix_ms,
+            state: state.unwrap_or(LeaseState::Live),
+            ipam: match record.ipam {
+                Ipam::Own => "bulkhead".to_owned(),
+                Ipam::Delegated { plugin } => plugin,
+                Ipam::None => "none".to_owned(),
+            },
+            kind: record.kind,
+            sequence: record.sequence,
+            state_dir: state_dir.to_owned(),
+        }
+    }
+}
+
+/// Runtimes' ids have 64 characters, of which people read and paste the first 12; ids that people
+/// make up stay whole.
+pub(super) fn short(id: &ContainerId) -> &str {
+    const RUNTIME: usize = 64;
+    const SHORT: usize = 12;
+    // The alphabet of an id is ASCII.
+    let id = id.as_str();
+    if id.len() < RUNTIME { id } else { &id[..SHORT] }
+}
