@@ -54,7 +54,7 @@ soak: build
 
 bench: build
 	@set -e; eval "$$($(STATIC))"; \
-	cargo build --locked --release --target "$$target" -p bulkhead-tests --bin bench; \
+	cargo build --locked --release --target "$$target" -p bulkhead-tests --bins; \
 	"$(TARGET_DIR)/$$target/release/bench" $(BENCH_ARGS)
 
 lint: fmt

@@ -1,0 +1,106 @@
+//! CPU time and memory, as the kernel accounts them.
+
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+/// Whose CPU time is meant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Whose {
+    /// This process and its threads.
+    Own,
+    /// The processes that it started and waited for, and theirs.
+    Children,
+}
+
+/// User and system time so far.
+///
+/// # Panics
+/// Never: the kernel refuses only unknown arguments (getrusage(2)).
+pub(crate) fn cpu(whose: Whose) -> Duration {
+    let who = match whose {
+        Whose::Own => UsageWho::RUSAGE_SELF,
+        Whose::Children => UsageWho::RUSAGE_CHILDREN,
+    };
+    let usage = getrusage(who).expect("both are known to every kernel");
+    duration(usage.user_time()) + duration(usage.system_time())
+}
+
+fn duration(time: TimeVal) -> Duration {
+    let secs = u64::try_from(time.tv_sec()).unwrap_or_default();
+    let micros = u64::try_from(time.tv_usec()).unwrap_or_default();
+    Duration::from_secs(secs) + Duration::from_micros(micros)
+}
+
+/// Waits for every process that became ours by the death of its parent.
+pub(crate) fn reap_orphans() {
+    use rustix::process::{WaitOptions, wait};
+    while let Ok(Some(_)) = wait(WaitOptions::empty()) {}
+}
+
+/// Makes this process the parent of what its descendants leave behind, so that their work is
+/// counted and can be waited for.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    Ok(())
+}
+
+/// The peak memory in KiB of the largest process that `command` is or starts, as the small program
+/// next to this one sees it.
+///
+/// # Panics
+/// When the call fails.
+pub(crate) fn peak_kib(command: &Command, stdin: &str) -> u64 {
+    let own = std::env::current_exe().expect("/proc is mounted");
+    let mut small = Command::new(own.with_file_name("peak"));
+    small.arg(command.get_program()).env_clear();
+    let variables = command.get_envs();
+    small.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    let (_, said) = answer(small.stderr(Stdio::piped()), stdin);
+    let said = String::from_utf8_lossy(&said);
+    let last = said.lines().last().unwrap_or_default();
+    last.parse()
+        .unwrap_or_else(|_| panic!("{command:?}: {said}"))
+}
+
+/// The smallest peak in KiB that [`peak_kib`] can see: that of a program that does nothing, which
+/// is the small program without arguments.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn smallest_peak_kib() -> u64 {
+    let own = std::env::current_exe().expect("/proc is mounted");
+    let mut nested = Command::new(own.with_file_name("peak"));
+    nested
+        .arg(own.with_file_name("peak"))
+        .stderr(Stdio::piped());
+    let output = nested.output().expect("it is built with this one");
+    let said = String::from_utf8_lossy(&output.stderr);
+    said.lines()
+        .find_map(|line| line.parse().ok())
+        .unwrap_or_default()
+}
+
+/// Runs `command` with `stdin` to its end, which must be a success; its two outputs.
+pub(crate) fn answer(command: &mut Command, stdin: &str) -> (Vec<u8>, Vec<u8>) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+    let mut input = child.stdin.take().expect("it is piped");
+    // It fits into the pipe; a plugin that does not read it is in its right.
+    let _ = input.write_all(stdin.as_bytes());
+    drop(input);
+    let output = child.wait_with_output().expect("a child can be waited for");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{command:?}: {said}");
+    (output.stdout, output.stderr)
+}
