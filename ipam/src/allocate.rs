@@ -234,9 +234,7 @@ pub fn allocate<V: View>(
 fn by_set(pool: &Pool, wanted: &[IpAddr]) -> Result<Vec<(u32, IpAddr)>, Refusal> {
     let mut named: Vec<(u32, IpAddr)> = Vec::with_capacity(wanted.len());
     for &address in wanted {
-        let gateway = |(_, range): &(u32, &Range)| range.gateway == Some(address);
-        if let Some((_, range)) = pool.ranges().find(gateway) {
-            let subnet = range.subnet;
+        if let Some(subnet) = pool.gateway_of(address) {
             return Err(Refusal::Gateway { address, subnet });
         }
         if let Some(span) = pool.excluded(address) {
@@ -367,7 +365,7 @@ fn walk<V: View>(
             Slot::Held => false,
             Slot::Freed { cooling_ms } => cooling_ms == 0,
         };
-        if free && range.gateway != Some(address) {
+        if free && pool.gateway_of(address).is_none() {
             return Ok(Some(address));
         }
         at = span::next(address);
@@ -383,7 +381,7 @@ fn oldest_freed<V: View>(
 ) -> Result<Option<IpAddr>, V::Error> {
     for freed in view.freed(range) {
         let freed = freed?;
-        if pool.excluded(freed.address).is_some() || range.gateway == Some(freed.address) {
+        if pool.excluded(freed.address).is_some() || pool.gateway_of(freed.address).is_some() {
             continue;
         }
         if freed.cooling_ms == 0 {

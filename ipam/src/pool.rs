@@ -52,12 +52,24 @@ impl Pool {
             .find(|span| span.contains(address))
     }
 
+    /// The subnet whose gateway `address` is: never given out, in whichever range it lies.
+    #[must_use]
+    pub fn gateway_of(&self, address: IpAddr) -> Option<Prefix> {
+        let mut ranges = self.ranges();
+        ranges
+            .find(|(_, range)| range.gateway == Some(address))
+            .map(|(_, range)| range.subnet)
+    }
+
     /// Number of addresses of `set` that can be given out; saturates.
     #[must_use]
     pub fn size(&self, set: &RangeSet) -> u128 {
+        let gateways = || {
+            self.ranges()
+                .filter_map(|(_, range)| range.gateway.map(Span::from))
+        };
         let out = |range: &Range| {
-            let gateway = range.gateway.map(Span::from);
-            let kept = self.exclude.iter().copied().chain(gateway);
+            let kept = self.exclude.iter().copied().chain(gateways());
             let kept = span::merged(kept.filter_map(|span| span.intersection(range.span)));
             let kept = kept
                 .iter()

@@ -1,13 +1,21 @@
 //! The `ipam` object of a network configuration: host-local's keys, so that a configuration moves
 //! over by changing `type`, and our own.
 
+mod automatic;
+mod object;
+mod ranges;
+mod routes;
+
+use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use bulkhead_model::{NetworkName, Prefix};
 use serde_json::Value;
 
-use crate::pool::Pool;
+use self::object::Node;
+use crate::pool::{Pool, RangeSet};
+use crate::span::Span;
 
 /// A parsed `ipam` object, with what the runtime added.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,7 +52,7 @@ pub struct Automatic {
     /// IPv6.
     pub ipv6: AutomaticV6,
     /// Never given out.
-    pub exclude: Vec<crate::Span>,
+    pub exclude: Vec<Span>,
     /// How long a freed address is not given out again, in seconds.
     pub cooldown_secs: u64,
 }
@@ -94,12 +102,21 @@ pub struct Dns {
 
 /// A configuration that cannot be used: where in it, what is wrong, what to do.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{key}: {what}")]
+#[error("network {network}: {key}: {what}")]
 pub struct ConfigError {
+    /// The network.
+    pub network: NetworkName,
     /// The key, as a path from the configuration's root: `ipam.ranges[0][1].gateway`.
     pub key: String,
     /// What is wrong and what to do.
     pub what: String,
+}
+
+/// The same before it is said of which network.
+#[derive(Debug)]
+struct KeyError {
+    key: String,
+    what: String,
 }
 
 impl PoolConfig {
@@ -116,7 +133,153 @@ impl PoolConfig {
         runtime_ranges: Option<&Value>,
         requested: &[String],
     ) -> Result<Self, ConfigError> {
-        let _ = (network, ipam, runtime_ranges, requested);
-        todo!()
+        Self::parse(ipam, runtime_ranges, requested).map_err(|error| ConfigError {
+            network: network.clone(),
+            key: error.key,
+            what: error.what,
+        })
+    }
+
+    fn parse(
+        ipam: &Value,
+        runtime_ranges: Option<&Value>,
+        requested: &[String],
+    ) -> Result<Self, KeyError> {
+        let ipam = Node::root("ipam", ipam);
+        let sets = ranges::sets(&ipam, runtime_ranges)?;
+        let config = Self {
+            source: source(&ipam, sets)?,
+            routes: routes::routes(&ipam)?,
+            dns: dns(&ipam)?,
+            data_dir: data_dir(&ipam)?,
+            requested: requested
+                .iter()
+                .map(|text| address(text))
+                .collect::<Result<_, _>>()?,
+        };
+        if let PoolSource::Named(pool) = &config.source {
+            refuse_empty(pool)?;
+        }
+        Ok(config)
+    }
+}
+
+/// Seconds until a freed address is given out again, unless the configuration says otherwise: longer
+/// than neighbour entries and the shorter conntrack entries of its last user live.
+const COOLDOWN_SECS: u64 = 10;
+
+/// No cool-down is longer than a day: it would be a typing error.
+const COOLDOWN_MAX_SECS: u64 = 86_400;
+
+fn source(ipam: &Node<'_>, sets: Vec<RangeSet>) -> Result<PoolSource, KeyError> {
+    let excluded = ranges::exclude(ipam)?;
+    let cooldown_secs = match ipam.field("cooldownSecs")? {
+        Some(node) => node.number(COOLDOWN_MAX_SECS)?,
+        None => COOLDOWN_SECS,
+    };
+    let exclude = || excluded.iter().map(|(_, span)| *span).collect();
+    match automatic::parse(ipam)? {
+        Some(_) if !sets.is_empty() => {
+            Err(ipam.error("`auto` stands beside ranges: keep one of them"))
+        }
+        Some(automatic) => Ok(PoolSource::Automatic(Automatic {
+            exclude: exclude(),
+            cooldown_secs,
+            ..automatic
+        })),
+        None if sets.is_empty() => Err(ipam.error(
+            "no addresses are named: give `ranges`, a `subnet`, or `\"auto\": true` to have one chosen",
+        )),
+        None => {
+            let within = |span: Span| {
+                let mut ranges = sets.iter().flat_map(|set| &set.ranges);
+                ranges.any(|range| Span::from(range.subnet).overlaps(span))
+            };
+            if let Some((key, span)) = excluded.iter().find(|(_, span)| !within(*span)) {
+                return Err(KeyError {
+                    key: key.clone(),
+                    what: format!("{span} is in no subnet of the ranges: nothing is excluded by it"),
+                });
+            }
+            Ok(PoolSource::Named(Pool {
+                exclude: exclude(),
+                sets,
+                cooldown_secs,
+                automatic: false,
+            }))
+        }
+    }
+}
+
+/// A set with nothing to give out would fail every ADD.
+fn refuse_empty(pool: &Pool) -> Result<(), KeyError> {
+    for (nth, set) in pool.sets.iter().enumerate() {
+        if pool.size(set) == 0 {
+            let texts: Vec<String> = set.ranges.iter().map(|r| r.span.to_string()).collect();
+            return Err(KeyError {
+                key: "ipam".to_owned(),
+                what: format!(
+                    "range set {nth} ({}) has no address left to give out: widen it or exclude less",
+                    texts.join(", ")
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn dns(ipam: &Node<'_>) -> Result<Dns, KeyError> {
+    let Some(node) = ipam.field("resolvConf")? else {
+        return Ok(Dns::default());
+    };
+    let path = node.text()?;
+    if path.is_empty() {
+        return Ok(Dns::default());
+    }
+    let text = fs::read_to_string(path)
+        .map_err(|error| node.error(format!("cannot read {path}: {error}")))?;
+    Ok(Dns::parse(&text))
+}
+
+fn data_dir(ipam: &Node<'_>) -> Result<Option<PathBuf>, KeyError> {
+    let Some(node) = ipam.field("dataDir")? else {
+        return Ok(None);
+    };
+    let text = node.text()?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !text.starts_with('/') {
+        return Err(node.error(format!("{text:?} is not an absolute path: begin it with /")));
+    }
+    Ok(Some(text.into()))
+}
+
+fn address(text: &str) -> Result<IpAddr, KeyError> {
+    ranges::requested(text).ok_or_else(|| KeyError {
+        key: "requested address".to_owned(),
+        what: format!("{text:?} is not an address such as 10.1.0.5, 10.1.0.5/24 or fd00::5"),
+    })
+}
+
+impl Dns {
+    /// Reads the text of a `resolv.conf(5)`: comments and unknown words are passed over, the last
+    /// `domain` and `search` count.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut dns = Self::default();
+        for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
+            let mut words = line.split_whitespace();
+            let Some(word) = words.next() else { continue };
+            let mut rest = words.map(str::to_owned);
+            match word {
+                "nameserver" => dns.nameservers.extend(rest.next()),
+                "domain" => dns.domain = rest.next().or(dns.domain),
+                "search" => dns.search = rest.collect(),
+                "options" => dns.options.extend(rest),
+                _ => {}
+            }
+        }
+        dns
     }
 }

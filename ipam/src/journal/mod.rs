@@ -103,14 +103,7 @@ impl Journal {
             return Err(StoreError::Unsettled(self.path.clone()));
         }
         let (length, count) = (self.bytes.len(), self.bodies.len());
-        for body in records {
-            let at = frame::push(&mut self.bytes, body);
-            self.bodies.push(at);
-        }
-        let written = self
-            .file
-            .write_all_at(&self.bytes[length..], offset(length))
-            .and_then(|()| self.file.sync_data());
+        let written = self.write(records).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             self.bytes.truncate(length);
             self.bodies.truncate(count);
@@ -118,6 +111,24 @@ impl Journal {
             return Err(FileError::at("append to", &self.path)(error).into());
         }
         Ok(())
+    }
+}
+
+impl Journal {
+    fn write(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
+        let length = self.bytes.len();
+        for body in records {
+            let at = frame::push(&mut self.bytes, body);
+            self.bodies.push(at);
+        }
+        self.file
+            .write_all_at(&self.bytes[length..], offset(length))
+    }
+
+    /// An append that a crash may lose: for tests that only need a full store.
+    #[cfg(test)]
+    pub(crate) fn append_unsynced(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
+        self.write(records)
     }
 }
 

@@ -206,7 +206,9 @@ impl LockedStore {
     /// the boot or the namespace.
     fn bury_dead(&mut self) -> Result<bool, StoreError> {
         let mut batch = Batch::new(&self.snapshot);
-        for record in self.snapshot.attachments()? {
+        let mut all = self.snapshot.attachments()?;
+        all.sort_unstable_by_key(|record| record.sequence);
+        for record in all {
             let reason = self.snapshot.death(&record);
             if let Some(reason) = reason.filter(|_| record.ipam == Ipam::Own) {
                 batch.bury(&record, reason);
@@ -248,6 +250,38 @@ impl LockedStore {
         if regroup { self.checkpoint() } else { Ok(()) }
     }
 
+    /// Many leases in one append and a checkpoint: for tests that need a full store.
+    #[cfg(test)]
+    pub(super) fn fill(&mut self, config: &PoolConfig, leases: u32, draft: fn(&str) -> Draft) {
+        for nth in 0..leases {
+            if nth == 0 {
+                self.settled_pool(config).expect("a named pool");
+            }
+            let pool = self.snapshot.pool().expect("it is settled").clone();
+            let picks = self.picked(&pool, &[]).expect("there is room");
+            let addresses: Vec<_> = picks.into_iter().map(|pick| pick.leased).collect();
+            let moved = addresses
+                .iter()
+                .map(|held| held.address.address())
+                .collect();
+            let mut batch = Batch::new(&self.snapshot);
+            batch.attach(
+                draft(&format!("f{nth}")),
+                addresses,
+                Ipam::Own,
+                moved,
+                Place::New,
+            );
+            self.journal
+                .append_unsynced(&batch.records)
+                .expect("there is disk");
+            self.snapshot
+                .take_in_journal(&self.journal)
+                .expect("it was just made");
+        }
+        self.checkpoint().expect("there is disk");
+    }
+
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.journal.append(&batch.records)?;
         self.snapshot.take_in_journal(&self.journal)?;
@@ -287,7 +321,7 @@ fn kept_addresses(
         let held = existing
             .addresses
             .iter()
-            .map(|held| held.address.to_string());
+            .map(|held| held.address.address().to_string());
         return Err(AcquireError::Contradicts {
             key: existing.key.clone(),
             recorded: held.collect::<Vec<_>>().join(", "),
