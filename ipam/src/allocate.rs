@@ -278,35 +278,40 @@ fn any_address<V: View>(
     nth: u32,
     set: &RangeSet,
 ) -> Result<Pick, AllocateError<V::Error>> {
-    let find = || -> Result<Result<Pick, Wait>, V::Error> {
-        for range in &set.ranges {
-            if let Cursor::At(from) = view.cursor(range)
-                && let Some(address) = walk(view, pool, range, from)?
-            {
-                return Ok(Ok(pick(nth, range, address, Source::Cursor)));
-            }
-        }
-        let mut wait = Wait::default();
-        for range in &set.ranges {
-            match oldest_freed(view, pool, range, &mut wait)? {
-                Some(address) => return Ok(Ok(pick(nth, range, address, Source::Freed))),
-                None => continue,
-            }
-        }
-        // Another lap finds what is no longer listed.
-        for range in &set.ranges {
-            if view.cursor(range) == (Cursor::End { forgotten: true })
-                && let Some(address) = walk(view, pool, range, range.span.first())?
-            {
-                return Ok(Ok(pick(nth, range, address, Source::Cursor)));
-            }
-        }
-        Ok(Err(wait))
-    };
-    match find().map_err(AllocateError::View)? {
-        Ok(pick) => Ok(pick),
-        Err(wait) => Err(nothing_left(view, pool, nth, set, &wait)?),
+    let mut wait = Wait::default();
+    match free_address(view, pool, set, &mut wait).map_err(AllocateError::View)? {
+        Some((range, address, source)) => Ok(pick(nth, range, address, source)),
+        None => Err(nothing_left(view, pool, nth, set, &wait)?),
     }
+}
+
+fn free_address<'a, V: View>(
+    view: &V,
+    pool: &Pool,
+    set: &'a RangeSet,
+    wait: &mut Wait,
+) -> Result<Option<(&'a Range, IpAddr, Source)>, V::Error> {
+    for range in &set.ranges {
+        if let Cursor::At(from) = view.cursor(range)
+            && let Some(address) = walk(view, pool, range, from)?
+        {
+            return Ok(Some((range, address, Source::Cursor)));
+        }
+    }
+    for range in &set.ranges {
+        if let Some(address) = oldest_freed(view, pool, range, wait)? {
+            return Ok(Some((range, address, Source::Freed)));
+        }
+    }
+    // Another lap finds what is no longer listed.
+    for range in &set.ranges {
+        if view.cursor(range) == (Cursor::End { forgotten: true })
+            && let Some(address) = walk(view, pool, range, range.span.first())?
+        {
+            return Ok(Some((range, address, Source::Cursor)));
+        }
+    }
+    Ok(None)
 }
 
 /// What stands in the way of the addresses that are free but not yet cool.

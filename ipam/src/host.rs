@@ -270,14 +270,14 @@ mod tests {
     #[test]
     fn a_journal_that_grows_is_written_anew_with_the_same_claims() {
         let dir = TempDir::new("host-grows");
-        let (_state, mut host) = open(&dir, "a");
+        let (state, mut host) = open(&dir, "a");
         host.claim(&network("stays"), &change("k", "0")).unwrap();
         for _ in 0..RECORDS_MAX {
             host.claim(&network("comes"), &change("k", "9")).unwrap();
             host.drop_network(&network("comes")).unwrap();
         }
         assert!(host.journal.bodies().len() <= RECORDS_MAX);
-        drop((host, _state));
+        drop((host, state));
         let (_state, host) = open(&dir, "a");
         assert_eq!(host.last_needed_by(&network("stays")), [change("k", "0")]);
     }

@@ -115,7 +115,7 @@ fn event(body: &[u8], address: IpAddr) -> Result<Option<Event>, serde_json::Erro
         What::Released => {
             let release: Release = payload(json)?;
             let has = release.addresses.contains(&address);
-            Ok(has.then(|| Event {
+            Ok(has.then_some(Event {
                 at_unix_ms: release.freed_at_unix_ms,
                 key: release.key,
                 sequence: release.lease,

@@ -53,7 +53,7 @@ impl Acquired {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Released {
     /// The record is gone, its addresses cool down.
-    Freed(AttachmentRecord),
+    Freed(Box<AttachmentRecord>),
     /// There was none.
     Absent,
     /// The attachment has another lease, with this sequence, which stays.
@@ -130,15 +130,13 @@ impl LockedStore {
         addresses: Vec<LeasedAddress>,
         ipam: Ipam,
     ) -> Result<Acquired, StoreError> {
-        match self.snapshot.find(&draft.key.id())? {
-            Some(existing) => self.keep(&existing, draft, addresses, ipam),
-            None => {
-                let mut batch = Batch::new(&self.snapshot);
-                let record = batch.attach(draft, addresses, ipam, Vec::new(), Place::New);
-                self.commit(&batch)?;
-                Ok(Acquired::New(record))
-            }
+        if let Some(existing) = self.snapshot.find(&draft.key.id())? {
+            return self.keep(&existing, draft, addresses, ipam);
         }
+        let mut batch = Batch::new(&self.snapshot);
+        let record = batch.attach(draft, addresses, ipam, Vec::new(), Place::New);
+        self.commit(&batch)?;
+        Ok(Acquired::New(record))
     }
 
     /// Ends the lease that carries `sequence`; `reason` goes into the audit log (`del`, `gc: ...`).
@@ -160,7 +158,7 @@ impl LockedStore {
         let mut batch = Batch::new(&self.snapshot);
         batch.release(&record, reason);
         self.commit(&batch)?;
-        Ok(Released::Freed(record))
+        Ok(Released::Freed(Box::new(record)))
     }
 
     /// The existing record if nothing about it changed, else a new one in its place.

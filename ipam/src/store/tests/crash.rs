@@ -184,9 +184,9 @@ fn a_journal_that_skips_a_record_is_refused() {
     let lines: Vec<&str> = text.lines().collect();
     let network = blue(&state(&kept.last().unwrap().0, "a", 9));
     for skipped in 1..lines.len() - 1 {
-        let rest = lines.iter().enumerate().filter(|(nth, _)| *nth != skipped);
-        let rest: String = rest.map(|(_, line)| format!("{line}\n")).collect();
-        fs::write(&path, rest).unwrap();
+        let mut rest = lines.clone();
+        rest.remove(skipped);
+        fs::write(&path, rest.join("\n") + "\n").unwrap();
         let error = network.lock().unwrap_err().to_string();
         assert!(
             error.contains(&format!("where {skipped} is due")),
