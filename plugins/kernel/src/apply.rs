@@ -209,6 +209,7 @@ impl Run<'_> {
         let index = self.index(nth, ns, name)?;
         let request = match set {
             LinkSetting::Up => request::set_flag(index, LinkFlags::Up, Switch::On),
+            LinkSetting::Down => request::set_flag(index, LinkFlags::Up, Switch::Off),
             LinkSetting::Promiscuous(switch) => {
                 request::set_flag(index, LinkFlags::Promisc, switch)
             }

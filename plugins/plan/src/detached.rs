@@ -7,14 +7,13 @@ use crate::{
 /// Appends what removes every trace. It refuses nothing: what is not ours is passed over.
 pub(crate) fn plan(world: &World, want: &Detached, ops: &mut Vec<Op>) {
     let host = world.space(&Ns::Host);
-    filter::mute(host, want, ops);
+    filter::unbind(host, want, ops);
     if host.links.get(&want.port).is_some_and(crate::Link::is_ours) {
         ops.push(Op::DelLink {
             ns: Ns::Host,
             name: want.port,
         });
     }
-    filter::unhook(host, want, ops);
     for (link, address) in &want.neighbours {
         if host.neighbours.contains_key(&(*link, *address)) {
             ops.push(Op::DelNeighbour {

@@ -1,9 +1,12 @@
 //! The filter on ports: `table netdev bulkhead`. A port is mute until its binding is in a set, so a
 //! frame that comes before the binding, or after it is gone, is dropped.
 //!
-//! Where the kernel can, one base chain is bound to every present and future device whose name
-//! begins with `bhp`; elsewhere each port has a base chain that jumps into the shared one, committed
-//! while the port is down. The rules are the same.
+//! Each port has a small base chain of its own that jumps into the shared one, committed while the
+//! port is down; or, if it is asked for, one base chain is bound to every present and future device
+//! whose name begins with `bhp`. The rules are the same. The prefix is not the default even where
+//! the kernel has it (6.17): nft before 1.1.6 cannot read such a chain, takes its rules for a change
+//! under its feet, and reads the ruleset again and again without end, so that every nft on the node
+//! would hang.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +14,8 @@ use bulkhead_model::IfName;
 use bulkhead_nft as nft;
 
 use crate::{
-    Attached, Binding, Conflict, Detached, Features, Filter, Hook, Ns, Op, Space, TableScope,
-    TableState, World,
+    Attached, Binding, Conflict, Detached, Features, Filter, Hook, LinkSetting, Ns, Op, Space,
+    TableScope, TableState, World,
 };
 
 /// Raised when the meaning of a table changes, so that an older one is replaced.
@@ -73,7 +76,7 @@ pub(crate) fn signed(mut table: nft::Table) -> nft::Table {
     table
 }
 
-/// Appends what puts the table and the binding there.
+/// Appends what puts the table there and, under a prefix, the binding: before the port exists.
 pub(crate) fn ensure(world: &World, want: &Filter, ops: &mut Vec<Op>) -> Result<(), Conflict> {
     let host = world.space(&Ns::Host);
     let found = host.tables.get(&table_id());
@@ -81,46 +84,65 @@ pub(crate) fn ensure(world: &World, want: &Filter, ops: &mut Vec<Op>) -> Result<
         return Err(Conflict::ForeignTable(table_id()));
     }
     let hook = hook(world.features, found, want.hook)?;
-    let whole = table(hook, std::iter::once(&want.binding).chain(&want.others));
-    let (set, key) = element(&want.binding);
-    if !found.is_some_and(|state| stands(state, &whole)) {
+    if !found.is_some_and(|state| is_current(state, hook)) {
         // Bound to the generation: a port bound by somebody else since would fall silent.
+        let whole = table(
+            hook,
+            std::iter::once(&want.binding).chain(&want.others),
+            host,
+        );
         let transaction = nft::Transaction(vec![nft::Command::ReplaceTable(whole)]);
         ops.push(Op::Nft {
             ns: Ns::Host,
             transaction,
             generation: host.generation,
         });
-    } else if !found.is_some_and(|state| holds(state, &set, &key)) {
-        ops.push(commit(elements(nft::Elements::keys([key]), set)));
+    } else if hook == Hook::Prefix {
+        ops.extend(missing_binding(found, &want.binding).map(|command| commit(vec![command])));
     }
     Ok(())
 }
 
-/// Appends the port's own base chain, where there is none for all of them.
+/// Appends the binding and the port's own base chain, where there is none for all of them: once the
+/// port exists, before it is up.
 pub(crate) fn ensure_hook(world: &World, want: &Attached, ops: &mut Vec<Op>) {
-    let found = world.space(&Ns::Host).tables.get(&table_id());
-    let per_port = matches!(
+    let host = world.space(&Ns::Host);
+    let found = host.tables.get(&table_id());
+    if !matches!(
         hook(world.features, found, want.filter.hook),
         Ok(Hook::PerPort)
-    );
-    let name = port_chain_name(want.port.name);
-    let loaded = found.is_none_or(|table| !is_current(table, Hook::PerPort));
-    // A table that is replaced brings the chain with it.
-    if per_port && !loaded && !found.is_some_and(|table| table.chains.contains_key(&name)) {
-        let chain = port_chain(want.port.name);
-        ops.push(commit(nft::Command::AddChain {
+    ) {
+        return;
+    }
+    // A table that this plan replaces brings the binding, and the chain if the port existed.
+    let standing = found.filter(|table| is_current(table, Hook::PerPort));
+    let mut commands = Vec::new();
+    if standing.is_some() {
+        commands.extend(missing_binding(standing, &want.filter.binding));
+    }
+    let port = want.port.name;
+    let hooked = match standing {
+        Some(table) => table.chains.contains_key(&port_chain_name(port)),
+        None => host.links.contains_key(&port),
+    };
+    if !hooked {
+        commands.push(nft::Command::AddChain {
             table: table_id(),
-            chain,
-        }));
+            chain: port_chain(port),
+        });
+    }
+    if !commands.is_empty() {
+        ops.push(commit(commands));
     }
 }
 
-/// Appends what takes the binding away, so that the port is mute before it is unplugged.
-pub(crate) fn mute(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
+/// Appends what takes the binding and the port's chain away, before it is unplugged. A port with a
+/// chain of its own is taken down first: without the chain it would forward anything.
+pub(crate) fn unbind(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
     let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
         return;
     };
+    let mut commands = Vec::new();
     for (set, keys) in &table.elements {
         let keys: Vec<_> = keys
             .iter()
@@ -129,24 +151,33 @@ pub(crate) fn mute(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
             .collect();
         if !keys.is_empty() {
             let (table, elements) = (table_id(), nft::Elements::keys(keys));
-            ops.push(commit(nft::Command::DeleteElements {
+            commands.push(nft::Command::DeleteElements {
                 table,
                 set: set.clone(),
                 elements,
-            }));
+            });
         }
     }
-}
-
-/// Appends what removes the port's own base chain, after the port is gone.
-pub(crate) fn unhook(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
     let chain = port_chain_name(want.port);
-    let found = host.tables.get(&table_id()).filter(|table| is_ours(table));
-    if found.is_some_and(|table| table.chains.contains_key(&chain)) {
-        ops.push(commit(nft::Command::DeleteChain {
+    if table.chains.contains_key(&chain) {
+        if host
+            .links
+            .get(&want.port)
+            .is_some_and(|port| port.is_ours() && port.up)
+        {
+            ops.push(Op::SetLink {
+                ns: Ns::Host,
+                name: want.port,
+                set: LinkSetting::Down,
+            });
+        }
+        commands.push(nft::Command::DeleteChain {
             table: table_id(),
             chain,
-        }));
+        });
+    }
+    if !commands.is_empty() {
+        ops.push(commit(commands));
     }
 }
 
@@ -180,7 +211,7 @@ pub(crate) fn delete_table(host: &Space, table: nft::TableId, ops: &mut Vec<Op>)
     });
 }
 
-/// A table that stands decides; else the kernel does.
+/// A table that stands decides, unless one hook is asked for.
 fn hook(features: Features, found: Option<&TableState>, want: Hook) -> Result<Hook, Conflict> {
     if want == Hook::Prefix && !features.device_prefix {
         return Err(Conflict::NoDevicePrefix);
@@ -192,14 +223,13 @@ fn hook(features: Features, found: Option<&TableState>, want: Hook) -> Result<Ho
     });
     Ok(match (want, standing) {
         (Hook::Auto, Some(standing)) => standing,
-        (Hook::Auto, None) if features.device_prefix => Hook::Prefix,
         (Hook::Auto, None) => Hook::PerPort,
         (asked, _) => asked,
     })
 }
 
 fn is_current(found: &TableState, hook: Hook) -> bool {
-    stands(found, &table(hook, std::iter::empty()))
+    stands(found, &table(hook, std::iter::empty(), &Space::default()))
 }
 
 /// Whether a table's definition is `whole`'s and its fixed chains still have their rules.
@@ -215,26 +245,25 @@ pub(crate) fn stands(found: &TableState, whole: &nft::Table) -> bool {
             .all(|c| found.chains.get(&c.name) == Some(&c.rules.len()))
 }
 
-fn holds(found: &TableState, set: &nft::Name, key: &nft::Key) -> bool {
-    found
+fn missing_binding(found: Option<&TableState>, binding: &Binding) -> Option<nft::Command> {
+    let (set, key) = element(binding);
+    let bound = found?
         .elements
-        .get(set)
-        .is_some_and(|keys| keys.contains(key))
-}
-
-fn commit(command: nft::Command) -> Op {
-    Op::Nft {
-        ns: Ns::Host,
-        transaction: nft::Transaction(vec![command]),
-        generation: None,
-    }
-}
-
-fn elements(elements: nft::Elements, set: nft::Name) -> nft::Command {
-    nft::Command::AddElements {
+        .get(&set)
+        .is_some_and(|keys| keys.contains(&key));
+    let elements = nft::Elements::keys([key]);
+    (!bound).then(|| nft::Command::AddElements {
         table: table_id(),
         set,
         elements,
+    })
+}
+
+fn commit(commands: Vec<nft::Command>) -> Op {
+    Op::Nft {
+        ns: Ns::Host,
+        transaction: nft::Transaction(commands),
+        generation: None,
     }
 }
 
@@ -250,8 +279,13 @@ fn is_of(key: &nft::Key, port: IfName) -> bool {
     key.parts().first() == Some(&nft::Datum::IfName(port))
 }
 
-/// The whole table with these bindings in it.
-fn table<'b>(hook: Hook, bindings: impl Iterator<Item = &'b Binding> + Clone) -> nft::Table {
+/// The whole table with these bindings in it, and chains for those ports that exist: an older kernel
+/// refuses a chain on a device that does not.
+fn table<'b>(
+    hook: Hook,
+    bindings: impl Iterator<Item = &'b Binding> + Clone,
+    host: &Space,
+) -> nft::Table {
     use nft::KeyType::{EtherAddr, IfName};
     let mut macs = nft::Set::live(MACS, [IfName, EtherAddr]);
     let mut ports = nft::Set::live(PORTS, [IfName]);
@@ -273,8 +307,11 @@ fn table<'b>(hook: Hook, bindings: impl Iterator<Item = &'b Binding> + Clone) ->
     };
     let mut chains = vec![pod];
     if hook == Hook::PerPort {
-        let unique: BTreeSet<_> = bindings.map(|binding| binding.port).collect();
-        chains.extend(unique.into_iter().map(port_chain));
+        let ports: BTreeSet<_> = bindings.map(|binding| binding.port).collect();
+        let present = ports
+            .into_iter()
+            .filter(|port| host.links.contains_key(port));
+        chains.extend(present.map(port_chain));
     }
     let table = nft::Table {
         sets: vec![macs, ports],

@@ -172,6 +172,7 @@ impl World {
         let link = self.link(ns, name)?;
         match set {
             LinkSetting::Up => link.up = true,
+            LinkSetting::Down => return self.lower(ns, name),
             LinkSetting::Mtu(mtu) => link.mtu = mtu,
             LinkSetting::Mac(mac) => link.mac = Some(mac),
             LinkSetting::Bridge(bridge) => {
@@ -181,6 +182,12 @@ impl World {
             LinkSetting::Promiscuous(switch) => link.promiscuous = switch == Switch::On,
             LinkSetting::NoLinkLocal => link.forms_link_local = false,
         }
+        Ok(())
+    }
+
+    fn lower(&mut self, ns: &Ns, name: IfName) -> Result<(), Refusal> {
+        self.link(ns, name)?.up = false;
+        self.space_mut(ns).routes.retain(|route| route.link != name);
         Ok(())
     }
 

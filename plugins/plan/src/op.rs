@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu, ROUTE_PROTOCOL};
+use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, ROUTE_PROTOCOL};
 use bulkhead_nft as nft;
 
 use crate::{Ns, PortFlags, Route, Sysctl};
@@ -195,6 +195,8 @@ pub enum Op {
 pub enum LinkSetting {
     /// `IFF_UP` on.
     Up,
+    /// `IFF_UP` off.
+    Down,
     /// The MTU.
     Mtu(Mtu),
     /// The MAC.
@@ -246,7 +248,8 @@ impl fmt::Display for Op {
             Self::AddBridge { ns, name, mac, mtu } => {
                 write!(
                     f,
-                    "ip {ns}link add {name} address {mac} mtu {mtu} type bridge"
+                    "ip {ns}link add name {name} address {mac} mtu {mtu} group {} type bridge",
+                    LinkGroup::OWNED.0
                 )
             }
             Self::AddVeth {
@@ -259,13 +262,17 @@ impl fmt::Display for Op {
                 mac,
                 mtu,
             } => {
-                write!(f, "ip {ns}link add {port} address {port_mac} mtu {mtu}")?;
+                write!(
+                    f,
+                    "ip {ns}link add name {port} address {port_mac} mtu {mtu} group {} numtxqueues 1 numrxqueues 1",
+                    LinkGroup::OWNED.0
+                )?;
                 if let Some(bridge) = bridge {
                     write!(f, " master {bridge}")?;
                 }
                 write!(
                     f,
-                    " type veth peer name {interface} address {mac} mtu {mtu}"
+                    " type veth peer name {interface} address {mac} mtu {mtu} numtxqueues 1 numrxqueues 1"
                 )?;
                 match container {
                     Ns::Host => Ok(()),
@@ -274,7 +281,7 @@ impl fmt::Display for Op {
                     }
                 }
             }
-            Self::SetLink { ns, name, set } => write!(f, "ip {ns}link set {name} {set}"),
+            Self::SetLink { ns, name, set } => write!(f, "ip {ns}link set dev {name} {set}"),
             Self::SetPort { ns, port, flags } => {
                 let (hairpin, isolated) =
                     (Switch::from(flags.hairpin), Switch::from(flags.isolated));
@@ -283,7 +290,7 @@ impl fmt::Display for Op {
                     "bridge {ns}link set dev {port} hairpin {hairpin} isolated {isolated}"
                 )
             }
-            Self::DelLink { ns, name } => write!(f, "ip {ns}link del {name}"),
+            Self::DelLink { ns, name } => write!(f, "ip {ns}link del dev {name}"),
             Self::AddAddress {
                 ns,
                 link,
@@ -344,6 +351,7 @@ impl fmt::Display for LinkSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Up => f.write_str("up"),
+            Self::Down => f.write_str("down"),
             Self::Mtu(mtu) => write!(f, "mtu {mtu}"),
             Self::Mac(mac) => write!(f, "address {mac}"),
             Self::Bridge(bridge) => write!(f, "master {bridge}"),

@@ -74,6 +74,8 @@ fn attached_scope(want: &Attached) -> Scope {
     let mut scope = Scope::default();
     let host = scope.space(&Ns::Host);
     host.links.extend([want.bridge.name, want.port.name]);
+    host.links
+        .extend(want.filter.others.iter().map(|other| other.port));
     host.sysctls
         .extend(want.sysctls.iter().map(|(sysctl, _)| sysctl.clone()));
     let addresses = want
