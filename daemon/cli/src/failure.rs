@@ -34,7 +34,7 @@ pub(crate) enum Failure {
         state_dir: PathBuf,
     },
     /// No pool holds the address and nobody ever had it.
-    #[error("address {0} is in no recorded pool and was never leased")]
+    #[error("address {0} is in no recorded pool and no record of a lease")]
     NoAddress(IpAddr),
     /// The namespace that something is to be done in.
     #[error("there is no network namespace {}, `ip netns add` makes one", .0.display())]

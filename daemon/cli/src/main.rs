@@ -11,7 +11,7 @@ mod time;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::output::Format;
 
@@ -24,7 +24,7 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// Container networks: what there is, who has which address, and running them by hand.
 #[derive(Debug, Parser)]
-#[command(name = "bulkhead", version, after_help = EXIT_CODES)]
+#[command(name = "bulkhead", version)]
 struct Cli {
     /// How results are printed.
     #[arg(
@@ -44,22 +44,30 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Noun {
     /// Networks: their configuration files and what is recorded of them.
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Net(net::Command),
     /// Addresses: leases, pools and who had what when.
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Ipam(ipam::Command),
     /// Run a network's plugins as a runtime does.
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Cni(cni::Command),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = with_exit_codes(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = match cli.noun {
         Noun::Net(command) => net::run(&command, cli.output),
         Noun::Ipam(command) => ipam::run(&command, cli.output),
         Noun::Cni(command) => cni::run(command, cli.output),
     };
     outcome.finish()
+}
+
+/// Every help text ends with the exit codes.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    command
+        .after_help(EXIT_CODES)
+        .mut_subcommands(with_exit_codes)
 }

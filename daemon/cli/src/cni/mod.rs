@@ -63,23 +63,31 @@ fn add(args: AddArgs, environment: Environment) -> Report {
         args.attachment,
         environment,
         Existence::Required,
-        |runtime, list, attachment| {
-            let mut report = Report::default();
-            report.note_undeclared(list, attachment);
-            match runtime.add(list, attachment, on_failure) {
-                // The chain's own last step has written the same result into the cache.
-                Ok(result) => match result.to_json(list.version) {
-                    Ok(json) => report.result = Some(json),
-                    Err(error) => report.fail(error.into()),
-                },
-                Err(error) => {
-                    report.fail(error);
-                    report.note_unfinished_add(on_failure);
-                }
-            }
-            report
-        },
+        |runtime, list, attachment| add_chain(runtime, list, attachment, on_failure),
     )
+}
+
+fn add_chain(
+    runtime: &Runtime,
+    list: &NetworkList,
+    attachment: &Attachment,
+    on_failure: OnFailure,
+) -> Report {
+    let mut report = Report::default();
+    report.note_undeclared(list, attachment);
+    // Undone here, and not by the runner, whose caller is not told when that fails too.
+    let added = runtime.add(list, attachment, OnFailure::Leave);
+    match added.and_then(|result| Ok(result.to_json(list.version)?)) {
+        Ok(result) => report.result = Some(result),
+        Err(error) => {
+            report.fail(error);
+            report.note_after_failed_add(match on_failure {
+                OnFailure::Leave => None,
+                OnFailure::Undo => Some(runtime.del(list, attachment)),
+            });
+        }
+    }
+    report
 }
 
 fn del(runtime: &Runtime, list: &NetworkList, attachment: &Attachment) -> Report {

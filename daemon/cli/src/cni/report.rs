@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use bulkhead_cni::exec::ExecError;
 use bulkhead_cni::json::Value;
-use bulkhead_cni::list::{Attachment, CacheError, LoadError, NetworkList, OnFailure, RunError};
+use bulkhead_cni::list::{Attachment, CacheError, LoadError, NetworkList, RunError};
 use bulkhead_cni::{CniError, CniVersion, Code};
 
 use crate::failure::{Exit, Failure, Outcome, chain};
@@ -92,13 +92,16 @@ impl Report {
         }
     }
 
-    pub(super) fn note_unfinished_add(&mut self, on_failure: OnFailure) {
-        if on_failure == OnFailure::Leave {
-            self.note(
+    /// What is left after a failed ADD, and after the DEL that was to undo it, if there was one.
+    pub(super) fn note_after_failed_add(&mut self, undone: Option<Result<(), RunError>>) {
+        match undone {
+            Some(Ok(())) => {}
+            Some(Err(error)) => self.note(format!("undoing it failed too: {}", chain(&error))),
+            None => self.note(
                 "plugins that ran before the failure were left as they are: run `del` with the \
                  same arguments, or `add` with --undo-on-failure"
                     .to_owned(),
-            );
+            ),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bulkhead_ipam::{Change, Event, Pool, Snapshot, StoreError};
+use bulkhead_ipam::{AttachmentRecord, Change, Event, Pool, Snapshot, StoreError};
 use bulkhead_model::{AttachmentKey, NetworkName, Prefix};
 use serde::Serialize;
 
@@ -66,7 +66,9 @@ enum State {
     Excluded,
     /// The pool has it to give, at once or when it has cooled down.
     NotHeld,
-    /// It was leased once and the pool does not have it any more.
+    /// In a subnet of the pool, and in none of its ranges.
+    OutsideRanges,
+    /// It was leased once, and no subnet of the pool holds it now.
     OutsidePool,
 }
 
@@ -101,7 +103,7 @@ fn shown(
     snapshot: &Snapshot,
     address: IpAddr,
 ) -> Result<Option<Shown>, StoreError> {
-    let holder = match snapshot.holder(address)? {
+    let holder = match holder_of(snapshot, address)? {
         Some(record) => Some(Dead::of(snapshot)?.lease(record, &network.state_dir)),
         None => None,
     };
@@ -123,6 +125,18 @@ fn shown(
     }))
 }
 
+/// The store's own index knows its own leases; an address that another IPAM gave is in the record.
+fn holder_of(snapshot: &Snapshot, address: IpAddr) -> Result<Option<AttachmentRecord>, StoreError> {
+    if let Some(record) = snapshot.holder(address)? {
+        return Ok(Some(record));
+    }
+    let has = |record: &AttachmentRecord| {
+        let mut addresses = record.addresses.iter();
+        addresses.any(|leased| leased.address.address() == address)
+    };
+    Ok(snapshot.attachments()?.into_iter().find(has))
+}
+
 fn state_in(pool: &Pool, address: IpAddr) -> Option<State> {
     let is_gateway = |gateway: Option<IpAddr>| gateway == Some(address);
     if pool.ranges().any(|(_, range)| is_gateway(range.gateway)) {
@@ -130,7 +144,11 @@ fn state_in(pool: &Pool, address: IpAddr) -> Option<State> {
     } else if pool.excluded(address).is_some() {
         Some(State::Excluded)
     } else {
-        pool.range_of(address).map(|_| State::NotHeld)
+        let subnet = subnet_of(Some(pool), address);
+        match pool.range_of(address) {
+            Some(_) => Some(State::NotHeld),
+            None => subnet.map(|_| State::OutsideRanges),
+        }
     }
 }
 
@@ -165,7 +183,8 @@ impl Shown {
             State::Gateway => "gateway",
             State::Excluded => "excluded",
             State::NotHeld => "not held",
-            State::OutsidePool => "not in the pool any more",
+            State::OutsideRanges => "outside the ranges",
+            State::OutsidePool => "outside the pool",
         };
         let subnet = or_dash(self.subnet.map(|subnet| subnet.to_string()));
         let mut text = format!(
@@ -187,7 +206,7 @@ impl Shown {
 fn holder(lease: &Lease) -> String {
     let netns = lease.netns.as_ref();
     format!(
-        "container  {}\ninterface  {}\nnetns      {}\nsince      {}\nholder is  {}\n",
+        "container  {}\ninterface  {}\nnetns      {}\nsince      {}\nholder     {}\n",
         lease.key.container,
         lease.key.interface,
         or_dash(netns.map(|path| path.display().to_string())),
