@@ -215,6 +215,7 @@ fn told_by_runner(error: &RunError) -> Told {
 fn together(told: &[Told]) -> Option<CniError> {
     let (first, others) = told.split_first()?;
     let mut error = first.error.clone();
+    error.details.truncate(error.details.trim_end().len());
     for other in others {
         if !error.details.is_empty() {
             error.details.push_str("; ");
@@ -231,16 +232,18 @@ impl Told {
         let known = (code.0 < 100 || self.whose == Whose::Ours)
             .then(|| meaning(code))
             .flatten();
-        match known {
-            Some((meaning, remedy)) => format!(
-                "{}\n  code {}: {meaning}\n  remedy: {remedy}",
-                self.error, code.0
-            ),
-            None if code == Code::INTERNAL => {
-                format!("{}\n  code 999: no code of its own", self.error)
-            }
-            None => format!("{}\n  code {}: the plugin's own", self.error, code.0),
+        let said = match known {
+            Some((meaning, remedy)) => format!("code {}: {meaning}\n  remedy: {remedy}", code.0),
+            None if code == Code::INTERNAL => "code 999: no code of its own".to_owned(),
+            None => format!("code {}: the plugin's own", code.0),
+        };
+        let mut text = self.error.msg.clone();
+        let details = self.error.details.lines();
+        for line in details.filter(|line| !line.is_empty()) {
+            text.push_str("\n    ");
+            text.push_str(line);
         }
+        format!("{text}\n  {said}")
     }
 }
 
@@ -307,4 +310,67 @@ fn meaning(code: Code) -> Option<(&'static str, &'static str)> {
         Code::DELEGATE_FAILED => ("a delegated plugin failed", "look at what that plugin says"),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(name: &str, code: Code) -> RunError {
+        let error = CniError::new(code, "no").with_details("one\ntwo\n");
+        RunError::Plugin {
+            network: "blue".parse().unwrap(),
+            verb: bulkhead_cni::Verb::Check,
+            source: Box::new(ExecError::Refused {
+                name: name.to_owned(),
+                error,
+            }),
+        }
+    }
+
+    fn stderr(error: RunError) -> String {
+        let outcome = Report::from(Err(error)).outcome(Format::Table);
+        outcome.stderr.join("\n")
+    }
+
+    #[test]
+    fn details_stand_under_the_message_and_the_code_under_both() {
+        assert_eq!(
+            stderr(refused("bulkhead-bridge", Code::DRIFT)),
+            "network blue, CHECK: plugin \"bulkhead-bridge\": no\n    one\n    two\n  code 103: the \
+             attachment is not as ADD made it\n  remedy: put back what is named, or run `del` and `add`"
+        );
+    }
+
+    #[test]
+    fn a_foreign_plugins_own_codes_are_not_ours() {
+        assert!(stderr(refused("other", Code::DRIFT)).ends_with("\n  code 103: the plugin's own"));
+        assert!(
+            stderr(refused("other", Code::INTERNAL)).ends_with("\n  code 999: no code of its own")
+        );
+        assert!(
+            stderr(refused("other", Code::TRY_AGAIN_LATER)).contains("code 11: try again later")
+        );
+    }
+
+    #[test]
+    fn several_failures_are_told_one_by_one_and_are_one_object_in_json() {
+        let both = || {
+            RunError::Several(vec![
+                refused("other", Code::TRY_AGAIN_LATER),
+                refused("bulkhead-ipam", Code::DRIFT),
+            ])
+        };
+        assert_eq!(stderr(both()).matches("network blue, CHECK").count(), 2);
+        let outcome = Report::from(Err(both())).outcome(Format::Json);
+        let object =
+            CniError::from_json(&Value::parse(outcome.stdout.as_bytes()).unwrap()).unwrap();
+        assert_eq!(object.code, Code::TRY_AGAIN_LATER);
+        assert!(
+            object
+                .details
+                .starts_with("one\ntwo; also: network blue, CHECK: plugin")
+        );
+        assert_eq!((outcome.exit, outcome.stderr.len()), (Exit::Failed, 0));
+    }
 }
