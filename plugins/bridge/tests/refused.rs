@@ -104,9 +104,9 @@ fn mutated_configurations_never_panic() {
             let at = next(bytes.len());
             match next(4) {
                 0 => bytes[at] = b"0123456789\":,{}[]truefalsn/.-"[next(29)],
-                1 => drop(bytes.remove(at)),
+                1 if bytes.len() > 2 => drop(bytes.remove(at)),
                 2 => bytes.insert(at, bytes[next(bytes.len())]),
-                _ => bytes.truncate(at.max(1)),
+                _ => bytes.truncate(at.max(2)),
             }
         }
         match parse(&bytes, "") {
