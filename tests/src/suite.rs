@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ use crate::workspace::root;
 
 /// Where Debian's containernetworking-plugins installs.
 const REFERENCE_DIR: &str = "/usr/lib/cni";
+const OUR_BRIDGE: &str = "bulkhead-bridge";
+const OUR_IPAM: &str = "bulkhead-ipam";
 
 /// A bridge plugin and an IPAM plugin that belong together.
 #[derive(Clone, Debug)]
@@ -36,7 +39,7 @@ impl Suite {
     /// When it is not there.
     #[must_use]
     pub fn ours() -> Self {
-        Self::at(bin_dir(), "bulkhead-bridge", "bulkhead-ipam")
+        Self::at(bin_dir(), OUR_BRIDGE, OUR_IPAM)
             .expect("`make build` puts them into BULKHEAD_BIN_DIR")
     }
 
@@ -60,7 +63,7 @@ impl Suite {
     /// Whether these are ours: the reference is held only to what it claims.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.bridge == "bulkhead-bridge"
+        self.bridge == OUR_BRIDGE
     }
 
     /// The directory the executables are in.
@@ -118,19 +121,48 @@ impl Suite {
         self.adapt(config, state)
     }
 
-    /// The addresses leased in a network whose state is in `state`.
+    /// The addresses leased in a network whose state is in `state`, sorted: of ours as the CLI lists
+    /// them, of the reference as host-local keeps them.
     ///
     /// # Panics
     /// When the store cannot be read.
     #[must_use]
     pub fn leases(&self, network: &str, state: &Path) -> Vec<IpAddr> {
-        // host-local keeps a file per address (containernetworking/plugins, disk/backend.go).
-        let entries = fs::read_dir(state.join(network)).into_iter().flatten();
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut leases: Vec<IpAddr> = names.filter_map(|name| name.parse().ok()).collect();
+        let mut leases = if self.ipam == OUR_IPAM {
+            listed_leases(&self.dir.join("bulkhead"), network, state)
+        } else {
+            kept_leases(&state.join(network))
+        };
         leases.sort_unstable();
         leases
     }
+}
+
+/// host-local keeps a file per address (containernetworking/plugins, disk/backend.go).
+fn kept_leases(dir: &Path) -> Vec<IpAddr> {
+    let entries = fs::read_dir(dir).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).collect()
+}
+
+fn listed_leases(cli: &Path, network: &str, state: &Path) -> Vec<IpAddr> {
+    let output = Command::new(cli)
+        .args(["-o", "json", "ipam", "ls", "--state-dir"])
+        .arg(state)
+        // Only what is recorded counts, not the machine's configuration.
+        .arg("--conf-dir")
+        .arg(state.join("no-configuration"))
+        .output()
+        .unwrap_or_else(|e| panic!("run {}: {e}", cli.display()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "bulkhead ipam ls: {said}");
+    let listed: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    let of_network = listed.as_array().expect("an array of leases").iter();
+    of_network
+        .filter(|lease| lease["network"] == network)
+        .flat_map(|lease| lease["addresses"].as_array().expect("each has addresses"))
+        .filter_map(|address| address.as_str()?.split('/').next()?.parse().ok())
+        .collect()
 }
 
 /// `BULKHEAD_BIN_DIR`, or where `make build` puts the executables without it.

@@ -1,12 +1,16 @@
 //! DEL succeeds on whatever is left, and ADD refuses what is not its own (CNI spec 1.1.0, "DEL",
 //! "ADD").
 
+use std::time::Duration;
+
 use bulkhead_tests::Suite;
-use netns_fixtures::Verb;
+use netns_fixtures::{Verb, wait_for};
 use serde_json::json;
 
 use crate::claims;
 use crate::node::{Node, refusal, silent};
+
+const LIMIT: Duration = Duration::from_secs(10);
 
 claims! {
     both:
@@ -172,7 +176,10 @@ fn the_own_namespace_is_refused_before_anything_is_touched(suite: &Suite) {
 
 fn the_own_namespace_is_taken_when_the_runtime_insists(suite: &Suite) {
     let node = Node::new(suite);
-    let config = node.config("1.0.0");
+    let mut config = node.config("1.0.0");
+    // The gateway would be in the same namespace, and no route leads to oneself.
+    config["isGateway"] = json!(false);
+    config["ipam"]["routes"] = json!([]);
     let call = |verb, word: &str| {
         let call = node.call(verb, &config).netns(node.host.path());
         call.env("CNI_NETNS_OVERRIDE", word)
@@ -191,6 +198,19 @@ fn a_bridge_of_others_is_joined_and_left(suite: &Suite) {
     node.host
         .bridge("netbr", &["10.77.0.1/16", "fd77::1/64"])
         .unwrap();
+    // With a MAC and a port of its own: else it takes both from whatever joins it.
+    node.host
+        .ip_batch(&[
+            "link set netbr address 02:00:00:00:00:01",
+            "link add theirs type veth peer name other",
+            "link set theirs master netbr up",
+            "link set other up",
+        ])
+        .unwrap();
+    wait_for("the bridge to have a carrier", LIMIT, || {
+        let links = node.host.ip_json("link show dev netbr").unwrap();
+        (links[0]["operstate"] == "UP").then_some(())
+    });
     let theirs = netns_fixtures::Snapshot::take(&node.host).unwrap();
     let mut config = node.config("1.0.0");
     config["mtu"] = json!(1400);
