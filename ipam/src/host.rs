@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::Boot;
 use crate::error::StoreError;
-use crate::journal::{Journal, offset};
+use crate::journal::{Journal, first_record};
 use crate::record::BootId;
 use crate::store::FileLock;
 
@@ -62,7 +62,7 @@ enum Record {
 impl HostStore {
     pub(crate) fn open(dir: &Path, boot: &Boot, lock: FileLock) -> Result<Self, StoreError> {
         let path = dir.join("journal");
-        let journal = match Journal::open(&path)? {
+        let journal = match Journal::open(&path, |_| Ok(first_record()))? {
             Some(journal) => journal,
             None => Journal::replace(&path, 1, &[])?,
         };
@@ -135,7 +135,7 @@ impl HostStore {
     fn append(&mut self, record: Record) -> Result<(), StoreError> {
         self.journal.append(&[json(&record)])?;
         self.take_in(record);
-        if self.journal.bodies().len() > RECORDS_MAX {
+        if self.journal.tail().bodies().len() > RECORDS_MAX {
             let claims = self.claims.values();
             let records = claims.flat_map(|claim| claim.records(&self.boot));
             let records: Vec<_> = records.map(|record| json(&record)).collect();
@@ -151,13 +151,17 @@ impl HostStore {
     }
 
     fn replay(&mut self) -> Result<(), StoreError> {
-        for body in self.journal.bodies().to_vec() {
-            let record = serde_json::from_slice(&self.journal.bytes()[body.clone()]);
-            let record = record.map_err(|error| StoreError::Damaged {
+        let tail = self.journal.tail();
+        let mut records = Vec::with_capacity(tail.bodies().len());
+        for body in tail.bodies() {
+            let record = serde_json::from_slice(&tail.bytes()[body.clone()]);
+            records.push(record.map_err(|error| StoreError::Damaged {
                 path: self.path.clone(),
-                offset: offset(body.start),
+                offset: tail.in_file(body.start),
                 what: error.to_string(),
-            })?;
+            })?);
+        }
+        for record in records {
             self.take_in(record);
         }
         Ok(())
@@ -276,7 +280,7 @@ mod tests {
             host.claim(&network("comes"), &change("k", "9")).unwrap();
             host.drop_network(&network("comes")).unwrap();
         }
-        assert!(host.journal.bodies().len() <= RECORDS_MAX);
+        assert!(host.journal.tail().bodies().len() <= RECORDS_MAX);
         drop((host, state));
         let (_state, host) = open(&dir, "a");
         assert_eq!(host.last_needed_by(&network("stays")), [change("k", "0")]);

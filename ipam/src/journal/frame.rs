@@ -38,14 +38,12 @@ pub(crate) enum FrameError {
     Schema(u32),
 }
 
-/// A journal's content.
+/// Records in a row.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Parsed {
-    /// From the header.
-    pub(crate) generation: u64,
-    /// Where each record's body is.
+    /// Where each one's body is in the bytes.
     pub(crate) bodies: Vec<Range<usize>>,
-    /// Length up to the end of the last whole record; what follows is a torn tail.
+    /// Length up to the end of the last whole one; what follows is a torn tail.
     pub(crate) good_len: usize,
 }
 
@@ -67,33 +65,34 @@ pub(crate) fn push(out: &mut Vec<u8>, body: &[u8]) -> Range<usize> {
     start..start + body.len()
 }
 
-/// Takes a whole file apart.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, FrameError> {
-    let generation = parse_header(bytes)?;
+/// Takes apart the records in `bytes`, which stand at `start` in the file. Offsets in an error are
+/// the file's.
+pub(crate) fn parse(bytes: &[u8], start: usize) -> Result<Parsed, FrameError> {
     let mut bodies = Vec::new();
-    let mut at = HEADER_LEN;
+    let mut at = 0;
     while at < bytes.len() {
         match body_at(bytes, at) {
             Some(body) => {
                 at = body.end + 1;
                 bodies.push(body);
             }
-            None if is_torn(bytes, at) => break,
+            None if is_prefix_of_record(bytes, at) || has_unwritten_sector(bytes, at, start) => {
+                break;
+            }
             None => {
-                let nth = bodies.len() + 1;
-                let what = format!("record {nth} fails its checksum");
-                return Err(FrameError::Damaged(at, what));
+                let what = "a record fails its checksum".to_owned();
+                return Err(FrameError::Damaged(start + at, what));
             }
         }
     }
     Ok(Parsed {
-        generation,
         bodies,
         good_len: at,
     })
 }
 
-fn parse_header(bytes: &[u8]) -> Result<u64, FrameError> {
+/// The generation that the first line states.
+pub(crate) fn generation(bytes: &[u8]) -> Result<u64, FrameError> {
     let bad = || FrameError::Damaged(0, "the first line is not a journal's".to_owned());
     let line = bytes.get(..HEADER_LEN).ok_or_else(bad)?;
     let line = std::str::from_utf8(line).map_err(|_| bad())?;
@@ -129,11 +128,6 @@ fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
     (length <= BODY_MAX).then_some(length)
 }
 
-fn is_torn(bytes: &[u8], at: usize) -> bool {
-    let tail = &bytes[at..];
-    is_prefix_of_record(bytes, at) || has_unwritten_sector(tail, at)
-}
-
 /// A record that ends before its stated end, or before it could state one.
 fn is_prefix_of_record(bytes: &[u8], at: usize) -> bool {
     let tail = &bytes[at..];
@@ -153,7 +147,9 @@ fn is_prefix_of_record(bytes: &[u8], at: usize) -> bool {
 }
 
 /// A run of zeros that fills whole sectors, or goes to the start or end of what was being written.
-fn has_unwritten_sector(tail: &[u8], at: usize) -> bool {
+fn has_unwritten_sector(bytes: &[u8], at: usize, start_of_bytes: usize) -> bool {
+    let tail = &bytes[at..];
+    let at = start_of_bytes + at;
     let mut from = 0;
     while let Some(start) = tail[from..].iter().position(|byte| *byte == 0) {
         let start = from + start;
@@ -199,15 +195,20 @@ mod tests {
         (bytes, ends)
     }
 
+    fn whole(bytes: &[u8]) -> Result<Parsed, FrameError> {
+        generation(bytes)?;
+        parse(&bytes[HEADER_LEN..], HEADER_LEN)
+    }
+
     #[test]
     fn every_prefix_is_the_records_that_were_whole() {
         let (bytes, ends) = journal();
         for cut in HEADER_LEN..=bytes.len() {
-            let parsed = parse(&bytes[..cut]).unwrap();
+            let parsed = whole(&bytes[..cut]).unwrap();
             let whole = ends.iter().filter(|end| **end <= cut).count() - 1;
             assert_eq!(parsed.bodies.len(), whole, "cut at {cut}");
-            assert_eq!(parsed.good_len, ends[whole], "cut at {cut}");
-            assert_eq!(parsed.generation, 7);
+            assert_eq!(parsed.good_len + HEADER_LEN, ends[whole], "cut at {cut}");
+            assert_eq!(generation(&bytes[..cut]), Ok(7));
         }
     }
 
@@ -228,8 +229,8 @@ mod tests {
                 if bad == bytes {
                     continue;
                 }
-                let Err(FrameError::Damaged(offset, _)) = parse(&bad) else {
-                    panic!("byte {at} ^ {change:#x} passes: {:?}", parse(&bad));
+                let Err(FrameError::Damaged(offset, _)) = whole(&bad) else {
+                    panic!("byte {at} ^ {change:#x} passes: {:?}", whole(&bad));
                 };
                 let start = ends.iter().rev().find(|end| **end <= at).unwrap_or(&0);
                 assert_eq!(offset, *start, "byte {at}");
@@ -240,10 +241,10 @@ mod tests {
     #[test]
     fn sectors_never_written_are_a_torn_tail() {
         let (mut bytes, ends) = journal();
-        let whole = bytes.len();
+        let before = bytes.len();
         push(&mut bytes, "x".repeat(2000).as_bytes());
-        let sectors = whole.next_multiple_of(SECTOR)..bytes.len();
-        for from in [whole, sectors.start, sectors.start + SECTOR] {
+        let sectors = before.next_multiple_of(SECTOR)..bytes.len();
+        for from in [before, sectors.start, sectors.start + SECTOR] {
             for to in [
                 from.next_multiple_of(SECTOR).max(sectors.start + SECTOR),
                 bytes.len(),
@@ -253,8 +254,12 @@ mod tests {
                 }
                 let mut torn = bytes.clone();
                 torn[from..to].fill(0);
-                let parsed = parse(&torn).unwrap();
-                assert_eq!(parsed.good_len, *ends.last().unwrap(), "{from}..{to}");
+                let parsed = whole(&torn).unwrap();
+                assert_eq!(
+                    parsed.good_len + HEADER_LEN,
+                    *ends.last().unwrap(),
+                    "{from}..{to}"
+                );
             }
         }
     }
@@ -264,6 +269,9 @@ mod tests {
         let line = format!("{NAME} {:08x} {:016x}", SCHEMA + 1, 1);
         let crc = crc32c(&[line.as_bytes()]);
         let bytes = format!("{line} {crc:08x}\n");
-        assert_eq!(parse(bytes.as_bytes()), Err(FrameError::Schema(SCHEMA + 1)));
+        assert_eq!(
+            generation(bytes.as_bytes()),
+            Err(FrameError::Schema(SCHEMA + 1))
+        );
     }
 }

@@ -5,52 +5,81 @@ pub(crate) mod crc;
 pub(crate) mod frame;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{FileError, StoreError};
-use frame::{FrameError, Parsed};
+use frame::FrameError;
 
-/// A journal open for appending, with all it holds.
+/// A journal open for appending, with the records from some place on.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     generation: u64,
-    bytes: Vec<u8>,
-    bodies: Vec<Range<usize>>,
+    tail: Tail,
     settled: bool,
 }
 
-impl Journal {
-    /// Opens the journal at `path` and cuts off a torn tail. `None` if there is no file or an empty
-    /// one: nothing was ever acknowledged from it.
-    pub(crate) fn open(path: &Path) -> Result<Option<Self>, StoreError> {
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(FileError::at("open", path)(error).into()),
-        };
-        let mut bytes = Vec::with_capacity(1 << 16);
-        (&file)
-            .read_to_end(&mut bytes)
-            .map_err(FileError::at("read", path))?;
-        if bytes.is_empty() {
-            return Ok(None);
+/// A journal's end: what no checkpoint has taken in.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// Where it begins in the file.
+    start: usize,
+    bytes: Vec<u8>,
+    bodies: Vec<Range<usize>>,
+}
+
+impl Tail {
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where the records' bodies are in them.
+    pub(crate) fn bodies(&self) -> &[Range<usize>] {
+        &self.bodies
+    }
+
+    /// Where a place in the bytes is in the file.
+    pub(crate) fn in_file(&self, at: usize) -> u64 {
+        offset(self.start + at)
+    }
+
+    fn push(&mut self, records: &[Vec<u8>]) {
+        for body in records {
+            let at = frame::push(&mut self.bytes, body);
+            self.bodies.push(at);
         }
-        let parsed = parse(path, &bytes)?;
-        if parsed.good_len < bytes.len() {
-            bytes.truncate(parsed.good_len);
-            cut(&file, parsed.good_len).map_err(FileError::at("truncate", path))?;
+    }
+}
+
+impl Journal {
+    /// Opens the journal at `path` and cuts off a torn tail. `start` says for its generation where
+    /// the records begin that are wanted. `None` if there is no file or an empty one: nothing was
+    /// ever acknowledged from it.
+    pub(crate) fn open(
+        path: &Path,
+        start: impl FnOnce(u64) -> Result<u64, StoreError>,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(file) = existing(OpenOptions::new().read(true).write(true), path)? else {
+            return Ok(None);
+        };
+        let Some(generation) = generation_of(&file, path)? else {
+            return Ok(None);
+        };
+        let (tail, torn) = tail_of(&file, path, start(generation)?)?;
+        if torn {
+            let end = tail.in_file(tail.bytes.len());
+            cut(&file, end).map_err(FileError::at("truncate", path))?;
         }
         Ok(Some(Self {
             path: path.to_owned(),
             file,
-            generation: parsed.generation,
-            bytes,
-            bodies: parsed.bodies,
+            generation,
+            tail,
             settled: true,
         }))
     }
@@ -62,33 +91,44 @@ impl Journal {
         generation: u64,
         records: &[Vec<u8>],
     ) -> Result<Self, StoreError> {
+        let mut tail = Tail {
+            start: frame::HEADER_LEN,
+            ..Tail::default()
+        };
+        tail.push(records);
         let mut bytes = frame::header(generation);
-        let bodies = records.iter().map(|body| frame::push(&mut bytes, body));
-        let bodies = bodies.collect();
+        bytes.extend_from_slice(&tail.bytes);
         let file = replace_file(path, &bytes)?;
         Ok(Self {
             path: path.to_owned(),
             file,
             generation,
-            bytes,
-            bodies,
+            tail,
             settled: true,
         })
     }
 
-    /// Which checkpoint it goes on from.
+    /// Which in the row of the journals at this path it is.
     pub(crate) const fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Everything in the file.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The records since it was opened, or since the last checkpoint.
+    pub(crate) const fn tail(&self) -> &Tail {
+        &self.tail
     }
 
-    /// Where the records' bodies are in it.
-    pub(crate) fn bodies(&self) -> &[Range<usize>] {
-        &self.bodies
+    /// Its length in bytes.
+    pub(crate) fn end(&self) -> u64 {
+        self.tail.in_file(self.tail.bytes.len())
+    }
+
+    /// Lets go of the records so far: a checkpoint has them.
+    pub(crate) fn forget_tail(&mut self) {
+        self.tail = Tail {
+            start: self.tail.start + self.tail.bytes.len(),
+            ..Tail::default()
+        };
     }
 
     /// Refuses every append from here on: another journal takes its place.
@@ -102,27 +142,21 @@ impl Journal {
         if !self.settled {
             return Err(StoreError::Unsettled(self.path.clone()));
         }
-        let (length, count) = (self.bytes.len(), self.bodies.len());
+        let (length, count) = (self.tail.bytes.len(), self.tail.bodies.len());
         let written = self.write(records).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            self.bytes.truncate(length);
-            self.bodies.truncate(count);
-            self.settled = cut(&self.file, length).is_ok();
+            self.tail.bytes.truncate(length);
+            self.tail.bodies.truncate(count);
+            self.settled = cut(&self.file, self.end()).is_ok();
             return Err(FileError::at("append to", &self.path)(error).into());
         }
         Ok(())
     }
-}
 
-impl Journal {
     fn write(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
-        let length = self.bytes.len();
-        for body in records {
-            let at = frame::push(&mut self.bytes, body);
-            self.bodies.push(at);
-        }
-        self.file
-            .write_all_at(&self.bytes[length..], offset(length))
+        let (length, end) = (self.tail.bytes.len(), self.end());
+        self.tail.push(records);
+        self.file.write_all_at(&self.tail.bytes[length..], end)
     }
 
     /// An append that a crash may lose: for tests that only need a full store.
@@ -132,23 +166,98 @@ impl Journal {
     }
 }
 
-/// Reads a journal that somebody else may be appending to; a torn tail is left out. `None` as
-/// [`Journal::open`].
-pub(crate) fn read(path: &Path) -> Result<Option<(Vec<u8>, Parsed)>, StoreError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(FileError::at("read", path)(error).into()),
-    };
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let parsed = parse(path, &bytes)?;
-    Ok(Some((bytes, parsed)))
+/// A journal that somebody else may be appending to, open for reading.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    path: PathBuf,
+    file: File,
+    pub(crate) generation: u64,
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed, StoreError> {
-    frame::parse(bytes).map_err(|error| match error {
+impl Reader {
+    /// `None` as [`Journal::open`].
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, StoreError> {
+        let Some(file) = existing(OpenOptions::new().read(true), path)? else {
+            return Ok(None);
+        };
+        let generation = generation_of(&file, path)?;
+        Ok(generation.map(|generation| Self {
+            path: path.to_owned(),
+            file,
+            generation,
+        }))
+    }
+
+    /// The whole records from `start` on.
+    pub(crate) fn tail(&self, start: u64) -> Result<Tail, StoreError> {
+        tail_of(&self.file, &self.path, start).map(|(tail, _)| tail)
+    }
+}
+
+/// Where the first record of any journal stands.
+pub(crate) fn first_record() -> u64 {
+    offset(frame::HEADER_LEN)
+}
+
+fn existing(options: &OpenOptions, path: &Path) -> Result<Option<File>, FileError> {
+    match options.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::at("open", path)(error)),
+    }
+}
+
+/// `None` for an empty file.
+fn generation_of(file: &File, path: &Path) -> Result<Option<u64>, StoreError> {
+    let header = read_from(file, 0, frame::HEADER_LEN).map_err(FileError::at("read", path))?;
+    if header.is_empty() {
+        return Ok(None);
+    }
+    let generation = frame::generation(&header).map_err(|error| refused(path, error))?;
+    Ok(Some(generation))
+}
+
+/// The whole records from `start` on, and whether a torn one follows.
+fn tail_of(file: &File, path: &Path, start: u64) -> Result<(Tail, bool), StoreError> {
+    let length = file.metadata().map_err(FileError::at("stat", path))?.len();
+    let long = length
+        .checked_sub(start)
+        .and_then(|long| usize::try_from(long).ok());
+    let long = long.ok_or_else(|| {
+        let what = format!("it ends here, and a checkpoint holds it up to byte {start}");
+        refused(path, FrameError::Damaged(index(length), what))
+    })?;
+    let start = index(start);
+    let mut bytes = read_from(file, start, long).map_err(FileError::at("read", path))?;
+    let parsed = frame::parse(&bytes, start).map_err(|error| refused(path, error))?;
+    let torn = parsed.good_len < bytes.len();
+    bytes.truncate(parsed.good_len);
+    let tail = Tail {
+        start,
+        bytes,
+        bodies: parsed.bodies,
+    };
+    Ok((tail, torn))
+}
+
+/// Up to `long` bytes; fewer at the file's end.
+fn read_from(file: &File, start: usize, long: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; long];
+    let mut have = 0;
+    while have < long {
+        match file.read_at(&mut bytes[have..], offset(start + have)) {
+            Ok(0) => break,
+            Ok(more) => have += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(have);
+    Ok(bytes)
+}
+
+fn refused(path: &Path, error: FrameError) -> StoreError {
+    match error {
         FrameError::Damaged(at, what) => StoreError::Damaged {
             path: path.to_owned(),
             offset: offset(at),
@@ -159,7 +268,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed, StoreError> {
             found,
             supported: frame::SCHEMA,
         },
-    })
+    }
 }
 
 /// Puts a file with this content in the place of the one at `path`: written beside it, synced,
@@ -192,13 +301,17 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), FileError> {
         .map_err(FileError::at("sync", parent))
 }
 
-fn cut(file: &File, length: usize) -> io::Result<()> {
-    file.set_len(offset(length))?;
+fn cut(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)?;
     file.sync_data()
 }
 
 pub(crate) fn offset(at: usize) -> u64 {
     u64::try_from(at).expect("a length in memory fits 64 bits")
+}
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).expect("offsets of a journal are bounded by its rotation")
 }
 
 #[cfg(test)]
@@ -216,8 +329,10 @@ mod tests {
         let both = fs::read(&path).unwrap();
         for cut in whole.len()..both.len() {
             fs::write(&path, &both[..cut]).unwrap();
-            let mut again = Journal::open(&path).unwrap().unwrap();
-            assert_eq!(again.bytes(), whole, "cut at {cut}");
+            let mut again = Journal::open(&path, |_| Ok(first_record()))
+                .unwrap()
+                .unwrap();
+            assert_eq!(again.end(), offset(whole.len()), "cut at {cut}");
             again.append(&[b"{\"b\":2}".to_vec()]).unwrap();
             assert_eq!(fs::read(&path).unwrap(), both, "cut at {cut}");
         }
@@ -241,6 +356,6 @@ mod tests {
             Err(StoreError::Unsettled(_))
         ));
         assert_eq!(fs::read(&path).unwrap(), before);
-        assert!(journal.bodies().is_empty());
+        assert!(journal.tail().bodies().is_empty());
     }
 }

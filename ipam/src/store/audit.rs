@@ -10,7 +10,7 @@ use bulkhead_model::AttachmentKey;
 use super::head::{Head, Release, What, payload};
 use super::snapshot::Snapshot;
 use crate::error::{FileError, StoreError};
-use crate::journal::{self, offset};
+use crate::journal::{Reader, first_record};
 use crate::record::AttachmentRecord;
 
 /// A change of an address's lease.
@@ -50,16 +50,18 @@ impl Snapshot {
         let mut journals = vec![self.dir.join("journal")];
         journals.extend(segments(&self.dir.join("audit"))?);
         for path in journals {
-            if let Some((bytes, parsed)) = journal::read(&path)? {
-                for body in parsed.bodies {
-                    let event = event(&bytes[body.clone()], address);
-                    let event = event.map_err(|error| StoreError::Damaged {
-                        path: path.clone(),
-                        offset: offset(body.start),
-                        what: error.to_string(),
-                    })?;
-                    events.extend(event);
-                }
+            let Some(reader) = Reader::open(&path)? else {
+                continue;
+            };
+            let tail = reader.tail(first_record())?;
+            for body in tail.bodies() {
+                let event = event(&tail.bytes()[body.clone()], address);
+                let event = event.map_err(|error| StoreError::Damaged {
+                    path: path.clone(),
+                    offset: tail.in_file(body.start),
+                    what: error.to_string(),
+                })?;
+                events.extend(event);
             }
         }
         // The journal may be in the log already, and the holder's lease in either.

@@ -1,8 +1,8 @@
-//! The checkpoint: the state at the start of a journal, laid out so that opening it reads two
+//! The checkpoint: the state at some place of a journal, laid out so that opening it reads two
 //! pieces and a look-up a few dozen bytes, however many leases there are.
 //!
 //! ```text
-//! header   64 bytes: magic, schema, CRC, generation, file length, place of meta
+//! header   64 bytes: magic, schema, CRC, the journal's generation, file length, place of meta
 //! records  each attachment's JSON, one a line
 //! indexes  of 64-byte entries with a CRC each: attachments by id, held addresses, freed addresses,
 //!          and for each range the freed ones in the order of their release
@@ -32,6 +32,8 @@ use crate::span::Span;
 pub(crate) const MAGIC: [u8; 8] = *b"bhckpt\r\n";
 pub(crate) const SCHEMA: u32 = 1;
 pub(crate) const HEADER_LEN: usize = 64;
+/// Entries read at once where one after the other is looked at.
+const CHUNK: usize = 64;
 
 /// The last part of the file.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -39,6 +41,8 @@ pub(crate) struct Meta {
     pub(crate) pool: Option<Pool>,
     /// Number of the last record that is in here.
     pub(crate) sequence: u64,
+    /// Length of the journal up to there, in bytes.
+    pub(crate) journal_end: u64,
     pub(crate) boots: Vec<BootId>,
     pub(crate) ids: Section,
     pub(crate) held: Section,
@@ -71,6 +75,7 @@ pub(crate) struct RangeState {
 pub(crate) struct Checkpoint {
     path: PathBuf,
     file: File,
+    /// Of the journal that it holds up to `meta.journal_end`.
     pub(crate) generation: u64,
     pub(crate) meta: Meta,
     read: AtomicU64,
@@ -136,22 +141,41 @@ impl Checkpoint {
         let section = self.meta.ids;
         let at = self.lower_bound::<IdEntry>(section, id)?;
         match self.entry::<IdEntry>(section, at)? {
-            Some(entry) if entry.id == *id => self.record_of(&entry).map(Some),
+            Some(entry) if entry.id == *id => {
+                let len = usize::try_from(entry.len).unwrap_or(usize::MAX);
+                let bytes = self.bytes(entry.offset, len)?;
+                self.proved(&entry, &bytes)?;
+                Ok(Some(bytes))
+            }
             _ => Ok(None),
         }
     }
 
-    /// The record that `entry` points to.
-    pub(crate) fn record_of(&self, entry: &IdEntry) -> Result<Vec<u8>, StoreError> {
-        let bytes = self.bytes(
-            entry.offset,
-            usize::try_from(entry.len).unwrap_or(usize::MAX),
-        )?;
-        if crc32c(&[&bytes]) != entry.record_crc {
-            let what = format!("the record of attachment {} fails its checksum", entry.id);
-            return Err(self.damaged(entry.offset, &what));
+    /// Every record's bytes, read at once.
+    pub(crate) fn records(&self) -> Result<Vec<u8>, StoreError> {
+        let end = usize::try_from(self.meta.ids.offset).unwrap_or(usize::MAX);
+        self.bytes(long(HEADER_LEN), end.saturating_sub(HEADER_LEN))
+    }
+
+    /// The record that `entry` points to, in what `records` read.
+    pub(crate) fn record_in<'a>(
+        &self,
+        records: &'a [u8],
+        entry: &IdEntry,
+    ) -> Result<&'a [u8], StoreError> {
+        let start = usize::try_from(entry.offset).ok();
+        let start = start.and_then(|start| start.checked_sub(HEADER_LEN));
+        let len = usize::try_from(entry.len).unwrap_or(usize::MAX);
+        let bytes = start.and_then(|start| records.get(start..start.checked_add(len)?));
+        self.proved(entry, bytes.unwrap_or_default())
+    }
+
+    fn proved<'a>(&self, entry: &IdEntry, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+        if crc32c(&[bytes]) == entry.record_crc {
+            return Ok(bytes);
         }
-        Ok(bytes)
+        let what = format!("the record of attachment {} fails its checksum", entry.id);
+        Err(self.damaged(entry.offset, &what))
     }
 
     /// Who holds `address`.
@@ -188,21 +212,36 @@ impl Checkpoint {
         let at = section.offset + nth * long(ENTRY_LEN);
         let mut bytes = [0; ENTRY_LEN];
         self.read_into(at, &mut bytes)?;
-        let crc = u32::from_be_bytes(array(&bytes, ENTRY_LEN - 4));
-        let whole = crc32c(&[&bytes[..ENTRY_LEN - 4]]) == crc;
-        whole
-            .then(|| E::decode(&bytes))
-            .flatten()
-            .map(Some)
-            .ok_or_else(|| self.damaged(at, "an index entry fails its checksum"))
+        self.decoded(at, &bytes).map(Some)
     }
 
-    /// Every entry of a section, in order.
+    fn decoded<E: Entry>(&self, at: u64, bytes: &[u8; ENTRY_LEN]) -> Result<E, StoreError> {
+        let crc = u32::from_be_bytes(array(bytes, ENTRY_LEN - 4));
+        let whole = crc32c(&[&bytes[..ENTRY_LEN - 4]]) == crc;
+        let entry = whole.then(|| E::decode(bytes)).flatten();
+        entry.ok_or_else(|| self.damaged(at, "an index entry fails its checksum"))
+    }
+
+    /// Every entry of a section, in order, read many at a time.
     pub(crate) fn entries<E: Entry>(
         &self,
         section: Section,
     ) -> impl Iterator<Item = Result<E, StoreError>> + use<'_, E> {
-        (0..section.count).filter_map(move |nth| self.entry(section, nth).transpose())
+        let chunks = (0..section.count).step_by(CHUNK);
+        chunks.flat_map(move |first| {
+            let count = (section.count - first).min(long(CHUNK));
+            let at = section.offset + first * long(ENTRY_LEN);
+            let len = usize::try_from(count).map_or(0, |count| count * ENTRY_LEN);
+            let (bytes, failed) = match self.bytes(at, len) {
+                Ok(bytes) => (bytes, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            let entries = (0..bytes.len() / ENTRY_LEN).map(move |nth| {
+                let entry: [u8; ENTRY_LEN] = array(&bytes, nth * ENTRY_LEN);
+                self.decoded(at + long(nth * ENTRY_LEN), &entry)
+            });
+            entries.chain(failed)
+        })
     }
 
     /// The boot that an entry names.

@@ -14,17 +14,19 @@ use crate::journal::offset as long;
 use crate::pool::Range;
 use crate::record::BootId;
 
-/// The bytes of the checkpoint of `snapshot`. `freed_max` bounds the freed addresses listed for a
+/// The bytes of the checkpoint of `snapshot`, which holds the journal of the generation `place.0`
+/// up to the byte `place.1`. `freed_max` bounds the freed addresses listed for a
 /// range: a range far larger than its use would else list every address it ever gave out.
 pub(super) fn compacted(
     snapshot: &Snapshot,
-    generation: u64,
+    place: (u64, u64),
     freed_max: usize,
 ) -> Result<Vec<u8>, StoreError> {
     let mut out = vec![0; HEADER_LEN];
     let mut meta = Meta {
         pool: snapshot.pool().cloned(),
         sequence: snapshot.overlay.sequence,
+        journal_end: place.1,
         ..Meta::default()
     };
     let ids = records(snapshot, &mut out)?;
@@ -49,7 +51,7 @@ pub(super) fn compacted(
     listed.extend(outside(snapshot, &freed, &mut meta.boots));
     listed.sort_unstable_by_key(|entry| entry.address);
     meta.freed = section(&mut out, &listed);
-    Ok(finished(out, generation, &meta))
+    Ok(finished(out, place.0, &meta))
 }
 
 /// Copies every record into `out` and returns the index over them.
@@ -66,10 +68,11 @@ fn records(snapshot: &Snapshot, out: &mut Vec<u8>) -> Result<Vec<IdEntry>, Store
         out.push(b'\n');
     };
     if let Some(base) = &snapshot.base {
+        let records = base.records()?;
         for entry in base.entries::<IdEntry>(base.meta.ids) {
             let entry = entry?;
             if !snapshot.overlay.attachments.contains_key(&entry.id) {
-                push(entry.id, &base.record_of(&entry)?);
+                push(entry.id, base.record_in(&records, &entry)?);
             }
         }
     }

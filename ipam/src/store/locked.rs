@@ -274,7 +274,7 @@ impl LockedStore {
                 .append_unsynced(&batch.records)
                 .expect("there is disk");
             self.snapshot
-                .take_in_journal(&self.journal)
+                .take_in(self.journal.tail())
                 .expect("it was just made");
         }
         self.checkpoint().expect("there is disk");
@@ -282,8 +282,8 @@ impl LockedStore {
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.journal.append(&batch.records)?;
-        self.snapshot.take_in_journal(&self.journal)?;
-        if self.snapshot.overlay.records >= self.store.limits.journal_records {
+        self.snapshot.take_in(self.journal.tail())?;
+        if self.snapshot.overlay.records >= self.store.limits.tail_records {
             // What was to be recorded is durable: a checkpoint that cannot be made now (a full disk)
             // is made by a later call, and must not turn this one into a failure.
             let _ = self.checkpoint();
@@ -291,18 +291,22 @@ impl LockedStore {
         Ok(())
     }
 
-    /// Makes a checkpoint and begins a new journal.
+    /// Makes a checkpoint, and begins a new journal if this one is long.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        let generation = self.snapshot.generation() + 1;
-        let bytes = compacted(&self.snapshot, generation, self.store.limits.freed)?;
-        // From here on, whatever fails, the checkpoint may stand: what is appended to the journal
-        // before it would not be read.
-        self.journal.close();
+        let limits = self.store.limits;
+        let generation = self.journal.generation();
+        let place = (generation, self.journal.end());
+        let bytes = compacted(&self.snapshot, place, limits.freed)?;
         self.store.put_checkpoint(&bytes)?;
-        self.journal = self.store.next_journal(generation)?;
         let base = Checkpoint::open(&self.store.dir.join("checkpoint"))?;
         self.snapshot = Snapshot::empty(&self.store.dir, &self.store.boot, base);
-        self.snapshot.take_in_journal(&self.journal)
+        self.journal.forget_tail();
+        if self.journal.end() > limits.journal_bytes {
+            // From here on, whatever fails, another journal may stand in this one's place.
+            self.journal.close();
+            self.journal = self.store.next_journal(generation)?;
+        }
+        Ok(())
     }
 }
 

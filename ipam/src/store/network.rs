@@ -1,6 +1,7 @@
 //! One network's directory: how it is locked, opened and repaired after a crash.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bulkhead_model::NetworkName;
@@ -16,8 +17,10 @@ use crate::journal::{Journal, replace_file, sync_parent};
 /// Bounds of a store. The defaults are for use, others for tests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Records in a journal before a checkpoint is made: what an open replays at most.
-    pub(crate) journal_records: usize,
+    /// Records after which a checkpoint is made: what an open replays at most.
+    pub(crate) tail_records: usize,
+    /// Length of a journal, in bytes, after which the next one is begun.
+    pub(crate) journal_bytes: u64,
     /// Freed addresses listed for a range.
     pub(crate) freed: usize,
     /// Bytes of old journals kept for the audit.
@@ -27,7 +30,8 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            journal_records: 128,
+            tail_records: 128,
+            journal_bytes: 1 << 20,
             freed: 4096,
             audit_bytes: 8 << 20,
         }
@@ -68,7 +72,7 @@ impl NetworkStore {
     pub fn lock(&self) -> Result<LockedStore, StoreError> {
         let path = self.dir.join("lock");
         let lock = match FileLock::take(&path, LockMode::Exclusive, true) {
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {
                 make_dir(&self.dir)?;
                 FileLock::take(&path, LockMode::Exclusive, true)?
             }
@@ -83,7 +87,7 @@ impl NetworkStore {
     /// [`StoreError`].
     pub fn lock_existing(&self) -> Result<Option<LockedStore>, StoreError> {
         match FileLock::take(&self.dir.join("lock"), LockMode::Exclusive, false) {
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(None),
             lock => self.open(lock?).map(Some),
         }
     }
@@ -100,44 +104,36 @@ impl NetworkStore {
         let path = self.dir.join("journal");
         let base = Checkpoint::open(&self.dir.join("checkpoint"))?;
         let mut snapshot = Snapshot::empty(&self.dir, &self.boot, base);
-        let journal = match Journal::open(&path)? {
-            Some(journal) if snapshot.goes_on_with(&path, journal.generation())? => journal,
-            // The process that made the checkpoint was stopped before it began the next journal.
-            Some(_) => self.next_journal(snapshot.generation())?,
+        let journal = match Journal::open(&path, |generation| snapshot.tail_start(generation))? {
+            Some(journal) => journal,
             None if snapshot.base.is_some() => return Err(no_journal(&path)),
             None => Journal::replace(&path, 1, &[])?,
         };
-        snapshot.take_in_journal(&journal)?;
+        snapshot.take_in(journal.tail())?;
         Ok(LockedStore::new(self.clone(), snapshot, journal, lock))
     }
 
-    /// First step of a checkpoint: it stands beside a journal that it holds all of.
+    /// Puts a checkpoint beside the journal, which goes on: whether a crash leaves the old one or
+    /// the new, the journal has what came after it.
     pub(super) fn put_checkpoint(&self, bytes: &[u8]) -> Result<(), FileError> {
         replace_file(&self.dir.join("checkpoint"), bytes).map(drop)
     }
 
-    /// Second step: the journal goes into the audit log, and an empty one takes its place. Done
-    /// again after a crash anywhere inside it, it ends the same.
-    pub(super) fn next_journal(&self, generation: u64) -> Result<Journal, StoreError> {
+    /// Puts a journal that a checkpoint holds all of into the audit log, and begins the next one.
+    /// Done again after a crash anywhere inside it, it ends the same.
+    pub(super) fn next_journal(&self, full: u64) -> Result<Journal, StoreError> {
         let journal = self.dir.join("journal");
         let audit = self.dir.join("audit");
         make_dir(&audit)?;
-        let kept = audit.join(format!("{:016x}", generation - 1));
+        let kept = audit.join(format!("{full:016x}"));
         match fs::hard_link(&journal, &kept) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(FileError::at("keep", &kept)(error).into());
             }
             _ => sync_parent(&kept)?,
         }
-        let next = Journal::replace(&journal, generation, &[])?;
+        let next = Journal::replace(&journal, full + 1, &[])?;
         super::audit::trim(&audit, self.limits.audit_bytes)?;
         Ok(next)
-    }
-}
-
-impl Snapshot {
-    /// The generation of the journal that goes with its checkpoint.
-    pub(super) fn generation(&self) -> u64 {
-        self.base.as_ref().map_or(1, |base| base.generation)
     }
 }

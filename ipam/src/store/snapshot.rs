@@ -13,7 +13,7 @@ use super::view::Lookup;
 use crate::allocate::View;
 use crate::boot::Boot;
 use crate::error::StoreError;
-use crate::journal::{self, Journal, offset};
+use crate::journal::{Reader, Tail, first_record, offset};
 use crate::pool::Pool;
 use crate::record::AttachmentRecord;
 use crate::span::Span;
@@ -73,66 +73,67 @@ impl Snapshot {
         }
     }
 
-    /// Reads without a lock. The journal is read first: a checkpoint that appears meanwhile holds
-    /// all of it.
+    /// Reads without a lock. The journal is opened first: a checkpoint that appears meanwhile holds
+    /// it up to some place, or all of it.
     pub(super) fn read(dir: &Path, boot: &Boot) -> Result<Option<Self>, StoreError> {
         let path = dir.join("journal");
-        let journal = journal::read(&path)?;
+        let reader = Reader::open(&path)?;
         let base = Checkpoint::open(&dir.join("checkpoint"))?;
-        let Some((bytes, parsed)) = journal else {
+        let Some(reader) = reader else {
             return match base {
                 None => Ok(None),
                 Some(_) => Err(no_journal(&path)),
             };
         };
         let mut snapshot = Self::empty(dir, boot, base);
-        if snapshot.goes_on_with(&path, parsed.generation)? {
-            snapshot.take_in(&path, &bytes, &parsed.bodies)?;
+        let covered = snapshot.base.as_ref().map_or(0, |base| base.generation);
+        if reader.generation >= covered {
+            let start = snapshot.tail_start(reader.generation)?;
+            snapshot.take_in(&reader.tail(start)?)?;
         }
         Ok(Some(snapshot))
     }
 
-    /// Whether the journal of this generation holds what came after the checkpoint; `false` if all
-    /// of it is in there already.
-    pub(super) fn goes_on_with(&self, path: &Path, generation: u64) -> Result<bool, StoreError> {
-        let due = self.base.as_ref().map_or(1, |base| base.generation);
-        if generation > due {
-            return Err(StoreError::Damaged {
-                path: path.to_owned(),
-                offset: 0,
-                what: format!("it goes on from checkpoint {generation}, and there is {due}"),
-            });
+    /// Where in the journal of this generation the records begin that the checkpoint has not.
+    pub(super) fn tail_start(&self, generation: u64) -> Result<u64, StoreError> {
+        let refused = |what: String| StoreError::Damaged {
+            path: self.dir.join("journal"),
+            offset: 0,
+            what,
+        };
+        match &self.base {
+            None if generation == 1 => Ok(first_record()),
+            None => Err(refused(format!(
+                "it is journal {generation}, and the checkpoint is missing"
+            ))),
+            Some(base) if generation == base.generation => Ok(base.meta.journal_end),
+            // A journal is begun when a checkpoint holds all of the one before.
+            Some(base) if generation == base.generation + 1 => Ok(first_record()),
+            Some(base) => Err(refused(format!(
+                "it is journal {generation}, and the checkpoint holds journal {}",
+                base.generation
+            ))),
         }
-        Ok(generation == due)
     }
 
-    pub(super) fn take_in_journal(&mut self, journal: &Journal) -> Result<(), StoreError> {
-        let path = self.dir.join("journal");
-        let from = self.overlay.records;
-        self.take_in(&path, journal.bytes(), &journal.bodies()[from..])
-    }
-
-    fn take_in(
-        &mut self,
-        path: &Path,
-        bytes: &[u8],
-        bodies: &[std::ops::Range<usize>],
-    ) -> Result<(), StoreError> {
+    /// Takes in the records of the tail that are new.
+    pub(super) fn take_in(&mut self, tail: &Tail) -> Result<(), StoreError> {
         let base = self.base.as_ref();
         let pool = base.and_then(|base| base.meta.pool.as_ref());
-        for body in bodies {
+        for body in &tail.bodies()[self.overlay.records..] {
             let cursor = |span: Span| match range_state(base, span) {
                 Some(state) => state.cursor,
                 None => Some(span.first()),
             };
-            let taken = self.overlay.replay(bytes, body, pool, cursor);
+            let taken = self.overlay.replay(tail.bytes(), body, pool, cursor);
             taken.map_err(|what| StoreError::Damaged {
-                path: path.to_owned(),
-                offset: offset(body.start),
+                path: self.dir.join("journal"),
+                offset: tail.in_file(body.start),
                 what,
             })?;
         }
-        self.tail.extend_from_slice(&bytes[self.tail.len()..]);
+        self.tail
+            .extend_from_slice(&tail.bytes()[self.tail.len()..]);
         Ok(())
     }
 
@@ -152,10 +153,11 @@ impl Snapshot {
     pub fn attachments(&self) -> Result<Vec<AttachmentRecord>, StoreError> {
         let mut all = Vec::new();
         if let Some(base) = &self.base {
+            let records = base.records()?;
             for entry in base.entries::<IdEntry>(base.meta.ids) {
                 let entry = entry?;
                 if !self.overlay.attachments.contains_key(&entry.id) {
-                    all.push(self.parsed(&base.record_of(&entry)?)?);
+                    all.push(self.parsed(base.record_in(&records, &entry)?)?);
                 }
             }
         }

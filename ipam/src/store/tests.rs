@@ -31,10 +31,11 @@ fn blue(state: &StateDir) -> NetworkStore {
     state.network(&"blue".parse().unwrap())
 }
 
-/// The network `blue` in boot `a` at an instant, with a journal of few records.
-fn store(dir: &Path, since_boot_ms: u64, journal_records: usize) -> LockedStore {
+/// The network `blue` in boot `a` at an instant, with few records between checkpoints and short journals.
+fn store(dir: &Path, since_boot_ms: u64, tail_records: usize) -> LockedStore {
     let limits = Limits {
-        journal_records,
+        tail_records,
+        journal_bytes: 2000,
         ..Limits::default()
     };
     let store = blue(&state(dir, "a", since_boot_ms));

@@ -7,12 +7,12 @@ use crate::store::checkpoint::Checkpoint;
 use crate::store::compact::compacted;
 
 /// Runs a few calls, and after each keeps the directory and what the store said.
-fn history(dir: &TempDir, journal_records: usize) -> Vec<(std::path::PathBuf, String)> {
+fn history(dir: &TempDir, tail_records: usize) -> Vec<(std::path::PathBuf, String)> {
     let home = dir.path().join("live");
     let config = small();
     let mut kept = Vec::new();
     for nth in 0..9 {
-        let mut store = store(&home, nth, journal_records);
+        let mut store = store(&home, nth, tail_records);
         match nth {
             2 => drop(release(&mut store, "c0")),
             5 => drop(release(&mut store, "c3")),
@@ -62,7 +62,8 @@ fn a_crash_between_the_steps_of_a_checkpoint_changes_nothing() {
     let network = blue(&state(home, "a", 9));
     let blue_dir = home.join("networks/blue");
     let old_journal = fs::read(blue_dir.join("journal")).unwrap();
-    let checkpoint = compacted(&network.lock().unwrap(), 2, 64).unwrap();
+    let place = (1, u64::try_from(old_journal.len()).unwrap());
+    let checkpoint = compacted(&network.lock().unwrap(), place, 64).unwrap();
     let check = |step: &str| {
         assert_eq!(
             &said(&network.read().unwrap().unwrap()),
@@ -95,7 +96,7 @@ fn a_crash_between_the_steps_of_a_checkpoint_changes_nothing() {
     check("journal linked into the log");
     fs::write(blue_dir.join("journal.new"), "bulkhead-jou").unwrap();
     check("next journal half written");
-    network.next_journal(2).unwrap();
+    network.next_journal(1).unwrap();
     check("next journal renamed");
     assert_ne!(fs::read(blue_dir.join("journal")).unwrap(), old_journal);
     let events = network.lock().unwrap().history(ip("10.1.0.10")).unwrap();

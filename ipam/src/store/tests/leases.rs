@@ -321,7 +321,8 @@ fn the_audit_log_is_bounded() {
     let dir = TempDir::new("bounded");
     let config = small();
     let limits = Limits {
-        journal_records: 4,
+        tail_records: 4,
+        journal_bytes: 2000,
         freed: 16,
         audit_bytes: 10_000,
     };
@@ -401,7 +402,8 @@ fn freed_addresses_that_are_no_longer_listed_are_found_by_another_lap() {
     let dir = TempDir::new("lap");
     let config = small();
     let limits = Limits {
-        journal_records: 4,
+        tail_records: 4,
+        journal_bytes: 2000,
         freed: 2,
         audit_bytes: 1 << 20,
     };
@@ -488,7 +490,10 @@ fn a_lost_journal_is_refused_not_taken_for_a_new_store() {
     let dir = TempDir::new("lost");
     let config = small();
     let mut locked = store(dir.path(), 0, 2);
-    acquire(&mut locked, "c0", &config);
+    for _ in 0..5 {
+        acquire(&mut locked, "c0", &config);
+        release(&mut locked, "c0");
+    }
     drop(locked);
     let network = blue(&state(dir.path(), "a", 0));
     let home = dir.path().join("networks/blue");

@@ -22,8 +22,9 @@ fn no_address_is_held_twice_and_none_is_lost() {
         let dir = TempDir::new("model");
         let mut chance = Chance(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let limits = Limits {
-            journal_records: usize::try_from(3 + chance.below(20)).unwrap(),
+            tail_records: usize::try_from(3 + chance.below(20)).unwrap(),
             freed: usize::try_from(1 + chance.below(8)).unwrap(),
+            journal_bytes: 4000,
             audit_bytes: 1 << 16,
         };
         let network = blue(&state(dir.path(), "a", 0)).with_limits(limits);
@@ -104,7 +105,7 @@ fn opening_reads_as_much_with_ten_thousand_leases_as_with_ten() {
     let cost = |leases: u32| {
         let dir = TempDir::new("constant");
         let limits = Limits {
-            journal_records: 4096,
+            tail_records: 4096,
             ..Limits::default()
         };
         let network = blue(&state(dir.path(), "a", 0)).with_limits(limits);
