@@ -1,4 +1,13 @@
 //! Pools, blocks, leases and their allocation; the journal and the embedded store.
+//!
+//! A [`PoolConfig`] is parsed from a network configuration. A [`StateDir`] holds a
+//! [`NetworkStore`] for each network, which is locked for one call: [`LockedStore::acquire`] gives
+//! an attachment one address of every range set and records it with every name that will be used
+//! for it, in one append and one `fdatasync`; [`LockedStore::release`] ends that lease.
+//! [`allocate`] decides, and is pure. The embedded store is one node that owns one block for each
+//! range: the whole of it.
+//!
+//! Nothing here knows CNI's types, netlink or a cluster. Everything blocks.
 
 pub mod allocate;
 mod boot;
@@ -9,6 +18,7 @@ mod journal;
 mod pool;
 mod record;
 mod span;
+mod spool;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -21,6 +31,7 @@ pub use host::{HostChange, HostStore};
 pub use pool::{Pool, Range, RangeSet};
 pub use record::{AttachmentRecord, BootId, Draft, Ipam, LeasedAddress, Names, Netns};
 pub use span::{NotASpan, Span};
+pub use spool::{Spool, Tombstone};
 pub use store::{
     Access, Acquired, Change, Event, FileLock, LockMode, LockedStore, NetworkStore, ReadCost,
     Released, SetUsage, Snapshot, Stale, StaleReason, StateDir, Valid,

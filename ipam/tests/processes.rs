@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
 use bulkhead_ipam::{Access, Acquired, Draft, Names, PoolConfig, Released, StateDir};
@@ -156,8 +157,13 @@ fn processes_killed_at_any_moment_lose_and_invent_nothing() {
     let test = "processes_killed_at_any_moment_lose_and_invent_nothing";
     for round in 1..=6 {
         let mut children = callers(&dir, test);
+        let begun = Instant::now();
         // Some of them have said something by now, and none is done: they go on until they are killed.
         while fs::read_dir(dir.join("claims")).unwrap().count() < round {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "the callers say nothing"
+            );
             std::thread::yield_now();
         }
         for child in &mut children {

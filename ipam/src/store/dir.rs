@@ -12,6 +12,7 @@ use crate::boot::Boot;
 use crate::error::{FileError, OpenError, StoreError};
 use crate::host::HostStore;
 use crate::journal::{replace_file, sync_parent};
+use crate::spool::Spool;
 
 /// What a state directory is opened for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -153,12 +154,26 @@ impl StateDir {
     /// # Errors
     /// [`StoreError`].
     pub fn host(&self) -> Result<HostStore, StoreError> {
-        let dir = self.path.join("host");
+        let (dir, lock) = self.locked_dir("host")?;
+        HostStore::open(&dir, &self.boot, lock)
+    }
+
+    /// The detachments that a daemon has still to hear of, locked.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn spool(&self) -> Result<Spool, StoreError> {
+        let (dir, lock) = self.locked_dir("spool")?;
+        Spool::open(&dir, lock)
+    }
+
+    fn locked_dir(&self, name: &str) -> Result<(PathBuf, FileLock), FileError> {
+        let dir = self.path.join(name);
         if !dir.exists() {
             make_dir(&dir)?;
         }
         let lock = FileLock::take(&dir.join("lock"), LockMode::Exclusive, true)?;
-        HostStore::open(&dir, &self.boot, lock)
+        Ok((dir, lock))
     }
 
     /// The lock of a bridge: shared while a port is plugged, exclusive while the bridge is removed.

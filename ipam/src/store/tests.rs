@@ -4,6 +4,7 @@
 mod crash;
 mod leases;
 mod model;
+mod pools;
 
 use std::fs;
 use std::net::IpAddr;
