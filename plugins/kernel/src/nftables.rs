@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::attributes::{find, text};
 use crate::error::{NetlinkError, Refusal};
-use crate::socket::{HEADER, Message, Socket};
+use crate::socket::{HEADER, Socket};
 
 /// What the tables asked for hold, and the generation they were read at or after.
 pub(crate) struct Ruleset {
@@ -47,8 +47,10 @@ fn observe_table(
         comment: ask::decode_table(&found.body).and_then(|table| table.comment),
         ..TableState::default()
     };
-    if wanted.rules {
-        table.chains = chains(socket, id)?;
+    for chain in &wanted.chains {
+        if let Some(rules) = rules(socket, id, chain)? {
+            table.chains.insert(chain.clone(), rules);
+        }
     }
     for (set, keys) in &wanted.elements {
         let present = table.elements.entry(set.clone()).or_default();
@@ -66,26 +68,14 @@ fn observe_table(
     Ok(Some(table))
 }
 
-fn chains(socket: &mut Socket, id: &TableId) -> Result<BTreeMap<Name, usize>, NetlinkError> {
-    let chains = socket.list(&ask::chains_request(id, 0))?;
-    let rules = socket.list(&ask::rules_request(id, 0))?;
-    let bodies = |messages: &[Message]| -> Vec<Vec<u8>> {
-        messages
-            .iter()
-            .map(|message| message.body.clone())
-            .collect()
-    };
-    let (chains, rules) = (bodies(&chains), bodies(&rules));
-    let shape = ask::Shape::decode(
-        id,
-        chains.iter().map(Vec::as_slice),
-        rules.iter().map(Vec::as_slice),
-    );
-    Ok(shape
-        .0
-        .into_iter()
-        .map(|(name, chain)| (name, chain.rules))
-        .collect())
+/// The number of a chain's rules; `None` if there is no such chain.
+fn rules(socket: &mut Socket, id: &TableId, chain: &Name) -> Result<Option<usize>, NetlinkError> {
+    if socket.get(ask::chain_request(id, chain, 0))?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(
+        socket.list(&ask::chain_rules_request(id, chain, 0))?.len(),
+    ))
 }
 
 fn has_element(

@@ -82,7 +82,7 @@ fn a_table_is_seen_by_key_and_whole() {
         None,
     )]);
     let by_key = TableScope {
-        rules: true,
+        chains: [POD, Name::literal("nosuchchain")].into(),
         elements: [(MACS, [key("bhpa", 1), key("bhpa", 2)].into())].into(),
         ..TableScope::default()
     };

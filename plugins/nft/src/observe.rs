@@ -74,6 +74,30 @@ pub fn chains_request(table: &TableId, seq: u32) -> Vec<u8> {
     out
 }
 
+/// Asks for one chain: an answer for [`Shape::decode`], or `ENOENT`.
+#[must_use]
+pub fn chain_request(table: &TableId, chain: &Name, seq: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    let head = Head::nft(GETCHAIN, NLM_F_ACK, seq, table.family.number());
+    message(&mut out, head, |body| {
+        body.string(1, table.name.as_str());
+        body.string(3, chain.as_str());
+    });
+    out
+}
+
+/// Asks for the rules of one chain: a dump, which the kernel finds by name.
+#[must_use]
+pub fn chain_rules_request(table: &TableId, chain: &Name, seq: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    let head = Head::nft(GETRULE, NLM_F_DUMP, seq, table.family.number());
+    message(&mut out, head, |body| {
+        body.string(1, table.name.as_str());
+        body.string(2, chain.as_str());
+    });
+    out
+}
+
 /// Asks for the rules of a table: a dump.
 #[must_use]
 pub fn rules_request(table: &TableId, seq: u32) -> Vec<u8> {

@@ -45,19 +45,24 @@ pub(crate) fn scope(binding: &Binding) -> TableScope {
     let (set, key) = element(binding);
     let elements = BTreeMap::from([(set, BTreeSet::from([key]))]);
     TableScope {
-        rules: true,
+        chains: chains_of(binding.port),
         elements,
         whole_sets: BTreeSet::new(),
     }
 }
 
 /// What a plan needs to see where no binding is known, or the table may have to go.
-pub(crate) fn whole_scope() -> TableScope {
+pub(crate) fn whole_scope(port: IfName) -> TableScope {
+    let whole_sets = [MACS, PORTS].into();
     TableScope {
-        rules: true,
+        chains: chains_of(port),
         elements: BTreeMap::new(),
-        whole_sets: [MACS, PORTS].into(),
+        whole_sets,
     }
+}
+
+fn chains_of(port: IfName) -> BTreeSet<nft::Name> {
+    [POD, port_chain_name(port)].into()
 }
 
 /// Whether a table carries our comment.

@@ -4,7 +4,7 @@
 use bulkhead_model::{Family, IfName, Prefix};
 use bulkhead_nft as nft;
 
-use crate::{Attached, Conflict, Ns, Op, World, filter};
+use crate::{Attached, Conflict, Ns, Op, TableScope, World, filter};
 
 /// Traffic to these keeps its source: multicast has no return path that NAT could serve
 /// (RFC 5771, RFC 4291 §2.7).
@@ -61,6 +61,19 @@ pub fn masquerade(
         chains: vec![postrouting],
         ..nft::Table::new(id)
     })
+}
+
+/// What a plan needs to see of it.
+pub(crate) fn scope(table: &nft::Table) -> TableScope {
+    let chains = table
+        .chains
+        .iter()
+        .map(|chain| chain.name.clone())
+        .collect();
+    TableScope {
+        chains,
+        ..TableScope::default()
+    }
 }
 
 /// Appends the table if it is missing or another one's.

@@ -90,13 +90,8 @@ fn attached_scope(want: &Attached) -> Scope {
     host.tables
         .insert(filter::table_id(), filter::scope(&want.filter.binding));
     if let Some(table) = &want.masquerade {
-        host.tables.insert(
-            table.id.clone(),
-            TableScope {
-                rules: true,
-                ..TableScope::default()
-            },
-        );
+        host.tables
+            .insert(table.id.clone(), masquerade::scope(table));
     }
     let container = scope.space(&want.interface.ns);
     container.links.insert(want.interface.name);
@@ -116,7 +111,7 @@ fn detached_scope(want: &Detached) -> Scope {
     let last = want.network.as_ref().is_some_and(|gone| gone.node_is_empty);
     let table = match &want.binding {
         Some(binding) if !last => filter::scope(binding),
-        _ => filter::whole_scope(),
+        _ => filter::whole_scope(want.port),
     };
     host.tables.insert(filter::table_id(), table);
     let Some(gone) = &want.network else {

@@ -44,8 +44,8 @@ pub struct SpaceScope {
 /// The part of one table.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TableScope {
-    /// Count the rules of each chain.
-    pub rules: bool,
+    /// Chains to look up, with the number of their rules.
+    pub chains: BTreeSet<nft::Name>,
     /// Elements to look up, per set.
     pub elements: BTreeMap<nft::Name, BTreeSet<nft::Key>>,
     /// Sets to read whole.
