@@ -117,10 +117,14 @@ impl AttachmentId {
         Mac::from_digest(&digest("interface mac", &[&self.to_string()]))
     }
 
-    /// The MAC of the port on the host.
+    /// The MAC of the port on the host. Its first octet is fe, the highest there is: a bridge whose
+    /// MAC nobody fixed takes the lowest of its ports' (`br_stp_recalculate_bridge_id`), and a
+    /// bridge we join must keep its own.
     #[must_use]
     pub fn port_mac(&self) -> Mac {
-        Mac::from_digest(&digest("port mac", &[&self.to_string()]))
+        let mut digest = digest("port mac", &[&self.to_string()]);
+        digest[0] = 0xfe;
+        Mac::from_digest(&digest)
     }
 }
 
@@ -215,6 +219,7 @@ mod tests {
         assert!(id.port().as_str().starts_with("bhp"));
         assert_eq!(id.interface_mac().octets()[0] & 0b11, 0b10);
         assert_ne!(id.interface_mac(), id.port_mac());
+        assert_eq!(id.port_mac().octets()[0], 0xfe);
     }
 
     #[test]
