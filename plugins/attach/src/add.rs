@@ -27,7 +27,14 @@ fn attach<N: Network>(network: &N, call: &Call) -> Result<CniResult, Failure> {
     plug(&mut kernel, network, call, &state, &grant).map_err(|failure| match age {
         Age::Known => failure,
         Age::New => {
-            match del::detach::<N>(&mut kernel, Some(network), call, Some(&state), &grant.key) {
+            match del::detach::<N>(
+                &mut kernel,
+                Some(network),
+                call,
+                Some(&state),
+                &grant.key,
+                "add failed",
+            ) {
                 Ok(()) => failure,
                 Err(also) => failure.and(&format!("and undoing it: {also}")),
             }

@@ -45,8 +45,8 @@ fn verify<N: Network>(network: &N, call: &Call, previous: &CniResult) -> Result<
     let world = kernel.observe(&scope(&want))?;
     let mend = plan(&world, &want).map_err(ConvergeError::from)?;
     if !mend.is_empty() {
-        let error =
-            drift(format!("attachment {key} is not as ADD left it")).with_details(mend.to_string());
+        let error = drift(format!("attachment {key} is not as ADD left it"))
+            .with_details(mend.to_string().trim_end());
         return Err(error.into());
     }
     if let Ipam::Delegated { plugin } = ipam {

@@ -31,6 +31,7 @@ pub(crate) fn del<N: Network>(call: &Call) -> Result<Answer, CniError> {
         call,
         state.as_ref(),
         &key,
+        "del",
     )?;
     Ok(Answer::Silent)
 }
@@ -44,13 +45,14 @@ pub(crate) fn open(call: &Call) -> Result<Option<StateDir>, Failure> {
     }
 }
 
-/// Removes every trace of an attachment.
+/// Removes every trace of an attachment; `reason` goes into the audit log.
 pub(crate) fn detach<N: Network>(
     kernel: &mut Kernel,
     network: Option<&N>,
     call: &Call,
     state: Option<&StateDir>,
     key: &AttachmentKey,
+    reason: &str,
 ) -> Result<(), Failure> {
     let store = state.map(|state| state.network(&key.network));
     let known = store
@@ -80,7 +82,7 @@ pub(crate) fn detach<N: Network>(
         return Ok(());
     };
     if let Some(record) = record
-        && let Released::Superseded(_) = locked.release(&key.id(), record.sequence, "del")?
+        && let Released::Superseded(_) = locked.release(&key.id(), record.sequence, reason)?
     {
         return Ok(());
     }

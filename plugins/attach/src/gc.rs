@@ -67,7 +67,9 @@ fn collect<N: Network>(
     let mut kernel = crate::kernel();
     for stale in known.stale(&valid)? {
         let key = &stale.record.key;
-        if let Err(error) = del::detach::<N>(&mut kernel, network, call, Some(state), key) {
+        let reason = format!("gc: {}", stale.reason);
+        if let Err(error) = del::detach::<N>(&mut kernel, network, call, Some(state), key, &reason)
+        {
             failures.push(format!("{key}: {error}"));
         }
     }

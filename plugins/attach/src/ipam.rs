@@ -134,7 +134,7 @@ fn collect(call: &Call) -> Result<Answer, CniError> {
         .map_err(Failure::from)?;
     let mut failures = Vec::new();
     for one in dead.unwrap_or_default() {
-        let reason = format!("gc: {:?}", one.reason);
+        let reason = format!("gc: {}", one.reason);
         if let Err(error) = forget(&state, &one.record.key, &reason) {
             failures.push(format!("{}: {error}", one.record.key));
         }
