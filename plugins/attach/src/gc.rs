@@ -2,7 +2,7 @@
 //! DEL would. It goes on past failures and reports all of them.
 
 use bulkhead_cni::{Answer, Call, CniError, Code, ValidAttachments, exec};
-use bulkhead_ipam::{StateDir, Valid};
+use bulkhead_ipam::{AttachmentRecord, StateDir, Valid};
 use bulkhead_model::{ContainerId, IfName};
 
 use crate::addressing::OWN_IPAM;
@@ -68,10 +68,31 @@ fn collect<N: Network>(
     for stale in known.stale(&valid)? {
         let key = &stale.record.key;
         let reason = format!("gc: {}", stale.reason);
+        let call = &naming(call, &stale.record);
         if let Err(error) = del::detach::<N>(&mut kernel, network, call, Some(state), key, &reason)
         {
             failures.push(format!("{key}: {error}"));
         }
     }
     Ok(())
+}
+
+/// The call as an IPAM plugin needs it to release one attachment's addresses: GC names none.
+fn naming(call: &Call, record: &AttachmentRecord) -> Call {
+    let key = &record.key;
+    let netns = record
+        .netns
+        .as_ref()
+        .map(|netns| netns.path.clone())
+        .unwrap_or_default();
+    let environment = call
+        .environment
+        .clone()
+        .with("CNI_CONTAINERID", key.container.as_str())
+        .with("CNI_IFNAME", key.interface.as_str())
+        .with("CNI_NETNS", netns);
+    Call {
+        environment,
+        ..call.clone()
+    }
 }
