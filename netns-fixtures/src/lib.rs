@@ -14,6 +14,7 @@ pub mod packet;
 mod ping;
 mod prefix_chain;
 mod process;
+mod ruleset;
 mod sandbox;
 mod snapshot;
 mod topology;

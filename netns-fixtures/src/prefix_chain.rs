@@ -92,7 +92,14 @@ fn batch() -> Vec<u8> {
     .concat()
 }
 
-fn message(kind: u16, flags: u16, seq: u32, family: [u8; 4], attributes: &[u8]) -> Vec<u8> {
+/// A netlink message with the header that every nfnetlink message has.
+pub(crate) fn message(
+    kind: u16,
+    flags: u16,
+    seq: u32,
+    family: [u8; 4],
+    attributes: &[u8],
+) -> Vec<u8> {
     let length = u32::try_from(20 + attributes.len()).expect("a message of a few bytes");
     let mut out = length.to_ne_bytes().to_vec();
     out.extend(kind.to_ne_bytes());

@@ -11,6 +11,7 @@ use serde_json::{Deserializer, Value};
 
 use crate::noise;
 use crate::ns::{Ns, NsError};
+use crate::ruleset;
 use crate::wait::wait_until;
 
 /// What kind of thing an entry of a [`Snapshot`] is.
@@ -86,7 +87,9 @@ impl Snapshot {
         let set = |entry: &Value| !noise::is_learned_fdb(entry);
         entries.lines(Section::Fdb, fdb.into_iter().filter(set));
         entries.lines(Section::Qdisc, qdiscs);
-        entries.nft(&ns.sh("nft -s list ruleset")?);
+        for (table, body) in ruleset::read(ns)? {
+            entries.0.insert((Section::Nft, table), body);
+        }
         ns.enter(|| entries.sysctls(Path::new("/proc/sys/net")))?;
         Ok(Self { entries: entries.0 })
     }
@@ -252,17 +255,6 @@ impl Entries {
                 format!("x{count}")
             };
             self.0.insert((section, key), value);
-        }
-    }
-
-    /// One entry per table; a line that is exactly `}` closes it.
-    fn nft(&mut self, ruleset: &str) {
-        let mut lines = ruleset.lines();
-        while let Some(head) = lines.find(|line| line.starts_with("table ")) {
-            let key = head.trim_start_matches("table ").trim_end_matches(" {");
-            let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "}").collect();
-            let at = (Section::Nft, key.to_owned());
-            self.0.insert(at, body.join("\n"));
         }
     }
 

@@ -104,8 +104,9 @@ impl End {
         let settled = wait_until(SETTLE_LIMIT, || {
             let links = self.ns.ip_json(&show);
             let ready = links.map(|links| {
-                let up = links[0]["operstate"] == "UP";
-                up && (!self.has_ipv6() || links.to_string().contains("\"fe80:"))
+                let text = links.to_string();
+                let up = links[0]["operstate"] == "UP" && !text.contains("tentative");
+                up && (!self.has_ipv6() || text.contains("\"fe80:"))
             });
             ready.map_or_else(|error| Some(Err(error)), |ready| ready.then_some(Ok(())))
         });
