@@ -119,14 +119,8 @@ fn grow(contestants: &[&dyn Contestant], attached: &mut [usize], count: usize) {
     for (contestant, attached) in contestants.iter().zip(attached) {
         let residents = &contestant.field().residents;
         let until = count.min(residents.len()).max(*attached);
-        // The first one alone: it makes the bridge.
-        let parallel = if *attached == 0 { 1 } else { 4 };
-        batch(
-            *contestant,
-            Call::Add,
-            &residents[*attached..until],
-            parallel,
-        );
+        // One at a time: they share containers, and a runtime never makes two calls for one at once.
+        batch(*contestant, Call::Add, &residents[*attached..until], 1);
         *attached = until;
     }
 }
