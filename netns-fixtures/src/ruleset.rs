@@ -91,7 +91,7 @@ impl Object {
 
 impl Dump {
     fn has_prefix_chain(&self, table: &Object) -> bool {
-        let mut chains = self.of(&self.chains, table);
+        let mut chains = of(&self.chains, table);
         // NFTA_CHAIN_HOOK > NFTA_HOOK_DEVS > NFTA_DEVICE_PREFIX.
         chains.any(|chain| {
             let hook = attributes(chain.attribute(4));
@@ -101,26 +101,16 @@ impl Dump {
         })
     }
 
-    fn of<'d>(
-        &self,
-        objects: &'d [Object],
-        table: &'d Object,
-    ) -> impl Iterator<Item = &'d Object> + use<'d> {
-        objects
-            .iter()
-            .filter(|object| object.head() == table.head())
-    }
-
     /// The table's comment, its chains and their rules, without handles and counters.
     fn bytes_of(&self, table: &Object) -> String {
         // NFTA_TABLE_FLAGS and NFTA_TABLE_USERDATA.
         let mut out = format!("\t{} {}", hex(table.attribute(2)), hex(table.attribute(6)));
-        for chain in self.of(&self.chains, table) {
+        for chain in of(&self.chains, table) {
             // NFTA_CHAIN_NAME, _HOOK, _POLICY, _TYPE.
             let definition = [4, 5, 7].map(|kind| hex(chain.attribute(kind))).join(" ");
             let name = chain.text(3);
             let _ = write!(out, "\n\tchain {name} {definition}");
-            let rules = self.of(&self.rules, table);
+            let rules = of(&self.rules, table);
             // NFTA_RULE_CHAIN.
             for rule in rules.filter(|rule| rule.text(2) == name) {
                 let _ = write!(out, "\n\t\t{}", expressions(rule.attribute(4)));
@@ -128,6 +118,12 @@ impl Dump {
         }
         out
     }
+}
+
+/// Those of `objects` that are in `table`.
+fn of<'d>(objects: &'d [Object], table: &'d Object) -> impl Iterator<Item = &'d Object> {
+    let inside = |object: &&Object| object.head() == table.head();
+    objects.iter().filter(inside)
 }
 
 /// `NFTA_RULE_EXPRESSIONS`: the name of each, and its data unless it counts.
