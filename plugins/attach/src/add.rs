@@ -4,9 +4,9 @@ use bulkhead_cni::{Answer, Call, CniError, CniResult, Interface, Ip, Route};
 use bulkhead_ipam::{Access, LockMode, StateDir};
 use bulkhead_kernel::{Kernel, Netns};
 use bulkhead_model::AttachmentKey;
-use bulkhead_plan::{Attached, Binding, Ns, Want, World, filter_table};
+use bulkhead_plan::{Attached, Binding, Ns, Op, Plan, Want, World, filter_table};
 
-use crate::converge::converge;
+use crate::converge::{Before, converge};
 use crate::failure::Failure;
 use crate::grant::{self, Age};
 use crate::{Grant, Network, claims, del, state_dir};
@@ -55,16 +55,27 @@ fn plug<N: Network>(
     answer(&World::default(), &wanted, grant, call).to_json(call.config.version)?;
     let _bridge = state.bridge_lock(&wanted.bridge.name, LockMode::Shared)?;
     let mut want = Want::Attached(Box::new(wanted.clone()));
-    let world = converge(kernel, &mut want, |world, want| {
-        if let Want::Attached(want) = want {
-            if !world.space(&Ns::Host).tables.contains_key(&filter_table()) {
-                want.filter.others = other_bindings(state, &grant.key)?;
+    let world = converge(kernel, &mut want, |world, plan, want| {
+        let Want::Attached(want) = want else {
+            return Ok(Before::Apply);
+        };
+        if loads_filter(plan) && want.filter.others.is_empty() {
+            want.filter.others = other_bindings(state, &grant.key)?;
+            if !want.filter.others.is_empty() {
+                return Ok(Before::LookAgain);
             }
-            claims::claim(state, &grant.key.network, world, want)?;
         }
-        Ok(())
+        claims::claim(state, &grant.key.network, world, want)?;
+        Ok(Before::Apply)
     })?;
     Ok(answer(&world, &wanted, grant, call))
+}
+
+/// Whether a plan puts the filter's table there whole: then it must hold every live port's binding.
+fn loads_filter(plan: &Plan) -> bool {
+    plan.ops()
+        .iter()
+        .any(|op| matches!(op, Op::Nft { transaction, .. } if transaction.loads(&filter_table())))
 }
 
 /// The bindings of every other recorded port, on every network of the node.

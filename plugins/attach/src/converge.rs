@@ -7,6 +7,8 @@ use crate::failure::Failure;
 
 /// How often a world that moved under a plan is planned for again.
 const ROUNDS: usize = 4;
+/// How often a table without our comment is looked at before it is a stranger's.
+const PATIENCE: usize = 2;
 
 /// Why the kernel does not hold what is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -24,21 +26,42 @@ pub(crate) enum ConvergeError {
     Unsettled(Plan),
 }
 
+/// What is to be done about a plan before it is applied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Before {
+    /// Apply it.
+    Apply,
+    /// The want was completed: look again, there may be more to see.
+    LookAgain,
+}
+
 /// Brings the kernel to `want` and returns the world that agrees with it. `before` sees every plan
-/// before it is applied and may complete the want for the next look.
+/// before it is applied.
 pub(crate) fn converge(
     kernel: &mut Kernel,
     want: &mut Want,
-    mut before: impl FnMut(&World, &mut Want) -> Result<(), Failure>,
+    mut before: impl FnMut(&World, &Plan, &mut Want) -> Result<Before, Failure>,
 ) -> Result<World, Failure> {
     let mut last = Plan::default();
-    for _ in 0..=ROUNDS {
+    let mut rounds = ROUNDS;
+    let mut round = 0;
+    while round <= rounds {
+        round += 1;
         let world = kernel.observe(&scope(want))?;
-        if planned(&world, want)?.is_empty() {
+        last = match planned(&world, want) {
+            // A table that is being committed shows for a moment without its comment.
+            Err(ConvergeError::Conflict(Conflict::ForeignTable(_))) if round <= PATIENCE => {
+                continue;
+            }
+            plan => plan?,
+        };
+        if last.is_empty() {
             return Ok(world);
         }
-        before(&world, want)?;
-        last = planned(&world, want)?;
+        if before(&world, &last, want)? == Before::LookAgain {
+            rounds += 1;
+            continue;
+        }
         match kernel.apply(&last) {
             Err(error) if !error.is_stale() => return Err(ConvergeError::from(error).into()),
             _ => {}

@@ -13,7 +13,7 @@ use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_plan::{Binding, Detached, NetworkGone, Want};
 
 use crate::addressing::OWN_IPAM;
-use crate::converge::converge;
+use crate::converge::{Before, converge};
 use crate::failure::Failure;
 use crate::{Network, claims, masquerade_table, state_dir};
 
@@ -72,7 +72,7 @@ pub(crate) fn detach<N: Network>(
     converge(
         kernel,
         &mut Want::Detached(Box::new(want.clone())),
-        |_, _| Ok(()),
+        |_, _, _| Ok(Before::Apply),
     )?;
     release_delegated(call, record.as_ref())?;
     let (Some(state), Some(store)) = (state, store) else {
@@ -160,7 +160,9 @@ fn take_down(
         network: Some(gone),
         ..want
     };
-    converge(kernel, &mut Want::Detached(Box::new(want)), |_, _| Ok(()))?;
+    converge(kernel, &mut Want::Detached(Box::new(want)), |_, _, _| {
+        Ok(Before::Apply)
+    })?;
     host.drop_network(&key.network)?;
     Ok(())
 }

@@ -30,6 +30,17 @@ pub struct Identity {
     pub ino: u64,
 }
 
+impl Identity {
+    /// The calling thread's; `None` without a `/proc`.
+    pub(crate) fn current() -> Option<Self> {
+        let stat = rustix::fs::stat(CURRENT).ok()?;
+        Some(Self {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+        })
+    }
+}
+
 impl fmt::Display for Identity {
     /// `net:[4026531840]`, as `ls -l /proc/self/ns` shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

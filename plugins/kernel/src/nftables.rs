@@ -219,7 +219,7 @@ pub(crate) fn binds_prefix(transaction: &Transaction) -> bool {
         base.is_some_and(|base| matches!(base.devices, Devices::Prefix(_)))
     };
     transaction.0.iter().any(|command| match command {
-        Command::ReplaceTable(table) => table.chains.iter().any(bound),
+        Command::AddTable(table) | Command::ReplaceTable(table) => table.chains.iter().any(bound),
         Command::AddChain { chain, .. } => bound(chain),
         _ => false,
     })

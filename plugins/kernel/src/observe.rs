@@ -32,7 +32,7 @@ pub(crate) fn observe(kernel: &mut Kernel, scope: &Scope) -> Result<World, Obser
         let found = observe_space(place, wanted).map_err(|failed| failed.in_space(ns))?;
         seen.insert(ns.clone(), found);
     }
-    resolve_peers(&mut seen);
+    resolve_peers(&mut seen, |one, two| kernel.are_one(one, two));
     Ok(World {
         features: kernel.features(),
         spaces: seen
@@ -313,7 +313,8 @@ fn is_empty(errno: Errno) -> bool {
 }
 
 /// The two ends of a pair name each other's index; where both are in the world they are told so.
-fn resolve_peers(seen: &mut BTreeMap<Ns, Seen>) {
+/// `are_one` tells whether two roles are played by one namespace.
+fn resolve_peers(seen: &mut BTreeMap<Ns, Seen>, are_one: impl Fn(&Ns, &Ns) -> bool) {
     let ends: Vec<(Ns, RawLink)> = seen
         .iter()
         .flat_map(|(ns, seen)| seen.links.iter().map(|link| (ns.clone(), link.clone())))
@@ -322,9 +323,9 @@ fn resolve_peers(seen: &mut BTreeMap<Ns, Seen>) {
     let paired = |(one_ns, one): &(Ns, RawLink), (two_ns, two): &(Ns, RawLink)| {
         one.related == Some(two.index)
             && two.related == Some(one.index)
-            && one.related_elsewhere == (one_ns != two_ns)
-            && two.related_elsewhere == (one_ns != two_ns)
-            && (one_ns != two_ns || one.index != two.index)
+            && one.related_elsewhere == two.related_elsewhere
+            && one.related_elsewhere != are_one(one_ns, two_ns)
+            && (one.related_elsewhere || one.index != two.index)
     };
     for end in &ends {
         let Some((ns, peer)) = ends.iter().find(|other| paired(end, other)) else {

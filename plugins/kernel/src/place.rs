@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::deletion::Deletion;
 use crate::error::{ApplyError, NetlinkError, ObserveError};
 use crate::links::RawLink;
-use crate::netns::Netns;
+use crate::netns::{Identity, Netns};
 use crate::request::{Links, get_links};
 use crate::socket::{Socket, Subsystem};
 use crate::{apply, nftables, observe};
@@ -82,6 +82,15 @@ impl Kernel {
     /// The descriptor of `ns`, if it is another namespace than the caller's.
     pub(crate) fn netns(&self, ns: &Ns) -> Option<&Netns> {
         self.places.get(ns)?.netns.as_ref()
+    }
+
+    /// Whether two roles are played by one namespace, as a runtime may insist on.
+    pub(crate) fn are_one(&self, one: &Ns, two: &Ns) -> bool {
+        let identity = |ns| match self.netns(ns) {
+            Some(netns) => Some(netns.identity()),
+            None => Identity::current(),
+        };
+        one == two || identity(one) == identity(two)
     }
 
     pub(crate) fn knows(&self, ns: &Ns) -> bool {

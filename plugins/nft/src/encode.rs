@@ -139,7 +139,17 @@ impl Encoder {
 
     fn command(&mut self, command: &Command) {
         match command {
-            Command::ReplaceTable(table) => self.replace(table),
+            Command::AddTable(table) => {
+                self.table(table, NLM_F_EXCL);
+                self.contents(table);
+            }
+            Command::ReplaceTable(table) => {
+                // Committing shows the first one for a moment: it is ours by its comment too.
+                self.table(table, 0);
+                self.delete_table(&table.id);
+                self.table(table, 0);
+                self.contents(table);
+            }
             Command::AddElements {
                 table,
                 set,
@@ -163,10 +173,7 @@ impl Encoder {
     }
 
     /// Sets and chains before what refers to them: elements with a jump, then rules.
-    fn replace(&mut self, table: &Table) {
-        self.table(&table.id, None);
-        self.delete_table(&table.id);
-        self.table(&table.id, table.comment.as_ref());
+    fn contents(&mut self, table: &Table) {
         for set in &table.sets {
             self.set(&table.id, set);
         }
@@ -187,11 +194,11 @@ impl Encoder {
         }
     }
 
-    fn table(&mut self, id: &TableId, comment: Option<&Label>) {
-        self.push(NEWTABLE, NLM_F_CREATE, id.family, |body| {
-            body.string(1, id.name.as_str());
+    fn table(&mut self, table: &Table, flags: u16) {
+        self.push(NEWTABLE, NLM_F_CREATE | flags, table.id.family, |body| {
+            body.string(1, table.id.name.as_str());
             body.u32(2, 0);
-            if let Some(comment) = comment {
+            if let Some(comment) = &table.comment {
                 body.bytes(6, &user_data(0, comment));
             }
         });

@@ -12,6 +12,9 @@ pub struct Transaction(pub Vec<Command>);
 /// One change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
+    /// Creates this table; one of its name already there refuses the transaction (`EEXIST`). Unlike
+    /// a replacement it never shows half made.
+    AddTable(Table),
     /// Puts exactly this table there, whatever stood before: add, delete, add whole. Repeatable.
     ReplaceTable(Table),
     /// Puts elements into a set; those already there are no error. For a map, a key there with other
@@ -53,6 +56,16 @@ pub enum Command {
     DeleteTable(TableId),
 }
 
+impl Transaction {
+    /// Whether it puts the table of that name there whole.
+    #[must_use]
+    pub fn loads(&self, id: &TableId) -> bool {
+        self.0.iter().any(|command| {
+            matches!(command, Command::AddTable(table) | Command::ReplaceTable(table) if table.id == *id)
+        })
+    }
+}
+
 impl fmt::Display for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|command| command.fmt(f))
@@ -62,6 +75,7 @@ impl fmt::Display for Transaction {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AddTable(table) => write!(f, "create table {}\n{table}", table.id),
             Self::ReplaceTable(table) => {
                 write!(f, "table {0}\ndelete table {0}\n{table}", table.id)
             }

@@ -36,7 +36,11 @@ pub(crate) fn ensure(host: &Space, want: &Bridge, ops: &mut Vec<Op>) -> Result<(
 
 /// The MTU a port on this bridge gets when nothing else is asked for.
 pub(crate) fn mtu(host: &Space, want: &Bridge) -> Mtu {
-    let found = host.links.get(&want.name).map(|link| link.mtu);
+    let whole = host
+        .links
+        .get(&want.name)
+        .filter(|link| link.up || !link.is_ours());
+    let found = whole.map(|link| link.mtu);
     want.mtu.or(found).unwrap_or(Mtu::ETHERNET)
 }
 
@@ -47,7 +51,12 @@ fn create(host: &Space, want: &Bridge, ops: &mut Vec<Op>) {
         ns: ns.clone(),
         name,
         mac: want.mac,
-        mtu,
+        mtu: other_than(mtu),
+    });
+    ops.push(Op::SetLink {
+        ns: ns.clone(),
+        name,
+        set: LinkSetting::Mtu(mtu),
     });
     if host.ipv6 {
         // CVE-2020-10749: a container's router advertisement must not move the host's routes.
@@ -85,7 +94,9 @@ fn keep(host: &Space, link: &Link, want: &Bridge, ops: &mut Vec<Op>) -> Result<(
             .map(|(_, a)| *a)
     };
     let ours = link.is_ours();
-    if let Some(mtu) = want.mtu.filter(|mtu| ours && *mtu != link.mtu) {
+    // One of ours that is down is half made.
+    let claimed = want.mtu.or((!link.up).then_some(Mtu::ETHERNET));
+    if let Some(mtu) = claimed.filter(|mtu| ours && *mtu != link.mtu) {
         ops.push(Op::SetLink {
             ns: ns.clone(),
             name,
@@ -173,10 +184,25 @@ fn join(host: &Space, link: &Link, want: &Bridge) -> Result<(), Conflict> {
     if !link.up {
         return Err(Conflict::ForeignBridgeDown(bridge));
     }
+    if let Some(mtu) = want.mtu.filter(|mtu| *mtu < link.mtu) {
+        return Err(Conflict::ForeignBridgeMtu {
+            bridge,
+            found: link.mtu,
+            mtu,
+        });
+    }
     if want.promiscuous && !link.promiscuous {
         return Err(Conflict::ForeignBridgeNotPromiscuous(bridge));
     }
     Ok(())
+}
+
+/// A bridge follows its ports' MTU until its own was changed, and one given at birth or set to what
+/// it is already is no change (`br_mtu_auto_adjust`, `br_change_mtu`): so it is born with another.
+fn other_than(mtu: Mtu) -> Mtu {
+    Mtu::new(mtu.bytes() - 1)
+        .or(Mtu::new(mtu.bytes() + 1))
+        .expect("one of the two is an MTU")
 }
 
 /// The gateways, and a link-local address if one of them is IPv6: the kernel solicits from it, and

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, InterfaceAddress, Prefix};
+use bulkhead_model::{IfName, InterfaceAddress, Mtu, Prefix};
 use bulkhead_nft as nft;
 
 /// Why no plan leads from the world to the want. Nothing has been changed.
@@ -39,6 +39,18 @@ pub enum Conflict {
     /// A bridge we did not make is down.
     #[error("bridge {0} was not made by bulkhead and is down: set it up, or set \"adopt\": true")]
     ForeignBridgeDown(IfName),
+    /// A port with a lower MTU would lower the MTU of a bridge we did not make.
+    #[error(
+        "bridge {bridge} was not made by bulkhead and has MTU {found}, which a port with {mtu} may lower: leave \"mtu\" out, or set \"adopt\": true"
+    )]
+    ForeignBridgeMtu {
+        /// The bridge.
+        bridge: IfName,
+        /// Its MTU.
+        found: Mtu,
+        /// The MTU asked for.
+        mtu: Mtu,
+    },
     /// A bridge we did not make is not promiscuous.
     #[error(
         "bridge {0} was not made by bulkhead and is not promiscuous: set it so, or set \"adopt\": true"

@@ -90,22 +90,32 @@ pub(crate) fn ensure(world: &World, want: &Filter, ops: &mut Vec<Op>) -> Result<
     }
     let hook = hook(world.features, found, want.hook)?;
     if !found.is_some_and(|state| is_current(state, hook)) {
-        // Bound to the generation: a port bound by somebody else since would fall silent.
         let whole = table(
             hook,
             std::iter::once(&want.binding).chain(&want.others),
             host,
         );
-        let transaction = nft::Transaction(vec![nft::Command::ReplaceTable(whole)]);
-        ops.push(Op::Nft {
-            ns: Ns::Host,
-            transaction,
-            generation: host.generation,
-        });
+        ops.push(load(host, whole));
     } else if hook == Hook::Prefix {
         ops.extend(missing_binding(found, &want.binding).map(|command| commit(vec![command])));
     }
     Ok(())
+}
+
+/// Puts a table there whole. One that is replaced is bound to the generation it was read at: what
+/// somebody else has put into it since would be lost.
+pub(crate) fn load(host: &Space, table: nft::Table) -> Op {
+    let standing = host.tables.contains_key(&table.id);
+    let (command, generation) = if standing {
+        (nft::Command::ReplaceTable(table), host.generation)
+    } else {
+        (nft::Command::AddTable(table), None)
+    };
+    Op::Nft {
+        ns: Ns::Host,
+        transaction: nft::Transaction(vec![command]),
+        generation,
+    }
 }
 
 /// Appends the binding and the port's own base chain, where there is none for all of them: once the

@@ -86,12 +86,7 @@ pub(crate) fn ensure(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Resul
         return Err(Conflict::ForeignTable(table.id.clone()));
     }
     if !found.is_some_and(|found| filter::stands(found, table)) {
-        let transaction = nft::Transaction(vec![nft::Command::ReplaceTable(table.clone())]);
-        ops.push(Op::Nft {
-            ns: Ns::Host,
-            transaction,
-            generation: None,
-        });
+        ops.push(filter::load(world.space(&Ns::Host), table.clone()));
     }
     Ok(())
 }

@@ -282,7 +282,8 @@ type Tables = std::collections::BTreeMap<nft::TableId, TableState>;
 fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusal> {
     let missing = |ok: bool| if ok { Ok(()) } else { Err(Refusal::Missing) };
     match command {
-        nft::Command::ReplaceTable(table) => {
+        nft::Command::AddTable(table) if tables.contains_key(&table.id) => Err(Refusal::Exists),
+        nft::Command::AddTable(table) | nft::Command::ReplaceTable(table) => {
             tables.insert(table.id.clone(), TableState::of(table));
             Ok(())
         }

@@ -34,13 +34,15 @@ fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Con
     let host = world.space(&Ns::Host);
     link::refuse(world, want)?;
     filter::ensure(world, &want.filter, ops)?;
-    bridge::ensure(host, &want.bridge, ops)?;
+    // Forwarding before any gateway address: switched on right after, the kernel can join the
+    // subnet-router anycast group twice and leave it once (`dev_forward_change`, addrconf.c).
     for (sysctl, value) in &want.sysctls {
         if host.sysctls.get(sysctl).is_some_and(|now| now != value) {
             let (ns, sysctl, value) = (Ns::Host, sysctl.clone(), value.clone());
             ops.push(Op::SetSysctl { ns, sysctl, value });
         }
     }
+    bridge::ensure(host, &want.bridge, ops)?;
     masquerade::ensure(world, want, ops)?;
     forget_neighbours(host, want, ops);
     let mtu = want

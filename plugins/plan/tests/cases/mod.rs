@@ -10,22 +10,26 @@ use bulkhead_plan::{
 };
 
 /// One attachment on one network, and the world before it.
-pub struct Case {
-    pub name: &'static str,
-    pub world: World,
-    pub container: String,
-    pub addresses: Vec<&'static str>,
-    pub gateways: Vec<&'static str>,
-    pub masquerade: bool,
-    pub forwarding: bool,
-    pub check_mac: bool,
-    pub foreign: Foreign,
-    pub hook: Hook,
-    pub flags: PortFlags,
-    pub up: bool,
-    pub dad: Dad,
-    pub mtu: Option<u32>,
-    pub promiscuous: bool,
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the configuration's own"
+)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) world: World,
+    pub(crate) container: String,
+    pub(crate) addresses: Vec<&'static str>,
+    pub(crate) gateways: Vec<&'static str>,
+    pub(crate) masquerade: bool,
+    pub(crate) forwarding: bool,
+    pub(crate) check_mac: bool,
+    pub(crate) foreign: Foreign,
+    pub(crate) hook: Hook,
+    pub(crate) flags: PortFlags,
+    pub(crate) up: bool,
+    pub(crate) dad: Dad,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) promiscuous: bool,
 }
 
 impl Case {
@@ -37,20 +41,24 @@ impl Case {
         }
     }
 
-    pub fn port(&self) -> IfName {
+    pub(crate) fn port(&self) -> IfName {
         self.key().id().port()
     }
 
-    pub fn bridge(&self) -> IfName {
+    #[expect(
+        clippy::unused_self,
+        reason = "as a case that named another would need it"
+    )]
+    pub(crate) fn bridge(&self) -> IfName {
         "br-blue".parse().unwrap()
     }
 
-    pub fn container(&self) -> Ns {
+    pub(crate) fn container(&self) -> Ns {
         Ns::Container(format!("/run/netns/{}", self.container))
     }
 
     /// The same network for another container.
-    pub fn with_container(&self, name: &str, v4: &'static str, v6: &'static str) -> Case {
+    pub(crate) fn with_container(&self, name: &str, v4: &'static str, v6: &'static str) -> Case {
         let mut world = self.world.clone();
         world.spaces.insert(
             Ns::Container(format!("/run/netns/{name}")),
@@ -71,7 +79,7 @@ impl Case {
     }
 }
 
-pub fn host_world(device_prefix: bool) -> World {
+pub(crate) fn host_world(device_prefix: bool) -> World {
     let sysctls = BTreeMap::from([
         (Sysctl::ipv4_forwarding(), "0".to_owned()),
         (Sysctl::ipv6_forwarding(), "0".to_owned()),
@@ -117,7 +125,7 @@ fn foreign_bridge() -> Link {
     }
 }
 
-pub fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case> {
     let dual = || Case {
         name: "dual-stack",
         world: host_world(true),
@@ -145,6 +153,12 @@ pub fn all() -> Vec<Case> {
         .insert("br-blue".parse().unwrap(), foreign_bridge());
     vec![
         dual(),
+        Case {
+            name: "prefix-filter",
+            hook: Hook::Prefix,
+            check_mac: true,
+            ..dual()
+        },
         Case {
             name: "per-port-filter",
             hook: Hook::PerPort,
@@ -203,7 +217,7 @@ pub fn all() -> Vec<Case> {
     ]
 }
 
-pub fn attached(case: &Case) -> Want {
+pub(crate) fn attached(case: &Case) -> Want {
     let id = case.key().id();
     let prefix = |text: &str| text.parse::<Prefix>().unwrap();
     let sources = [prefix("10.1.0.0/24"), prefix("fd01::/64")];
@@ -276,7 +290,7 @@ fn binding(case: &Case) -> Binding {
 }
 
 /// The last attachment of the network and of the node.
-pub fn detached(case: &Case) -> Detached {
+pub(crate) fn detached(case: &Case) -> Detached {
     let addresses = case
         .addresses
         .iter()
