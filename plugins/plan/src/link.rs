@@ -298,10 +298,11 @@ fn settle(space: &Space, want: &Interface, missing: &[InterfaceAddress], ops: &m
     if !want.up {
         return;
     }
-    let tentative = space
-        .addresses
-        .iter()
-        .any(|((link, _), a)| *link == want.name && a.tentative);
+    // An address that the kernel formed for a layer 2 network is nobody's answer.
+    let tentative = want.addresses.iter().any(|address| {
+        let found = space.addresses.get(&(want.name, *address));
+        found.is_some_and(|state| state.tentative)
+    });
     let probed = want.dad == Dad::Probe && missing.iter().any(|a| a.address().is_ipv6());
     if tentative || probed {
         ops.push(Op::AwaitAddresses {
