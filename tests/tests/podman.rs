@@ -149,7 +149,7 @@ fn the_outside_sees_the_nodes_address(suite: Suite) {
         let at = (outside, 0).into();
         let server = EchoServer::start(&node.outside, Transport::Tcp, at).unwrap();
         let port = server.address().port();
-        let ask = format!("echo hello | timeout 5 nc -w2 {outside} {port}");
+        let ask = format!("echo hello | timeout 10 nc -w9 {outside} {port}");
         let (_, said) = node.podman.exec("a", &["/bin/sh", "-c", &ask]);
         // The server greets with the address it sees.
         assert_eq!(said, format!("{own}\nhello\n"));

@@ -212,8 +212,7 @@ fn a_bridge_of_others_is_joined_and_left(suite: &Suite) {
         (links[0]["operstate"] == "UP").then_some(())
     });
     let theirs = netns_fixtures::Snapshot::take(&node.host).unwrap();
-    let mut config = node.config("1.0.0");
-    config["mtu"] = json!(1400);
+    let config = node.config("1.0.0");
     node.add(&config);
     node.del(&config);
     let after = netns_fixtures::Snapshot::take(&node.host).unwrap();
