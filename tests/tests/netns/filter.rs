@@ -1,0 +1,213 @@
+//! The filter on ports, bound by device prefix and port by port.
+
+use netns_fixtures::packet::{BROADCAST, Frame, Ipv4, MacOctets, Udp};
+use netns_fixtures::{
+    BridgeNetfilter, Capture, CaptureError, Captured, Container, End, Feature, PacketSocket,
+    Section, Snapshot, skip_without, veth,
+};
+use serde_json::{Value, json};
+
+use crate::claims;
+use crate::node::{Attachment, BRIDGE, LIMIT, Node, WINDOW, assert_reaches, with};
+
+claims! {
+    by_prefix_a_spoofed_source_mac_is_dropped,
+    per_port_a_spoofed_source_mac_is_dropped,
+    unchecked_any_source_mac_passes,
+    by_prefix_a_port_is_mute_until_it_is_bound,
+    a_port_is_mute_once_its_binding_is_gone,
+    a_network_that_checks_and_one_that_does_not_live_side_by_side,
+    the_filter_goes_with_the_last_attachment,
+    a_flushed_filter_is_loaded_with_every_live_port,
+    a_damaged_filter_is_loaded_with_every_live_port,
+    another_hook_is_loaded_with_every_live_port,
+}
+
+/// A hand-made port, of a name that ours have.
+const STRANGER: &str = "bhpaaaaaaaaaaaa";
+const SPOOFED: MacOctets = [2, 0xba, 0xd0, 0, 0, 1];
+
+fn datagram(src: MacOctets, port: u16) -> Frame {
+    let udp = Udp {
+        src_port: 9,
+        dst_port: port,
+        data: Vec::new(),
+    };
+    let [from, to] = ["10.1.0.200", "10.1.0.255"].map(|text| text.parse().unwrap());
+    Frame::new(src, BROADCAST, Ipv4::new(from, to, udp))
+}
+
+fn to_port(port: u16) -> impl Fn(&Captured) -> bool {
+    move |frame| {
+        let udp = frame.ok().and_then(Frame::udp);
+        udp.is_some_and(|udp| udp.dst_port == port)
+    }
+}
+
+/// `a` sends a frame with a MAC that is not its own, then one with its own.
+fn spoof(a: &Attachment, b: &Attachment) -> Result<(), CaptureError> {
+    let capture = Capture::start(&b.container, "eth0").unwrap();
+    let sender = PacketSocket::open(&a.container, "eth0").unwrap();
+    sender.send(&datagram(SPOOFED, 4001)).unwrap();
+    sender.send(&datagram(a.mac(), 4002)).unwrap();
+    capture.none_before("a spoofed frame", LIMIT, to_port(4001), to_port(4002))
+}
+
+fn spoofing_is_stopped(setting: BridgeNetfilter, hook: &str) {
+    let node = Node::new(setting);
+    let config = node.config_with(json!({"macspoofchk": true, "portFilter": hook}));
+    let [a, b] = node.attach_two(&config);
+    spoof(&a, &b).unwrap();
+    for (to, from) in b.addresses().into_iter().zip(a.addresses()) {
+        assert_reaches(&a.container, &b.container, to, from);
+    }
+    // A changed MAC is as spoofed as an invented one.
+    a.container
+        .ip("link set eth0 address 02:ba:d0:00:00:02")
+        .unwrap();
+    let capture = Capture::start(&b.container, "eth0").unwrap();
+    let sender = PacketSocket::open(&a.container, "eth0").unwrap();
+    sender.send(&datagram(a.mac(), 4003)).unwrap();
+    capture
+        .none_within("a frame of a changed MAC", WINDOW, to_port(4003))
+        .unwrap();
+    node.detach(&a);
+    node.detach(&b);
+    node.assert_nothing_left();
+}
+
+fn by_prefix_a_spoofed_source_mac_is_dropped(setting: BridgeNetfilter) {
+    skip_without!(Feature::PrefixChains);
+    spoofing_is_stopped(setting, "prefix");
+}
+
+fn per_port_a_spoofed_source_mac_is_dropped(setting: BridgeNetfilter) {
+    spoofing_is_stopped(setting, "perPort");
+}
+
+fn unchecked_any_source_mac_passes(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    let [a, b] = node.attach_two(&node.config());
+    let passed = spoof(&a, &b);
+    assert!(
+        matches!(passed, Err(CaptureError::Unwanted { .. })),
+        "{passed:?}"
+    );
+}
+
+/// A container behind a port that was made by hand.
+fn stranger(node: &Node) -> Container {
+    let container = node.sandbox.container("stranger").unwrap();
+    let near = End::new(&node.host, STRANGER);
+    veth(&near, &End::new(&container, "eth0")).unwrap();
+    node.host
+        .ip(&format!("link set {STRANGER} master {BRIDGE}"))
+        .unwrap();
+    container
+}
+
+fn by_prefix_a_port_is_mute_until_it_is_bound(setting: BridgeNetfilter) {
+    skip_without!(Feature::PrefixChains);
+    let node = Node::new(setting);
+    let a = node.attach(&node.config_with(json!({"portFilter": "prefix"})), "a");
+    let container = stranger(&node);
+    let capture = Capture::start(&a.container, "eth0").unwrap();
+    let sender = PacketSocket::open(&container, "eth0").unwrap();
+    let frame = |port| datagram(container.mac("eth0").unwrap(), port);
+    sender.send(&frame(4001)).unwrap();
+    capture
+        .none_within("a frame of an unbound port", WINDOW, to_port(4001))
+        .unwrap();
+    // The path carries frames, once the port is bound.
+    node.host
+        .nft(&format!(
+            "add element netdev bulkhead ports {{ \"{STRANGER}\" }}"
+        ))
+        .unwrap();
+    sender.send(&frame(4002)).unwrap();
+    capture
+        .expect("a frame of a bound port", LIMIT, to_port(4002))
+        .unwrap();
+}
+
+fn a_port_is_mute_once_its_binding_is_gone(setting: BridgeNetfilter) {
+    for hook in ["auto", "perPort"] {
+        let node = Node::new(setting);
+        let config = node.config_with(json!({"portFilter": hook}));
+        let [a, b] = node.attach_two(&config);
+        let port = a.port();
+        node.host
+            .nft(&format!(
+                "delete element netdev bulkhead ports {{ \"{port}\" }}"
+            ))
+            .unwrap();
+        let capture = Capture::start(&b.container, "eth0").unwrap();
+        let sender = PacketSocket::open(&a.container, "eth0").unwrap();
+        sender.send(&datagram(a.mac(), 4001)).unwrap();
+        capture
+            .none_within("a frame of an unbound port", WINDOW, to_port(4001))
+            .unwrap();
+    }
+}
+
+fn a_network_that_checks_and_one_that_does_not_live_side_by_side(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    let checked = node.config_with(json!({"macspoofchk": true}));
+    let [a, b] = node.attach_two(&checked);
+    let open = node.network("green", "br-green", "10.2.0.0/24", "fd02::/64");
+    let [c, d] = ["c", "d"].map(|name| node.attach(&open, name));
+    spoof(&a, &b).unwrap();
+    assert!(spoof(&c, &d).is_err());
+    node.detach(&c);
+    node.detach(&d);
+    spoof(&a, &b).unwrap();
+}
+
+fn the_filter_goes_with_the_last_attachment(setting: BridgeNetfilter) {
+    for hook in ["auto", "perPort"] {
+        let node = Node::new(setting);
+        let config = node.config_with(json!({"portFilter": hook, "macspoofchk": true}));
+        let [a, b] = node.attach_two(&config);
+        node.detach(&a);
+        let standing = Snapshot::take(&node.host).unwrap();
+        assert!(standing.value(Section::Nft, "netdev bulkhead").is_some());
+        node.detach(&b);
+        node.assert_nothing_left();
+    }
+}
+
+/// Two checked containers, a change to the filter, an ADD by another configuration: both live ports
+/// still speak, and only with their own MACs.
+fn live_ports_survive(setting: BridgeNetfilter, damage: impl FnOnce(&Node), keys: Value) {
+    let node = Node::new(setting);
+    let config = node.config_with(json!({"macspoofchk": true}));
+    let [a, b] = node.attach_two(&config);
+    damage(&node);
+    let c = node.attach(&with(config, keys), "c");
+    for (to, from) in b.addresses().into_iter().zip(a.addresses()) {
+        assert_reaches(&a.container, &b.container, to, from);
+    }
+    for (to, from) in c.addresses().into_iter().zip(a.addresses()) {
+        assert_reaches(&a.container, &c.container, to, from);
+    }
+    spoof(&a, &b).unwrap();
+    for attachment in [&a, &b, &c] {
+        node.detach(attachment);
+    }
+    node.assert_nothing_left();
+}
+
+fn a_flushed_filter_is_loaded_with_every_live_port(setting: BridgeNetfilter) {
+    let flush = |node: &Node| drop(node.host.nft("delete table netdev bulkhead").unwrap());
+    live_ports_survive(setting, flush, json!({}));
+}
+
+fn a_damaged_filter_is_loaded_with_every_live_port(setting: BridgeNetfilter) {
+    let empty = |node: &Node| drop(node.host.nft("flush chain netdev bulkhead pod").unwrap());
+    live_ports_survive(setting, empty, json!({}));
+}
+
+fn another_hook_is_loaded_with_every_live_port(setting: BridgeNetfilter) {
+    skip_without!(Feature::PrefixChains);
+    live_ports_survive(setting, |_| {}, json!({"portFilter": "prefix"}));
+}
