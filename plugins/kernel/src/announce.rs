@@ -9,7 +9,7 @@ use netlink_packet_route::link::LinkAttribute;
 
 use crate::apply::in_space;
 use crate::error::{NetlinkError, OpError};
-use crate::place::{Place, PlaceError, read_sysctl, write_sysctl};
+use crate::place::Place;
 use crate::request;
 
 /// Announces the interface's addresses, once, and leaves the sysctls as they were. Its neighbour
@@ -25,47 +25,45 @@ pub(crate) fn announce(
         Sysctl::ipv4_conf(interface.as_str(), "arp_notify"),
         Sysctl::ipv6_conf(interface.as_str(), "ndisc_notify"),
     ];
-    let undo = place
-        .within(|| switches.map(switch_on))
-        .map_err(|source| in_space(ns, PlaceError::Entering(source)))?;
+    let undo = switches.map(|sysctl| switch_on(place, sysctl));
     let set = request::set_link(index, LinkAttribute::Address(mac.octets().to_vec()));
     let answers = place
         .route()
         .map_err(|error| in_space(ns, error))
         .and_then(|socket| Ok(socket.batch(&[set])?));
-    let restored = place
-        .within(|| undo.into_iter().map(restore).collect::<Result<Vec<_>, _>>())
-        .map_err(|source| in_space(ns, PlaceError::Entering(source)))?;
+    let restored: Vec<_> = undo.into_iter().map(|undo| restore(place, undo)).collect();
     for answer in answers? {
         answer.map_err(NetlinkError::from)?;
     }
-    restored.map(|_| ())
+    restored.into_iter().collect()
 }
 
 /// A sysctl undo on, and the value to put back; `None` if it was on or is not there.
 type Switched = Result<Option<(Sysctl, String)>, OpError>;
 
-fn switch_on(sysctl: Sysctl) -> Switched {
+fn switch_on(place: &mut Place, sysctl: Sysctl) -> Switched {
     let failed = |source| OpError::Sysctl {
         sysctl: sysctl.to_string(),
         source,
     };
-    match read_sysctl(&sysctl).map_err(failed)? {
+    match place.read_sysctl(&sysctl).map_err(failed)? {
         Some(before) if before != "1" => {
-            write_sysctl(&sysctl, "1").map_err(failed)?;
+            place.write_sysctl(&sysctl, "1").map_err(failed)?;
             Ok(Some((sysctl, before)))
         }
         _ => Ok(None),
     }
 }
 
-fn restore(undo: Switched) -> Result<(), OpError> {
+fn restore(place: &mut Place, undo: Switched) -> Result<(), OpError> {
     match undo? {
         Some((sysctl, before)) => {
-            write_sysctl(&sysctl, &before).map_err(|source| OpError::Sysctl {
-                sysctl: sysctl.to_string(),
-                source,
-            })
+            place
+                .write_sysctl(&sysctl, &before)
+                .map_err(|source| OpError::Sysctl {
+                    sysctl: sysctl.to_string(),
+                    source,
+                })
         }
         None => Ok(()),
     }

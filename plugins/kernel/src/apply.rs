@@ -7,7 +7,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use rustix::io::Errno;
 
 use crate::error::{ApplyError, NetlinkError, OpError};
-use crate::place::{Kernel, Place, PlaceError, write_sysctl};
+use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{self, End};
 use crate::wait::{await_addresses, await_forwarding};
 use crate::{announce, deletion, nftables};
@@ -251,8 +251,7 @@ impl Run<'_> {
 
     fn set_sysctl(&mut self, ns: &Ns, sysctl: &Sysctl, value: &str) -> Result<(), OpError> {
         self.place(ns)?
-            .within(|| write_sysctl(sysctl, value))
-            .map_err(|source| in_space(ns, PlaceError::Entering(source)))?
+            .write_sysctl(sysctl, value)
             .map_err(|source| OpError::Sysctl {
                 sysctl: sysctl.to_string(),
                 source,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::Path;
 
 use bulkhead_model::IfName;
 use rustix::io::Errno;
@@ -12,7 +11,7 @@ use bulkhead_plan::{Link, LinkKind, Ns, Route, Scope, Space, SpaceScope, World};
 use crate::error::{NetlinkError, ObserveError};
 use crate::links::{RawLink, group_of};
 use crate::nftables;
-use crate::place::{Kernel, Place, PlaceError, read_sysctl};
+use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{Links, get_addresses, get_links, get_main_routes, get_neighbour};
 use crate::routes::{FAMILIES, PROTOCOL_KERNEL, RawRoute, decode_address, decode_neighbour};
 
@@ -104,28 +103,17 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
     Ok(seen)
 }
 
-fn observe_files(place: &Place, wanted: &SpaceScope, space: &mut Space) -> Result<(), Failed> {
-    let read = || {
-        let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
-        let values = wanted
-            .sysctls
-            .iter()
-            .map(|sysctl| (sysctl, read_sysctl(sysctl)));
-        (ipv6, values.collect::<Vec<_>>())
-    };
-    let (ipv6, values) = place.within(read).map_err(|errno| Failed {
+fn observe_files(place: &mut Place, wanted: &SpaceScope, space: &mut Space) -> Result<(), Failed> {
+    let failed = |name: &str, error| Failed {
         what: "sysctls",
-        error: SpaceError::Place(PlaceError::Entering(errno)),
-    })?;
-    space.ipv6 = ipv6;
-    for (sysctl, value) in values {
-        let value = value.map_err(|error| Failed {
-            what: "sysctls",
-            error: SpaceError::Sysctl(sysctl.to_string(), error),
-        })?;
-        space
-            .sysctls
-            .extend(value.map(|value| (sysctl.clone(), value)));
+        error: SpaceError::Sysctl(name.to_owned(), error),
+    };
+    space.ipv6 = place.has_ipv6().map_err(|error| failed("net", error))?;
+    for sysctl in &wanted.sysctls {
+        let value = place.read_sysctl(sysctl);
+        if let Some(value) = value.map_err(|error| failed(sysctl.path(), error))? {
+            space.sysctls.insert(sysctl.clone(), value);
+        }
     }
     Ok(())
 }

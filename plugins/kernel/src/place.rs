@@ -1,11 +1,13 @@
 //! The kernel as seen by one caller: its namespaces, and the sockets kept in each.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 
 use bulkhead_model::IfName;
 use bulkhead_plan::{Features, Ns, Plan, Scope, Sysctl, World};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::deletion::Deletion;
@@ -104,6 +106,7 @@ pub(crate) struct Place {
     netns: Option<Netns>,
     route: Option<Socket>,
     netfilter: Option<Socket>,
+    sysctls: Option<SysctlDirs>,
     /// Of links observed or created, by name.
     pub(crate) indexes: HashMap<IfName, u32>,
 }
@@ -127,6 +130,7 @@ impl Place {
             netns,
             route: None,
             netfilter: None,
+            sysctls: None,
             indexes: HashMap::new(),
         }
     }
@@ -176,24 +180,66 @@ impl Place {
     }
 }
 
-/// Reads a sysctl of the calling thread's namespace; `None` if there is no such file.
-pub(crate) fn read_sysctl(sysctl: &Sysctl) -> io::Result<Option<String>> {
-    match fs::read_to_string(path_of(sysctl)) {
-        Ok(value) => Ok(Some(value.trim_end_matches('\n').to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// `/proc/sys/net/ipv4` and `ipv6` of one namespace, kept open. `/proc/sys/net` shows the namespace of
+/// the task that looks, and all namespaces' entries under it hang in one hash chain by name
+/// (`proc_sys_compare`): walking down from there costs more with every container on the node. Below
+/// an open directory nothing is shared.
+#[derive(Debug)]
+struct SysctlDirs {
+    ipv4: Option<OwnedFd>,
+    ipv6: Option<OwnedFd>,
+}
+
+impl SysctlDirs {
+    /// Those of the calling thread's namespace.
+    fn open() -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |path| rustix::fs::open(path, flags, Mode::empty()).ok();
+        Self {
+            ipv4: open("/proc/sys/net/ipv4"),
+            ipv6: open("/proc/sys/net/ipv6"),
+        }
+    }
+
+    fn file(&self, sysctl: &Sysctl, flags: OFlags) -> io::Result<File> {
+        let family = |prefix, dir| Some((sysctl.path().strip_prefix(prefix)?, dir));
+        let (path, dir): (&str, &Option<OwnedFd>) = family("net/ipv4/", &self.ipv4)
+            .or_else(|| family("net/ipv6/", &self.ipv6))
+            .ok_or(Errno::NOENT)?;
+        let dir = dir.as_ref().ok_or(Errno::NOENT)?;
+        let file = rustix::fs::openat(dir, path, flags | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(file.into())
     }
 }
 
-/// Writes a sysctl of the calling thread's namespace.
-pub(crate) fn write_sysctl(sysctl: &Sysctl, value: &str) -> io::Result<()> {
-    fs::OpenOptions::new()
-        .write(true)
-        .open(path_of(sysctl))
-        .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()))
-}
+impl Place {
+    fn sysctls(&mut self) -> io::Result<&SysctlDirs> {
+        if self.sysctls.is_none() {
+            self.sysctls = Some(self.within(SysctlDirs::open)?);
+        }
+        Ok(self.sysctls.as_ref().expect("opened above"))
+    }
 
-/// `/proc/sys/net` shows the namespace of the task that looks.
-fn path_of(sysctl: &Sysctl) -> String {
-    format!("/proc/sys/{}", sysctl.path())
+    /// Whether the namespace has IPv6 at all.
+    pub(crate) fn has_ipv6(&mut self) -> io::Result<bool> {
+        Ok(self.sysctls()?.ipv6.is_some())
+    }
+
+    /// Reads a sysctl; `None` if there is no such file.
+    pub(crate) fn read_sysctl(&mut self, sysctl: &Sysctl) -> io::Result<Option<String>> {
+        let mut value = String::new();
+        match self.sysctls()?.file(sysctl, OFlags::RDONLY) {
+            Ok(mut file) => file.read_to_string(&mut value)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        value.truncate(value.trim_end_matches('\n').len());
+        Ok(Some(value))
+    }
+
+    /// Writes a sysctl.
+    pub(crate) fn write_sysctl(&mut self, sysctl: &Sysctl, value: &str) -> io::Result<()> {
+        let mut file = self.sysctls()?.file(sysctl, OFlags::WRONLY)?;
+        file.write_all(value.as_bytes())
+    }
 }
