@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use netns_fixtures::packet::{Advertised, Frame, Icmpv6, MacOctets, NdOption, RouterAdvertisement};
 use netns_fixtures::{
-    BridgeNetfilter, Capture, Captured, Container, End, Ns, PacketSocket, Ping, Snapshot, Verb,
-    veth, wait_for,
+    BridgeNetfilter, Capture, Captured, Container, End, Ns, PacketSocket, Ping, Verb, veth,
+    wait_for,
 };
 use serde_json::{Value, json};
 
 use crate::claims;
-use crate::node::{Attachment, BRIDGE, GATEWAYS, LIMIT, NOTHING, Node, refusal, with};
+use crate::node::{Attachment, BRIDGE, GATEWAYS, LIMIT, NOTHING, Node, refusal, standing, with};
 
 claims! {
     no_address_is_tentative_when_add_returns,
@@ -314,7 +314,7 @@ fn point_to_point_subnets_are_networks(setting: BridgeNetfilter) {
             "{to}"
         );
     }
-    let standing = Snapshot::take(&node.host).unwrap();
+    let standing = standing(&node.host);
     let container: Container = node.sandbox.container("full").unwrap();
     let answer = node.run(&node.call(Verb::Add, &config, &container, "eth0"));
     refusal(&answer);

@@ -1,10 +1,10 @@
 //! GC: what the runtime does not list goes; no list and an empty one are not the same.
 
-use netns_fixtures::{BridgeNetfilter, CniCall, Snapshot, Verb};
+use netns_fixtures::{BridgeNetfilter, CniCall, Verb};
 use serde_json::{Value, json};
 
 use crate::claims;
-use crate::node::{Attachment, LIMIT, NOTHING, Node, with};
+use crate::node::{Attachment, LIMIT, NOTHING, Node, standing, with};
 
 const KEY: &str = "cni.dev/valid-attachments";
 
@@ -70,7 +70,7 @@ fn gc_takes_what_is_not_listed(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     let config = node.config_with(json!({"macspoofchk": true}));
     let a = node.attach(&config, "a");
-    let standing = Snapshot::take(&node.host).unwrap();
+    let standing = standing(&node.host);
     let [b, c] = ["b", "c"].map(|name| node.attach(&config, name));
     gc(&node, &config, json!({KEY: [named(&a)]}));
     for attachment in [&b, &c] {

@@ -19,7 +19,7 @@ use netns_fixtures::{
 };
 use serde_json::{Value, json};
 
-use crate::node::{BRIDGE, LIMIT, NETWORK, NOTHING, Node};
+use crate::node::{BRIDGE, LIMIT, NETWORK, NOTHING, Node, standing};
 
 const SUBNETS: [&str; 2] = ["10.1.0.0/24", "fd01::/64"];
 
@@ -41,7 +41,7 @@ impl Case {
         prepare(&node);
         let container = node.sandbox.container("a").unwrap();
         let config = node.config_with(keys);
-        let take = || [&*node.host, &*container].map(|ns| Snapshot::take(ns).unwrap());
+        let take = || [&*node.host, &*container].map(standing);
         let before = take();
         let call = node.call(Verb::Add, &config, &container, "eth0");
         let result = node.run(&call).result();

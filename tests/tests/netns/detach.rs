@@ -4,7 +4,7 @@ use netns_fixtures::{BridgeNetfilter, Ping, Snapshot, Verb};
 use serde_json::{Value, json};
 
 use crate::claims;
-use crate::node::{LIMIT, NOTHING, Node, with};
+use crate::node::{LIMIT, NOTHING, Node, standing, with};
 
 claims! {
     del_leaves_nothing,
@@ -115,7 +115,7 @@ fn del_of_a_broken_configuration_leaves_nothing(setting: BridgeNetfilter) {
 fn del_leaves_the_neighbours_untouched(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     let b = node.attach(&full(&node), "b");
-    let standing = [&*node.host, &*b.container].map(|ns| Snapshot::take(ns).unwrap());
+    let standing = [&*node.host, &*b.container].map(standing);
     let a = node.attach(&full(&node), "a");
     for to in a.addresses() {
         assert!(Ping::new(to).limit(LIMIT).from(&b.container).unwrap());
@@ -130,7 +130,7 @@ fn del_leaves_the_neighbours_untouched(setting: BridgeNetfilter) {
 fn a_second_add_answers_the_same(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     let [a, _b] = node.attach_two(&full(&node));
-    let standing = [&*node.host, &*a.container].map(|ns| Snapshot::take(ns).unwrap());
+    let standing = [&*node.host, &*a.container].map(standing);
     let leased = node.leases();
     let again = node.attach_to(a.config(), &a.container, "eth0");
     assert_eq!(again.result, a.result);
@@ -143,7 +143,7 @@ fn a_second_add_answers_the_same(setting: BridgeNetfilter) {
 fn a_second_add_mends_what_is_broken(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     let a = node.attach(&full(&node), "a");
-    let standing = [&*node.host, &*a.container].map(|ns| Snapshot::take(ns).unwrap());
+    let standing = [&*node.host, &*a.container].map(standing);
     for damage in DAMAGES {
         node.host.sh(&damage.replace("{port}", &a.port())).unwrap();
         let again = node.attach_to(a.config(), &a.container, "eth0");

@@ -5,7 +5,9 @@ use netns_fixtures::{BridgeNetfilter, Container, End, Ping, Snapshot, Verb, veth
 use serde_json::json;
 
 use crate::claims;
-use crate::node::{BRIDGE, GATEWAYS, LIMIT, NETWORK, NOTHING, Node, refusal, settled, with};
+use crate::node::{
+    BRIDGE, GATEWAYS, LIMIT, NETWORK, NOTHING, Node, refusal, settled, standing, with,
+};
 
 claims! {
     a_foreign_bridge_is_joined_and_not_altered,
@@ -31,7 +33,7 @@ fn a_foreign_bridge_is_joined_and_not_altered(setting: BridgeNetfilter) {
         .bridge(BRIDGE, &["10.1.0.1/24", "fd01::1/64", "172.31.0.1/24"])
         .unwrap();
     let _theirs = plugged_bridge(&node, "02:00:00:00:00:01");
-    let theirs = Snapshot::take(&node.host).unwrap();
+    let theirs = standing(&node.host);
     let config = node.config_with(json!({"ipMasq": true}));
     let [a, b] = node.attach_two(&config);
     let now = Snapshot::take(&node.host).unwrap();
@@ -85,7 +87,7 @@ fn an_adopted_bridge_is_brought_to_the_want_and_back(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     node.host.bridge(BRIDGE, &["172.31.0.1/24"]).unwrap();
     let _keeper = plugged_bridge(&node, "02:00:00:00:00:01");
-    let theirs = Snapshot::take(&node.host).unwrap();
+    let theirs = standing(&node.host);
     let config = node.config_with(json!({"adopt": true, "promiscMode": true}));
     let [a, b] = node.attach_two(&config);
     for gateway in GATEWAYS {
@@ -113,7 +115,7 @@ fn an_adopted_bridge_keeps_what_it_had(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     node.host.bridge(BRIDGE, &["10.1.0.1/24"]).unwrap();
     let _keeper = plugged_bridge(&node, "02:00:00:00:00:01");
-    let theirs = Snapshot::take(&node.host).unwrap();
+    let theirs = standing(&node.host);
     let a = node.attach(&node.config_with(json!({"adopt": true})), "a");
     node.detach(&a);
     // 10.1.0.1/24 was theirs before, fd01::1/64 was ours.
@@ -146,7 +148,7 @@ fn force_address_replaces_another_gateway(setting: BridgeNetfilter) {
         [{"subnet": "fd01::/64", "rangeStart": "fd01::100"}],
     ]);
     let b = node.attach(&moved, "b");
-    let standing = Snapshot::take(&node.host).unwrap();
+    let standing = standing(&node.host);
     let has = |key: &str| {
         let key = format!("{BRIDGE} {key}");
         standing
@@ -207,7 +209,7 @@ fn an_interface_of_the_container_is_refused(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     let container = node.sandbox.container("a").unwrap();
     container.ip("link add eth0 type bridge").unwrap();
-    let theirs = Snapshot::take(&container).unwrap();
+    let theirs = standing(&container);
     let config = node.config();
     let answer = node.run(&node.call(Verb::Add, &config, &container, "eth0"));
     let (_, said) = refusal(&answer);
@@ -247,7 +249,7 @@ fn a_route_of_the_same_metric_is_refused(setting: BridgeNetfilter) {
             "route add 10.9.0.0/16 dev theirs metric 5",
         ])
         .unwrap();
-    let theirs = Snapshot::take(&container).unwrap();
+    let theirs = standing(&container);
     let answer = node.run(&node.call(Verb::Add, &config, &container, "eth0"));
     let (_, said) = refusal(&answer);
     for word in ["10.9.0.0/16", "theirs"] {
@@ -273,7 +275,7 @@ fn strangers_beside_us_are_left_alone(setting: BridgeNetfilter) {
         .nft("add table inet theirs\nadd chain inet theirs c { type filter hook forward priority 0; }\n\
               add table netdev theirs\nadd chain netdev theirs c { type filter hook ingress device uplink0 priority 0; }")
         .unwrap();
-    let theirs = Snapshot::take(&node.host).unwrap();
+    let theirs = standing(&node.host);
     let config = node.config_with(json!({"ipMasq": true, "macspoofchk": true}));
     let [a, b] = node.attach_two(&config);
     node.detach(&a);

@@ -3,11 +3,11 @@
 use std::net::Ipv6Addr;
 
 use netns_fixtures::packet::{Icmpv6, NdOption, RouterAdvertisement};
-use netns_fixtures::{BridgeNetfilter, End, Ns, PacketSocket, Snapshot, veth, wait_for};
+use netns_fixtures::{BridgeNetfilter, End, Ns, PacketSocket, veth, wait_for};
 use serde_json::json;
 
 use crate::claims;
-use crate::node::{LIMIT, NOTHING, Node};
+use crate::node::{LIMIT, NOTHING, Node, standing};
 
 const V4: &str = "net/ipv4/ip_forward";
 const V6: &str = "net/ipv6/conf/all/forwarding";
@@ -62,7 +62,7 @@ fn forwarding_stays_until_the_last_network_goes(setting: BridgeNetfilter) {
 fn forwarding_that_was_on_stays_on(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     node.host.forward().unwrap();
-    let before = Snapshot::take(&node.host).unwrap();
+    let before = standing(&node.host);
     let a = node.attach(&node.config(), "a");
     node.detach(&a);
     assert_forwards(&node, "1", "1");
@@ -111,7 +111,7 @@ fn a_host_keeps_its_route_from_router_advertisements(setting: BridgeNetfilter) {
         has_advertised_route(&node.host).then_some(())
     });
     let key = "net/ipv6/conf/wan/accept_ra";
-    let before = Snapshot::take(&node.host).unwrap();
+    let before = standing(&node.host);
     let a = node.attach(&node.config(), "a");
     assert_forwards(&node, "1", "1");
     assert!(has_advertised_route(&node.host), "the route is gone");

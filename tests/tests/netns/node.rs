@@ -9,7 +9,7 @@ use bulkhead_ipam::{Access, StateDir};
 use bulkhead_tests::{Scratch, Suite};
 use netns_fixtures::{
     BridgeNetfilter, CniAnswer, CniCall, Container, EchoServer, Feature, Host, Ns, Outside, Pair,
-    Ping, Sandbox, Snapshot, Transport, Verb, tcp_echo, udp_echo, wait_for,
+    Ping, Sandbox, Section, Snapshot, Transport, Verb, tcp_echo, udp_echo, wait_for, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -193,7 +193,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn refused(&self, config: &Value, name: &str) -> (u64, String) {
         let container = self.sandbox.container(name).unwrap();
-        let (standing, leased) = (Snapshot::take(&self.host).unwrap(), self.leases());
+        let (standing, leased) = (standing(&self.host), self.leases());
         let answer = self.run(&self.call(Verb::Add, config, &container, "eth0"));
         let refusal = refusal(&answer);
         assert!(!container.has_link("eth0").unwrap(), "{refusal:?}");
@@ -230,6 +230,35 @@ impl Node {
         assert_eq!(left, NOTHING);
         assert_eq!(self.leases(), Vec::<IpAddr>::new());
     }
+}
+
+/// The namespace once the kernel has finished what an ADD began: the local route of an IPv6 address
+/// comes from a work of its own (`addrconf_dad_work`, `net/ipv6/addrconf.c`). One that never comes
+/// is for the comparison to name.
+pub(crate) fn standing(ns: &Ns) -> Snapshot {
+    let routed = || {
+        let now = Snapshot::take(ns).unwrap();
+        is_routed(&now).then_some(now)
+    };
+    wait_until(SETTLE, routed).unwrap_or_else(|| Snapshot::take(ns).unwrap())
+}
+
+/// Whether every IPv6 address has its local route.
+fn is_routed(now: &Snapshot) -> bool {
+    let routes: Vec<Value> = now
+        .section(Section::Route)
+        .map(|(route, _)| serde_json::from_str(route).expect("a route is an object"))
+        .collect();
+    let addresses = now.section(Section::Address).map(|(address, _)| address);
+    let mut v6 = addresses.filter(|address| address.contains(':'));
+    v6.all(|address| {
+        let (link, address) = address.split_once(' ').expect("link and address");
+        let local = address.split('/').next();
+        routes.iter().any(|route| {
+            let is_local = route["type"] == "local" && route["dev"] == link;
+            is_local && route["dst"].as_str() == local
+        })
+    })
 }
 
 /// What a comparison of snapshots answers when both are the same.

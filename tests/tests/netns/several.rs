@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netns_fixtures::{BridgeNetfilter, Ping, Section, Snapshot, Verb};
+use netns_fixtures::{BridgeNetfilter, Ping, Section, Verb};
 use serde_json::{Value, json};
 
 use crate::claims;
-use crate::node::{BRIDGE, GATEWAYS, LIMIT, NOTHING, Node};
+use crate::node::{BRIDGE, GATEWAYS, LIMIT, NOTHING, Node, standing};
 
 claims! {
     a_container_is_attached_twice_to_one_network,
@@ -60,7 +60,7 @@ fn default_link(container: &netns_fixtures::Ns, to: IpAddr) -> Value {
 fn the_default_route_of_the_first_network_stays(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     let first = node.attach(&node.config(), "a");
-    let alone = Snapshot::take(&first.container).unwrap();
+    let alone = standing(&first.container);
     let green = node.network("green", "br-green", "10.2.0.0/24", "fd02::/64");
     let second = node.attach_to(&green, &first.container, "net1");
     for to in crate::node::OUTSIDE {
@@ -153,7 +153,7 @@ fn a_disabled_interface_is_left_down(setting: BridgeNetfilter) {
 fn networks_know_nothing_of_each_other(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     let a = node.attach(&node.config_with(json!({"ipMasq": true})), "a");
-    let standing = Snapshot::take(&node.host).unwrap();
+    let standing = standing(&node.host);
     let leased = node.leases();
     let green = node.network("green", "br-green", "10.2.0.0/24", "fd02::/64");
     let b = node.attach(&green, "b");
@@ -173,7 +173,7 @@ fn a_bridge_of_two_networks_goes_with_the_last(setting: BridgeNetfilter) {
     let green = node.network("green", BRIDGE, "10.2.0.0/24", "fd02::/64");
     let b = node.attach(&green, "b");
     node.detach(&a);
-    let standing = Snapshot::take(&node.host).unwrap();
+    let standing = standing(&node.host);
     assert!(standing.value(Section::Link, BRIDGE).is_some());
     for gateway in ["10.2.0.1", "fd02::1"] {
         let to: IpAddr = gateway.parse().unwrap();
