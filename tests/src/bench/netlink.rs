@@ -50,6 +50,8 @@ impl Rtnetlink {
 
     fn bound(groups: u32) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
+        // A burst of deletions is many messages: the default buffer overruns (ENOBUFS).
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 4 << 20)?;
         socket.bind(&SocketAddr::new(0, groups))?;
         Ok(Self {
             socket,
