@@ -108,7 +108,11 @@ pub(crate) fn acquire<N: Network>(
         Acquired::New(record) => (record, Age::New),
         Acquired::Renewed(record) | Acquired::Existing(record) => (record, Age::Known),
     };
-    let pool = store.read()?.and_then(|snapshot| snapshot.pool().cloned());
+    let chosen = match network.addressing() {
+        Addressing::Own(pool) if matches!(pool.source, PoolSource::Automatic(_)) => store.read()?,
+        _ => None,
+    };
+    let pool = chosen.and_then(|snapshot| snapshot.pool().cloned());
     let mut grant = Grant::of(
         network,
         record,
