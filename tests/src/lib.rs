@@ -1,5 +1,6 @@
 //! What the tests of the whole and the benchmark share. The tests drive what a person installs (the
-//! executables, the workspace's manifests) from the outside and use none of the product's crates.
+//! executables, the workspace's manifests) from the outside. Only the crash and model tests use the
+//! product's crates, to stop a plan half way.
 
 pub mod bench;
 pub mod licence;
