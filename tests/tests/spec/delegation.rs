@@ -12,6 +12,7 @@ use crate::node::{NETWORK, Node, refusal};
 claims! {
     both:
         host_local_gives_and_takes_back,
+        our_ipam_serves_any_bridge,
         static_gives_what_it_is_told,
         a_failed_add_gives_the_lease_back,
         an_exhausted_delegate_is_quoted,
@@ -52,6 +53,28 @@ fn host_local_gives_and_takes_back(suite: &Suite) {
     node.del(&config);
     assert_eq!(host_local_leases(&node), Vec::<IpAddr>::new());
     node.assert_nothing_left();
+}
+
+fn our_ipam_serves_any_bridge(suite: &Suite) {
+    let node = Node::new(&suite.with_ipam("bulkhead-ipam"));
+    let config = node.config("1.0.0");
+    let call = |verb| {
+        let path = format!("{}:{}", Suite::ours().cni_path(), suite.cni_path());
+        node.call(verb, &config).cni_path(&path)
+    };
+    let result = node.attach(&call(Verb::Add));
+    assert_eq!(result["ips"][0]["address"], "10.77.0.2/16");
+    assert_eq!(result["ips"][1]["address"], "fd77::2/64");
+    let mut with_result = config.clone();
+    with_result["prevResult"] = result;
+    let check = node.run(&call(Verb::Check).stdin(&with_result));
+    assert!(check.succeeded(), "{check:?}");
+    assert_eq!(Suite::ours().leases(NETWORK, &node.state()).len(), 2);
+    assert!(node.run(&call(Verb::Del)).succeeded());
+    assert_eq!(
+        Suite::ours().leases(NETWORK, &node.state()),
+        Vec::<IpAddr>::new()
+    );
 }
 
 fn static_gives_what_it_is_told(suite: &Suite) {
