@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use bulkhead_bridge as bridge;
 
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     let mut args = std::env::args();
     let called = args.next().unwrap_or_default();
