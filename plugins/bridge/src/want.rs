@@ -1,6 +1,6 @@
 //! What an attachment to a bridge network wants of the kernel.
 
-use bulkhead_attach::{Grant, masquerade_table};
+use bulkhead_attach::{CHECKED_MAC, Grant, masquerade_table};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mtu, Prefix};
 use bulkhead_nft as nft;
@@ -25,9 +25,11 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         .or(config.mac)
         .unwrap_or_else(|| grant.id.interface_mac());
     let port = names.port.unwrap_or_else(|| grant.id.port());
+    // As recorded, which is how DEL finds it again: a configuration changed since is for new ones.
+    let checked = names.other.contains_key(CHECKED_MAC);
     let binding = Binding {
         port,
-        mac: config.check_mac.then_some(mac),
+        mac: checked.then_some(mac),
     };
     Ok(Attached {
         bridge: Bridge {

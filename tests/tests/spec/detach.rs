@@ -22,6 +22,7 @@ claims! {
         an_interface_of_that_name_is_refused,
         a_namespace_that_cannot_be_opened_is_refused;
     ours:
+        a_configuration_changed_since_leaves_nothing,
         del_without_a_namespace,
         del_of_a_path_that_is_no_namespace,
         del_leaves_the_other_attachment,
@@ -232,4 +233,22 @@ fn a_link_of_the_bridges_name_is_refused(suite: &Suite) {
     node.del(&node.config("1.0.0"));
     let after = netns_fixtures::Snapshot::take(&node.host).unwrap();
     assert_eq!(theirs.diff(&after), Vec::<String>::new());
+}
+
+fn a_configuration_changed_since_leaves_nothing(suite: &Suite) {
+    let node = Node::new(suite);
+    let config = node.config("1.0.0");
+    // Another attachment keeps what the network shares, where something could be left.
+    let resident = |verb| node.call(verb, &config).ifname("net1");
+    node.attach(&resident(Verb::Add));
+    let with_resident = netns_fixtures::Snapshot::take(&node.host).unwrap();
+    let first = node.add(&config);
+    let mut changed = config.clone();
+    changed["macspoofchk"] = json!(true);
+    assert_eq!(node.add(&changed), first);
+    node.del(&changed);
+    let left = with_resident.left_in(&node.host, LIMIT).unwrap();
+    assert_eq!(left, Vec::<String>::new());
+    assert!(node.run(&resident(Verb::Del)).succeeded());
+    node.assert_nothing_left();
 }
