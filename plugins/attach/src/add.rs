@@ -23,23 +23,28 @@ fn attach<N: Network>(network: &N, call: &Call) -> Result<CniResult, Failure> {
     let state = StateDir::open(&state_dir(call)?, Access::Add)?;
     let container = Ns::Container(path.display().to_string());
     let mut kernel = crate::kernel().with(container, netns);
-    let (grant, age) = grant::acquire(&mut kernel, network, call, &state, identity)?;
-    plug(&mut kernel, network, call, &state, &grant).map_err(|failure| match age {
+    let recorded = grant::acquire(&mut kernel, network, call, &state, identity)?;
+    let (key, age) = (recorded.record.key.clone(), recorded.age);
+    // From here on something is recorded, and whatever fails has to take it back.
+    let plugged = grant::granted(&mut kernel, network, call, &state, recorded)
+        .and_then(|grant| plug(&mut kernel, network, call, &state, &grant));
+    plugged.map_err(|failure| match age {
         Age::Known => failure,
-        Age::New => {
-            match del::detach::<N>(
-                &mut kernel,
-                Some(network),
-                call,
-                Some(&state),
-                &grant.key,
-                "add failed",
-            ) {
-                Ok(()) => failure,
-                Err(also) => failure.and(&format!("and undoing it: {also}")),
-            }
-        }
+        Age::New => match undo(&mut kernel, network, call, &state, &key) {
+            Ok(()) => failure,
+            Err(also) => failure.and(&format!("and undoing it: {also}")),
+        },
     })
+}
+
+fn undo<N: Network>(
+    kernel: &mut Kernel,
+    network: &N,
+    call: &Call,
+    state: &StateDir,
+    key: &AttachmentKey,
+) -> Result<(), Failure> {
+    del::detach::<N>(kernel, Some(network), call, Some(state), key, "add failed")
 }
 
 /// From the record to the answer.

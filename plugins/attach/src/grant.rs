@@ -65,6 +65,14 @@ pub(crate) enum Age {
 /// What an IPAM plugin answered, kept in the record so that a second ADD answers the same.
 const IPAM_ANSWER: &str = "ipamAnswer";
 
+/// What [`acquire`] recorded.
+pub(crate) struct Recorded {
+    pub(crate) record: AttachmentRecord,
+    pub(crate) age: Age,
+    /// Whether it is the network's only attachment.
+    first: bool,
+}
+
 /// Gives the attachment its addresses and records it, durably, with every name that will be used.
 pub(crate) fn acquire<N: Network>(
     kernel: &mut Kernel,
@@ -72,7 +80,7 @@ pub(crate) fn acquire<N: Network>(
     call: &Call,
     state: &StateDir,
     netns: Identity,
-) -> Result<(Grant, Age), Failure> {
+) -> Result<Recorded, Failure> {
     let key = call.attachment()?;
     let path = call.netns.clone().unwrap_or_default();
     let draft = Draft {
@@ -108,21 +116,30 @@ pub(crate) fn acquire<N: Network>(
         Acquired::New(record) => (record, Age::New),
         Acquired::Renewed(record) | Acquired::Existing(record) => (record, Age::Known),
     };
+    Ok(Recorded { record, age, first })
+}
+
+/// What the recorded attachment is granted.
+pub(crate) fn granted<N: Network>(
+    kernel: &mut Kernel,
+    network: &N,
+    call: &Call,
+    state: &StateDir,
+    recorded: Recorded,
+) -> Result<Grant, Failure> {
     let chosen = match network.addressing() {
-        Addressing::Own(pool) if matches!(pool.source, PoolSource::Automatic(_)) => store.read()?,
+        Addressing::Own(pool) if matches!(pool.source, PoolSource::Automatic(_)) => {
+            state.network(&recorded.record.key.network).read()?
+        }
         _ => None,
     };
     let pool = chosen.and_then(|snapshot| snapshot.pool().cloned());
-    let mut grant = Grant::of(
-        network,
-        record,
-        pool.as_ref(),
-        Path::new(&call.netns.clone().unwrap_or_default()),
-    )?;
-    if first || !claims::ipv6_forwards(kernel)? {
+    let netns = call.netns.as_deref().unwrap_or(Path::new(""));
+    let mut grant = Grant::of(network, recorded.record, pool.as_ref(), netns)?;
+    if recorded.first || !claims::ipv6_forwards(kernel)? {
         grant.ra_uplinks = kernel.ra_uplinks()?;
     }
-    Ok((grant, age))
+    Ok(grant)
 }
 
 /// Asks an IPAM plugin. A live attachment is not asked for twice: the plugin would refuse, or give
