@@ -22,7 +22,7 @@ pub use masquerade::masquerade;
 pub use model::Refusal;
 
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
-pub use planner::{mtu_of, plan, scope};
+pub use planner::{plan, scope};
 pub use scope::{Scope, SpaceScope, TableScope};
 pub use space::{Ns, Sysctl};
 pub use want::{

@@ -1,7 +1,5 @@
 //! The one decision: what leads from the world to the want, and what has to be seen to tell.
 
-use bulkhead_model::IfName;
-
 use crate::{
     Attached, Conflict, Detached, Ns, Op, Plan, Scope, Space, Sysctl, TableScope, Want, World,
     bridge, detached, filter, link, masquerade,
@@ -135,10 +133,4 @@ fn detached_scope(want: &Detached) -> Scope {
         }
     }
     scope
-}
-
-/// The MTU that an attachment's interface has in `world`, once it stands.
-#[must_use]
-pub fn mtu_of(world: &World, ns: &Ns, interface: IfName) -> Option<bulkhead_model::Mtu> {
-    world.space(ns).links.get(&interface).map(|link| link.mtu)
 }
