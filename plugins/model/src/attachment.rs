@@ -111,6 +111,15 @@ impl AttachmentId {
             .expect("15 bytes of [a-z2-7]")
     }
 
+    /// The ifb device through which the container's packets are shaped: `bhi` and 12 base32
+    /// characters. Not `bhp`, since the guard's chain may be bound to that.
+    #[must_use]
+    pub fn ifb(&self) -> IfName {
+        format!("bhi{}", base32(&self.0, 12))
+            .parse()
+            .expect("15 bytes of [a-z2-7]")
+    }
+
     /// The MAC of the interface inside the container.
     #[must_use]
     pub fn interface_mac(&self) -> Mac {

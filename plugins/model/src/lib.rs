@@ -4,8 +4,12 @@
 
 mod address;
 mod attachment;
+mod bandwidth;
+mod host_port;
 mod link;
 
 pub use address::{Family, InterfaceAddress, Mac, ParseError, Prefix};
 pub use attachment::{AttachmentId, AttachmentKey, ContainerId, NetworkName};
+pub use bandwidth::{Bandwidth, RateLimit};
+pub use host_port::{HostAddress, HostPort, PortMapping, Protocol};
 pub use link::{IfName, LinkGroup, Mtu, ROUTE_PROTOCOL};
