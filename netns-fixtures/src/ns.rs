@@ -65,7 +65,7 @@ pub enum NsError {
     },
 }
 
-/// A handle on a namespace mounted at `/run/netns/<name>`. Cheap to clone; it does not keep the
+/// A handle on a mounted namespace, ours at `/run/netns/<name>`. Cheap to clone; it does not keep the
 /// namespace alive.
 #[derive(Clone, Debug)]
 pub struct Ns {
@@ -81,7 +81,16 @@ impl Ns {
         }
     }
 
-    /// The name `ip netns` knows it by.
+    /// A handle on a namespace that somebody else mounted at `path`, for example a container engine.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self {
+            name: path.to_string_lossy().into(),
+            path: path.into(),
+        }
+    }
+
+    /// The name `ip netns` knows it by; the path of one that [`Ns::at`] was given.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
