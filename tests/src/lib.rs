@@ -3,11 +3,15 @@
 //! product's crates, to stop a plan half way.
 
 pub mod bench;
+pub mod containerd;
+mod enclosure;
+mod image;
 pub mod licence;
 pub mod podman;
 mod scratch;
 mod suite;
 pub mod workspace;
 
+pub use image::IMAGE;
 pub use scratch::Scratch;
 pub use suite::Suite;

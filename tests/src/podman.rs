@@ -3,40 +3,33 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use netns_fixtures::{Ns, Sandbox, run_bounded, wait_for};
+use netns_fixtures::{Ns, Sandbox, run_bounded};
 use serde_json::Value;
 
 use crate::Scratch;
+use crate::enclosure::Enclosure;
+use crate::image::{self, IMAGE};
 
-/// The image that every engine has: busybox and nothing else.
-pub const IMAGE: &str = "localhost/busybox:test";
-
-const BUSYBOX: &str = "/usr/bin/busybox";
-const APPLETS: &[&str] = &["sh", "sleep", "ping", "nc", "ip", "cat", "timeout"];
 /// Starting a container takes a quarter of a second here; a minute means that something hangs.
 const LIMIT: Duration = Duration::from_mins(1);
-const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// What stands at `/run/netns` and `/var/lib/cni` in the engine's mount namespace: directories of
-/// its own, because podman names container namespaces and libcni caches results there. bash, because
-/// as the first process of a PID namespace it reaps what is orphaned to it; it ends when its input
-/// does.
-const FIRST_PROCESS: &str = "mkdir -p /run/netns /var/lib/cni \
-    && mount -t tmpfs tmpfs /run/netns && mount -t tmpfs tmpfs /var/lib/cni \
-    && echo ready && read -r";
+/// podman names container namespaces in `/run/netns`, and libcni caches results in `/var/lib/cni`:
+/// both are directories of the engine's own.
+const PREPARE: &str = "
+mkdir -p /run/netns
+mount -t tmpfs tmpfs /run/netns
+mount --bind \"$DIR/lib\" /var/lib
+";
 
 /// A running engine. Dropping it kills its containers and removes its files.
 #[derive(Debug)]
 pub struct Podman {
-    first: Child,
-    pid: u32,
-    host: Ns,
-    cgroup: String,
+    // Dropped first: its processes have files in the directory.
+    enclosure: Enclosure,
     dir: Scratch,
 }
 
@@ -49,12 +42,9 @@ impl Podman {
     pub fn start(sandbox: &Sandbox, host: &Ns, plugins: &[&Path]) -> Self {
         let dir = Scratch::new(sandbox, "podman");
         write_configuration(dir.path(), plugins).expect("a fresh directory is writable");
-        let (first, pid) = first_process(host);
+        let cgroup = format!("/{}podman", sandbox.stem());
         let engine = Self {
-            first,
-            pid,
-            host: host.clone(),
-            cgroup: format!("/{}podman", sandbox.stem()),
+            enclosure: Enclosure::start(host, &cgroup, dir.path(), PREPARE),
             dir,
         };
         engine.import().expect("busybox-static is installed");
@@ -85,7 +75,7 @@ impl Podman {
     #[track_caller]
     pub fn sleeper(&self, name: &str, network: &str, options: &[&str]) {
         let mut words = vec!["run", "--detach", "--name", name, "--network", network];
-        words.extend(["--cgroup-parent", &self.cgroup]);
+        words.extend(["--cgroup-parent", self.enclosure.cgroup()]);
         words.extend(options);
         words.extend([IMAGE, "/bin/sleep", "100000"]);
         self.run(&words);
@@ -139,13 +129,10 @@ impl Podman {
 
     fn output(&self, words: &[&str], stdin: &[u8]) -> io::Result<Output> {
         let etc = self.dir.path().join("etc");
-        let child = Command::new("nsenter")
-            .args(["--target", &self.pid.to_string(), "--mount", "--pid"])
-            .arg(format!("--net={}", self.host.path().display()))
-            .args(["--", "podman"])
+        let child = self
+            .enclosure
+            .command("podman")
             .args(words)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.dir.path())
             .env("CONTAINERS_CONF", etc.join("containers.conf"))
             .env("CONTAINERS_STORAGE_CONF", etc.join("storage.conf"))
@@ -159,78 +146,16 @@ impl Podman {
     }
 
     fn import(&self) -> io::Result<()> {
-        let rootfs = self.dir.path().join("rootfs");
-        fs::create_dir_all(rootfs.join("bin"))?;
-        let busybox = rootfs.join("bin/busybox");
-        fs::copy(BUSYBOX, &busybox)?;
-        fs::set_permissions(&busybox, fs::Permissions::from_mode(0o755))?;
-        for applet in APPLETS {
-            std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet))?;
-        }
-        let archive = Command::new("tar")
-            .arg("-C")
-            .arg(&rootfs)
-            .args(["-c", "."])
-            .output()?;
-        let output = self.output(&["import", "-", IMAGE], &archive.stdout)?;
+        let rootfs = image::rootfs(self.dir.path())?;
+        let output = self.output(&["import", "-", IMAGE], &rootfs)?;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "podman import: {said}");
         Ok(())
     }
 }
 
-impl Drop for Podman {
-    fn drop(&mut self) {
-        // The end of its input ends the first process, and the kernel kills its PID namespace.
-        drop(self.first.stdin.take());
-        if let Err(error) = self.first.wait() {
-            eprintln!("podman's first process: {error}");
-        }
-        for controller in fs::read_dir(CGROUPS).into_iter().flatten().flatten() {
-            remove_cgroup(&controller.path().join(self.cgroup.trim_start_matches('/')));
-        }
-        remove_cgroup(&PathBuf::from(format!("{CGROUPS}{}", self.cgroup)));
-    }
-}
-
-/// Removes a group with those in it; what is not there or still busy stays.
-fn remove_cgroup(path: &Path) {
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_cgroup(&entry.path());
-        }
-    }
-    let _ = fs::remove_dir(path);
-}
-
-/// The first process of new mount and PID namespaces on `host`, and its PID as we see it.
-fn first_process(host: &Ns) -> (Child, u32) {
-    let mut child = host
-        .command("unshare")
-        .args(["--mount", "--propagation", "private"])
-        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
-        .args(["bash", "-c", FIRST_PROCESS])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("unshare is part of util-linux");
-    let mut ready = [0; 6];
-    io::Read::read_exact(child.stdout.as_mut().expect("it is piped"), &mut ready)
-        .expect("the first process says when it is ready");
-    let path = format!("/proc/{0}/task/{0}/children", child.id());
-    let pid = wait_for("unshare's child", LIMIT, || {
-        fs::read_to_string(&path)
-            .ok()?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    });
-    (child, pid)
-}
-
 fn write_configuration(dir: &Path, plugins: &[&Path]) -> io::Result<()> {
-    for sub in ["etc", "net.d", "tmp"] {
+    for sub in ["etc", "lib", "net.d", "tmp"] {
         fs::create_dir_all(dir.join(sub))?;
     }
     let plugins: Vec<_> = plugins.iter().map(|path| path.to_string_lossy()).collect();
