@@ -34,6 +34,10 @@ pub enum KeyType {
     NfProto,
     /// `iface_type` (ARPHRD): 2 bytes, host order.
     IfaceType,
+    /// `ct_status`: bits of a connection's status, 4 bytes, host order.
+    CtStatus,
+    /// `fib_addrtype`: what the routing tables make of an address, 4 bytes, host order.
+    FibAddrType,
     /// An unsigned number of that many bytes, network order; nft cannot declare a named set of it.
     Integer(u8),
 }
@@ -46,7 +50,7 @@ impl KeyType {
             Self::IfName | Self::Ipv6Addr => 16,
             Self::EtherAddr => 6,
             Self::EtherType | Self::InetService | Self::ArpOp | Self::IfaceType => 2,
-            Self::Ipv4Addr | Self::Mark => 4,
+            Self::Ipv4Addr | Self::Mark | Self::CtStatus | Self::FibAddrType => 4,
             Self::InetProto | Self::IcmpType | Self::Icmpv6Type | Self::NfProto => 1,
             Self::Integer(len) => len as usize,
         }
@@ -80,8 +84,10 @@ impl KeyType {
             Self::IcmpType => 14,
             Self::Mark => 19,
             Self::IfaceType => 21,
+            Self::CtStatus => 28,
             Self::Icmpv6Type => 29,
             Self::IfName => 41,
+            Self::FibAddrType => 38,
         }
     }
 
@@ -89,7 +95,12 @@ impl KeyType {
     pub(crate) const fn is_host_order(self) -> bool {
         matches!(
             self,
-            Self::IfName | Self::Mark | Self::EtherAddr | Self::IfaceType
+            Self::IfName
+                | Self::Mark
+                | Self::EtherAddr
+                | Self::IfaceType
+                | Self::CtStatus
+                | Self::FibAddrType
         )
     }
 
@@ -112,6 +123,8 @@ impl KeyType {
             Self::InetProto => Datum::InetProto(bytes[0]),
             Self::InetService => Datum::InetService(short()?),
             Self::Mark => Datum::Mark(u32::from_ne_bytes(bytes.try_into().ok()?)),
+            Self::CtStatus => Datum::CtStatus(u32::from_ne_bytes(bytes.try_into().ok()?)),
+            Self::FibAddrType => Datum::FibAddrType(u32::from_ne_bytes(bytes.try_into().ok()?)),
             Self::ArpOp => Datum::ArpOp(short()?),
             Self::IcmpType => Datum::IcmpType(bytes[0]),
             Self::Icmpv6Type => Datum::Icmpv6Type(bytes[0]),
@@ -138,6 +151,8 @@ impl fmt::Display for KeyType {
             Self::Icmpv6Type => "icmpv6_type",
             Self::NfProto => "nf_proto",
             Self::IfaceType => "iface_type",
+            Self::CtStatus => "ct_status",
+            Self::FibAddrType => "fib_addrtype",
             Self::Integer(len) => return write!(f, "integer {}", usize::from(*len) * 8),
         })
     }
@@ -172,11 +187,20 @@ pub enum Datum {
     NfProto(u8),
     /// An ARPHRD number (`linux/if_arp.h`); 1 is Ethernet.
     IfaceType(u16),
+    /// Bits of a connection's status (`IPS_*`, `linux/netfilter/nf_conntrack_common.h`).
+    CtStatus(u32),
+    /// A kind of address (`RTN_*`, `linux/rtnetlink.h`).
+    FibAddrType(u32),
     /// A number of that many bytes, most significant first.
     Integer(Vec<u8>),
 }
 
 impl Datum {
+    /// A connection whose destination was translated (`IPS_DST_NAT`).
+    pub const DST_NAT: Self = Self::CtStatus(1 << 5);
+    /// An address of this host (`RTN_LOCAL`).
+    pub const LOCAL: Self = Self::FibAddrType(2);
+
     /// The value's type.
     #[must_use]
     pub fn kind(&self) -> KeyType {
@@ -194,6 +218,8 @@ impl Datum {
             Self::Icmpv6Type(_) => KeyType::Icmpv6Type,
             Self::NfProto(_) => KeyType::NfProto,
             Self::IfaceType(_) => KeyType::IfaceType,
+            Self::CtStatus(_) => KeyType::CtStatus,
+            Self::FibAddrType(_) => KeyType::FibAddrType,
             // NFT_DATA_VALUE_MAXLEN is 64: a longer number fits no register and is refused there.
             Self::Integer(bytes) => KeyType::Integer(u8::try_from(bytes.len()).unwrap_or(u8::MAX)),
         }
@@ -211,7 +237,7 @@ impl Datum {
             Self::InetProto(n) | Self::IcmpType(n) | Self::Icmpv6Type(n) | Self::NfProto(n) => {
                 vec![*n]
             }
-            Self::Mark(n) => n.to_ne_bytes().to_vec(),
+            Self::Mark(n) | Self::CtStatus(n) | Self::FibAddrType(n) => n.to_ne_bytes().to_vec(),
             Self::IfaceType(n) => n.to_ne_bytes().to_vec(),
             Self::Integer(bytes) => bytes.clone(),
         }
@@ -260,12 +286,16 @@ impl fmt::Display for Datum {
             Self::InetProto(6) => f.write_str("tcp"),
             Self::InetProto(17) => f.write_str("udp"),
             Self::InetProto(58) => f.write_str("ipv6-icmp"),
+            Self::InetProto(132) => f.write_str("sctp"),
             Self::NfProto(2) => f.write_str("ipv4"),
             Self::NfProto(10) => f.write_str("ipv6"),
             Self::InetProto(n) | Self::IcmpType(n) | Self::Icmpv6Type(n) | Self::NfProto(n) => {
                 n.fmt(f)
             }
             Self::InetService(n) | Self::ArpOp(n) | Self::IfaceType(n) => n.fmt(f),
+            Self::CtStatus(0x20) => f.write_str("dnat"),
+            Self::FibAddrType(2) => f.write_str("local"),
+            Self::CtStatus(n) | Self::FibAddrType(n) => n.fmt(f),
             Self::Mark(n) => write!(f, "0x{n:08x}"),
             Self::Integer(bytes) => {
                 f.write_str("0x")?;

@@ -1,7 +1,9 @@
 //! Transactions as nfnetlink batches, ready to be sent with one `sendto`.
 
+use bulkhead_model::IfName;
+
 use crate::datum::KeyType;
-use crate::elements::encode_elements;
+use crate::elements::{IndexOf, encode_elements};
 use crate::expression::{AnonymousSet, encode_rule};
 use crate::name::{Label, Name};
 use crate::rule::Rule;
@@ -30,6 +32,8 @@ const NFT_SET_CONSTANT: u32 = 0x2;
 const NFT_SET_INTERVAL: u32 = 0x4;
 const NFT_SET_MAP: u32 = 0x8;
 const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
+/// nft's number for `iface_index` (`TYPE_IFINDEX`, nftables `include/datatype.h`).
+const IFACE_INDEX: u32 = 20;
 const NFTA_LIST_ELEM: u16 = 1;
 /// A list attribute's length is 16 bits; an element with a verdict is at most 300 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 200;
@@ -62,12 +66,19 @@ impl Batch {
 
 impl Transaction {
     /// The batch, its messages numbered from `first_seq`. With a generation, any commit since that
-    /// generation makes the kernel refuse this one with `ERESTART`.
+    /// generation makes the kernel refuse this one with `ERESTART`. `index_of` tells the index of
+    /// each device in [`Transaction::devices`]; what is sent to index 0 is dropped.
     ///
     /// `None` if there is nothing to do: a batch without messages is never acknowledged.
     #[must_use]
-    pub fn encode(&self, first_seq: u32, generation: Option<u32>) -> Option<Batch> {
+    pub fn encode(
+        &self,
+        first_seq: u32,
+        generation: Option<u32>,
+        index_of: &dyn Fn(IfName) -> u32,
+    ) -> Option<Batch> {
         let mut encoder = Encoder {
+            index_of,
             out: Vec::new(),
             next_seq: first_seq + 1,
             next_set: 1,
@@ -115,7 +126,8 @@ fn frame(out: &mut Vec<u8>, kind: u16, seq: u32, generation: Option<u32>) {
     });
 }
 
-struct Encoder {
+struct Encoder<'d> {
+    index_of: IndexOf<'d>,
     out: Vec<u8>,
     next_seq: u32,
     next_set: u32,
@@ -123,7 +135,7 @@ struct Encoder {
     last: usize,
 }
 
-impl Encoder {
+impl Encoder<'_> {
     fn push(
         &mut self,
         kind: u16,
@@ -217,7 +229,7 @@ impl Encoder {
             set.name.as_str(),
             id,
             0,
-            (&set.key, set.data, &set.elements),
+            (&set.key, set.data.as_ref(), &set.elements),
         );
     }
 
@@ -233,7 +245,7 @@ impl Encoder {
         name: &str,
         id: u32,
         flags: u32,
-        (key, data, elements): (&[KeyType], Option<DataType>, &Elements),
+        (key, data, elements): (&[KeyType], Option<&DataType>, &Elements),
     ) {
         let interval = matches!(elements, Elements::Prefixes(_));
         let flags = flags
@@ -250,9 +262,13 @@ impl Encoder {
                     body.u32(6, NFT_DATA_VERDICT);
                     body.u32(7, 16);
                 }
-                Some(DataType::Value(kind)) => {
-                    body.u32(6, kind.number());
-                    body.u32(7, key_len(&[kind]));
+                Some(DataType::Value(kinds)) => {
+                    body.u32(6, key_number(kinds));
+                    body.u32(7, key_len(kinds));
+                }
+                Some(DataType::Device) => {
+                    body.u32(6, IFACE_INDEX);
+                    body.u32(7, 4);
                 }
                 None => {}
             }
@@ -293,7 +309,7 @@ impl Encoder {
     }
 
     fn anonymous_set(&mut self, table: &TableId, set: &AnonymousSet) {
-        let shape = (set.key.as_slice(), set.data, &set.elements);
+        let shape = (set.key.as_slice(), set.data.as_ref(), &set.elements);
         let flags = NFT_SET_ANONYMOUS | NFT_SET_CONSTANT;
         self.new_set(table, set.name(), set.id, flags, shape);
         self.elements(NEWSETELEM, table, set.name(), Some(set.id), &set.elements);
@@ -308,7 +324,7 @@ impl Encoder {
         elements: &Elements,
     ) {
         let flags = if kind == NEWSETELEM { NLM_F_CREATE } else { 0 };
-        for chunk in encode_elements(elements).chunks(ELEMENTS_PER_MESSAGE) {
+        for chunk in encode_elements(elements, self.index_of).chunks(ELEMENTS_PER_MESSAGE) {
             self.push(kind, flags, table.family, |body| {
                 body.string(1, table.name.as_str());
                 body.string(2, set);
@@ -358,7 +374,7 @@ fn key_len(key: &[KeyType]) -> u32 {
 }
 
 /// libnftnl's user data: type, length, value (`include/udata.h`), here a text with its NUL.
-fn user_data(kind: u8, label: &Label) -> Vec<u8> {
+pub(crate) fn user_data(kind: u8, label: &Label) -> Vec<u8> {
     let text = label.as_str().as_bytes();
     let len = u8::try_from(text.len() + 1).expect("a label is at most 127 bytes");
     let mut out = vec![kind, len];
@@ -368,7 +384,7 @@ fn user_data(kind: u8, label: &Label) -> Vec<u8> {
 }
 
 /// `NFTNL_UDATA_SET_KEYBYTEORDER` and, for maps, `..._DATABYTEORDER`, so that nft prints values right.
-fn set_user_data(key: &[KeyType], data: Option<DataType>) -> Vec<u8> {
+fn set_user_data(key: &[KeyType], data: Option<&DataType>) -> Vec<u8> {
     let order = |kind: KeyType| if kind.is_host_order() { 1 } else { 2 };
     let of_key = match key {
         [only] => order(*only),
@@ -378,7 +394,11 @@ fn set_user_data(key: &[KeyType], data: Option<DataType>) -> Vec<u8> {
     out.extend(u32::to_ne_bytes(of_key));
     if let Some(data) = data {
         let of_data = match data {
-            DataType::Value(kind) => order(kind),
+            DataType::Value(kinds) => match kinds.as_slice() {
+                [only] => order(*only),
+                _ => 0,
+            },
+            DataType::Device => 1,
             DataType::Verdict => 0,
         };
         out.extend([1, 4]);

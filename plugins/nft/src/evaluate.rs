@@ -1,12 +1,14 @@
 //! What a table does to a packet, by the kernel's rules (`net/netfilter/nf_tables_core.c`).
 
-use crate::datum::Datum;
+use bulkhead_model::{Family, IfName};
+
+use crate::datum::{Datum, Key};
 use crate::field::Field;
 use crate::name::Name;
 use crate::packet::Packet;
 use crate::prefixes::prefix_holds;
 use crate::rule::{Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-use crate::table::{Base, Chain, Data, Devices, Elements, Hook, Policy, Table};
+use crate::table::{Base, Chain, Data, Devices, Elements, Hook, Policy, Table, TableFamily};
 
 /// The kernel's limit on nested jumps (`NFT_JUMP_STACK_SIZE`).
 const MAX_DEPTH: usize = 16;
@@ -18,6 +20,10 @@ pub struct Evaluation {
     pub verdict: Policy,
     /// Whether its source is translated, and how.
     pub masquerade: Option<SourcePorts>,
+    /// The address and port its destination is translated to.
+    pub destination: Option<Key>,
+    /// The device it was sent out of instead of going on; its verdict is an accept.
+    pub forwarded_to: Option<IfName>,
     /// Its mark afterwards.
     pub mark: u32,
     /// The rules that ran to their end, in order.
@@ -57,6 +63,8 @@ pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation
         table,
         packet: packet.clone(),
         masquerade: None,
+        destination: None,
+        forwarded_to: None,
         trail: Vec::new(),
     };
     let mut verdict = Policy::Accept;
@@ -74,6 +82,8 @@ pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation
     Ok(Evaluation {
         verdict,
         masquerade: run.masquerade,
+        destination: run.destination,
+        forwarded_to: run.forwarded_to,
         mark: run.packet.mark(),
         trail: run.trail,
     })
@@ -122,6 +132,8 @@ struct Run<'t> {
     table: &'t Table,
     packet: Packet,
     masquerade: Option<SourcePorts>,
+    destination: Option<Key>,
+    forwarded_to: Option<IfName>,
     trail: Vec<Step>,
 }
 
@@ -204,11 +216,46 @@ impl Run<'_> {
                     .find_map(|(of, verdict)| (Some(of.bytes()) == key).then(|| verdict.clone()))
                     .map_or(Next::Rule, Next::Verdict)
             }
+            Statement::Dnat {
+                family,
+                fields,
+                map,
+            } => self.dnat(*family, fields, map)?,
+            Statement::Forward { fields, map } => match self.mapped(fields, map)? {
+                Some(Data::Device(device)) => {
+                    self.forwarded_to = Some(device);
+                    Next::Verdict(Verdict::Accept)
+                }
+                _ => Next::Rule,
+            },
             Statement::Masquerade(ports) => {
                 self.masquerade = Some(*ports);
                 Next::Verdict(Verdict::Accept)
             }
         })
+    }
+
+    fn dnat(&mut self, family: Family, fields: &[Field], map: &Name) -> Result<Next, Undefined> {
+        let ours = match family {
+            Family::V4 => TableFamily::Ip,
+            Family::V6 => TableFamily::Ip6,
+        };
+        if !self.packet.is_seen_by(ours) {
+            return Ok(Next::Rule);
+        }
+        Ok(match self.mapped(fields, map)? {
+            Some(Data::Value(to)) => {
+                self.destination = Some(to);
+                Next::Verdict(Verdict::Accept)
+            }
+            _ => Next::Rule,
+        })
+    }
+
+    fn mapped(&self, fields: &[Field], map: &Name) -> Result<Option<Data>, Undefined> {
+        let elements = self.elements(map)?;
+        let found = self.key(fields).and_then(|key| data_in(elements, &key));
+        Ok(found.cloned())
     }
 
     fn holds(&self, comparison: &Match) -> Result<bool, Undefined> {
@@ -217,6 +264,10 @@ impl Run<'_> {
         };
         let equal = match &comparison.with {
             Operand::Value(value) => value.bytes() == found,
+            Operand::AnyBit(bits) => {
+                let bits = bits.bytes();
+                bits.iter().zip(&found).any(|(bit, byte)| bit & byte != 0)
+            }
             Operand::Prefix(prefix) => prefix_holds(*prefix, &found),
             Operand::NamePrefix(prefix) => found.starts_with(prefix.as_str().as_bytes()),
             Operand::Set(name) => contains(self.elements(name)?, &found),
@@ -264,11 +315,16 @@ fn contains(elements: &Elements, found: &[u8]) -> bool {
 }
 
 fn verdict_in(elements: &Elements, found: &[u8]) -> Option<Verdict> {
+    match data_in(elements, found)? {
+        Data::Verdict(verdict) => Some(verdict.clone()),
+        Data::Value(_) | Data::Device(_) => None,
+    }
+}
+
+fn data_in<'e>(elements: &'e Elements, found: &[u8]) -> Option<&'e Data> {
     let Elements::Map(map) = elements else {
         return None;
     };
-    map.iter().find_map(|(key, data)| match data {
-        Data::Verdict(verdict) if key.bytes() == found => Some(verdict.clone()),
-        _ => None,
-    })
+    map.iter()
+        .find_map(|(key, entry)| (key.bytes() == found).then_some(&entry.data))
 }

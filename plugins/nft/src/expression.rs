@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bulkhead_model::Prefix;
+use bulkhead_model::{Family, Prefix};
 
 use crate::datum::{Datum, Key, KeyType};
+use crate::elements::IndexOf;
 use crate::field::{Field, Load};
+use crate::name::Name;
 use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
 use crate::table::{Data, DataType, Elements, TableFamily};
 use crate::wire::{Attributes, attributes};
@@ -14,6 +16,14 @@ const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 const REGISTER: u32 = 8;
+/// `enum nft_nat_types`.
+const NFT_NAT_DNAT: u32 = 1;
+/// `linux/netfilter/nf_nat.h`.
+const NF_NAT_RANGE_MAP_IPS: u32 = 1 << 0;
+const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 1 << 1;
+/// `enum nft_fib_result`, `enum nft_fib_flags`.
+const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+const NFTA_FIB_F_DADDR: u32 = 1 << 1;
 
 /// A set that lives in a rule.
 pub(crate) struct AnonymousSet {
@@ -92,6 +102,16 @@ impl Encoder<'_> {
                 self.load(out, fields);
                 lookup(out, map.as_str(), None, Op::Eq, Yields::Verdict);
             }
+            Statement::Dnat {
+                family,
+                fields,
+                map,
+            } => self.dnat(out, *family, fields, map),
+            Statement::Forward { fields, map } => {
+                self.load(out, fields);
+                lookup(out, map.as_str(), None, Op::Eq, Yields::Data);
+                expression(out, "fwd", |data| data.u32(1, REGISTER));
+            }
             Statement::Vmap { fields, entries } => self.vmap(out, fields, entries),
             Statement::Masquerade(ports) => expression(out, "masq", |data| match ports {
                 SourcePorts::Keep => {}
@@ -112,6 +132,14 @@ impl Encoder<'_> {
                     compare(out, *op, &value.bytes());
                 }
             }
+            Operand::AnyBit(bits) => {
+                self.load(out, fields);
+                let mask = bits.bytes();
+                and(out, &mask);
+                // Any bit left: the comparison with none, turned round.
+                let op = if *op == Op::Eq { Op::Ne } else { Op::Eq };
+                compare(out, op, &vec![0; mask.len()]);
+            }
             Operand::Prefix(prefix) => self.prefix(out, fields, *op, *prefix),
             Operand::NamePrefix(prefix) => {
                 self.load(out, fields);
@@ -129,6 +157,32 @@ impl Encoder<'_> {
                 lookup(out, "__set%d", Some(id), *op, Yields::Nothing);
             }
         }
+    }
+
+    /// The map's value is an address and, in the register after it, a port.
+    fn dnat(&mut self, out: &mut Attributes<'_>, family: Family, fields: &[Field], map: &Name) {
+        let (protocol, words) = match family {
+            Family::V4 => (Datum::NfProto(2), 1),
+            Family::V6 => (Datum::NfProto(10), 4),
+        };
+        if self.family == TableFamily::Inet {
+            self.equal(out, Field::NfProto, &protocol);
+        }
+        self.load(out, fields);
+        lookup(out, map.as_str(), None, Op::Eq, Yields::Data);
+        let number = match protocol {
+            Datum::NfProto(number) => u32::from(number),
+            _ => 0,
+        };
+        expression(out, "nat", |data| {
+            data.u32(1, NFT_NAT_DNAT);
+            data.u32(2, number);
+            data.u32(3, REGISTER);
+            data.u32(4, REGISTER);
+            data.u32(5, REGISTER + words);
+            data.u32(6, REGISTER + words);
+            data.u32(7, NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED);
+        });
     }
 
     fn anonymous(
@@ -152,7 +206,7 @@ impl Encoder<'_> {
         self.load(out, fields);
         let verdicts = entries
             .iter()
-            .map(|(key, verdict)| (key.clone(), Data::Verdict(verdict.clone())));
+            .map(|(key, verdict)| (key.clone(), Data::Verdict(verdict.clone()).into()));
         let elements = Elements::Map(verdicts.collect());
         let id = self.set(fields, Some(DataType::Verdict), elements);
         lookup(out, "__map%d", Some(id), Op::Eq, Yields::Verdict);
@@ -186,15 +240,7 @@ impl Encoder<'_> {
             load(out, *field, 0, bytes.len());
         }
         let mask = mask(prefix.len(), bytes.len());
-        expression(out, "bitwise", |data| {
-            data.u32(1, REGISTER);
-            data.u32(2, REGISTER);
-            data.bytes(3, &length(bytes.len()).to_be_bytes());
-            data.nest(4, |value| value.bytes(NFTA_DATA_VALUE, &mask));
-            data.nest(5, |value| {
-                value.bytes(NFTA_DATA_VALUE, &vec![0; mask.len()]);
-            });
-        });
+        and(out, &mask);
         compare(out, op, &bytes);
     }
 
@@ -232,6 +278,8 @@ impl Encoder<'_> {
 enum Yields {
     Nothing,
     Verdict,
+    /// A value, in the first register on.
+    Data,
 }
 
 fn expression(out: &mut Attributes<'_>, name: &str, body: impl FnOnce(&mut Attributes<'_>)) {
@@ -247,6 +295,15 @@ fn load(out: &mut Attributes<'_>, field: Field, word: u32, len: usize) {
             data.u32(2, key);
             data.u32(1, REGISTER + word);
         }),
+        Load::Ct(key) => expression(out, "ct", |data| {
+            data.u32(2, key);
+            data.u32(1, REGISTER + word);
+        }),
+        Load::FibDaddrType => expression(out, "fib", |data| {
+            data.u32(1, REGISTER + word);
+            data.u32(2, NFT_FIB_RESULT_ADDRTYPE);
+            data.u32(3, NFTA_FIB_F_DADDR);
+        }),
         Load::Payload { base, offset } => expression(out, "payload", |data| {
             data.u32(1, REGISTER + word);
             data.u32(2, base.number());
@@ -254,6 +311,19 @@ fn load(out: &mut Attributes<'_>, field: Field, word: u32, len: usize) {
             data.u32(4, length(len));
         }),
     }
+}
+
+/// Leaves in the first register what it has in common with `mask`.
+fn and(out: &mut Attributes<'_>, mask: &[u8]) {
+    expression(out, "bitwise", |data| {
+        data.u32(1, REGISTER);
+        data.u32(2, REGISTER);
+        data.bytes(3, &length(mask.len()).to_be_bytes());
+        data.nest(4, |value| value.bytes(NFTA_DATA_VALUE, mask));
+        data.nest(5, |value| {
+            value.bytes(NFTA_DATA_VALUE, &vec![0; mask.len()]);
+        });
+    });
 }
 
 fn compare(out: &mut Attributes<'_>, op: Op, value: &[u8]) {
@@ -268,8 +338,10 @@ fn lookup(out: &mut Attributes<'_>, set: &str, id: Option<u32>, op: Op, yields: 
     expression(out, "lookup", |data| {
         data.string(1, set);
         data.u32(2, REGISTER);
-        if yields == Yields::Verdict {
-            data.u32(3, 0);
+        match yields {
+            Yields::Nothing => {}
+            Yields::Verdict => data.u32(3, 0),
+            Yields::Data => data.u32(3, REGISTER),
         }
         if let Some(id) = id {
             data.u32(4, id);
@@ -309,9 +381,10 @@ pub(crate) fn encode_verdict(out: &mut Attributes<'_>, verdict: &Verdict) {
 }
 
 /// `NFTA_DATA_VALUE` or `NFTA_DATA_VERDICT`.
-pub(crate) fn encode_data(out: &mut Attributes<'_>, data: &Data) {
+pub(crate) fn encode_data(out: &mut Attributes<'_>, data: &Data, index_of: IndexOf<'_>) {
     match data {
         Data::Value(value) => out.bytes(NFTA_DATA_VALUE, &value.bytes()),
+        Data::Device(name) => out.bytes(NFTA_DATA_VALUE, &index_of(*name).to_ne_bytes()),
         Data::Verdict(verdict) => encode_verdict(out, verdict),
     }
 }

@@ -62,8 +62,13 @@ pub enum Field {
     TcpDport,
     UdpSport,
     UdpDport,
+    /// The destination port of whatever transport has its ports where TCP has them.
+    TransportDport,
     Icmp4Type,
     Icmp6Type,
+    CtStatus,
+    /// What the routing tables make of the destination address.
+    FibDaddrType,
     /// `@nh,96,32`: bytes at a place, nothing implied about the packet.
     Raw {
         /// Where `offset` counts from.
@@ -80,6 +85,10 @@ pub enum Field {
 pub(crate) enum Load {
     /// `enum nft_meta_keys`.
     Meta(u32),
+    /// `enum nft_ct_keys`.
+    Ct(u32),
+    /// `NFT_FIB_RESULT_ADDRTYPE` of the destination (`linux/netfilter/nf_tables.h`).
+    FibDaddrType,
     Payload {
         base: PayloadBase,
         offset: u16,
@@ -174,6 +183,27 @@ impl Field {
             Self::TcpDport => at("tcp dport", Tcp, 2, K::InetService),
             Self::UdpSport => at("udp sport", Udp, 0, K::InetService),
             Self::UdpDport => at("udp dport", Udp, 2, K::InetService),
+            Self::TransportDport => Spec {
+                text: "th dport",
+                kind: K::InetService,
+                load: Load::Payload {
+                    base: PayloadBase::Transport,
+                    offset: 2,
+                },
+                needs: Needs::Nothing,
+            },
+            Self::CtStatus => Spec {
+                text: "ct status",
+                kind: K::CtStatus,
+                load: Load::Ct(2),
+                needs: Needs::Nothing,
+            },
+            Self::FibDaddrType => Spec {
+                text: "fib daddr type",
+                kind: K::FibAddrType,
+                load: Load::FibDaddrType,
+                needs: Needs::Nothing,
+            },
             Self::Icmp4Type => at("icmp type", Icmp4, 0, K::IcmpType),
             Self::Icmp6Type => at("icmpv6 type", Icmp6, 0, K::Icmpv6Type),
             Self::Raw { base, offset, len } => Spec {

@@ -31,12 +31,13 @@ pub use encode::Batch;
 pub use evaluate::{Evaluation, Step, Undefined, evaluate};
 pub use field::{Field, PayloadBase};
 pub use name::{Label, Name, NameError};
+pub use observe::FoundEntry;
 pub use packet::Packet;
 pub use prefixes::PrefixSet;
 pub use rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
 pub use table::{
-    Base, Chain, ChainKind, Data, DataType, Devices, Elements, Hook, Part, Policy, Set, Table,
-    TableFamily, TableId,
+    Base, Chain, ChainKind, Data, DataType, Devices, Elements, Entry, Hook, Part, Policy, Set,
+    Table, TableFamily, TableId,
 };
 pub use transaction::{Command, Transaction};
 pub use wire::{Errno, Received, Reply, received};

@@ -12,7 +12,9 @@ use bulkhead_model::IfName;
 
 use crate::datum::{Key, KeyType};
 use crate::name::Name;
-use crate::table::{Base, ChainKind, Devices, Hook, Policy, Table, TableFamily, TableId};
+use crate::table::{
+    Base, ChainKind, Data, DataType, Devices, Hook, Policy, Table, TableFamily, TableId,
+};
 use crate::wire::{Head, NLM_F_ACK, NLM_F_DUMP, attributes_of, find, message, number, text};
 
 const GETTABLE: u16 = 1;
@@ -158,6 +160,45 @@ pub fn decode_keys(payload: &[u8], kinds: &[KeyType]) -> Option<BTreeSet<Key>> {
         .map(|(_, element)| {
             let value = find(find(element, 1)?, 1)?;
             Key::decode(kinds, value)
+        })
+        .collect()
+}
+
+/// What stands behind a key in the kernel, as far as it can be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FoundEntry {
+    /// What the key maps to; `None` for what is not of the type asked for, or a device that is gone.
+    pub data: Option<Data>,
+    /// The element's comment, as anyone may have written it.
+    pub comment: Option<String>,
+}
+
+/// Reads one message of an answer to [`element_request`] or [`elements_request`] about a map with
+/// keys of those types; `None` if a key is of other types. `name_of` tells a device's name.
+#[must_use]
+pub fn decode_entries(
+    payload: &[u8],
+    keys: &[KeyType],
+    data: &DataType,
+    name_of: &dyn Fn(u32) -> Option<IfName>,
+) -> Option<BTreeMap<Key, FoundEntry>> {
+    let Some(list) = find(payload.get(NFGENMSG..)?, 3) else {
+        return Some(BTreeMap::new());
+    };
+    attributes_of(list)
+        .map(|(_, element)| {
+            let key = Key::decode(keys, find(find(element, 1)?, 1)?)?;
+            let bytes = find(element, 2).and_then(|data| find(data, 1));
+            let data = bytes.and_then(|bytes| match data {
+                DataType::Value(kinds) => Key::decode(kinds, bytes).map(Data::Value),
+                DataType::Device => {
+                    let index = u32::from_ne_bytes(bytes.try_into().ok()?);
+                    name_of(index).map(Data::Device)
+                }
+                DataType::Verdict => None,
+            });
+            let comment = find(element, 6).and_then(comment);
+            Some((key, FoundEntry { data, comment }))
         })
         .collect()
 }

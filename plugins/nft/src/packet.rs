@@ -24,6 +24,8 @@ pub struct Packet {
     iif: Option<IfName>,
     oif: Option<IfName>,
     mark: u32,
+    is_for_host: bool,
+    is_translated: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,6 +81,8 @@ impl Packet {
             iif: None,
             oif: None,
             mark: 0,
+            is_for_host: false,
+            is_translated: false,
         }
     }
 
@@ -104,6 +108,24 @@ impl Packet {
     #[must_use]
     pub fn marked(self, mark: u32) -> Self {
         Self { mark, ..self }
+    }
+
+    /// The same packet, to an address of the host.
+    #[must_use]
+    pub fn for_host(self) -> Self {
+        Self {
+            is_for_host: true,
+            ..self
+        }
+    }
+
+    /// The same packet, of a connection whose destination was translated.
+    #[must_use]
+    pub fn translated(self) -> Self {
+        Self {
+            is_translated: true,
+            ..self
+        }
     }
 
     /// The device it arrived on.
@@ -134,6 +156,11 @@ impl Packet {
         let spec = field.spec();
         match spec.load {
             Load::Meta(_) => self.meta(field, family),
+            Load::Ct(_) if self.is_translated => Some(Datum::DST_NAT.bytes()),
+            Load::Ct(_) => Some(Datum::CtStatus(0).bytes()),
+            Load::FibDaddrType if self.is_for_host => Some(Datum::LOCAL.bytes()),
+            // RTN_UNICAST: whatever else it is, it is not the host's.
+            Load::FibDaddrType => Some(Datum::FibAddrType(1).bytes()),
             Load::Payload { base, offset } => {
                 let start = self.base(base)? + usize::from(offset);
                 Some(self.bytes.get(start..start + spec.kind.len())?.to_vec())

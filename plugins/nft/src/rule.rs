@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bulkhead_model::Prefix;
+use bulkhead_model::{Family, Prefix};
 
 use crate::datum::{Datum, Key};
 use crate::field::Field;
@@ -67,6 +67,24 @@ pub enum Statement {
     },
     /// Source NAT to the address of the interface the packet leaves by; ends the rule.
     Masquerade(SourcePorts),
+    /// Destination NAT to the address and port that `fields` map to; goes on if nothing is found,
+    /// else ends the rule.
+    Dnat {
+        /// The family of the packets and of the map's addresses.
+        family: Family,
+        /// The concatenation looked up.
+        fields: Vec<Field>,
+        /// A map of the same table to address and port.
+        map: Name,
+    },
+    /// Sends the frame out of the device that `fields` map to; goes on if nothing is found. Only in
+    /// tables of family netdev.
+    Forward {
+        /// The concatenation looked up.
+        fields: Vec<Field>,
+        /// A map of the same table to devices.
+        map: Name,
+    },
 }
 
 impl Statement {
@@ -101,6 +119,12 @@ impl Statement {
         }
     }
 
+    /// `field bit`: at least one of the value's bits is set.
+    #[must_use]
+    pub fn has_any(field: Field, bits: Datum) -> Self {
+        Self::Match(Match::new([field], Op::Eq, Operand::AnyBit(bits)))
+    }
+
     /// `accept`.
     #[must_use]
     pub const fn accept() -> Self {
@@ -111,6 +135,12 @@ impl Statement {
     #[must_use]
     pub const fn drop() -> Self {
         Self::Verdict(Verdict::Drop)
+    }
+
+    /// `goto chain`.
+    #[must_use]
+    pub const fn goto(chain: Name) -> Self {
+        Self::Verdict(Verdict::Goto(chain))
     }
 
     /// `jump chain`.
@@ -156,6 +186,8 @@ pub enum Op {
 pub enum Operand {
     /// One value.
     Value(Datum),
+    /// Bits of which at least one is set.
+    AnyBit(Datum),
     /// One prefix.
     Prefix(Prefix),
     /// The beginning of an interface name (`"bhp*"`); a name cannot hold the star itself.

@@ -6,7 +6,7 @@ use std::fmt;
 use bulkhead_model::IfName;
 use sha2::{Digest, Sha256};
 
-use crate::datum::{Datum, Key, KeyType};
+use crate::datum::{Key, KeyType};
 use crate::name::{Label, Name};
 use crate::prefixes::PrefixSet;
 use crate::rule::{Rule, Verdict};
@@ -177,24 +177,55 @@ impl Set {
             elements: Elements::default(),
         }
     }
+
+    /// An empty map whose elements come and go.
+    pub fn live_map(name: Name, key: impl IntoIterator<Item = KeyType>, data: DataType) -> Self {
+        Self {
+            data: Some(data),
+            elements: Elements::Map(BTreeMap::new()),
+            ..Self::live(name, key)
+        }
+    }
 }
 
 /// What a map's values are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DataType {
-    /// A value of that type.
-    Value(KeyType),
+    /// A value of that type, or a concatenation.
+    Value(Vec<KeyType>),
     /// A verdict.
     Verdict,
+    /// A device: `iface_index`.
+    Device,
 }
 
 /// What a key maps to.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Data {
-    /// A value.
-    Value(Datum),
+    /// A value, or a concatenation.
+    Value(Key),
     /// A verdict.
     Verdict(Verdict),
+    /// A device, by the name it has when the transaction is encoded: the kernel keeps its index.
+    Device(IfName),
+}
+
+/// What stands behind a key of a map.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Entry {
+    /// What the key maps to.
+    pub data: Data,
+    /// What a listing shows behind the key.
+    pub comment: Option<Label>,
+}
+
+impl From<Data> for Entry {
+    fn from(data: Data) -> Self {
+        Self {
+            data,
+            comment: None,
+        }
+    }
 }
 
 /// A set's elements; the variant is the set's kind.
@@ -204,7 +235,7 @@ pub enum Elements {
     /// set costs milliseconds under the commit mutex).
     Keys(BTreeSet<Key>),
     /// Exact keys with data: a map.
-    Map(BTreeMap<Key, Data>),
+    Map(BTreeMap<Key, Entry>),
     /// Prefixes: `flags interval`.
     Prefixes(PrefixSet),
 }
@@ -229,6 +260,19 @@ impl Elements {
             Self::Map(map) => map.len(),
             Self::Prefixes(prefixes) => prefixes.iter().count(),
         }
+    }
+
+    /// The devices that keys map to.
+    pub fn devices(&self) -> impl Iterator<Item = IfName> {
+        let entries = match self {
+            Self::Map(map) => Some(map.values()),
+            Self::Keys(_) | Self::Prefixes(_) => None,
+        };
+        let device = |entry: &Entry| match entry.data {
+            Data::Device(name) => Some(name),
+            Data::Value(_) | Data::Verdict(_) => None,
+        };
+        entries.into_iter().flatten().filter_map(device)
     }
 
     /// Whether there are none.

@@ -3,8 +3,10 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
+use bulkhead_model::Family;
+
 use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-use crate::table::{Base, Chain, Data, DataType, Devices, Elements, Set, Table};
+use crate::table::{Base, Chain, Data, DataType, Devices, Elements, Entry, Set, Table};
 
 /// `items` with `separator` between them.
 pub(crate) fn joined<T: Display>(
@@ -42,9 +44,13 @@ impl Display for Set {
         let word = if self.data.is_some() { "map" } else { "set" };
         write!(f, "\t{word} {} {{\n\t\ttype ", self.name)?;
         joined(f, &self.key, " . ")?;
-        match self.data {
-            Some(DataType::Value(kind)) => write!(f, " : {kind}")?,
+        match &self.data {
+            Some(DataType::Value(kinds)) => {
+                f.write_str(" : ")?;
+                joined(f, kinds, " . ")?;
+            }
             Some(DataType::Verdict) => f.write_str(" : verdict")?,
+            Some(DataType::Device) => f.write_str(" : iface_index")?,
             None => {}
         }
         f.write_char('\n')?;
@@ -62,15 +68,25 @@ impl Display for Elements {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Keys(keys) => joined(f, keys, ", "),
-            Self::Map(map) => joined(f, map.iter().map(|(key, data)| Entry(key, data)), ", "),
+            Self::Map(map) => joined(f, map.iter().map(|(key, entry)| Mapped(key, entry)), ", "),
             Self::Prefixes(prefixes) => prefixes.fmt(f),
         }
     }
 }
 
-struct Entry<K, V>(K, V);
+struct Mapped<K, V>(K, V);
 
-impl<K: Display, V: Display> Display for Entry<K, V> {
+impl<K: Display> Display for Mapped<K, &Entry> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        if let Some(comment) = &self.1.comment {
+            write!(f, " comment \"{comment}\"")?;
+        }
+        write!(f, " : {}", self.1.data)
+    }
+}
+
+impl<K: Display> Display for Mapped<K, &Verdict> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} : {}", self.0, self.1)
     }
@@ -81,6 +97,7 @@ impl Display for Data {
         match self {
             Self::Value(value) => value.fmt(f),
             Self::Verdict(verdict) => verdict.fmt(f),
+            Self::Device(name) => write!(f, "\"{name}\""),
         }
     }
 }
@@ -139,12 +156,29 @@ impl Display for Statement {
             Self::Vmap { fields, entries } => {
                 joined(f, fields, " . ")?;
                 f.write_str(" vmap { ")?;
-                joined(f, entries.iter().map(|(key, to)| Entry(key, to)), ", ")?;
+                joined(f, entries.iter().map(|(key, to)| Mapped(key, to)), ", ")?;
                 f.write_str(" }")
             }
             Self::Masquerade(SourcePorts::Keep) => f.write_str("masquerade"),
             Self::Masquerade(SourcePorts::Random) => f.write_str("masquerade random"),
             Self::Masquerade(SourcePorts::FullyRandom) => f.write_str("masquerade fully-random"),
+            Self::Dnat {
+                family,
+                fields,
+                map,
+            } => {
+                f.write_str(match family {
+                    Family::V4 => "dnat ip to ",
+                    Family::V6 => "dnat ip6 to ",
+                })?;
+                joined(f, fields, " . ")?;
+                write!(f, " map @{map}")
+            }
+            Self::Forward { fields, map } => {
+                f.write_str("fwd to ")?;
+                joined(f, fields, " . ")?;
+                write!(f, " map @{map}")
+            }
         }
     }
 }
@@ -154,7 +188,7 @@ impl Display for Match {
         joined(f, &self.fields, " . ")?;
         f.write_str(if self.op == Op::Ne { " != " } else { " " })?;
         match &self.with {
-            Operand::Value(value) => value.fmt(f),
+            Operand::Value(value) | Operand::AnyBit(value) => value.fmt(f),
             Operand::Prefix(prefix) => prefix.fmt(f),
             Operand::NamePrefix(prefix) => write!(f, "\"{prefix}*\""),
             Operand::Set(name) => write!(f, "@{name}"),

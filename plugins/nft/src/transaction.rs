@@ -1,6 +1,9 @@
 //! What changes together: commands, their text, and the batch that carries them.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use bulkhead_model::IfName;
 
 use crate::name::Name;
 use crate::table::{Chain, Elements, Table, TableId};
@@ -63,6 +66,25 @@ impl Transaction {
         self.0.iter().any(|command| {
             matches!(command, Command::AddTable(table) | Command::ReplaceTable(table) if table.id == *id)
         })
+    }
+}
+
+impl Transaction {
+    /// The devices that elements name: the kernel keeps their indexes.
+    #[must_use]
+    pub fn devices(&self) -> BTreeSet<IfName> {
+        let mut all = BTreeSet::new();
+        for command in &self.0 {
+            match command {
+                Command::AddTable(table) | Command::ReplaceTable(table) => {
+                    let sets = table.sets.iter();
+                    all.extend(sets.flat_map(|set| set.elements.devices()));
+                }
+                Command::AddElements { elements, .. } => all.extend(elements.devices()),
+                _ => {}
+            }
+        }
+        all
     }
 }
 
