@@ -1,5 +1,7 @@
 //! A plan, run. Consecutive rtnetlink operations on one namespace go in one send.
 
+use std::collections::BTreeMap;
+
 use bulkhead_model::IfName;
 use bulkhead_nft::{Command, Transaction};
 use bulkhead_plan::{LinkSetting, Ns, Op, Plan, Switch, Sysctl};
@@ -264,11 +266,14 @@ impl Run<'_> {
         transaction: &Transaction,
         generation: Option<u32>,
     ) -> Result<(), OpError> {
-        let socket = self
-            .place(ns)?
-            .netfilter()
-            .map_err(|error| in_space(ns, error))?;
-        match nftables::commit(socket, transaction, generation) {
+        let place = self.place(ns)?;
+        let devices = transaction.devices().into_iter();
+        let indexes: BTreeMap<_, _> = devices
+            .map(|device| Ok((device, index_of(place, ns, device)?)))
+            .collect::<Result<_, OpError>>()?;
+        let index_of = |device: IfName| indexes.get(&device).copied().unwrap_or(0);
+        let socket = place.netfilter().map_err(|error| in_space(ns, error))?;
+        match nftables::commit(socket, transaction, generation, &index_of) {
             Ok(()) => {
                 if deletes(transaction) {
                     self.lingering.push(ns.clone());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bulkhead_model::IfName;
 use bulkhead_nft::observe as ask;
 use bulkhead_nft::{Chain, Command, Devices, Key, KeyType, Name, TableId, Transaction};
 use bulkhead_plan::{TableScope, TableState};
@@ -172,9 +173,10 @@ pub(crate) fn commit(
     socket: &mut Socket,
     transaction: &Transaction,
     generation: Option<u32>,
+    index_of: &dyn Fn(IfName) -> u32,
 ) -> Result<(), NetlinkError> {
     let first = socket.reserve(1);
-    let Some(batch) = transaction.encode(first, generation) else {
+    let Some(batch) = transaction.encode(first, generation, index_of) else {
         return Ok(());
     };
     let last = batch.ack_seq.wrapping_add(1);

@@ -175,6 +175,7 @@ fn resolved(link: &RawLink, siblings: &[RawLink]) -> Link {
         bridge: bridge.map(|bridge| bridge.name),
         port: link.port,
         forms_link_local: link.forms_link_local,
+        shape: None,
     }
 }
 

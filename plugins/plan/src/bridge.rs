@@ -3,8 +3,8 @@
 use bulkhead_model::{InterfaceAddress, Mtu};
 
 use crate::{
-    Bridge, Conflict, Dad, Foreign, Link, LinkKind, LinkSetting, Ns, Op, OtherGateways, Space,
-    Switch, Sysctl,
+    Bridge, Conflict, Dad, Foreign, Link, LinkKind, LinkSetting, Localnet, Ns, Op, OtherGateways,
+    Space, Switch, Sysctl,
 };
 
 /// Appends what makes `want` true on the host.
@@ -72,6 +72,9 @@ fn create(host: &Space, want: &Bridge, ops: &mut Vec<Op>) {
             set: LinkSetting::NoLinkLocal,
         });
     }
+    if want.localnet != Localnet::Unclaimed {
+        ops.push(route_localnet(want));
+    }
     for address in addresses(want) {
         ops.push(add(want, address));
     }
@@ -119,6 +122,9 @@ fn keep(host: &Space, link: &Link, want: &Bridge, ops: &mut Vec<Op>) -> Result<(
                 set: LinkSetting::NoLinkLocal,
             });
         }
+    }
+    if want.localnet != Localnet::Unclaimed && !routes_localnet(host, want) {
+        ops.push(route_localnet(want));
     }
     // A foreign bridge forms its own link-local address; ours gets it from us.
     let wanted = if ours {
@@ -194,6 +200,9 @@ fn join(host: &Space, link: &Link, want: &Bridge) -> Result<(), Conflict> {
     if want.promiscuous && !link.promiscuous {
         return Err(Conflict::ForeignBridgeNotPromiscuous(bridge));
     }
+    if want.localnet == Localnet::Required && !routes_localnet(host, want) {
+        return Err(Conflict::ForeignBridgeNotLocalnet { bridge });
+    }
     Ok(())
 }
 
@@ -222,6 +231,25 @@ fn add(want: &Bridge, address: InterfaceAddress) -> Op {
         link: want.name,
         address,
         dad: Dad::Skip,
+    }
+}
+
+/// The switch, whose name a bridge shares with every link.
+pub(crate) fn localnet(want: &Bridge) -> Sysctl {
+    Sysctl::ipv4_conf(want.name.as_str(), "route_localnet")
+}
+
+fn routes_localnet(host: &Space, want: &Bridge) -> bool {
+    host.sysctls
+        .get(&localnet(want))
+        .is_some_and(|value| value == "1")
+}
+
+fn route_localnet(want: &Bridge) -> Op {
+    Op::SetSysctl {
+        ns: Ns::Host,
+        sysctl: localnet(want),
+        value: "1".to_owned(),
     }
 }
 

@@ -71,6 +71,35 @@ pub enum Conflict {
     /// A table of our name exists without our comment.
     #[error("nftables table {0} was not made by bulkhead: rename or delete it")]
     ForeignTable(nft::TableId),
+    /// A host port is asked for on an address that the host does not have.
+    #[error(
+        "address {0} of portMappings is not on this host: leave \"hostIP\" out, or add the address first"
+    )]
+    NoHostAddress(IpAddr),
+    /// The host has no address on the container's segment.
+    #[error(
+        "portMappings: the host does not reach {address}, bridge {bridge} has no address of its subnet: set \"isGateway\": true, or give the bridge an address"
+    )]
+    HostOffLink {
+        /// The bridge.
+        bridge: IfName,
+        /// The container's address.
+        address: IpAddr,
+    },
+    /// A host port on 127.0.0.1 is asked for behind a bridge that we did not make and that does not
+    /// route it.
+    #[error(
+        "bridge {bridge} was not made by bulkhead and does not route 127.0.0.0/8, which a host port there needs: set net.ipv4.conf.{bridge}.route_localnet to 1, or set \"adopt\": true"
+    )]
+    ForeignBridgeNotLocalnet {
+        /// The bridge.
+        bridge: IfName,
+    },
+    /// A link of the ifb device's name exists and does not carry our group.
+    #[error(
+        "link {0} on the host has the name of our ifb device and was not made by bulkhead: rename or delete it"
+    )]
+    ForeignIfb(IfName),
     /// IPv6 is asked for and the namespace has none.
     #[error("address {0} needs IPv6, which this kernel or namespace has switched off")]
     NoIpv6(IpAddr),

@@ -2,6 +2,7 @@
 
 use crate::{
     Detached, LinkKind, LinkSetting, NetworkGone, Ns, Op, Restore, Space, Switch, World, filter,
+    host_ports,
 };
 
 /// Appends what removes every trace. It refuses nothing: what is not ours is passed over.
@@ -14,6 +15,13 @@ pub(crate) fn plan(world: &World, want: &Detached, ops: &mut Vec<Op>) {
             name: want.port,
         });
     }
+    if host.links.get(&want.ifb).is_some_and(crate::Link::is_ours) {
+        ops.push(Op::DelLink {
+            ns: Ns::Host,
+            name: want.ifb,
+        });
+    }
+    host_ports::cut(host, want, ops);
     for (link, address) in &want.neighbours {
         if host.neighbours.contains_key(&(*link, *address)) {
             ops.push(Op::DelNeighbour {
@@ -55,6 +63,7 @@ fn network(host: &Space, want: &Detached, gone: &NetworkGone, ops: &mut Vec<Op>)
     }
     if gone.node_is_empty {
         filter::remove(host, want, ops);
+        host_ports::remove(host, want, ops);
     }
 }
 

@@ -14,8 +14,8 @@ use bulkhead_model::IfName;
 use bulkhead_nft as nft;
 
 use crate::{
-    Attached, Binding, Conflict, Detached, Features, Filter, Hook, LinkSetting, Ns, Op, Space,
-    TableScope, TableState, World,
+    Attached, Binding, Conflict, Detached, Entries, Features, Filter, Hook, LinkSetting, MapScope,
+    Ns, Op, Space, TableScope, TableState, World, host_ports,
 };
 
 /// Raised when the meaning of a table changes, so that an older one is replaced.
@@ -26,6 +26,10 @@ const PORT_PREFIX: &str = "bhp";
 const MACS: nft::Name = nft::Name::literal("macs");
 /// Bindings without: interface name.
 const PORTS: nft::Name = nft::Name::literal("ports");
+/// Ports whose frames go by way of an ifb device, which shapes them and gives them back as received.
+const SHAPED: nft::Name = nft::Name::literal("shaped");
+/// The chain of what may pass.
+const BOUND: nft::Name = nft::Name::literal("bound");
 /// The chain with the rules: a base chain, or the one every port's base chain jumps to.
 const POD: nft::Name = nft::Name::literal("pod");
 /// Before anything else at ingress (`NF_NETDEV_PRI_*` has no names; lower runs first).
@@ -44,10 +48,12 @@ pub fn table_id() -> nft::TableId {
 pub(crate) fn scope(binding: &Binding) -> TableScope {
     let (set, key) = element(binding);
     let elements = BTreeMap::from([(set, BTreeSet::from([key]))]);
+    let shaped = Entries::Of([binding.port.into()].into());
     TableScope {
         chains: chains_of(binding.port),
         elements,
-        whole_sets: BTreeSet::new(),
+        maps: [(SHAPED, shaped_scope(shaped))].into(),
+        ..TableScope::default()
     }
 }
 
@@ -56,13 +62,22 @@ pub(crate) fn whole_scope(port: IfName) -> TableScope {
     let whole_sets = [MACS, PORTS].into();
     TableScope {
         chains: chains_of(port),
-        elements: BTreeMap::new(),
         whole_sets,
+        maps: [(SHAPED, shaped_scope(Entries::All))].into(),
+        ..TableScope::default()
+    }
+}
+
+fn shaped_scope(entries: Entries) -> MapScope {
+    MapScope {
+        keys: vec![nft::KeyType::IfName],
+        data: nft::DataType::Device,
+        entries,
     }
 }
 
 fn chains_of(port: IfName) -> BTreeSet<nft::Name> {
-    [POD, port_chain_name(port)].into()
+    [POD, BOUND, port_chain_name(port)].into()
 }
 
 /// Whether a table carries our comment.
@@ -118,20 +133,21 @@ pub(crate) fn load(host: &Space, table: nft::Table) -> Op {
     }
 }
 
-/// Appends the binding and the port's own base chain, where there is none for all of them: once the
-/// port exists, before it is up.
-pub(crate) fn ensure_hook(world: &World, want: &Attached, ops: &mut Vec<Op>) {
+/// What opens the port once it and its ifb device exist, before it is up: its way by the ifb device,
+/// and where there is no base chain for all ports the binding and the port's own.
+pub(crate) fn missing(world: &World, want: &Attached) -> Vec<nft::Command> {
     let host = world.space(&Ns::Host);
     let found = host.tables.get(&table_id());
-    if !matches!(
-        hook(world.features, found, want.filter.hook),
-        Ok(Hook::PerPort)
-    ) {
-        return;
+    let Ok(hook) = hook(world.features, found, want.filter.hook) else {
+        return Vec::new();
+    };
+    // A table that this plan replaces brings what existed: the binding, and the chain and the way by
+    // the ifb device if port and device did.
+    let standing = found.filter(|table| is_current(table, hook));
+    let mut commands = missing_way(host, standing, &want.filter.binding);
+    if hook == Hook::Prefix {
+        return commands;
     }
-    // A table that this plan replaces brings the binding, and the chain if the port existed.
-    let standing = found.filter(|table| is_current(table, Hook::PerPort));
-    let mut commands = Vec::new();
     if standing.is_some() {
         commands.extend(missing_binding(standing, &want.filter.binding));
     }
@@ -146,32 +162,80 @@ pub(crate) fn ensure_hook(world: &World, want: &Attached, ops: &mut Vec<Op>) {
             chain: port_chain(port),
         });
     }
+    commands
+}
+
+/// The port's way by its ifb device, or back from it.
+fn missing_way(
+    host: &Space,
+    standing: Option<&TableState>,
+    binding: &Binding,
+) -> Vec<nft::Command> {
+    let key = nft::Key::from(binding.port);
+    let wanted = binding.ifb.map(nft::Data::Device);
+    let table = table_id();
+    let add = || nft::Command::AddElements {
+        table: table.clone(),
+        set: SHAPED,
+        elements: nft::Elements::Map(way(binding).into_iter().collect()),
+    };
+    let delete = || nft::Command::DeleteElements {
+        table: table.clone(),
+        set: SHAPED,
+        elements: nft::Elements::keys([key.clone()]),
+    };
+    let Some(standing) = standing else {
+        let brought = binding.ifb.is_none_or(|ifb| host.links.contains_key(&ifb));
+        return if brought { Vec::new() } else { vec![add()] };
+    };
+    let found = standing.maps.get(&SHAPED).and_then(|found| found.get(&key));
+    match (wanted, found) {
+        (wanted, Some(found)) if found.data == wanted && wanted.is_some() => Vec::new(),
+        (Some(_), Some(_)) => vec![delete(), add()],
+        (Some(_), None) => vec![add()],
+        (None, Some(_)) => vec![delete()],
+        (None, None) => Vec::new(),
+    }
+}
+
+fn way(binding: &Binding) -> Option<(nft::Key, nft::Entry)> {
+    let ifb = binding.ifb?;
+    Some((binding.port.into(), nft::Data::Device(ifb).into()))
+}
+
+/// Appends what takes everything of the port's out of the tables, before it is unplugged. A port with
+/// a chain of its own is taken down first: without the chain it would forward anything.
+pub(crate) fn unbind(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
+    let mut commands = host_ports::unbind(host, want);
+    filter_commands(host, want, &mut commands, ops);
     if !commands.is_empty() {
         ops.push(commit(commands));
     }
 }
 
-/// Appends what takes the binding and the port's chain away, before it is unplugged. A port with a
-/// chain of its own is taken down first: without the chain it would forward anything.
-pub(crate) fn unbind(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
+fn filter_commands(
+    host: &Space,
+    want: &Detached,
+    commands: &mut Vec<nft::Command>,
+    ops: &mut Vec<Op>,
+) {
     let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
         return;
     };
-    let mut commands = Vec::new();
-    for (set, keys) in &table.elements {
-        let keys: Vec<_> = keys
-            .iter()
-            .filter(|key| is_of(key, want.port))
-            .cloned()
-            .collect();
-        if !keys.is_empty() {
-            let (table, elements) = (table_id(), nft::Elements::keys(keys));
-            commands.push(nft::Command::DeleteElements {
-                table,
-                set: set.clone(),
-                elements,
-            });
-        }
+    let shaped = table.maps.get(&SHAPED).into_iter().flatten();
+    let shaped = shaped.map(|(key, _)| (SHAPED, key));
+    let bound = table.elements.iter();
+    let bound = bound.flat_map(|(set, keys)| keys.iter().map(move |key| (set.clone(), key)));
+    let mut gone: BTreeMap<nft::Name, Vec<nft::Key>> = BTreeMap::new();
+    for (set, key) in bound.chain(shaped).filter(|(_, key)| is_of(key, want.port)) {
+        gone.entry(set).or_default().push(key.clone());
+    }
+    for (set, keys) in gone {
+        commands.push(nft::Command::DeleteElements {
+            table: table_id(),
+            set,
+            elements: nft::Elements::keys(keys),
+        });
     }
     let chain = port_chain_name(want.port);
     if table.chains.contains_key(&chain) {
@@ -190,9 +254,6 @@ pub(crate) fn unbind(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
             table: table_id(),
             chain,
         });
-    }
-    if !commands.is_empty() {
-        ops.push(commit(commands));
     }
 }
 
@@ -274,7 +335,8 @@ fn missing_binding(found: Option<&TableState>, binding: &Binding) -> Option<nft:
     })
 }
 
-fn commit(commands: Vec<nft::Command>) -> Op {
+/// Commands that change together.
+pub(crate) fn commit(commands: Vec<nft::Command>) -> Op {
     Op::Nft {
         ns: Ns::Host,
         transaction: nft::Transaction(commands),
@@ -313,6 +375,12 @@ fn table<'b>(
     };
     macs.elements = of(&MACS);
     ports.elements = of(&PORTS);
+    let mut shaped = nft::Set::live_map(SHAPED, [IfName], nft::DataType::Device);
+    let present = bindings.clone().filter(|binding| {
+        let ifb = binding.ifb;
+        ifb.is_some_and(|ifb| host.links.contains_key(&ifb))
+    });
+    shaped.elements = nft::Elements::Map(present.filter_map(way).collect());
     let base = (hook == Hook::Prefix).then(|| base(nft::Devices::Prefix(prefix())));
     let pod = nft::Chain {
         name: POD,
@@ -320,7 +388,13 @@ fn table<'b>(
         part: nft::Part::Fixed,
         rules: rules(),
     };
-    let mut chains = vec![pod];
+    let bound = nft::Chain {
+        name: BOUND,
+        base: None,
+        part: nft::Part::Fixed,
+        rules: let_pass(),
+    };
+    let mut chains = vec![bound, pod];
     if hook == Hook::PerPort {
         let ports: BTreeSet<_> = bindings.map(|binding| binding.port).collect();
         let present = ports
@@ -329,7 +403,7 @@ fn table<'b>(
         chains.extend(present.map(port_chain));
     }
     let table = nft::Table {
-        sets: vec![macs, ports],
+        sets: vec![macs, ports, shaped],
         chains,
         ..nft::Table::new(table_id())
     };
@@ -342,10 +416,23 @@ fn rules() -> Vec<nft::Rule> {
     vec![
         nft::Rule::new([
             Statement::in_set([Iifname, EtherSaddr], MACS),
-            Statement::accept(),
+            Statement::goto(BOUND),
         ]),
-        nft::Rule::new([Statement::in_set([Iifname], PORTS), Statement::accept()]),
+        nft::Rule::new([Statement::in_set([Iifname], PORTS), Statement::goto(BOUND)]),
         nft::Rule::new([Statement::Counter, Statement::drop()]),
+    ]
+}
+
+/// What a shaped port sends comes back from the ifb device past this hook, so this is the last word.
+/// A device that is gone takes the frame with it.
+fn let_pass() -> Vec<nft::Rule> {
+    let by_ifb = nft::Statement::Forward {
+        fields: vec![nft::Field::Iifname],
+        map: SHAPED,
+    };
+    vec![
+        nft::Rule::new([by_ifb]),
+        nft::Rule::new([nft::Statement::accept()]),
     ]
 }
 

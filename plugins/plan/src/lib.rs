@@ -6,31 +6,35 @@ mod bridge;
 mod conflict;
 mod detached;
 mod filter;
+mod host_ports;
 mod link;
-mod masquerade;
 mod model;
+mod nat;
 mod op;
 mod planner;
 mod scope;
+mod shape;
 mod space;
 mod want;
 mod world;
 
 pub use conflict::Conflict;
 pub use filter::table_id as filter_table;
-pub use masquerade::masquerade;
+pub use host_ports::table_id as host_port_table;
 pub use model::Refusal;
+pub use nat::NetworkNat;
 
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
 pub use planner::{plan, scope};
-pub use scope::{Scope, SpaceScope, TableScope};
+pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
+pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use want::{
-    Attached, Binding, Bridge, Detached, Filter, Foreign, Hook, Interface, NetworkGone,
-    OtherGateways, Port, Restore, Want,
+    Attached, Binding, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface,
+    Localnet, NetworkGone, OtherGateways, Port, Restore, Want,
 };
 pub use world::{
-    AddressState, Features, Link, LinkKind, PortFlags, Route, Space, TableState, World,
+    AddressState, Features, Flow, Link, LinkKind, PortFlags, Route, Space, TableState, World,
 };
 
 /// `RT_TABLE_MAIN` (`linux/rtnetlink.h`).

@@ -6,8 +6,30 @@ use bulkhead_model::{IfName, InterfaceAddress, Mtu};
 
 use crate::{
     Attached, Conflict, Dad, Interface, Link, LinkKind, LinkSetting, Ns, Op, PortFlags, Route,
-    Space, Sysctl, World, filter,
+    Shape, Space, Switch, Sysctl, World, filter, host_ports,
 };
+
+/// The loopback interface's name, in every namespace.
+pub(crate) fn lo() -> IfName {
+    "lo".parse().expect("two letters")
+}
+
+/// Appends what brings the loopback interface up or down; the kernel gives it its addresses.
+pub(crate) fn loopback(space: &Space, ns: &Ns, up: Switch, ops: &mut Vec<Op>) {
+    let name = lo();
+    let set = match up {
+        Switch::On => LinkSetting::Up,
+        Switch::Off => LinkSetting::Down,
+    };
+    let found = space.links.get(&name);
+    if found.is_some_and(|link| Switch::from(link.up) != up) {
+        ops.push(Op::SetLink {
+            ns: ns.clone(),
+            name,
+            set,
+        });
+    }
+}
 
 /// Refuses what stands in the way before anything is changed.
 pub(crate) fn refuse(world: &World, want: &Attached) -> Result<(), Conflict> {
@@ -18,6 +40,10 @@ pub(crate) fn refuse(world: &World, want: &Attached) -> Result<(), Conflict> {
         .is_some_and(|link| !link.is_ours())
     {
         return Err(Conflict::ForeignPort(want.port.name));
+    }
+    let ifb = want.filter.binding.ifb;
+    if let Some(ifb) = ifb.filter(|ifb| host.links.get(ifb).is_some_and(|link| !link.is_ours())) {
+        return Err(Conflict::ForeignIfb(ifb));
     }
     let container = world.space(&want.interface.ns);
     if container.links.contains_key(&want.interface.name) && pair(world, want).is_none() {
@@ -116,8 +142,59 @@ fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mu
     if world.space(&ns).ipv6 && found.is_none_or(|link| link.forms_link_local) {
         ops.push(set(LinkSetting::NoLinkLocal));
     }
+    shape(found, world, want, mtu, ops);
     // Fail closed: the filter stands on the port before the port can carry a frame.
-    filter::ensure_hook(world, want, ops);
+    let mut commands = filter::missing(world, want);
+    commands.extend(host_ports::missing(world.space(&ns), want));
+    if !commands.is_empty() {
+        ops.push(filter::commit(commands));
+    }
+    if found.is_none_or(|link| !link.up) {
+        ops.push(set(LinkSetting::Up));
+    }
+}
+
+/// What the container receives is shaped where the port sends, and what it sends on the ifb device.
+fn shape(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mut Vec<Op>) {
+    let ns = Ns::Host;
+    let shape = |link, shape| Op::SetShape {
+        ns: ns.clone(),
+        link,
+        shape,
+    };
+    if let Some(limit) = want.bandwidth.ingress {
+        let wanted = Shape::new(limit, mtu);
+        if found.and_then(|link| link.shape) != Some(wanted) {
+            ops.push(shape(want.port.name, wanted));
+        }
+    }
+    let (Some(limit), Some(name)) = (want.bandwidth.egress, want.filter.binding.ifb) else {
+        return;
+    };
+    let host = world.space(&ns);
+    let found = host.links.get(&name);
+    let set = |set| Op::SetLink {
+        ns: ns.clone(),
+        name,
+        set,
+    };
+    match found {
+        None => ops.push(Op::AddIfb {
+            ns: ns.clone(),
+            name,
+            mac: want.port.mac,
+            mtu,
+        }),
+        Some(link) if link.mtu != mtu => ops.push(set(LinkSetting::Mtu(mtu))),
+        Some(_) => {}
+    }
+    let wanted = Shape::new(limit, mtu);
+    if found.and_then(|link| link.shape) != Some(wanted) {
+        ops.push(shape(name, wanted));
+    }
+    if host.ipv6 && found.is_none_or(|link| link.forms_link_local) {
+        ops.push(set(LinkSetting::NoLinkLocal));
+    }
     if found.is_none_or(|link| !link.up) {
         ops.push(set(LinkSetting::Up));
     }

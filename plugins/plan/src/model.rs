@@ -58,6 +58,18 @@ impl World {
                 new_link(LinkKind::Bridge, *mac, *mtu, LinkGroup::OWNED),
             ),
             Op::AddVeth { .. } => self.add_veth(op),
+            Op::AddIfb { ns, name, mac, mtu } => {
+                let ifb = LinkKind::Other("ifb".to_owned());
+                self.add_link(ns, *name, new_link(ifb, *mac, *mtu, LinkGroup::OWNED))
+            }
+            Op::SetShape { ns, link, shape } => {
+                self.link(ns, *link)?.shape = Some(*shape);
+                Ok(())
+            }
+            Op::DelFlow { ns, flow } => {
+                self.space_mut(ns).flows.remove(flow);
+                Ok(())
+            }
             Op::SetLink { ns, name, set } => self.set_link(ns, *name, *set),
             Op::SetPort { ns, port, flags } => {
                 self.link(ns, *port)?.port = *flags;
@@ -290,6 +302,25 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
         nft::Command::AddElements {
             table,
             set,
+            elements: nft::Elements::Map(map),
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            let found = table.maps.entry(set.clone()).or_default();
+            map.iter().try_for_each(|(key, entry)| {
+                let entry = as_found(entry);
+                match found.get(key) {
+                    Some(other) if other.data != entry.data => Err(Refusal::Exists),
+                    Some(_) => Ok(()),
+                    None => {
+                        found.insert(key.clone(), entry);
+                        Ok(())
+                    }
+                }
+            })
+        }
+        nft::Command::AddElements {
+            table,
+            set,
             elements,
         } => {
             let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
@@ -306,6 +337,11 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
             elements,
         } => {
             let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            if let Some(found) = table.maps.get_mut(set) {
+                return keys(elements)
+                    .iter()
+                    .try_for_each(|key| missing(found.remove(key).is_some()));
+            }
             let found = table.elements.entry(set.clone()).or_default();
             keys(elements)
                 .iter()
@@ -329,10 +365,17 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
 impl TableState {
     /// What an observer of everything would see of `table`.
     fn of(table: &nft::Table) -> Self {
-        let sets = table
-            .sets
-            .iter()
-            .map(|set| (set.name.clone(), keys(&set.elements)));
+        let sets = table.sets.iter().filter(|set| set.data.is_none());
+        let sets = sets.map(|set| (set.name.clone(), keys(&set.elements)));
+        let maps = table.sets.iter().filter_map(|set| match &set.elements {
+            nft::Elements::Map(map) => {
+                let found = map
+                    .iter()
+                    .map(|(key, entry)| (key.clone(), as_found(entry)));
+                Some((set.name.clone(), found.collect()))
+            }
+            nft::Elements::Keys(_) | nft::Elements::Prefixes(_) => None,
+        });
         let chains = table
             .chains
             .iter()
@@ -345,7 +388,15 @@ impl TableState {
             comment,
             chains: chains.collect(),
             elements: sets.collect(),
+            maps: maps.collect(),
         }
+    }
+}
+
+fn as_found(entry: &nft::Entry) -> nft::FoundEntry {
+    nft::FoundEntry {
+        data: Some(entry.data.clone()),
+        comment: entry.comment.as_ref().map(|text| text.as_str().to_owned()),
     }
 }
 
@@ -369,6 +420,7 @@ fn new_link(kind: LinkKind, mac: Mac, mtu: Mtu, group: LinkGroup) -> Link {
         bridge: None,
         port: PortFlags::default(),
         forms_link_local: true,
+        shape: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, ROUTE_PROTOCOL};
 use bulkhead_nft as nft;
 
-use crate::{Ns, PortFlags, Route, Sysctl};
+use crate::{Flow, Ns, PortFlags, Route, Shape, Sysctl};
 
 /// An ordered list of operations. Applying stops at the first refusal; what ran stands.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -79,6 +79,34 @@ pub enum Op {
         mac: Mac,
         /// The MTU of both ends.
         mtu: Mtu,
+    },
+    /// Creates an ifb device (`drivers/net/ifb.c`), down, in the owned group, one queue: what a
+    /// chain forwards to it comes back, shaped, as if received where it first was.
+    AddIfb {
+        /// Where.
+        ns: Ns,
+        /// Its name.
+        name: IfName,
+        /// Its MAC, which nothing carries; given so that no link manager chooses another.
+        mac: Mac,
+        /// Its MTU.
+        mtu: Mtu,
+    },
+    /// Puts a token bucket filter at a link's root, in place of what is there.
+    SetShape {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        link: IfName,
+        /// Rate, burst and queue.
+        shape: Shape,
+    },
+    /// Forgets a UDP flow, so that its next packet is judged as a first one; gone is no error.
+    DelFlow {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        flow: Flow,
     },
     /// Changes one property of a link.
     SetLink {
@@ -245,13 +273,56 @@ pub enum Dad {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddBridge { ns, name, mac, mtu } => {
-                write!(
-                    f,
-                    "ip {ns}link add name {name} address {mac} mtu {mtu} group {} type bridge",
-                    LinkGroup::OWNED.0
-                )
+            Self::AddBridge { .. }
+            | Self::AddVeth { .. }
+            | Self::AddIfb { .. }
+            | Self::SetShape { .. }
+            | Self::SetLink { .. }
+            | Self::SetPort { .. }
+            | Self::DelLink { .. } => self.link_line(f),
+            Self::AddAddress { .. }
+            | Self::DelAddress { .. }
+            | Self::AddRoute { .. }
+            | Self::DelNeighbour { .. }
+            | Self::DelFlow { .. } => self.address_line(f),
+            Self::SetSysctl { ns, sysctl, value } => {
+                write!(f, "{}sysctl -w {sysctl}={value}", ns.exec_prefix())
             }
+            Self::Nft {
+                ns, transaction, ..
+            } => {
+                write!(f, "{}nft -f - <<'END'\n{transaction}END", ns.exec_prefix())
+            }
+            Self::AwaitForwarding { port, .. } => {
+                write!(f, "# netlink: wait until port {port} forwards")
+            }
+            Self::AwaitAddresses { link, .. } => {
+                write!(f, "# netlink: wait until no address of {link} is tentative")
+            }
+            Self::Announce {
+                interface,
+                mac,
+                addresses,
+                ..
+            } => {
+                write!(f, "# netlink: announce from {interface} ({mac})")?;
+                addresses
+                    .iter()
+                    .try_for_each(|address| write!(f, " {address}"))
+            }
+        }
+    }
+}
+
+impl Op {
+    /// A change to a link, in `ip`'s, `bridge`'s or `tc`'s words.
+    fn link_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owned = LinkGroup::OWNED.0;
+        match self {
+            Self::AddBridge { ns, name, mac, mtu } => write!(
+                f,
+                "ip {ns}link add name {name} address {mac} mtu {mtu} group {owned} type bridge"
+            ),
             Self::AddVeth {
                 ns,
                 port,
@@ -264,8 +335,7 @@ impl fmt::Display for Op {
             } => {
                 write!(
                     f,
-                    "ip {ns}link add name {port} address {port_mac} mtu {mtu} group {} numtxqueues 1 numrxqueues 1",
-                    LinkGroup::OWNED.0
+                    "ip {ns}link add name {port} address {port_mac} mtu {mtu} group {owned} numtxqueues 1 numrxqueues 1"
                 )?;
                 if let Some(bridge) = bridge {
                     write!(f, " master {bridge}")?;
@@ -281,6 +351,14 @@ impl fmt::Display for Op {
                     }
                 }
             }
+            Self::AddIfb { ns, name, mac, mtu } => write!(
+                f,
+                "ip {ns}link add name {name} address {mac} mtu {mtu} group {owned} numtxqueues 1 numrxqueues 1 type ifb"
+            ),
+            Self::SetShape { ns, link, shape } => {
+                let enter = ns.exec_prefix();
+                write!(f, "{enter}tc qdisc replace dev {link} root {shape}")
+            }
             Self::SetLink { ns, name, set } => write!(f, "ip {ns}link set dev {name} {set}"),
             Self::SetPort { ns, port, flags } => {
                 let (hairpin, isolated) =
@@ -291,6 +369,14 @@ impl fmt::Display for Op {
                 )
             }
             Self::DelLink { ns, name } => write!(f, "ip {ns}link del dev {name}"),
+            // `fmt` hands on no other.
+            _ => Ok(()),
+        }
+    }
+
+    /// A change to what is known of an address, in `ip`'s or `conntrack`'s words.
+    fn address_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::AddAddress {
                 ns,
                 link,
@@ -318,31 +404,19 @@ impl fmt::Display for Op {
             Self::DelNeighbour { ns, link, address } => {
                 write!(f, "ip {ns}neigh del {address} dev {link}")
             }
-            Self::SetSysctl { ns, sysctl, value } => {
-                write!(f, "{}sysctl -w {sysctl}={value}", ns.exec_prefix())
+            Self::DelFlow { ns, flow } => {
+                let (enter, from, to) = (ns.exec_prefix(), flow.source, flow.destination);
+                write!(
+                    f,
+                    "{enter}conntrack -D -p udp -s {} -d {} --sport {} --dport {}",
+                    from.ip(),
+                    to.ip(),
+                    from.port(),
+                    to.port()
+                )
             }
-            Self::Nft {
-                ns, transaction, ..
-            } => {
-                write!(f, "{}nft -f - <<'END'\n{transaction}END", ns.exec_prefix())
-            }
-            Self::AwaitForwarding { port, .. } => {
-                write!(f, "# netlink: wait until port {port} forwards")
-            }
-            Self::AwaitAddresses { link, .. } => {
-                write!(f, "# netlink: wait until no address of {link} is tentative")
-            }
-            Self::Announce {
-                interface,
-                mac,
-                addresses,
-                ..
-            } => {
-                write!(f, "# netlink: announce from {interface} ({mac})")?;
-                addresses
-                    .iter()
-                    .try_for_each(|address| write!(f, " {address}"))
-            }
+            // `fmt` hands on no other.
+            _ => Ok(()),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The one decision: what leads from the world to the want, and what has to be seen to tell.
 
 use crate::{
-    Attached, Conflict, Detached, Ns, Op, Plan, Scope, Space, Sysctl, TableScope, Want, World,
-    bridge, detached, filter, link, masquerade,
+    Attached, Conflict, Detached, Localnet, Ns, Op, Plan, Scope, Space, Sysctl, TableScope, Want,
+    World, bridge, detached, filter, host_ports, link, nat,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -15,6 +15,7 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
     match want {
         Want::Attached(want) => attached(world, want, &mut ops)?,
         Want::Detached(want) => detached::plan(world, want, &mut ops),
+        Want::Loopback { ns, up } => link::loopback(world.space(ns), ns, *up, &mut ops),
     }
     Ok(Plan::new(ops))
 }
@@ -25,13 +26,20 @@ pub fn scope(want: &Want) -> Scope {
     match want {
         Want::Attached(want) => attached_scope(want),
         Want::Detached(want) => detached_scope(want),
+        Want::Loopback { ns, .. } => {
+            let mut scope = Scope::default();
+            scope.space(ns).links.insert(link::lo());
+            scope
+        }
     }
 }
 
 fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Conflict> {
     let host = world.space(&Ns::Host);
     link::refuse(world, want)?;
+    host_ports::refuse(host, want)?;
     filter::ensure(world, &want.filter, ops)?;
+    host_ports::ensure(world, want, ops)?;
     // Forwarding before any gateway address: switched on right after, the kernel can join the
     // subnet-router anycast group twice and leave it once (`dev_forward_change`, addrconf.c).
     for (sysctl, value) in &want.sysctls {
@@ -41,13 +49,15 @@ fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Con
         }
     }
     bridge::ensure(host, &want.bridge, ops)?;
-    masquerade::ensure(world, want, ops)?;
+    nat::ensure(world, want, ops)?;
     forget_neighbours(host, want, ops);
     let mtu = want
         .interface
         .mtu
         .unwrap_or_else(|| bridge::mtu(host, &want.bridge));
-    link::ensure(world, want, mtu, ops)
+    link::ensure(world, want, mtu, ops)?;
+    host_ports::redirect(host, want, ops);
+    Ok(())
 }
 
 /// What the host believes about an address' former holder would send its packets astray.
@@ -76,6 +86,9 @@ fn attached_scope(want: &Attached) -> Scope {
     host.links.extend([want.bridge.name, want.port.name]);
     host.links
         .extend(want.filter.others.iter().map(|other| other.port));
+    let bindings = std::iter::once(&want.filter.binding).chain(&want.filter.others);
+    host.links
+        .extend(bindings.filter_map(|binding| binding.ifb));
     host.sysctls
         .extend(want.sysctls.iter().map(|(sysctl, _)| sysctl.clone()));
     let addresses = want
@@ -89,9 +102,18 @@ fn attached_scope(want: &Attached) -> Scope {
         .insert(Sysctl::ipv6_conf(want.bridge.name.as_str(), "accept_ra"));
     host.tables
         .insert(filter::table_id(), filter::scope(&want.filter.binding));
-    if let Some(table) = &want.masquerade {
-        host.tables
-            .insert(table.id.clone(), masquerade::scope(table));
+    if let Some(table) = &want.nat {
+        host.tables.insert(table.id.clone(), nat::scope(table));
+    }
+    let mine = &want.host_ports.mine;
+    if !mine.is_empty() {
+        let (id, table) = (host_ports::table_id(), host_ports::scope(Some(mine)));
+        host.tables.insert(id, table);
+        host.local.extend(host_ports::addresses(mine));
+        host.flows.extend(host_ports::flows(mine));
+    }
+    if want.bridge.localnet != Localnet::Unclaimed {
+        host.sysctls.insert(bridge::localnet(&want.bridge));
     }
     let container = scope.space(&want.interface.ns);
     container.links.insert(want.interface.name);
@@ -108,7 +130,15 @@ fn detached_scope(want: &Detached) -> Scope {
     let host = scope.space(&Ns::Host);
     host.links.insert(want.port);
     host.neighbours.extend(want.neighbours.iter().copied());
+    host.links.insert(want.ifb);
     let last = want.network.as_ref().is_some_and(|gone| gone.node_is_empty);
+    let forwards = want.host_ports.as_deref().filter(|_| !last);
+    if forwards != Some(&[]) {
+        let (id, table) = (host_ports::table_id(), host_ports::scope(forwards));
+        host.tables.insert(id, table);
+    }
+    let flows = want.host_ports.as_deref().map(host_ports::flows);
+    host.flows.extend(flows.into_iter().flatten());
     let table = match &want.binding {
         Some(binding) if !last => filter::scope(binding),
         _ => filter::whole_scope(want.port),

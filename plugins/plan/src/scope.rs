@@ -35,6 +35,10 @@ pub struct SpaceScope {
     pub routes: bool,
     /// Neighbour entries by link and address.
     pub neighbours: BTreeSet<(IfName, IpAddr)>,
+    /// Addresses that may be the namespace's own.
+    pub local: BTreeSet<IpAddr>,
+    /// UDP ports of the namespace's own addresses whose flows are wanted.
+    pub flows: BTreeSet<u16>,
     /// Sysctls by path.
     pub sysctls: BTreeSet<Sysctl>,
     /// Tables by name.
@@ -50,4 +54,26 @@ pub struct TableScope {
     pub elements: BTreeMap<nft::Name, BTreeSet<nft::Key>>,
     /// Sets to read whole.
     pub whole_sets: BTreeSet<nft::Name>,
+    /// Maps to look into.
+    pub maps: BTreeMap<nft::Name, MapScope>,
+}
+
+/// The part of one map.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MapScope {
+    /// The types of its key's parts.
+    pub keys: Vec<nft::KeyType>,
+    /// What it maps to.
+    pub data: nft::DataType,
+    /// What to look up.
+    pub entries: Entries,
+}
+
+/// Which entries of a map.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Entries {
+    /// Those of these keys.
+    Of(BTreeSet<nft::Key>),
+    /// Every one.
+    All,
 }

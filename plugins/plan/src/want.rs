@@ -1,11 +1,11 @@
 //! What should be. A want claims fields: what it does not mention is nobody's drift.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu};
+use bulkhead_model::{Bandwidth, HostPort, IfName, InterfaceAddress, Mac, Mtu};
 use bulkhead_nft as nft;
 
-use crate::{Dad, Ns, PortFlags, Route, Sysctl};
+use crate::{Dad, Ns, PortFlags, Route, Switch, Sysctl};
 
 /// An attachment as it should be: there, or gone.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,6 +14,13 @@ pub enum Want {
     Attached(Box<Attached>),
     /// Nothing of the attachment is left; nor, for a network's last one, of what it shared.
     Detached(Box<Detached>),
+    /// The loopback interface of a namespace is up, or down.
+    Loopback {
+        /// Where.
+        ns: Ns,
+        /// Up or not.
+        up: Switch,
+    },
 }
 
 /// An attachment that stands.
@@ -29,8 +36,42 @@ pub struct Attached {
     pub filter: Filter,
     /// Sysctls of the node the network needs (forwarding).
     pub sysctls: Vec<(Sysctl, String)>,
-    /// The network's masquerade table, with its fingerprint as comment.
-    pub masquerade: Option<nft::Table>,
+    /// The network's address translation, with its fingerprint as comment.
+    pub nat: Option<nft::Table>,
+    /// Host ports.
+    pub host_ports: HostPorts,
+    /// How fast the container may receive and send.
+    pub bandwidth: Bandwidth,
+}
+
+/// The host ports of an attachment.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct HostPorts {
+    /// Its own.
+    pub mine: Vec<Forward>,
+    /// Those of every other live attachment; read only where the table has to be loaded anew.
+    pub others: Vec<Forward>,
+}
+
+/// A host port, and where it leads.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Forward {
+    /// What of the host; one that is open on every address is, of the family of `to`.
+    pub host: HostPort,
+    /// The container's address and port.
+    pub to: SocketAddr,
+    /// The attachment's port.
+    pub owner: IfName,
+}
+
+impl Forward {
+    /// Whether a packet to `destination` is meant for this host port.
+    #[must_use]
+    pub fn covers(&self, destination: SocketAddr) -> bool {
+        destination.port() == self.host.number.get()
+            && destination.is_ipv4() == self.to.is_ipv4()
+            && self.host.address.holds(destination.ip())
+    }
 }
 
 /// A bridge.
@@ -46,10 +87,25 @@ pub struct Bridge {
     pub gateways: Vec<InterfaceAddress>,
     /// Whether promiscuous mode is asked for.
     pub promiscuous: bool,
+    /// Whether the host reaches containers from 127.0.0.1: for host ports there.
+    pub localnet: Localnet,
     /// What may be done to a bridge that somebody else made.
     pub foreign: Foreign,
     /// What is done with other IPv4 addresses on one of ours.
     pub other_gateways: OtherGateways,
+}
+
+/// Whether a bridge routes 127.0.0.0/8 between the host and its containers (`route_localnet`,
+/// `ip-sysctl.rst`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Localnet {
+    /// Nobody asks for it.
+    #[default]
+    Unclaimed,
+    /// Host ports are open there among others: a bridge that is joined is left as it is.
+    Served,
+    /// A host port is open there alone: a bridge that is joined must do it.
+    Required,
 }
 
 /// What may be done to an object that somebody else made.
@@ -121,6 +177,8 @@ pub struct Binding {
     pub port: IfName,
     /// The one source MAC allowed, or `None` for any.
     pub mac: Option<Mac>,
+    /// The ifb device that shapes what it sends, if that is limited.
+    pub ifb: Option<IfName>,
 }
 
 /// How the filter is bound to ports.
@@ -141,6 +199,10 @@ pub struct Detached {
     pub port: IfName,
     /// The MAC its filter accepted, if any is known; without one the whole set is searched.
     pub binding: Option<Binding>,
+    /// The ifb device of its egress; deleted only if it is there and ours.
+    pub ifb: IfName,
+    /// Its host ports, if they are known; without a record the whole maps are searched for it.
+    pub host_ports: Option<Vec<Forward>>,
     /// Neighbour entries on the host to forget: the attachment's addresses, on its bridge.
     pub neighbours: Vec<(IfName, IpAddr)>,
     /// What goes with the network's last attachment.

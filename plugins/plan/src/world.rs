@@ -2,12 +2,12 @@
 //! its scope asked for; an object outside the scope is unknown, not absent.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix};
 use bulkhead_nft as nft;
 
-use crate::{Ns, Sysctl};
+use crate::{Ns, Shape, Sysctl};
 
 /// Everything observed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -48,6 +48,10 @@ pub struct Space {
     pub routes: BTreeSet<Route>,
     /// Neighbour entries asked for by key.
     pub neighbours: BTreeMap<(IfName, IpAddr), Mac>,
+    /// Of the addresses asked about, those that are the namespace's own.
+    pub local: BTreeSet<IpAddr>,
+    /// UDP flows to local addresses and the ports asked about.
+    pub flows: BTreeSet<Flow>,
     /// Sysctls asked for; absent if the file does not exist.
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Tables asked for; absent if they do not exist.
@@ -64,6 +68,8 @@ impl Space {
             addresses: BTreeMap::new(),
             routes: BTreeSet::new(),
             neighbours: BTreeMap::new(),
+            local: BTreeSet::new(),
+            flows: BTreeSet::new(),
             sysctls: BTreeMap::new(),
             tables: BTreeMap::new(),
             generation: None,
@@ -93,6 +99,8 @@ pub struct Link {
     /// Whether the kernel makes a link-local address when the link comes up
     /// (`IFLA_INET6_ADDR_GEN_MODE` is not `none`).
     pub forms_link_local: bool,
+    /// Its root queueing discipline, if that is a token bucket filter.
+    pub shape: Option<Shape>,
 }
 
 impl Link {
@@ -154,6 +162,17 @@ pub struct Route {
     pub advmss: Option<u32>,
 }
 
+/// A tracked UDP flow, as the first packet made it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Flow {
+    /// Who sends.
+    pub source: SocketAddr,
+    /// Whom it is sent to.
+    pub destination: SocketAddr,
+    /// Who answers: the destination, or what it is translated to.
+    pub answerer: SocketAddr,
+}
+
 /// An nftables table, as far as it was asked for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TableState {
@@ -163,4 +182,6 @@ pub struct TableState {
     pub chains: BTreeMap<nft::Name, usize>,
     /// Elements present, of those asked for, per set.
     pub elements: BTreeMap<nft::Name, BTreeSet<nft::Key>>,
+    /// Entries present, of those asked for, per map.
+    pub maps: BTreeMap<nft::Name, BTreeMap<nft::Key, nft::FoundEntry>>,
 }
