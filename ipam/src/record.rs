@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bulkhead_model::{AttachmentId, AttachmentKey, IfName, InterfaceAddress, Mac};
+use bulkhead_model::{
+    AttachmentId, AttachmentKey, Bandwidth, IfName, InterfaceAddress, Mac, PortMapping,
+};
 use serde::{Deserialize, Serialize};
 
 /// An attachment as recorded, with its lease and every name that was used for it.
@@ -91,6 +93,15 @@ pub struct Names {
     /// The bridge that the port joined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bridge: Option<IfName>,
+    /// The ifb device that shapes what the container sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ifb: Option<IfName>,
+    /// The host ports that lead to the container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub host_ports: Vec<PortMapping>,
+    /// How fast the container may receive and send.
+    #[serde(skip_serializing_if = "Bandwidth::is_unlimited")]
+    pub bandwidth: Bandwidth,
     /// nftables tables with something of this attachment's: `family name`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,

@@ -11,6 +11,7 @@ use super::network::NetworkStore;
 use crate::boot::Boot;
 use crate::error::{FileError, OpenError, StoreError};
 use crate::host::HostStore;
+use crate::host_ports::HostPortIndex;
 use crate::journal::{replace_file, sync_parent};
 use crate::spool::Spool;
 
@@ -156,6 +157,15 @@ impl StateDir {
     pub fn host(&self) -> Result<HostStore, StoreError> {
         let (dir, lock) = self.locked_dir("host")?;
         HostStore::open(&dir, &self.boot, lock)
+    }
+
+    /// Who has which host port, locked.
+    ///
+    /// # Errors
+    /// If the directory or its lock cannot be made.
+    pub fn host_ports(&self) -> Result<HostPortIndex, FileError> {
+        let (dir, lock) = self.locked_dir("host-ports")?;
+        Ok(HostPortIndex::new(dir, lock))
     }
 
     /// The detachments that a daemon has still to hear of, locked.

@@ -45,6 +45,12 @@ pub enum StaleReason {
 }
 
 impl Snapshot {
+    /// Whether an attachment was made since the machine booted.
+    #[must_use]
+    pub fn is_of_this_boot(&self, record: &AttachmentRecord) -> bool {
+        record.boot_id == *self.boot.id()
+    }
+
     /// Attachments that garbage collection would detach, with the reason. Reads them all. What the
     /// runtime lists is never stale.
     ///
