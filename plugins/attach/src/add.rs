@@ -1,15 +1,15 @@
 //! ADD: lease and record, then the kernel, then the answer. What fails leaves nothing.
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Interface, Ip, Route};
-use bulkhead_ipam::{Access, LockMode, StateDir};
+use bulkhead_ipam::{Access, AttachmentRecord, LockMode, StateDir};
 use bulkhead_kernel::{Kernel, Netns};
 use bulkhead_model::AttachmentKey;
-use bulkhead_plan::{Attached, Binding, Ns, Op, Plan, Want, World, filter_table};
+use bulkhead_plan::{Attached, Ns, Op, Plan, Want, World, filter_table, host_port_table};
 
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
 use crate::grant::{self, Age};
-use crate::{Grant, Network, claims, del, state_dir};
+use crate::{Capabilities, Grant, Network, claims, del, host_ports, state_dir};
 
 pub(crate) fn add<N: Network>(call: &Call) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
@@ -57,52 +57,72 @@ fn plug<N: Network>(
 ) -> Result<CniResult, Failure> {
     let wanted = network.want(grant)?;
     // An answer that the caller's version cannot say must be known before anything is made.
-    answer(&World::default(), &wanted, grant, call).to_json(call.config.version)?;
+    let asked = network.capabilities();
+    answer(&World::default(), &wanted, grant, call, asked).to_json(call.config.version)?;
     let _bridge = state.bridge_lock(&wanted.bridge.name, LockMode::Shared)?;
     let mut want = Want::Attached(Box::new(wanted.clone()));
     let world = converge(kernel, &mut want, |world, plan, want| {
         let Want::Attached(want) = want else {
             return Ok(Before::Apply);
         };
-        if loads_filter(plan) && want.filter.others.is_empty() {
-            want.filter.others = other_bindings(state, &grant.key)?;
-            if !want.filter.others.is_empty() {
-                return Ok(Before::LookAgain);
-            }
+        if complete(want, plan, state, &grant.key)? {
+            return Ok(Before::LookAgain);
         }
         claims::claim(state, &grant.key.network, world, want)?;
         Ok(Before::Apply)
     })?;
-    Ok(answer(&world, &wanted, grant, call))
+    Ok(answer(&world, &wanted, grant, call, asked))
 }
 
-/// Whether a plan puts the filter's table there whole: then it must hold every live port's binding.
-fn loads_filter(plan: &Plan) -> bool {
-    plan.ops()
-        .iter()
-        .any(|op| matches!(op, Op::Nft { transaction, .. } if transaction.loads(&filter_table())))
+/// A plan that puts a shared table there whole must bring what every other attachment has in it.
+/// Whether the want has more in it now.
+pub(crate) fn complete(
+    want: &mut Attached,
+    plan: &Plan,
+    state: &StateDir,
+    key: &AttachmentKey,
+) -> Result<bool, Failure> {
+    let loads = |table| {
+        let mut ops = plan.ops().iter();
+        ops.any(|op| matches!(op, Op::Nft { transaction, .. } if transaction.loads(&table)))
+    };
+    let bindings = loads(filter_table()) && want.filter.others.is_empty();
+    let forwards = loads(host_port_table()) && want.host_ports.others.is_empty();
+    if !bindings && !forwards {
+        return Ok(false);
+    }
+    let others = other_records(state, key)?;
+    if bindings {
+        want.filter.others = others.iter().filter_map(del::recorded_binding).collect();
+    }
+    if forwards {
+        want.host_ports.others = others.iter().flat_map(host_ports::recorded).collect();
+    }
+    let more = bindings && !want.filter.others.is_empty();
+    Ok(more || forwards && !want.host_ports.others.is_empty())
 }
 
-/// The bindings of every other recorded port, on every network of the node.
-fn other_bindings(state: &StateDir, but: &AttachmentKey) -> Result<Vec<Binding>, Failure> {
+/// Every other recorded attachment, on every network of the node.
+fn other_records(state: &StateDir, but: &AttachmentKey) -> Result<Vec<AttachmentRecord>, Failure> {
     let mut all = Vec::new();
     for network in state.networks()? {
         let Some(known) = state.network(&network).read()? else {
             continue;
         };
-        for record in known
-            .attachments()?
-            .iter()
-            .filter(|record| record.key != *but)
-        {
-            all.extend(del::recorded_binding(record));
-        }
+        all.extend(known.attachments()?);
     }
+    all.retain(|record| record.key != *but);
     Ok(all)
 }
 
 /// The result: bridge, port and interface, with the interface's addresses and routes.
-fn answer(world: &World, want: &Attached, grant: &Grant, call: &Call) -> CniResult {
+fn answer(
+    world: &World,
+    want: &Attached,
+    grant: &Grant,
+    call: &Call,
+    asked: &Capabilities,
+) -> CniResult {
     let host = |name| world.space(&Ns::Host).links.get(&name);
     let bridge = host(want.bridge.name);
     let inside = world
@@ -158,7 +178,11 @@ fn answer(world: &World, want: &Attached, grant: &Grant, call: &Call) -> CniResu
             scope: route.scope,
         }
     });
-    let dns = &call.config.dns;
+    let dns = if asked.dns.is_empty() {
+        &call.config.dns
+    } else {
+        &asked.dns
+    };
     CniResult {
         interfaces,
         ips: grant.addresses.iter().map(ip).collect(),

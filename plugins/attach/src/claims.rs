@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use bulkhead_ipam::{HostChange, StateDir};
 use bulkhead_kernel::Kernel;
 use bulkhead_model::NetworkName;
-use bulkhead_plan::{Attached, Foreign, Ns, Restore, Scope, Sysctl, World};
+use bulkhead_plan::{Attached, Foreign, Localnet, Ns, Restore, Scope, Sysctl, World};
 
 use crate::failure::Failure;
 
@@ -56,6 +56,10 @@ fn changes(world: &World, want: &Attached) -> Vec<HostChange> {
             if !host.addresses.contains_key(&(bridge.name, *address)) {
                 all.push(change(format!("address {} {address}", bridge.name)));
             }
+        }
+        if bridge.localnet != Localnet::Unclaimed {
+            let switch = Sysctl::ipv4_conf(bridge.name.as_str(), "route_localnet");
+            all.extend(sysctl(&(switch, "1".to_owned())));
         }
         if bridge.promiscuous && !link.promiscuous {
             all.push(change(format!("promiscuous {}", bridge.name)));

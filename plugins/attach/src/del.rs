@@ -15,7 +15,7 @@ use bulkhead_plan::{Binding, Detached, NetworkGone, Want};
 use crate::addressing::OWN_IPAM;
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::{Network, claims, masquerade_table, state_dir};
+use crate::{Network, claims, host_ports, nat_table, state_dir};
 
 /// Among the other names of a record: present if the port's filter accepts only the interface's MAC.
 pub const CHECKED_MAC: &str = "checkedMac";
@@ -78,6 +78,9 @@ pub(crate) fn detach<N: Network>(
     let (Some(state), Some(store)) = (state, store) else {
         return Ok(());
     };
+    if let Some(record) = &record {
+        host_ports::give_up(state, record)?;
+    }
     let Some(mut locked) = store.lock_existing()? else {
         return Ok(());
     };
@@ -97,7 +100,8 @@ pub(crate) fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
     let port = record.names.port?;
     let checked = record.names.other.contains_key(CHECKED_MAC);
     let mac = record.names.interface_mac.filter(|_| checked);
-    Some(Binding { port, mac })
+    let ifb = record.names.ifb;
+    Some(Binding { port, mac, ifb })
 }
 
 fn detached(
@@ -113,6 +117,10 @@ fn detached(
             .and_then(|r| r.names.port)
             .unwrap_or_else(|| key.id().port()),
         binding: record.and_then(recorded_binding),
+        ifb: record
+            .and_then(|r| r.names.ifb)
+            .unwrap_or_else(|| key.id().ifb()),
+        host_ports: record.map(host_ports::recorded),
         neighbours: addresses.filter_map(on_bridge).collect(),
         network: None,
     }
@@ -152,7 +160,7 @@ fn take_down(
     let changes = host.last_needed_by(&key.network);
     let gone = NetworkGone {
         bridge,
-        tables: vec![masquerade_table(&key.network)],
+        tables: vec![nat_table(&key.network)],
         restore: changes.iter().filter_map(claims::restore).collect(),
         node_is_empty: node_is_empty(state, key)?,
     };

@@ -5,18 +5,18 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use bulkhead_cni::json::Value;
-use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Dns, Ip, Route, exec};
+use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Code, Dns, Ip, Route, exec};
 use bulkhead_ipam::config::PoolSource;
 use bulkhead_ipam::{
-    Acquired, AttachmentRecord, Draft, Ipam, LeasedAddress, LockedStore, Names, Netns, Pool,
-    StateDir,
+    Acquired, AttachmentRecord, Draft, HostPortIndex, Ipam, LeasedAddress, LockedStore, Names,
+    Netns, Pool, Snapshot, StateDir,
 };
 use bulkhead_kernel::{Identity, Kernel, machine_id};
 use bulkhead_model::{AttachmentId, AttachmentKey, IfName, InterfaceAddress, Prefix};
-use bulkhead_plan::Ns;
+use bulkhead_plan::{Forward, Ns};
 
 use crate::failure::Failure;
-use crate::{Addressing, Network, claims};
+use crate::{Addressing, Network, claims, host_ports};
 
 /// Everything a want is made from, besides the configuration.
 #[derive(Clone, Debug)]
@@ -69,6 +69,8 @@ const IPAM_ANSWER: &str = "ipamAnswer";
 pub(crate) struct Recorded {
     pub(crate) record: AttachmentRecord,
     pub(crate) age: Age,
+    /// Locked until the record's host ports are claimed.
+    host_ports: Option<HostPortIndex>,
     /// Whether it is the network's only attachment.
     first: bool,
 }
@@ -83,8 +85,13 @@ pub(crate) fn acquire<N: Network>(
 ) -> Result<Recorded, Failure> {
     let key = call.attachment()?;
     let path = call.netns.clone().unwrap_or_default();
+    let mut names = names(network, &key);
+    let host_ports = host_ports::index(state, &names)?;
+    if let Some(index) = &host_ports {
+        names.host_ports = host_ports::available(index, state, &key, &names.host_ports)?;
+    }
     let draft = Draft {
-        names: network.names(&key),
+        names,
         key: key.clone(),
         kind: N::KIND.to_owned(),
         netns: Some(Netns {
@@ -98,6 +105,7 @@ pub(crate) fn acquire<N: Network>(
     let (acquired, first) = match network.addressing() {
         Addressing::None => {
             let mut store = store.lock()?;
+            refuse_taken_mac(&store, &draft)?;
             (
                 store.record(draft, Vec::new(), Ipam::None)?,
                 store.live_count() == 1,
@@ -105,6 +113,7 @@ pub(crate) fn acquire<N: Network>(
         }
         Addressing::Own(pool) => {
             let mut store = store.lock()?;
+            refuse_taken_mac(&store, &draft)?;
             if store.needs_pool(pool) {
                 store.choose_pool(pool, &kernel.host_prefixes()?)?;
             }
@@ -116,7 +125,46 @@ pub(crate) fn acquire<N: Network>(
         Acquired::New(record) => (record, Age::New),
         Acquired::Renewed(record) | Acquired::Existing(record) => (record, Age::Known),
     };
-    Ok(Recorded { record, age, first })
+    Ok(Recorded {
+        record,
+        age,
+        host_ports,
+        first,
+    })
+}
+
+/// The network's names and what the runtime asked for.
+fn names<N: Network>(network: &N, key: &AttachmentKey) -> Names {
+    let asked = network.capabilities();
+    let ifb = asked.bandwidth.egress.map(|_| key.id().ifb());
+    Names {
+        host_ports: asked.host_ports.clone(),
+        bandwidth: asked.bandwidth,
+        ifb,
+        ..network.names(key)
+    }
+}
+
+/// A MAC that was asked for may be another attachment's; a derived one is not.
+fn refuse_taken_mac(known: &Snapshot, draft: &Draft) -> Result<(), Failure> {
+    let id = draft.key.id();
+    let asked = draft.names.interface_mac;
+    let Some(mac) = asked.filter(|mac| *mac != id.interface_mac()) else {
+        return Ok(());
+    };
+    let mut others = known.attachments()?.into_iter();
+    let taken =
+        |other: &AttachmentRecord| other.key != draft.key && other.names.interface_mac == Some(mac);
+    match others.find(taken) {
+        Some(other) => {
+            let text = format!(
+                "MAC {mac} is taken by attachment {}; choose another",
+                other.key
+            );
+            Err(CniError::new(Code::ADDRESS_TAKEN, text).into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// What the recorded attachment is granted.
@@ -125,8 +173,11 @@ pub(crate) fn granted<N: Network>(
     network: &N,
     call: &Call,
     state: &StateDir,
-    recorded: Recorded,
+    mut recorded: Recorded,
 ) -> Result<Grant, Failure> {
+    if let Some(index) = recorded.host_ports.take() {
+        host_ports::claim(&index, &recorded.record)?;
+    }
     let chosen = match network.addressing() {
         Addressing::Own(pool) if matches!(pool.source, PoolSource::Automatic(_)) => {
             state.network(&recorded.record.key.network).read()?
@@ -173,6 +224,7 @@ fn delegated(
             plugin: plugin.to_owned(),
         };
         let mut locked: LockedStore = store.lock()?;
+        refuse_taken_mac(&locked, &draft)?;
         let acquired = locked.record(draft, addresses, ipam)?;
         Ok((acquired, locked.live_count() == 1))
     });
@@ -191,6 +243,17 @@ fn leased(ip: &Ip) -> LeasedAddress {
 }
 
 impl Grant {
+    /// Where its host ports lead.
+    ///
+    /// # Errors
+    /// Code 7 if one is open on addresses of a family that the container has none of.
+    pub fn forwards(&self) -> Result<Vec<Forward>, CniError> {
+        let addresses = self.addresses.iter();
+        let addresses: Vec<_> = addresses.map(|granted| granted.address.address()).collect();
+        let owner = self.names.port.unwrap_or_else(|| self.id.port());
+        host_ports::leading(&self.names.host_ports, &addresses, owner)
+    }
+
     /// What `record` grants, in the container whose namespace is at `netns`.
     pub(crate) fn of<N: Network>(
         network: &N,

@@ -5,6 +5,7 @@
 
 mod add;
 mod addressing;
+mod capabilities;
 mod check;
 mod claims;
 mod converge;
@@ -12,7 +13,9 @@ mod del;
 mod failure;
 mod gc;
 mod grant;
+mod host_ports;
 mod ipam;
+mod loopback;
 mod status;
 
 use std::process::ExitCode;
@@ -25,9 +28,12 @@ use bulkhead_nft as nft;
 use bulkhead_plan::Attached;
 
 pub use addressing::{Addressing, DEFAULT_STATE_DIR, state_dir};
+pub use capabilities::Capabilities;
 pub use del::CHECKED_MAC;
 pub use grant::{Grant, GrantedAddress};
+pub use host_ports::localnet;
 pub use ipam::ipam;
+pub use loopback::loopback;
 
 /// A main plugin: a configuration with nothing wrong in it, and what it wants.
 pub trait Network: Sized {
@@ -45,10 +51,13 @@ pub trait Network: Sized {
     /// Where addresses come from.
     fn addressing(&self) -> &Addressing;
 
+    /// What the runtime asks for besides.
+    fn capabilities(&self) -> &Capabilities;
+
     /// The bridge ports join.
     fn bridge(&self) -> IfName;
 
-    /// The names to be used for a new attachment.
+    /// The names to be used for a new attachment; what the capabilities ask for is added to them.
     fn names(&self, key: &AttachmentKey) -> Names;
 
     /// What the kernel should hold for an attachment.
@@ -71,10 +80,10 @@ pub fn run<N: Network>(plugin: &str) -> ExitCode {
     })
 }
 
-/// The name of a network's masquerade table, derived from the network alone, so that DEL finds it
+/// The name of a network's address translation, derived from the network alone, so that DEL finds it
 /// with no record.
 #[must_use]
-pub fn masquerade_table(network: &NetworkName) -> nft::TableId {
+pub fn nat_table(network: &NetworkName) -> nft::TableId {
     let name = nft::Name::new(&network.derived("bh-")).expect("letters, digits and a dash");
     nft::TableId {
         family: nft::TableFamily::Inet,

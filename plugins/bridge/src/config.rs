@@ -1,7 +1,7 @@
 //! The configuration of `bulkhead-bridge` (the keys of the reference plugin, and three of our own:
 //! `adopt`, `portFilter`, `stateDir`).
 
-use bulkhead_attach::Addressing;
+use bulkhead_attach::{Addressing, Capabilities};
 use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_model::{Family, IfName, Mac, Mtu, Prefix};
@@ -41,6 +41,8 @@ pub struct Config {
     pub mac: Option<Mac>,
     /// `ipam`.
     pub addressing: Addressing,
+    /// `runtimeConfig`.
+    pub capabilities: Capabilities,
 }
 
 /// What the bridge is to its containers.
@@ -128,6 +130,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         hook: hook(&root)?,
         mac: mac(call)?,
         addressing,
+        capabilities: Capabilities::parse(call)?,
     };
     Ok(config)
 }

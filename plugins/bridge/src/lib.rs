@@ -6,7 +6,7 @@
 mod config;
 mod want;
 
-use bulkhead_attach::{Addressing, CHECKED_MAC, Grant, Network};
+use bulkhead_attach::{Addressing, CHECKED_MAC, Capabilities, Grant, Network};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
 use bulkhead_model::{AttachmentKey, IfName};
@@ -26,6 +26,10 @@ impl Network for Config {
         &self.addressing
     }
 
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
     fn bridge(&self) -> IfName {
         self.bridge
     }
@@ -40,8 +44,8 @@ impl Network for Config {
             port_mac: Some(id.port_mac()),
             interface_mac: Some(self.mac.unwrap_or_else(|| id.interface_mac())),
             bridge: Some(self.bridge),
-            tables: Vec::new(),
             other: checked.into_iter().collect(),
+            ..Names::default()
         }
     }
 

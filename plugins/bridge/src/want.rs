@@ -1,11 +1,11 @@
 //! What an attachment to a bridge network wants of the kernel.
 
-use bulkhead_attach::{CHECKED_MAC, Grant, masquerade_table};
+use bulkhead_attach::{CHECKED_MAC, Grant, localnet, nat_table};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mtu, Prefix};
-use bulkhead_nft as nft;
 use bulkhead_plan::{
-    Attached, Binding, Bridge, Filter, Interface, MAIN_TABLE, Port, Route, Sysctl, masquerade,
+    Attached, Binding, Bridge, Filter, HostPorts, Interface, MAIN_TABLE, NetworkNat, Port, Route,
+    Sysctl,
 };
 
 use crate::config::{Config, Gateway};
@@ -30,13 +30,16 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
     let binding = Binding {
         port,
         mac: checked.then_some(mac),
+        ifb: names.ifb,
     };
+    let forwards = grant.forwards()?;
     Ok(Attached {
         bridge: Bridge {
             name: config.bridge,
             mac: grant.key.network.bridge_mac(&grant.node),
             mtu: config.mtu,
             promiscuous: config.promiscuous,
+            localnet: localnet(&forwards),
             foreign: config.foreign,
             other_gateways: config.other_gateways,
             gateways: gateways.clone(),
@@ -66,7 +69,12 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             hook: config.hook,
         },
         sysctls: sysctls(config, grant),
-        masquerade: network_table(config, grant),
+        nat: network_nat(config, grant).table(),
+        host_ports: HostPorts {
+            mine: forwards,
+            others: Vec::new(),
+        },
+        bandwidth: names.bandwidth,
     })
 }
 
@@ -212,20 +220,19 @@ fn sysctls(config: &Config, grant: &Grant) -> Vec<(Sysctl, String)> {
     all
 }
 
-fn network_table(config: &Config, grant: &Grant) -> Option<nft::Table> {
-    let sources: Vec<Prefix> = grant
+fn network_nat(config: &Config, grant: &Grant) -> NetworkNat {
+    let masqueraded = grant
         .subnets
         .iter()
         .copied()
         .filter(|subnet| config.masquerade.covers(subnet.family()))
         .collect();
-    let name = masquerade_table(&grant.key.network).name;
-    let exclude: Vec<Prefix> = config
-        .masquerade
-        .exclude
-        .iter()
-        .chain(&grant.subnets)
-        .copied()
-        .collect();
-    (!sources.is_empty()).then(|| masquerade(name, config.bridge, &sources, &exclude))
+    let exclude = config.masquerade.exclude.iter().chain(&grant.subnets);
+    NetworkNat {
+        name: nat_table(&grant.key.network).name,
+        bridge: config.bridge,
+        masqueraded,
+        exclude: exclude.copied().collect(),
+        host_ports: config.gateway != Gateway::None,
+    }
 }

@@ -25,6 +25,7 @@ macro_rules! plugins {
 plugins! {
     "bulkhead-bridge" => bulkhead_attach::run::<bridge::Config>,
     "bulkhead-ipam" => bulkhead_attach::ipam,
+    "loopback" => bulkhead_attach::loopback,
 }
 
 fn main() -> ExitCode {

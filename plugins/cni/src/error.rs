@@ -40,6 +40,8 @@ impl Code {
     pub const DRIFT: Self = Self(103);
     /// 104: a delegated plugin failed without a code of its own.
     pub const DELEGATE_FAILED: Self = Self(104);
+    /// 105: a host port is taken; the text names its holder.
+    pub const HOST_PORT_TAKEN: Self = Self(105);
     /// 999: libcni's number for an error without a code.
     pub const INTERNAL: Self = Self(999);
 }
