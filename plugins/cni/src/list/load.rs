@@ -100,6 +100,14 @@ pub fn load_file(path: &Path) -> Result<NetworkList, LoadError> {
         path: path.to_owned(),
         source,
     })?;
+    load_bytes(path, bytes)
+}
+
+/// The same of a file that may not be there yet: what `path` would be with `bytes` in it.
+///
+/// # Errors
+/// As [`load_file`].
+pub fn load_bytes(path: &Path, bytes: Vec<u8>) -> Result<NetworkList, LoadError> {
     let document = parse(path, &bytes)?;
     let is_list = path
         .extension()

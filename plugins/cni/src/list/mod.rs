@@ -6,7 +6,7 @@ mod load;
 mod run;
 
 pub use cache::{Cache, CacheError, CachedAttachment};
-pub use load::{LoadError, load, load_all, load_file};
+pub use load::{LoadError, load, load_all, load_bytes, load_file};
 pub use run::{Attachment, OnFailure, RunError, Runtime};
 
 use std::path::PathBuf;
