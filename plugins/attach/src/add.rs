@@ -59,24 +59,37 @@ fn plug<N: Network>(
     // An answer that the caller's version cannot say must be known before anything is made.
     let asked = network.capabilities();
     answer(&World::default(), &wanted, grant, call, asked).to_json(call.config.version)?;
-    let _bridge = state.bridge_lock(&wanted.bridge.name, LockMode::Shared)?;
-    let mut want = Want::Attached(Box::new(wanted.clone()));
-    let world = converge(kernel, &mut want, |world, plan, want| {
+    let want = wanted.clone();
+    let world = stand(kernel, state, &grant.key, want, |_| ())?;
+    Ok(answer(&world, &wanted, grant, call, asked))
+}
+
+/// Brings the kernel to an attachment's want; `planned` is told every plan before it is applied.
+pub(crate) fn stand(
+    kernel: &mut Kernel,
+    state: &StateDir,
+    key: &AttachmentKey,
+    want: Attached,
+    mut planned: impl FnMut(&Plan),
+) -> Result<World, Failure> {
+    let _bridge = state.bridge_lock(&want.bridge.name, LockMode::Shared)?;
+    let mut want = Want::Attached(Box::new(want));
+    converge(kernel, &mut want, |world, plan, want| {
         let Want::Attached(want) = want else {
             return Ok(Before::Apply);
         };
-        if complete(want, plan, state, &grant.key)? {
+        if complete(want, plan, state, key)? {
             return Ok(Before::LookAgain);
         }
-        claims::claim(state, &grant.key.network, world, want)?;
+        claims::claim(state, &key.network, world, want)?;
+        planned(plan);
         Ok(Before::Apply)
-    })?;
-    Ok(answer(&world, &wanted, grant, call, asked))
+    })
 }
 
 /// A plan that puts a shared table there whole must bring what every other attachment has in it.
 /// Whether the want has more in it now.
-pub(crate) fn complete(
+fn complete(
     want: &mut Attached,
     plan: &Plan,
     state: &StateDir,

@@ -3,13 +3,10 @@
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, exec};
 use bulkhead_ipam::{AttachmentRecord, Ipam};
-use bulkhead_kernel::Netns;
-use bulkhead_model::Mtu;
-use bulkhead_plan::{Attached, Ns, Want, plan, scope};
 
-use crate::converge::ConvergeError;
 use crate::failure::Failure;
-use crate::{Grant, Network, del};
+use crate::recorded::Attachment;
+use crate::{Network, del};
 
 pub(crate) fn check<N: Network>(call: &Call) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
@@ -35,15 +32,10 @@ fn verify<N: Network>(network: &N, call: &Call, previous: &CniResult) -> Result<
     };
     leases_stand(&record, previous)?;
     let path = call.netns.as_deref().unwrap_or(std::path::Path::new(""));
-    let netns = Netns::open(path)?;
-    let ipam = record.ipam.clone();
-    let grant = Grant::of(network, record, pool.as_ref(), path)?;
-    let mut want = network.want(&grant)?;
-    claim_previous(&mut want, previous);
-    let want = Want::Attached(Box::new(want));
-    let mut kernel = crate::kernel().with(Ns::Container(path.display().to_string()), netns);
-    let world = kernel.observe(&scope(&want))?;
-    let mend = plan(&world, &want).map_err(ConvergeError::from)?;
+    let (ipam, pool) = (record.ipam.clone(), pool.as_ref());
+    let mut attachment =
+        Attachment::of(network, crate::kernel(), record, pool, path, Some(previous))?;
+    let mend = attachment.inspect()?.drift;
     if !mend.is_empty() {
         let error = drift(format!("attachment {key} is not as ADD left it"))
             .with_details(mend.to_string().trim_end());
@@ -79,19 +71,4 @@ fn leases_stand(record: &AttachmentRecord, previous: &CniResult) -> Result<(), F
         }
     }
     Ok(())
-}
-
-fn claim_previous(want: &mut Attached, previous: &CniResult) {
-    let name = want.interface.name;
-    let inside = |interface: &&bulkhead_cni::Interface| {
-        interface.sandbox.as_deref().is_some_and(|s| !s.is_empty())
-            && interface.name == name.as_str()
-    };
-    let Some(interface) = previous.interfaces.iter().find(inside) else {
-        return;
-    };
-    if let Some(mac) = interface.unicast_mac() {
-        want.interface.mac = mac;
-    }
-    want.interface.mtu = interface.mtu.and_then(Mtu::new).or(want.interface.mtu);
 }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use bulkhead_cni::{Answer, Call, CniError, exec};
 use bulkhead_ipam::{
-    Access, AttachmentRecord, Ipam, LockMode, LockedStore, OpenError, Released, StateDir,
+    Access, AttachmentRecord, HostChange, Ipam, LockMode, LockedStore, OpenError, Released,
+    StateDir,
 };
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, IfName};
@@ -158,12 +159,7 @@ fn take_down(
         .transpose()?;
     let mut host = state.host()?;
     let changes = host.last_needed_by(&key.network);
-    let gone = NetworkGone {
-        bridge,
-        tables: vec![nat_table(&key.network)],
-        restore: changes.iter().filter_map(claims::restore).collect(),
-        node_is_empty: node_is_empty(state, key)?,
-    };
+    let gone = network_gone(state, key, bridge, &changes)?;
     let want = Detached {
         network: Some(gone),
         ..want
@@ -173,6 +169,40 @@ fn take_down(
     })?;
     host.drop_network(&key.network)?;
     Ok(())
+}
+
+/// What a DEL of `record` would remove; all that its network shared, if it is the last one.
+pub(crate) fn everything(
+    state: &StateDir,
+    record: &AttachmentRecord,
+    bridge: Option<IfName>,
+) -> Result<Detached, Failure> {
+    let key = &record.key;
+    let want = detached(key, Some(record), bridge);
+    let known = state.network(&key.network).read()?;
+    if known.is_some_and(|known| known.live_count() > 1) {
+        return Ok(want);
+    }
+    let changes = state.host()?.last_needed_by(&key.network);
+    let gone = network_gone(state, key, bridge, &changes)?;
+    Ok(Detached {
+        network: Some(gone),
+        ..want
+    })
+}
+
+fn network_gone(
+    state: &StateDir,
+    key: &AttachmentKey,
+    bridge: Option<IfName>,
+    changes: &[HostChange],
+) -> Result<NetworkGone, Failure> {
+    Ok(NetworkGone {
+        bridge,
+        tables: vec![nat_table(&key.network)],
+        restore: changes.iter().filter_map(claims::restore).collect(),
+        node_is_empty: node_is_empty(state, key)?,
+    })
 }
 
 fn node_is_empty(state: &StateDir, key: &AttachmentKey) -> Result<bool, Failure> {

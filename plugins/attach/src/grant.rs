@@ -25,6 +25,8 @@ pub struct Grant {
     pub key: AttachmentKey,
     /// Their digest.
     pub id: AttachmentId,
+    /// The store's number of its lease.
+    pub sequence: u64,
     /// The container's namespace.
     pub container: Ns,
     /// The names recorded for it.
@@ -243,6 +245,14 @@ fn leased(ip: &Ip) -> LeasedAddress {
 }
 
 impl Grant {
+    /// The path of the container's namespace.
+    pub(crate) fn netns(&self) -> &str {
+        match &self.container {
+            Ns::Container(path) | Ns::Network(path) => path,
+            Ns::Host => "",
+        }
+    }
+
     /// Where its host ports lead.
     ///
     /// # Errors
@@ -283,6 +293,7 @@ impl Grant {
         }
         Ok(Self {
             id: record.id(),
+            sequence: record.sequence,
             key: record.key,
             container: Ns::Container(netns.display().to_string()),
             names: record.names,

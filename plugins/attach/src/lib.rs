@@ -16,6 +16,8 @@ mod grant;
 mod host_ports;
 mod ipam;
 mod loopback;
+mod origin;
+mod recorded;
 mod status;
 
 use std::process::ExitCode;
@@ -34,6 +36,8 @@ pub use grant::{Grant, GrantedAddress};
 pub use host_ports::localnet;
 pub use ipam::ipam;
 pub use loopback::loopback;
+pub use origin::{Origin, configured, of_attachment};
+pub use recorded::{Inspection, Rehearsal, collect, inspect, origins, rehearse, repair};
 
 /// A main plugin: a configuration with nothing wrong in it, and what it wants.
 pub trait Network: Sized {
@@ -65,6 +69,9 @@ pub trait Network: Sized {
     /// # Errors
     /// Code 7 if what was granted contradicts the configuration.
     fn want(&self, grant: &Grant) -> Result<Attached, CniError>;
+
+    /// Where each value of a want comes from.
+    fn origins(&self, call: &Call, grant: &Grant, want: &Attached) -> Vec<Origin>;
 }
 
 /// Serves one call of a main plugin on this process's environment and standard streams.

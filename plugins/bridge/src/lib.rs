@@ -4,9 +4,10 @@
 //! should hold.
 
 mod config;
+mod origins;
 mod want;
 
-use bulkhead_attach::{Addressing, CHECKED_MAC, Capabilities, Grant, Network};
+use bulkhead_attach::{Addressing, CHECKED_MAC, Capabilities, Grant, Network, Origin};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
 use bulkhead_model::{AttachmentKey, IfName};
@@ -51,5 +52,9 @@ impl Network for Config {
 
     fn want(&self, grant: &Grant) -> Result<Attached, CniError> {
         want::bridge(self, grant)
+    }
+
+    fn origins(&self, call: &Call, grant: &Grant, want: &Attached) -> Vec<Origin> {
+        origins::of(call, grant, want)
     }
 }

@@ -1,5 +1,6 @@
 //! What to observe: by key, so that a call costs the same beside none and a thousand attachments.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -16,6 +17,26 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// What both see.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for (ns, theirs) in other.spaces {
+            let ours = self.space(&ns);
+            ours.links.extend(theirs.links);
+            ours.ports_of.extend(theirs.ports_of);
+            ours.owned_links |= theirs.owned_links;
+            ours.routes |= theirs.routes;
+            ours.neighbours.extend(theirs.neighbours);
+            ours.local.extend(theirs.local);
+            ours.flows.extend(theirs.flows);
+            ours.sysctls.extend(theirs.sysctls);
+            for (id, table) in theirs.tables {
+                ours.tables.entry(id).or_default().extend(table);
+            }
+        }
+        self
+    }
+
     /// The entry of `ns`, made if missing.
     pub fn space(&mut self, ns: &Ns) -> &mut SpaceScope {
         self.spaces.entry(ns.clone()).or_default()
@@ -56,6 +77,28 @@ pub struct TableScope {
     pub whole_sets: BTreeSet<nft::Name>,
     /// Maps to look into.
     pub maps: BTreeMap<nft::Name, MapScope>,
+}
+
+impl TableScope {
+    fn extend(&mut self, other: Self) {
+        self.chains.extend(other.chains);
+        for (set, keys) in other.elements {
+            self.elements.entry(set).or_default().extend(keys);
+        }
+        self.whole_sets.extend(other.whole_sets);
+        for (name, map) in other.maps {
+            match self.maps.entry(name) {
+                Entry::Vacant(place) => {
+                    place.insert(map);
+                }
+                Entry::Occupied(mut known) => match (&mut known.get_mut().entries, map.entries) {
+                    (Entries::Of(keys), Entries::Of(more)) => keys.extend(more),
+                    (entries, Entries::All) => *entries = Entries::All,
+                    (Entries::All, Entries::Of(_)) => {}
+                },
+            }
+        }
+    }
 }
 
 /// The part of one map.
