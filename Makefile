@@ -8,10 +8,9 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BIN_DIR    := $(TARGET_DIR)/bin
 DESTDIR    ?=
 CNI_DIR    ?= /opt/cni/bin
-SBIN_DIR   ?= /usr/local/sbin
-
-# The names the plugin executable is called by.
-PLUGINS := bulkhead-bridge bulkhead-ipam
+PREFIX     ?= /usr/local
+SBIN_DIR   ?= $(PREFIX)/sbin
+SHARE      := $(DESTDIR)$(PREFIX)/share
 
 # Where the tests and the benchmarks find what was built, and where a test that cannot run says so.
 export BULKHEAD_BIN_DIR ?= $(BIN_DIR)
@@ -30,7 +29,7 @@ help:
 	@echo "make soak     longer churn"
 	@echo "make bench    ours, the reference plugins and the kernel's floor in one run"
 	@echo "make lint     format, clippy, crate edges, licences"
-	@echo "make install  DESTDIR=$(DESTDIR) CNI_DIR=$(CNI_DIR) SBIN_DIR=$(SBIN_DIR)"
+	@echo "make install  DESTDIR=$(DESTDIR) CNI_DIR=$(CNI_DIR) PREFIX=$(PREFIX) SBIN_DIR=$(SBIN_DIR)"
 
 setup:
 	@$(SHELL) .ci/setup
@@ -39,7 +38,9 @@ build: setup
 	@set -e; eval "$$($(STATIC))"; \
 	cargo build --locked --profile plugin --target "$$target" -p bulkhead-cni-bin; \
 	cargo build --locked --release --target "$$target" -p bulkhead-cli; \
-	$(SHELL) .ci/place "$(TARGET_DIR)/$$target/plugin/bulkhead-cni" "$(BIN_DIR)" $(PLUGINS); \
+	plugin=$(TARGET_DIR)/$$target/plugin/bulkhead-cni; \
+	names=$$("$$plugin" 2>&1 | sed -n 's/^bulkhead-cni answers to: //p' | grep .); \
+	$(SHELL) .ci/place "$$plugin" "$(BIN_DIR)" $$names; \
 	$(SHELL) .ci/place "$(TARGET_DIR)/$$target/release/bulkhead" "$(BIN_DIR)" bulkhead
 
 demo: build
@@ -75,8 +76,15 @@ deny:
 	else echo "deny: skipped, cargo-deny is not installed (licences are checked by the test of that name)"; fi
 
 install: build
-	@$(SHELL) .ci/place "$(BIN_DIR)/bulkhead-bridge" "$(DESTDIR)$(CNI_DIR)" $(PLUGINS)
-	@$(SHELL) .ci/place "$(BIN_DIR)/bulkhead" "$(DESTDIR)$(SBIN_DIR)" bulkhead
+	@set -e; $(SHELL) .ci/place "$(BIN_DIR)/bulkhead" "$(DESTDIR)$(SBIN_DIR)" bulkhead; \
+	bulkhead="$(BIN_DIR)/bulkhead"; \
+	"$$bulkhead" install --no-conf --from "$(BIN_DIR)" --bin-dir "$(DESTDIR)$(CNI_DIR)"; \
+	install -d "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" \
+		"$(SHARE)/fish/vendor_completions.d"; \
+	"$$bulkhead" completions bash >"$(SHARE)/bash-completion/completions/bulkhead"; \
+	"$$bulkhead" completions zsh >"$(SHARE)/zsh/site-functions/_bulkhead"; \
+	"$$bulkhead" completions fish >"$(SHARE)/fish/vendor_completions.d/bulkhead.fish"; \
+	"$$bulkhead" man --dir "$(SHARE)/man/man8"
 
 clean:
 	cargo clean

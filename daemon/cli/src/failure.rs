@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bulkhead_cni::list::LoadError;
@@ -77,6 +77,16 @@ impl Failure {
             | Self::File(_)
             | Self::Store { .. } => Exit::Unreadable,
         }
+    }
+}
+
+/// The error of doing `action`, a verb, to `path`.
+pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError {
+        action,
+        path,
+        source,
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod cni;
 mod failure;
+mod install;
 mod ipam;
+mod manual;
 mod net;
 mod output;
 mod sources;
@@ -19,7 +21,7 @@ const EXIT_CODES: &str = "Exit codes:
   0  done
   1  the operation failed (CNI error)
   2  the command line is wrong
-  3  not found: a network, an address, a namespace or a recorded attachment
+  3  not found: a network, an address, a namespace, a recorded attachment or an executable
   4  the store, a configuration or another file cannot be read or written";
 
 /// Container networks: what there is, who has which address, and running them by hand.
@@ -52,17 +54,39 @@ enum Noun {
     /// Run a network's plugins as a runtime does.
     #[command(subcommand)]
     Cni(cni::Command),
+    /// Put the plugins where runtimes look for them, and a network's configuration.
+    ///
+    /// Every file is replaced in one instant and only where it differs. A configuration of the
+    /// network that is there already is left.
+    Install(install::InstallArgs),
+    /// Remove what `install` put there: the configuration first, then the plugins.
+    ///
+    /// Only files of ours are removed; a configuration that was changed is left and named.
+    Uninstall(install::UninstallArgs),
+    /// Print the completion script of a shell.
+    Completions(manual::CompletionsArgs),
+    /// Write the manual: a page for each command.
+    Man(manual::ManArgs),
 }
 
 fn main() -> ExitCode {
-    let matches = with_exit_codes(Cli::command()).get_matches();
+    let matches = command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = match cli.noun {
         Noun::Net(command) => net::run(&command, cli.output),
         Noun::Ipam(command) => ipam::run(&command, cli.output),
         Noun::Cni(command) => cni::run(command, cli.output),
+        Noun::Install(args) => install::install(&args, cli.output),
+        Noun::Uninstall(args) => install::uninstall(&args, cli.output),
+        Noun::Completions(args) => manual::completions(&args, command()),
+        Noun::Man(args) => manual::man(&args, command()),
     };
     outcome.finish()
+}
+
+/// The whole command line.
+fn command() -> clap::Command {
+    with_exit_codes(Cli::command())
 }
 
 /// Every help text ends with the exit codes.

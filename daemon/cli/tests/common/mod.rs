@@ -147,7 +147,7 @@ pub(crate) fn plugins(test: &str, dir: Option<PathBuf>, plugins: &[&str]) -> Opt
     None
 }
 
-fn skip(test: &str, reason: &str) {
+pub(crate) fn skip(test: &str, reason: &str) {
     let line = format!("SKIPPED {test}: {reason}\n");
     eprint!("{line}");
     if let Some(path) = std::env::var_os("BULKHEAD_SKIPS") {
