@@ -17,11 +17,12 @@ use crate::image::{self, IMAGE};
 /// Starting a container takes a quarter of a second here; a minute means that something hangs.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// podman names container namespaces in `/run/netns`, and libcni caches results in `/var/lib/cni`:
-/// both are directories of the engine's own.
+/// podman names container namespaces in `/run/netns`, keeps its locks in `/dev/shm`, and libcni
+/// caches results in `/var/lib/cni`: each is the engine's own.
 const PREPARE: &str = "
 mkdir -p /run/netns
 mount -t tmpfs tmpfs /run/netns
+mount -t tmpfs tmpfs /dev/shm
 mount --bind \"$DIR/lib\" /var/lib
 ";
 
@@ -125,6 +126,20 @@ impl Podman {
     pub fn inspect(&self, container: &str) -> Value {
         let text = self.answer(&["inspect", container]);
         serde_json::from_str::<Value>(&text).expect("podman inspect prints JSON")[0].take()
+    }
+
+    /// The network namespace of a running container.
+    ///
+    /// # Panics
+    /// With podman's words when there is no such container, or it does not run.
+    #[must_use]
+    #[track_caller]
+    pub fn netns(&self, container: &str) -> Ns {
+        let inspected = self.inspect(container);
+        let path = inspected["NetworkSettings"]["SandboxKey"].as_str();
+        let path = path.filter(|path| !path.is_empty());
+        let path = path.unwrap_or_else(|| panic!("{container} does not run"));
+        Ns::at(&self.enclosure.path(Path::new(path)))
     }
 
     fn output(&self, words: &[&str], stdin: &[u8]) -> io::Result<Output> {
