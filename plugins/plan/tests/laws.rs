@@ -20,6 +20,7 @@ fn settled(mut world: World) -> World {
         space.generation = None;
         for table in space.tables.values_mut() {
             table.elements.retain(|_, keys| !keys.is_empty());
+            table.maps.retain(|_, entries| !entries.is_empty());
         }
     }
     world
@@ -165,6 +166,7 @@ fn a_strangers_link_with_a_name_of_ours_is_refused_by_add_and_left_by_del() {
         bridge: None,
         port: PortFlags::default(),
         forms_link_local: true,
+        shape: None,
     };
     world
         .spaces

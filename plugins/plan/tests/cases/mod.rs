@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bulkhead_model::{AttachmentKey, IfName, Mac, Mtu, Prefix};
+use bulkhead_model::{AttachmentKey, Bandwidth, IfName, Mac, Mtu, Prefix};
 use bulkhead_plan::{
-    Attached, Binding, Bridge, Dad, Detached, Features, Filter, Foreign, Hook, Interface, Link,
-    LinkKind, MAIN_TABLE, NetworkGone, Ns, OtherGateways, Port, PortFlags, Restore, Route, Space,
-    Sysctl, Want, World, masquerade,
+    Attached, Binding, Bridge, Dad, Detached, Features, Filter, Foreign, Hook, HostPorts,
+    Interface, Link, LinkKind, Localnet, MAIN_TABLE, NetworkGone, NetworkNat, Ns, OtherGateways,
+    Port, PortFlags, Restore, Route, Space, Sysctl, Want, World,
 };
 
 /// One attachment on one network, and the world before it.
@@ -122,6 +122,7 @@ fn foreign_bridge() -> Link {
         bridge: None,
         port: PortFlags::default(),
         forms_link_local: true,
+        shape: None,
     }
 }
 
@@ -220,8 +221,6 @@ pub(crate) fn all() -> Vec<Case> {
 pub(crate) fn attached(case: &Case) -> Want {
     let id = case.key().id();
     let prefix = |text: &str| text.parse::<Prefix>().unwrap();
-    let sources = [prefix("10.1.0.0/24"), prefix("fd01::/64")];
-    let name = bulkhead_nft::Name::new("bh-blue").unwrap();
     let route = |destination: &str, gateway: &str| Route {
         destination: prefix(destination),
         gateway: Some(gateway.parse().unwrap()),
@@ -247,6 +246,7 @@ pub(crate) fn attached(case: &Case) -> Want {
             mtu: case.mtu.and_then(Mtu::new),
             gateways: case.gateways.iter().map(|a| a.parse().unwrap()).collect(),
             promiscuous: case.promiscuous,
+            localnet: Localnet::Unclaimed,
             foreign: case.foreign,
             other_gateways: OtherGateways::Refuse,
         },
@@ -275,10 +275,21 @@ pub(crate) fn attached(case: &Case) -> Want {
             .filter(|_| case.forwarding)
             .map(|s| (s, "1".to_owned()))
             .collect(),
-        masquerade: case
-            .masquerade
-            .then(|| masquerade(name, case.bridge(), &sources, &[])),
+        nat: network_nat(case).table(),
+        host_ports: HostPorts::default(),
+        bandwidth: Bandwidth::default(),
     }))
+}
+
+fn network_nat(case: &Case) -> NetworkNat {
+    let subnets = ["10.1.0.0/24", "fd01::/64"].map(|text| text.parse::<Prefix>().unwrap());
+    NetworkNat {
+        name: bulkhead_nft::Name::new("bh-blue").unwrap(),
+        bridge: case.bridge(),
+        masqueraded: subnets.into_iter().filter(|_| case.masquerade).collect(),
+        exclude: vec![],
+        host_ports: !case.gateways.is_empty(),
+    }
 }
 
 fn binding(case: &Case) -> Binding {
@@ -286,6 +297,7 @@ fn binding(case: &Case) -> Binding {
     Binding {
         port: id.port(),
         mac: case.check_mac.then(|| id.interface_mac()),
+        ifb: None,
     }
 }
 
@@ -320,6 +332,8 @@ pub(crate) fn detached(case: &Case) -> Detached {
     Detached {
         port: case.port(),
         binding: Some(binding(case)),
+        ifb: case.key().id().ifb(),
+        host_ports: Some(vec![]),
         neighbours: addresses.map(|address| (case.bridge(), address)).collect(),
         network: Some(NetworkGone {
             bridge: Some(case.bridge()),
