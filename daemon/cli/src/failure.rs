@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bulkhead_cni::CniError;
 use bulkhead_cni::list::LoadError;
-use bulkhead_ipam::{FileError, OpenError, StoreError};
-use bulkhead_model::NetworkName;
+use bulkhead_ipam::{FileError, OpenError, StaleReason, StoreError};
+use bulkhead_model::{AttachmentKey, NetworkName};
 
 /// The exit codes, as `--help` lists them; 2, a wrong command line, is clap's own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,6 +47,38 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// No record is called so.
+    #[error("{0} is no recorded attachment, `bulkhead ipam ls` lists them")]
+    NoAttachment(String),
+    /// Several containers are called so.
+    #[error("{text} names several attachments: {}; write more of one", names.join(", "))]
+    Ambiguous { text: String, names: Vec<String> },
+    /// A network whose file no longer has the plugin that made its attachments.
+    #[error(
+        "{} has no plugin {plugin}, which made attachments of network {network}: put it back, or delete them",
+        file.display()
+    )]
+    NoPlugin {
+        network: NetworkName,
+        plugin: String,
+        file: PathBuf,
+    },
+    /// A record of another release.
+    #[error("attachment {name} was made by plugin {kind:?}, which this release does not know")]
+    Kind { name: String, kind: String },
+    /// Nothing can be told of an attachment whose namespace is gone.
+    #[error("attachment {name} is dead, {reason}; `bulkhead ipam gc` removes what it left")]
+    Dead { name: String, reason: StaleReason },
+    /// A node daemon changes the node.
+    #[error("state directory {} is managed by a node daemon, ask it", .0.display())]
+    Managed(PathBuf),
+    /// What a plugin would answer about an attachment.
+    #[error("attachment {key}")]
+    Attachment {
+        key: Box<AttachmentKey>,
+        #[source]
+        source: CniError,
+    },
     /// Network configurations.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -65,12 +98,26 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    pub(crate) fn attachment(key: &AttachmentKey, source: CniError) -> Self {
+        Self::Attachment {
+            key: Box::new(key.clone()),
+            source,
+        }
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::NoNetwork { .. }
             | Self::NoAddress(_)
             | Self::NoNetns(_)
+            | Self::NoAttachment(_)
+            | Self::NoPlugin { .. }
             | Self::Load(LoadError::NotFound { .. }) => Exit::NotFound,
+            Self::Ambiguous { .. }
+            | Self::Kind { .. }
+            | Self::Dead { .. }
+            | Self::Managed(_)
+            | Self::Attachment { .. } => Exit::Failed,
             Self::NetnsPath { .. }
             | Self::Load(_)
             | Self::Open(_)

@@ -1,13 +1,17 @@
 //! `bulkhead`, the operator's command: looks at networks and their addresses, and runs a network as
 //! a runtime would. One module per noun; what a noun prints is a value first and text last.
 
+mod attachments;
+mod check;
 mod cni;
+mod explain;
 mod failure;
 mod install;
 mod ipam;
 mod manual;
 mod net;
 mod output;
+mod ports;
 mod sources;
 mod time;
 
@@ -51,6 +55,17 @@ enum Noun {
     /// Addresses: leases, pools and who had what when.
     #[command(subcommand)]
     Ipam(ipam::Command),
+    /// Which port of the node leads to which container.
+    #[command(subcommand)]
+    Ports(ports::Command),
+    /// Compare the kernel with what it should hold, and mend it.
+    ///
+    /// Prints for each attachment the `ip` and `nft` lines that would mend it; `--repair` applies
+    /// them.
+    Check(check::CheckArgs),
+    /// Tell what the kernel holds for an attachment, where each value comes from, and what ADD and
+    /// DEL would do.
+    Explain(explain::ExplainArgs),
     /// Run a network's plugins as a runtime does.
     #[command(subcommand)]
     Cni(cni::Command),
@@ -75,6 +90,9 @@ fn main() -> ExitCode {
     let outcome = match cli.noun {
         Noun::Net(command) => net::run(&command, cli.output),
         Noun::Ipam(command) => ipam::run(&command, cli.output),
+        Noun::Ports(command) => ports::run(&command, cli.output),
+        Noun::Check(args) => check::run(&args, cli.output),
+        Noun::Explain(args) => explain::run(&args, cli.output),
         Noun::Cni(command) => cni::run(command, cli.output),
         Noun::Install(args) => install::install(&args, cli.output),
         Noun::Uninstall(args) => install::uninstall(&args, cli.output),

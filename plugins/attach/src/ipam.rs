@@ -16,7 +16,7 @@ const ABOUT: &str = "addresses from a local store, for any main plugin's \"ipam\
 pub fn ipam(plugin: &str) -> ExitCode {
     crate::serve(plugin, ABOUT, |call| match call.verb {
         Verb::Add => Ok(Answer::Result(acquire(call)?)),
-        Verb::Del => release(call),
+        Verb::Del => detach(call),
         Verb::Check => check(call),
         Verb::Gc => collect(call),
         Verb::Status => serves(call),
@@ -66,12 +66,24 @@ fn acquire(call: &Call) -> Result<CniResult, Failure> {
     })
 }
 
-fn release(call: &Call) -> Result<Answer, CniError> {
+fn detach(call: &Call) -> Result<Answer, CniError> {
     let key = call.attachment()?;
     if let Some(state) = del::open(call)? {
         forget(&state, &key, "del")?;
     }
     Ok(Answer::Silent)
+}
+
+/// Ends the lease of an attachment that has nothing but addresses; `reason` goes into the audit log.
+///
+/// # Errors
+/// What the store refused.
+pub fn release(
+    state: &StateDir,
+    key: &bulkhead_model::AttachmentKey,
+    reason: &str,
+) -> Result<(), CniError> {
+    Ok(forget(state, key, reason)?)
 }
 
 fn forget(

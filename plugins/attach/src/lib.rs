@@ -34,7 +34,7 @@ pub use capabilities::Capabilities;
 pub use del::CHECKED_MAC;
 pub use grant::{Grant, GrantedAddress};
 pub use host_ports::localnet;
-pub use ipam::ipam;
+pub use ipam::{ipam, release};
 pub use loopback::loopback;
 pub use origin::{Origin, configured, of_attachment};
 pub use recorded::{Inspection, Rehearsal, collect, inspect, origins, rehearse, repair};

@@ -1,6 +1,7 @@
 //! `bulkhead ipam`: leases and pools.
 
 mod address;
+mod gc;
 mod lease;
 mod ls;
 mod pool;
@@ -29,6 +30,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         sources: Sources,
     },
+    /// Remove what dead containers left: kernel objects and leases.
+    ///
+    /// Dead is an attachment of an earlier boot, or one whose namespace is gone.
+    Gc(gc::GcArgs),
     /// Show a network's pool, or who has and had an address.
     Show {
         /// A network, or an address; what can be read as an address is one.
@@ -71,6 +76,7 @@ pub(crate) fn run(command: &Command, format: Format) -> Outcome {
             };
             ls::run(sources, network.as_ref(), ids, format)
         }
+        Command::Gc(args) => gc::run(args, format),
         Command::Show {
             subject: Subject::Network(name),
             sources,

@@ -7,7 +7,7 @@ use bulkhead_model::{AttachmentKey, ContainerId, IfName, NetworkName};
 use super::{Cache, CacheError, NetworkList, PluginConf};
 use crate::exec::{ExecError, Plugin};
 use crate::json::{FieldError, Value};
-use crate::{CniResult, ConvertError, Environment, GcAttachment, Verb};
+use crate::{Call, CniError, CniResult, ConvertError, Environment, GcAttachment, Verb};
 
 /// Where plugins are, where results are kept, what plugins inherit.
 #[derive(Clone, Debug)]
@@ -247,6 +247,23 @@ impl Runtime {
             }
         })?;
         Ok(Some(result.to_json(list.version)?))
+    }
+
+    /// The call that `plugin` of the list would get for an attachment, with the recorded result of its
+    /// ADD if there is one that can be read: for who does a plugin's work in a process of its own.
+    ///
+    /// # Errors
+    /// As [`Call::read`].
+    pub fn call(
+        &self,
+        list: &NetworkList,
+        plugin: &PluginConf,
+        verb: Verb,
+        attachment: &Attachment,
+    ) -> Result<Call, CniError> {
+        let recorded = self.recorded(list, attachment).ok().flatten();
+        let stdin = stdin_for(list, plugin, recorded.as_ref(), Some(attachment));
+        Call::read(verb, self.environment_for(verb, Some(attachment)), stdin)
     }
 
     fn step(
