@@ -1,23 +1,24 @@
-//! A plan, run. Consecutive rtnetlink operations on one namespace go in one send.
+//! A plan, run. Consecutive operations of one kind on one namespace go together: rtnetlink requests in
+//! one send, links to be deleted in one deletion.
 
 use std::collections::BTreeMap;
 
-use bulkhead_model::IfName;
+use bulkhead_model::{IfName, Mac};
 use bulkhead_nft::{Command, Transaction};
-use bulkhead_plan::{LinkSetting, Ns, Op, Plan, Switch, Sysctl};
+use bulkhead_plan::{Flow, LinkSetting, Ns, Op, Plan, Switch, Sysctl};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use rustix::io::Errno;
 
-use crate::error::{ApplyError, NetlinkError, OpError};
+use crate::error::{ApplyError, NetlinkError, OpError, Refusal};
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{self, End};
 use crate::wait::{await_addresses, await_forwarding};
-use crate::{announce, deletion, nftables};
+use crate::{announce, conntrack, deletion, nftables};
 
 pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> {
     let mut run = Run {
         kernel,
-        pending: Vec::new(),
+        pending: Pending::Requests(Vec::new()),
         at: Ns::Host,
         lingering: Vec::new(),
         held: false,
@@ -42,13 +43,29 @@ fn one_line(op: &Op) -> String {
 
 struct Run<'k> {
     kernel: &'k mut Kernel,
-    /// Requests not yet sent, with the operations they come from; all for `at`.
-    pending: Vec<(usize, Vec<u8>)>,
+    /// What is to be done next, all of it at `at`.
+    pending: Pending,
     at: Ns,
     /// Namespaces whose nfnetlink socket has deleted something.
     lingering: Vec<Ns>,
     /// Whether a child holds the host's.
     held: bool,
+}
+
+/// Operations that can be done together, each with its place in the plan.
+enum Pending {
+    /// Rtnetlink requests.
+    Requests(Vec<(usize, Vec<u8>)>),
+    /// Links to be deleted.
+    Links(Vec<(usize, Doomed)>),
+    /// Flows to be forgotten.
+    Flows(Vec<(usize, Flow)>),
+}
+
+/// A link to be deleted.
+struct Doomed {
+    name: IfName,
+    index: u32,
 }
 
 type Failure = (usize, OpError);
@@ -68,16 +85,24 @@ impl Run<'_> {
     }
 
     fn step(&mut self, nth: usize, op: &Op) -> Result<(), Failure> {
+        let failed = |error| (nth, error);
         match op {
             Op::AddBridge { ns, name, mac, mtu } => {
                 self.queue(nth, ns, request::add_bridge(*name, *mac, *mtu))
             }
             Op::AddVeth { .. } => self.add_veth(nth, op),
+            Op::AddIfb { ns, name, mac, mtu } => {
+                self.queue(nth, ns, request::add_ifb(*name, *mac, *mtu))
+            }
+            Op::SetShape { ns, link, shape } => {
+                self.about(nth, ns, *link, |index| request::set_shape(index, shape))
+            }
+            Op::DelFlow { ns, flow } => self.del_flow(nth, ns, *flow),
             Op::SetLink { ns, name, set } => self.set_link(nth, ns, *name, *set),
             Op::SetPort { ns, port, flags } => {
                 self.about(nth, ns, *port, |index| request::set_port(index, *flags))
             }
-            Op::DelLink { ns, name } => self.del_link(ns, *name).map_err(|error| (nth, error)),
+            Op::DelLink { ns, name } => self.del_link(nth, ns, *name),
             Op::AddAddress {
                 ns,
                 link,
@@ -95,30 +120,25 @@ impl Run<'_> {
             Op::DelNeighbour { ns, link, address } => self.about(nth, ns, *link, |index| {
                 request::del_neighbour(index, *address)
             }),
-            other => self.effect(other).map_err(|error| (nth, error)),
-        }
-    }
-
-    /// Operations that are no rtnetlink request, or wait.
-    fn effect(&mut self, op: &Op) -> Result<(), OpError> {
-        match op {
-            Op::SetSysctl { ns, sysctl, value } => self.set_sysctl(ns, sysctl, value),
+            Op::SetSysctl { ns, sysctl, value } => {
+                self.set_sysctl(ns, sysctl, value).map_err(failed)
+            }
             Op::Nft {
                 ns,
                 transaction,
                 generation,
-            } => self.commit(ns, transaction, *generation),
-            Op::AwaitForwarding { ns, port } => await_forwarding(self.place(ns)?, ns, *port),
-            Op::AwaitAddresses { ns, link } => await_addresses(self.place(ns)?, ns, *link),
+            } => self.commit(ns, transaction, *generation).map_err(failed),
+            Op::AwaitForwarding { ns, port } => self
+                .place(ns)
+                .and_then(|place| await_forwarding(place, ns, *port))
+                .map_err(failed),
+            Op::AwaitAddresses { ns, link } => self
+                .place(ns)
+                .and_then(|place| await_addresses(place, ns, *link))
+                .map_err(failed),
             Op::Announce {
                 ns, interface, mac, ..
-            } => {
-                let place = self.place(ns)?;
-                let index = index_of(place, ns, *interface)?;
-                announce::announce(place, ns, *interface, index, *mac)
-            }
-            // `step` took every other one.
-            _ => Ok(()),
+            } => self.announce(ns, *interface, *mac).map_err(failed),
         }
     }
 
@@ -129,11 +149,36 @@ impl Run<'_> {
     }
 
     fn queue(&mut self, nth: usize, ns: &Ns, request: Vec<u8>) -> Result<(), Failure> {
-        if self.at != *ns {
-            self.flush()?;
-            self.at = ns.clone();
+        match &mut self.pending {
+            Pending::Requests(some) if self.at == *ns => some.push((nth, request)),
+            _ => self.begin(ns, Pending::Requests(vec![(nth, request)]))?,
         }
-        self.pending.push((nth, request));
+        Ok(())
+    }
+
+    fn del_link(&mut self, nth: usize, ns: &Ns, name: IfName) -> Result<(), Failure> {
+        let index = self.index(nth, ns, name)?;
+        let doomed = Doomed { name, index };
+        match &mut self.pending {
+            Pending::Links(some) if self.at == *ns => some.push((nth, doomed)),
+            _ => self.begin(ns, Pending::Links(vec![(nth, doomed)]))?,
+        }
+        Ok(())
+    }
+
+    fn del_flow(&mut self, nth: usize, ns: &Ns, flow: Flow) -> Result<(), Failure> {
+        match &mut self.pending {
+            Pending::Flows(some) if self.at == *ns => some.push((nth, flow)),
+            _ => self.begin(ns, Pending::Flows(vec![(nth, flow)]))?,
+        }
+        Ok(())
+    }
+
+    /// Does what is pending and begins with something else.
+    fn begin(&mut self, ns: &Ns, next: Pending) -> Result<(), Failure> {
+        self.flush()?;
+        self.at = ns.clone();
+        self.pending = next;
         Ok(())
     }
 
@@ -228,27 +273,69 @@ impl Run<'_> {
         self.queue(nth, ns, request)
     }
 
-    /// Sends what is pending and checks every answer: the kernel works on all of a batch, so the
-    /// first refusal is the one to report.
+    /// Does what is pending.
     fn flush(&mut self) -> Result<(), Failure> {
-        let Some((first, _)) = self.pending.first() else {
+        let at = self.at.clone();
+        match std::mem::replace(&mut self.pending, Pending::Requests(Vec::new())) {
+            Pending::Requests(requests) => self.send(&at, requests),
+            Pending::Links(links) => self.delete(&at, &links),
+            Pending::Flows(flows) => self.forget(&at, flows),
+        }
+    }
+
+    /// Sends requests and checks every answer: the kernel works on all of a batch, so the first
+    /// refusal is the one to report.
+    fn send(&mut self, at: &Ns, requests: Vec<(usize, Vec<u8>)>) -> Result<(), Failure> {
+        let Some((first, _)) = requests.first() else {
             return Ok(());
         };
         let first = *first;
-        let (ops, requests): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.pending).into_iter().unzip();
-        let at = self.at.clone();
+        let (ops, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
         let answers = self
-            .place(&at)
+            .place(at)
             .and_then(|place| {
-                let socket = place.route().map_err(|error| in_space(&at, error))?;
+                let socket = place.route().map_err(|error| in_space(at, error))?;
                 Ok(socket.batch(&requests)?)
             })
             .map_err(|error| (first, error))?;
-        for (nth, answer) in ops.into_iter().zip(answers) {
-            answer.map_err(|refusal| (nth, NetlinkError::from(refusal).into()))?;
+        accepted(ops, answers)
+    }
+
+    fn delete(&mut self, at: &Ns, links: &[(usize, Doomed)]) -> Result<(), Failure> {
+        let policy = self.kernel.deletion.clone();
+        let indexes: Vec<u32> = links.iter().map(|(_, link)| link.index).collect();
+        let nth_of = |index| {
+            let found = links.iter().find(|(_, link)| link.index == index);
+            found.or(links.first()).map_or(0, |(nth, _)| *nth)
+        };
+        let place = self
+            .place(at)
+            .map_err(|error| (nth_of(indexes[0]), error))?;
+        let held = deletion::delete(place, at, &indexes, &policy)
+            .map_err(|(index, error)| (nth_of(index), error))?;
+        for (_, link) in links {
+            place.indexes.remove(&link.name);
         }
+        self.held |= held;
         Ok(())
+    }
+
+    fn forget(&mut self, at: &Ns, flows: Vec<(usize, Flow)>) -> Result<(), Failure> {
+        let (ops, flows): (Vec<_>, Vec<_>) = flows.into_iter().unzip();
+        let answers = self
+            .place(at)
+            .and_then(|place| {
+                let socket = place.netfilter().map_err(|error| in_space(at, error))?;
+                Ok(conntrack::delete(socket, &flows)?)
+            })
+            .map_err(|error| (ops[0], error))?;
+        accepted(ops, answers)
+    }
+
+    fn announce(&mut self, ns: &Ns, interface: IfName, mac: Mac) -> Result<(), OpError> {
+        let place = self.place(ns)?;
+        let index = index_of(place, ns, interface)?;
+        announce::announce(place, ns, interface, index, mac)
     }
 
     fn set_sysctl(&mut self, ns: &Ns, sysctl: &Sysctl, value: &str) -> Result<(), OpError> {
@@ -291,16 +378,6 @@ impl Run<'_> {
         }
     }
 
-    fn del_link(&mut self, ns: &Ns, name: IfName) -> Result<(), OpError> {
-        let policy = self.kernel.deletion.clone();
-        let place = self.place(ns)?;
-        let index = index_of(place, ns, name)?;
-        let held = deletion::delete(place, ns, index, &policy)?;
-        place.indexes.remove(&name);
-        self.held |= held;
-        Ok(())
-    }
-
     /// Leaves the last close of an nfnetlink socket that deleted something to a child.
     fn release(&mut self) {
         let policy = self.kernel.deletion.clone();
@@ -314,8 +391,15 @@ impl Run<'_> {
     }
 }
 
-/// Whether everything before it must be acknowledged first: it opens something, waits, or is no
-/// rtnetlink request.
+fn accepted(ops: Vec<usize>, answers: Vec<Result<(), Refusal>>) -> Result<(), Failure> {
+    for (nth, answer) in ops.into_iter().zip(answers) {
+        answer.map_err(|refusal| (nth, NetlinkError::from(refusal).into()))?;
+    }
+    Ok(())
+}
+
+/// Whether everything before it must be acknowledged first: it opens something, waits, or goes with no
+/// other. What goes with others of another kind waits for those before it anyway.
 fn stands_alone(op: &Op) -> bool {
     match op {
         Op::SetLink { set, .. } => matches!(set, LinkSetting::Up | LinkSetting::Bridge(_)),
@@ -323,15 +407,28 @@ fn stands_alone(op: &Op) -> bool {
         | Op::DelAddress { .. }
         | Op::AddRoute { .. }
         | Op::DelNeighbour { .. }
-        | Op::SetPort { .. } => false,
-        _ => true,
+        | Op::SetPort { .. }
+        | Op::SetShape { .. }
+        | Op::DelLink { .. }
+        | Op::DelFlow { .. } => false,
+        Op::AddBridge { .. }
+        | Op::AddVeth { .. }
+        | Op::AddIfb { .. }
+        | Op::SetSysctl { .. }
+        | Op::Nft { .. }
+        | Op::AwaitForwarding { .. }
+        | Op::AwaitAddresses { .. }
+        | Op::Announce { .. } => true,
     }
 }
 
 /// Whether what follows must wait for it: had it been refused because a stranger's link has the name,
 /// the rest of the batch would act on that link.
 fn creates(op: &Op) -> bool {
-    matches!(op, Op::AddBridge { .. } | Op::AddVeth { .. })
+    matches!(
+        op,
+        Op::AddBridge { .. } | Op::AddVeth { .. } | Op::AddIfb { .. }
+    )
 }
 
 fn deletes(transaction: &Transaction) -> bool {

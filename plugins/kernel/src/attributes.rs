@@ -1,9 +1,10 @@
-//! Reading netlink attributes one by one: a reply holds attributes of links and routes that are not
+//! Netlink attributes one by one: a reply holds attributes of links and routes that are not
 //! ours, and one that a typed decoder does not know must not hide the rest.
 
 use std::net::IpAddr;
 
 use bulkhead_model::Mac;
+use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED};
 
 /// The attributes of `bytes` (`struct nlattr`, `linux/netlink.h`), by type without the nested and
 /// byte-order flags; ends at the first malformed one.
@@ -19,6 +20,20 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
         let kind = u16::from_ne_bytes([kind_low, kind_high]) & NLA_TYPE_MASK;
         Some((kind, value))
     })
+}
+
+/// One attribute to be sent.
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let attribute = DefaultNla::new(kind, value.to_vec());
+    let mut bytes = vec![0; attribute.buffer_len()];
+    attribute.emit(&mut bytes);
+    bytes
+}
+
+/// One attribute that holds others.
+pub(crate) fn nest(kind: u16, attributes: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    let inner: Vec<u8> = attributes.into_iter().flatten().collect();
+    attribute(kind | NLA_F_NESTED, &inner)
 }
 
 /// The first attribute of that type.

@@ -1,10 +1,14 @@
-//! Deleting a link without waiting for the kernel to forget it. The request itself returns only after
+//! Deleting links without waiting for the kernel to forget it. The request itself returns only after
 //! `rcu_barrier` (`netdev_run_todo`, `net/core/dev.c`: 16 to 20 ms), although the link is gone, its
 //! name free and `RTM_DELLINK` sent after half a millisecond; and a process does not end while one of
 //! its threads waits there. So a child waits: a re-exec of the plugin's executable. It also holds the
 //! nfnetlink socket, whose last close after a deletion would wait out an RCU grace period under the
 //! commit mutex (`nft_rcv_nl_event`, `net/netfilter/nf_tables_api.c`), until that is over anyway.
+//!
+//! Links that go together are deleted by group in one request, since each request waits anew. Another
+//! call's links may be in that group by then: they go with them, which is what that call wants.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,11 +16,14 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bulkhead_model::LinkGroup;
 use bulkhead_plan::Ns;
+use netlink_packet_route::link::LinkAttribute;
+use rustix::io::Errno;
 
 use crate::apply::in_space;
-use crate::error::{NetlinkError, OpError};
-use crate::links::is_gone;
+use crate::error::{NetlinkError, OpError, Refusal};
+use crate::links::gone;
 use crate::place::{Place, PlaceError};
 use crate::request;
 use crate::socket::{Socket, Subsystem};
@@ -41,40 +48,103 @@ pub enum Deletion {
     HandOff(PathBuf),
 }
 
-/// Deletes a link and returns when it is gone. Whether a child holds the nfnetlink socket now.
+/// Deletes links and returns when they are gone. Whether a child holds the nfnetlink socket now, or
+/// which link could not be deleted and why.
 pub(crate) fn delete(
     place: &mut Place,
     ns: &Ns,
-    index: u32,
+    indexes: &[u32],
     policy: &Deletion,
-) -> Result<bool, OpError> {
-    if let (Deletion::HandOff(executable), Ns::Host) = (policy, ns) {
-        let mut listener = place
-            .within(Socket::listening_to_links)
-            .map_err(|source| in_space(ns, PlaceError::Entering(source)))??;
-        if spawn(executable, place, Some(index))
-            && (await_gone(&mut listener, index) || link_by_index(place, ns, index)?.is_none())
-        {
-            return Ok(true);
+) -> Result<bool, (u32, OpError)> {
+    let first = indexes.first().copied().unwrap_or_default();
+    let left = match (policy, ns) {
+        (Deletion::HandOff(executable), Ns::Host) => {
+            hand_off(place, ns, indexes, executable).map_err(|error| (first, error))?
+        }
+        _ => indexes.to_vec(),
+    };
+    if left.is_empty() {
+        return Ok(true);
+    }
+    let socket = place
+        .route()
+        .map_err(|error| (first, in_space(ns, error)))?;
+    delete_now(socket, &left).map_err(|(index, error)| (index, error.into()))?;
+    Ok(false)
+}
+
+/// Leaves deleting to a child and waits until the links are gone; those that still stand.
+fn hand_off(
+    place: &mut Place,
+    ns: &Ns,
+    indexes: &[u32],
+    executable: &Path,
+) -> Result<Vec<u32>, OpError> {
+    let mut listener = place
+        .within(Socket::listening_to_links)
+        .map_err(|source| in_space(ns, PlaceError::Entering(source)))??;
+    if !spawn(executable, place, indexes) {
+        return Ok(indexes.to_vec());
+    }
+    let mut left = Vec::new();
+    for index in await_gone(&mut listener, indexes) {
+        if link_by_index(place, ns, index)?.is_some() {
+            left.push(index);
         }
     }
-    let socket = place.route().map_err(|error| in_space(ns, error))?;
-    for answer in socket.batch(&[request::del_link(index)])? {
-        answer.map_err(NetlinkError::from)?;
+    Ok(left)
+}
+
+/// Deletes links by blocking requests: several by their group, and one by one what is left then.
+fn delete_now(socket: &mut Socket, indexes: &[u32]) -> Result<(), (u32, NetlinkError)> {
+    let first = indexes.first().copied().unwrap_or_default();
+    let mut doomed = vec![false; indexes.len()];
+    if indexes.len() > 1 {
+        let answers = delete_group(socket, indexes).map_err(|error| (first, error))?;
+        if answers.iter().all(Result::is_ok) {
+            return Ok(());
+        }
+        doomed = answers[..indexes.len()].iter().map(Result::is_ok).collect();
     }
-    Ok(false)
+    let requests: Vec<_> = indexes.iter().copied().map(request::del_link).collect();
+    let answers = socket.batch(&requests).map_err(|error| (first, error))?;
+    for ((index, answer), doomed) in indexes.iter().zip(answers).zip(doomed) {
+        match answer {
+            Err(refusal) if doomed && refusal.errno == Errno::NODEV => {}
+            answer => answer.map_err(|refusal| (*index, refusal.into()))?,
+        }
+    }
+    Ok(())
+}
+
+/// Puts links into the doomed group and deletes that; one answer for each and one for the deletion.
+fn delete_group(
+    socket: &mut Socket,
+    indexes: &[u32],
+) -> Result<Vec<Result<(), Refusal>>, NetlinkError> {
+    let doom = |index: &u32| request::set_link(*index, LinkAttribute::Group(LinkGroup::DOOMED.0));
+    let delete = request::del_group(LinkGroup::DOOMED);
+    let requests: Vec<_> = indexes.iter().map(doom).chain([delete]).collect();
+    let mut answers = socket.batch(&requests)?;
+    if let Some(deletion) = answers.last_mut() {
+        // An empty group: another call's deletion took them with it.
+        if matches!(deletion, Err(refusal) if refusal.errno == Errno::NODEV) {
+            *deletion = Ok(());
+        }
+    }
+    Ok(answers)
 }
 
 /// Leaves the last close of the nfnetlink socket to a child, if there is a socket and a policy of it.
 pub(crate) fn hold(place: &mut Place, policy: &Deletion) {
     if let Deletion::HandOff(executable) = policy {
         // Without a child the close takes its 12 ms; nothing is lost.
-        spawn(executable, place, None);
+        spawn(executable, place, &[]);
     }
 }
 
 /// Starts the child with the nfnetlink socket as its standard input; false if that is not possible.
-fn spawn(executable: &Path, place: &mut Place, index: Option<u32>) -> bool {
+fn spawn(executable: &Path, place: &mut Place, indexes: &[u32]) -> bool {
     let socket = match place
         .opened_netfilter()
         .map(|socket| socket.as_fd().try_clone_to_owned())
@@ -85,7 +155,7 @@ fn spawn(executable: &Path, place: &mut Place, index: Option<u32>) -> bool {
     };
     Command::new(executable)
         .arg0(REAPER)
-        .args(index.map(|index| index.to_string()))
+        .args(indexes.iter().map(u32::to_string))
         .env_clear()
         .stdin(socket)
         .stdout(Stdio::null())
@@ -96,37 +166,38 @@ fn spawn(executable: &Path, place: &mut Place, index: Option<u32>) -> bool {
         .is_ok()
 }
 
-fn await_gone(listener: &mut Socket, index: u32) -> bool {
+/// Waits until the links are gone; those not heard of in time.
+fn await_gone(listener: &mut Socket, indexes: &[u32]) -> BTreeSet<u32> {
     let until = Instant::now() + PATIENCE;
-    loop {
+    let mut waiting: BTreeSet<u32> = indexes.iter().copied().collect();
+    while !waiting.is_empty() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || listener.wait_at_most(left).is_err() {
-            return false;
+            break;
         }
         // Silence and an overrun alike leave it to the caller to ask.
         let Ok(messages) = listener.receive() else {
-            return false;
+            break;
         };
-        if messages
-            .iter()
-            .any(|message| is_gone(message.kind, &message.body, index))
-        {
-            return true;
+        for message in messages {
+            if let Some(index) = gone(message.kind, &message.body) {
+                waiting.remove(&index);
+            }
         }
     }
+    waiting
 }
 
-/// What the executable does when it is called as [`REAPER`]: deletes the link with the index that is
-/// its argument, if there is one, and holds its standard input a little. `args` are those after the
-/// name. Success if there is nothing left to delete.
+/// What the executable does when it is called as [`REAPER`]: deletes the links with the indexes that
+/// are its arguments, if there are any, and holds its standard input a little. `args` are those after
+/// the name. Success if there is nothing left to delete.
 #[must_use]
-pub fn reap_main(mut args: impl Iterator<Item = String>) -> ExitCode {
-    let deleted = args.next().is_none_or(|index| {
-        index.parse().is_ok_and(|index| {
-            Socket::open(Subsystem::Route)
-                .and_then(|mut socket| socket.batch(&[request::del_link(index)]))
-                .is_ok_and(|answers| answers.iter().all(Result::is_ok))
-        })
+pub fn reap_main(args: impl Iterator<Item = String>) -> ExitCode {
+    let indexes: Result<Vec<u32>, _> = args.map(|index| index.parse()).collect();
+    let deleted = indexes.is_ok_and(|indexes| {
+        indexes.is_empty()
+            || Socket::open(Subsystem::Route)
+                .is_ok_and(|mut socket| delete_now(&mut socket, &indexes).is_ok())
     });
     thread::sleep(HOLD);
     if deleted {

@@ -5,16 +5,21 @@
 mod announce;
 mod apply;
 mod attributes;
+mod conntrack;
 mod deletion;
 mod error;
 mod links;
+mod local;
+mod maps;
 mod netns;
+mod nfnetlink;
 mod nftables;
 mod node;
 mod observe;
 mod place;
 mod request;
 mod routes;
+mod shape;
 mod socket;
 mod wait;
 

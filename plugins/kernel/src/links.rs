@@ -4,11 +4,13 @@ use bulkhead_model::{IfName, LinkGroup, Mac, Mtu};
 use bulkhead_plan::PortFlags;
 
 use crate::attributes::{attributes, find, mac, number, text};
+use crate::shape;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_QDISC: u16 = 6;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
@@ -53,6 +55,8 @@ pub(crate) struct RawLink {
     pub(crate) port: PortFlags,
     pub(crate) forwards: bool,
     pub(crate) forms_link_local: bool,
+    /// Whether a token bucket filter is at its root.
+    pub(crate) shaped: bool,
     /// The index of the link below or, of a veth, of the other end.
     pub(crate) related: Option<u32>,
     /// Whether `related` is an index of another namespace.
@@ -79,6 +83,7 @@ impl RawLink {
             port: PortFlags::default(),
             forwards: false,
             forms_link_local: false,
+            shaped: find(rest, IFLA_QDISC).and_then(text) == Some(shape::KIND),
             related: None,
             related_elsewhere: false,
         };
@@ -133,11 +138,11 @@ pub(crate) fn group_of(body: &[u8]) -> LinkGroup {
     LinkGroup(group.and_then(number).unwrap_or_default())
 }
 
-/// `RTM_DELLINK` of that link, and not a bridge's notice that a port left it.
-pub(crate) fn is_gone(kind: u16, body: &[u8], index: u32) -> bool {
+/// The index of the link that the message says is gone: `RTM_DELLINK`, and not a bridge's notice that
+/// a port left it.
+pub(crate) fn gone(kind: u16, body: &[u8]) -> Option<u32> {
     const RTM_DELLINK: u16 = 17;
     const AF_UNSPEC: u8 = 0;
-    kind == RTM_DELLINK
-        && body.first() == Some(&AF_UNSPEC)
-        && body.get(4..).and_then(number) == Some(index)
+    let about_link = kind == RTM_DELLINK && body.first() == Some(&AF_UNSPEC);
+    body.get(4..).and_then(number).filter(|_| about_link)
 }

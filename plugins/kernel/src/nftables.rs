@@ -6,12 +6,14 @@ use bulkhead_model::IfName;
 use bulkhead_nft::observe as ask;
 use bulkhead_nft::{Chain, Command, Devices, Key, KeyType, Name, TableId, Transaction};
 use bulkhead_plan::{TableScope, TableState};
-use netlink_packet_core::{DefaultNla, Emitable, Nla};
 use rustix::io::Errno;
 
-use crate::attributes::{find, text};
+use crate::attributes::{attribute, find, text};
 use crate::error::{NetlinkError, Refusal};
-use crate::socket::{HEADER, Socket};
+use crate::maps;
+use crate::nfnetlink::{NFGENMSG, request};
+use crate::place::{Place, PlaceError};
+use crate::socket::Socket;
 
 /// What the tables asked for hold, and the generation they were read at or after.
 pub(crate) struct Ruleset {
@@ -21,17 +23,25 @@ pub(crate) struct Ruleset {
 
 /// Reads the generation first: a commit that slips in between makes a transaction decided on it stale.
 pub(crate) fn observe(
-    socket: &mut Socket,
+    place: &mut Place,
     scope: &BTreeMap<TableId, TableScope>,
-) -> Result<Ruleset, NetlinkError> {
-    let generation = socket
+) -> Result<Ruleset, PlaceError> {
+    let generation = place
+        .netfilter()?
         .get(ask::generation_request(0))?
         .and_then(|message| ask::decode_generation(&message.body));
     let mut tables = BTreeMap::new();
     for (id, wanted) in scope {
-        if let Some(table) = observe_table(socket, id, wanted)? {
-            tables.insert(id.clone(), table);
+        let Some(mut table) = observe_table(place.netfilter()?, id, wanted)? else {
+            continue;
+        };
+        for (map, wanted) in &wanted.maps {
+            let found = maps::observe(place, id, map, wanted)?;
+            table
+                .maps
+                .extend(found.map(|entries| (map.clone(), entries)));
         }
+        tables.insert(id.clone(), table);
     }
     Ok(Ruleset { tables, generation })
 }
@@ -104,7 +114,7 @@ fn whole_set(
     let Some(answer) = socket.get(set_request(table, set))? else {
         return Ok(None);
     };
-    let Some(kinds) = decode_kinds(&answer.body) else {
+    let Some(kinds) = kinds_of_keys(&answer.body) else {
         return Ok(None);
     };
     let mut keys = BTreeSet::new();
@@ -118,33 +128,23 @@ fn whole_set(
 }
 
 /// `NFT_MSG_GETSET` of subsystem `NFNL_SUBSYS_NFTABLES`, for one set (`linux/netfilter/nf_tables.h`).
-fn set_request(table: &TableId, set: &Name) -> Vec<u8> {
+pub(crate) fn set_request(table: &TableId, set: &Name) -> Vec<u8> {
     const NFT_MSG_GETSET: u16 = 0x0a0a;
     let names = [(1, table.name.as_str()), (2, set.as_str())];
-    let mut bytes = vec![0; HEADER];
-    bytes[4..6].copy_from_slice(&NFT_MSG_GETSET.to_ne_bytes());
-    // `struct nfgenmsg`: family, version 0, resource id 0.
-    bytes.extend([table.family.number(), 0, 0, 0]);
-    for (kind, name) in names {
-        let mut value = name.as_bytes().to_vec();
-        value.push(0);
-        let attribute = DefaultNla::new(kind, value);
-        let at = bytes.len();
-        bytes.resize(at + (4 + attribute.value_len()).next_multiple_of(4), 0);
-        attribute.emit(&mut bytes[at..]);
-    }
-    let len = u32::try_from(bytes.len()).expect("two names of at most 127 bytes");
-    bytes[..4].copy_from_slice(&len.to_ne_bytes());
-    bytes
+    let names = names.map(|(kind, name)| attribute(kind, &[name.as_bytes(), &[0]].concat()));
+    request(NFT_MSG_GETSET, table.family.number(), names)
 }
 
-/// The types of a set's key from `NFTA_SET_KEY_TYPE`: nft's own numbers, 6 bits each, the first field
-/// in the highest (`concat_subtype_add`, nftables `include/datatype.h`).
-fn decode_kinds(body: &[u8]) -> Option<Vec<KeyType>> {
-    const NFGENMSG: usize = 4;
+/// The types of a set's key from `NFTA_SET_KEY_TYPE`.
+pub(crate) fn kinds_of_keys(body: &[u8]) -> Option<Vec<KeyType>> {
     const NFTA_SET_KEY_TYPE: u16 = 4;
     let value = find(body.get(NFGENMSG..)?, NFTA_SET_KEY_TYPE)?;
-    let mut packed = u32::from_be_bytes(value.try_into().ok()?);
+    kinds(u32::from_be_bytes(value.try_into().ok()?))
+}
+
+/// Types from nft's own numbers, 6 bits each, the first field in the highest (`concat_subtype_add`,
+/// nftables `include/datatype.h`).
+pub(crate) fn kinds(mut packed: u32) -> Option<Vec<KeyType>> {
     let mut kinds = Vec::new();
     while packed != 0 {
         kinds.insert(0, kind_numbered(packed & 0x3f)?);

@@ -7,7 +7,7 @@ use bulkhead_model::{IfName, Prefix};
 use bulkhead_plan::Ns;
 
 use crate::error::ObserveError;
-use crate::observe::{main_routes, name_of};
+use crate::observe::main_routes;
 use crate::place::{Kernel, Place, PlaceError};
 use crate::routes::{PROTOCOL_RA, RawRoute};
 
@@ -52,7 +52,7 @@ impl Kernel {
             let mut links = Vec::new();
             for route in routes {
                 if route.protocol == PROTOCOL_RA && route.destination.is_default() {
-                    links.extend(name_of(place, route.link)?);
+                    links.extend(place.name_of(route.link)?);
                 }
             }
             links.sort_unstable();

@@ -10,10 +10,13 @@ use bulkhead_plan::{Link, LinkKind, Ns, Route, Scope, Space, SpaceScope, World};
 
 use crate::error::{NetlinkError, ObserveError};
 use crate::links::{RawLink, group_of};
-use crate::nftables;
+use crate::local::is_local;
 use crate::place::{Kernel, Place, PlaceError};
-use crate::request::{Links, get_addresses, get_links, get_main_routes, get_neighbour};
+use crate::request::{
+    Links, get_addresses, get_links, get_main_routes, get_neighbour, get_root_qdisc,
+};
 use crate::routes::{FAMILIES, PROTOCOL_KERNEL, RawRoute, decode_address, decode_neighbour};
+use crate::{conntrack, nftables, shape};
 
 /// A space and, beside it, its links with what only the whole world can resolve.
 struct Seen {
@@ -89,14 +92,23 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
             .insert(link.name, resolved(link, &seen.links));
     }
     name_bridges(place, &mut seen).map_err(reading("bridges"))?;
+    observe_shapes(place, wanted, &mut seen).map_err(reading("queueing disciplines"))?;
     observe_addresses(place, wanted, &mut seen).map_err(reading("addresses"))?;
     observe_neighbours(place, wanted, &mut seen.space).map_err(reading("neighbours"))?;
     if wanted.routes {
         observe_routes(place, &mut seen).map_err(reading("routes"))?;
     }
+    for address in &wanted.local {
+        if is_local(place, *address).map_err(reading("local addresses"))? {
+            seen.space.local.insert(*address);
+        }
+    }
+    if !wanted.flows.is_empty() {
+        let flows = conntrack::observe(place, &wanted.flows);
+        seen.space.flows = flows.map_err(reading("flows"))?;
+    }
     if !wanted.tables.is_empty() {
-        let socket = place.netfilter().map_err(reading("nftables"))?;
-        let ruleset = nftables::observe(socket, &wanted.tables).map_err(reading("nftables"))?;
+        let ruleset = nftables::observe(place, &wanted.tables).map_err(reading("nftables"))?;
         seen.space.tables = ruleset.tables;
         seen.space.generation = ruleset.generation;
     }
@@ -190,18 +202,31 @@ fn name_bridges(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> {
         if shown.bridge.is_none() {
             shown.bridge = match names.entry(bridge) {
                 Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => *new.insert(name_of(place, bridge)?),
+                Entry::Vacant(new) => *new.insert(place.name_of(bridge)?),
             };
         }
     }
     Ok(())
 }
 
-pub(crate) fn name_of(place: &mut Place, index: u32) -> Result<Option<IfName>, PlaceError> {
-    let answer = place.route()?.get(get_links(&Links::Indexed(index)))?;
-    Ok(answer
-        .and_then(|message| RawLink::decode(&message.body))
-        .map(|link| link.name))
+/// The token bucket filters of the links asked for by name.
+fn observe_shapes(
+    place: &mut Place,
+    wanted: &SpaceScope,
+    seen: &mut Seen,
+) -> Result<(), PlaceError> {
+    let shaped = seen.links.iter().filter(|link| link.shaped);
+    for link in shaped.filter(|link| wanted.links.contains(&link.name)) {
+        let shape = match place.route()?.get(get_root_qdisc(link.index)) {
+            // Replaced since the link was asked for.
+            Err(NetlinkError::Refused(_)) => None,
+            answer => answer?.and_then(|message| shape::decode(&message.body)),
+        };
+        if let Some(shown) = seen.space.links.get_mut(&link.name) {
+            shown.shape = shape;
+        }
+    }
+    Ok(())
 }
 
 fn observe_addresses(
@@ -261,7 +286,7 @@ fn observe_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> 
         }
         let link = match names.entry(route.link) {
             Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => *new.insert(name_of(place, route.link)?),
+            Entry::Vacant(new) => *new.insert(place.name_of(route.link)?),
         };
         // A route whose link is gone by now is gone too.
         let Some(link) = link else { continue };

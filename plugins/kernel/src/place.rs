@@ -178,6 +178,13 @@ impl Place {
         };
         Ok(link)
     }
+
+    /// The name of the link with that index.
+    pub(crate) fn name_of(&mut self, index: u32) -> Result<Option<IfName>, PlaceError> {
+        let answer = self.route()?.get(get_links(&Links::Indexed(index)))?;
+        let link = answer.and_then(|message| RawLink::decode(&message.body));
+        Ok(link.map(|link| link.name))
+    }
 }
 
 /// `/proc/sys/net/ipv4` and `ipv6` of one namespace, kept open. `/proc/sys/net` shows the namespace of

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use bulkhead_model::{Family, IfName, InterfaceAddress, LinkGroup, Mac, Mtu, ROUTE_PROTOCOL};
-use bulkhead_plan::{Dad, MAIN_TABLE, PortFlags, Route, Switch};
+use bulkhead_plan::{Dad, MAIN_TABLE, PortFlags, Route, Shape, Switch};
 use netlink_packet_core::{
-    NLM_F_CREATE, NLM_F_EXCL, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
@@ -19,10 +20,14 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
     RouteScope, RouteType, RouteVia,
 };
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::shape;
 
 /// Fails if the object is there already.
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+const TCA_OPTIONS: u16 = 2;
 
 /// One end of a link to be created.
 pub(crate) struct End {
@@ -41,6 +46,19 @@ pub(crate) fn add_bridge(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
         .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
             InfoKind::Bridge,
         )]));
+    encode(RouteNetlinkMessage::NewLink(message), NEW)
+}
+
+pub(crate) fn add_ifb(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
+    let mut message = LinkMessage::default();
+    message.attributes = named(&End { name, mac }, mtu);
+    message.attributes.extend(one_queue());
+    message
+        .attributes
+        .push(LinkAttribute::Group(LinkGroup::OWNED.0));
+    message
+        .attributes
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]));
     encode(RouteNetlinkMessage::NewLink(message), NEW)
 }
 
@@ -129,6 +147,41 @@ pub(crate) fn del_link(index: u32) -> Vec<u8> {
     let mut message = LinkMessage::default();
     message.header.index = index;
     encode(RouteNetlinkMessage::DelLink(message), 0)
+}
+
+/// Deletes every link of the group at once (`rtnl_group_dellink`, `net/core/rtnetlink.c`).
+pub(crate) fn del_group(group: LinkGroup) -> Vec<u8> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::Group(group.0));
+    encode(RouteNetlinkMessage::DelLink(message), 0)
+}
+
+/// Puts a token bucket filter at the root, or changes the one there.
+pub(crate) fn set_shape(index: u32, shape: &Shape) -> Vec<u8> {
+    let options: Vec<u8> = shape::options(shape).concat();
+    let mut message = root_qdisc(index);
+    message.attributes = vec![
+        TcAttribute::Kind(shape::KIND.to_owned()),
+        TcAttribute::Other(DefaultNla::new(TCA_OPTIONS, options)),
+    ];
+    encode(
+        RouteNetlinkMessage::NewQueueDiscipline(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+    )
+}
+
+/// Asks for the qdisc at the root; a default one is not shown.
+pub(crate) fn get_root_qdisc(index: u32) -> Vec<u8> {
+    encode(
+        RouteNetlinkMessage::GetQueueDiscipline(root_qdisc(index)),
+        0,
+    )
+}
+
+fn root_qdisc(index: u32) -> TcMessage {
+    let mut message = TcMessage::with_index(index.cast_signed());
+    message.header.parent = TcHandle::ROOT;
+    message
 }
 
 /// Which links to ask for.
@@ -246,6 +299,17 @@ pub(crate) fn get_main_routes(of: Family) -> Vec<u8> {
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.kind = RouteType::Unicast;
     message.attributes.push(RouteAttribute::Table(MAIN_TABLE));
+    encode(RouteNetlinkMessage::GetRoute(message), 0)
+}
+
+/// Asks which way a packet to the address would go.
+pub(crate) fn get_route(to: IpAddr) -> Vec<u8> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(Family::of(to));
+    message.header.destination_prefix_length = Family::of(to).bits();
+    message
+        .attributes
+        .push(RouteAttribute::Destination(route_address(to)));
     encode(RouteNetlinkMessage::GetRoute(message), 0)
 }
 
