@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use bulkhead_model::{Family, IfName, InterfaceAddress, LinkGroup, Mac, Mtu, ROUTE_PROTOCOL};
 use bulkhead_plan::{Dad, MAIN_TABLE, PortFlags, Route, Shape, Switch};
 use netlink_packet_core::{
-    DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
@@ -170,11 +170,13 @@ pub(crate) fn set_shape(index: u32, shape: &Shape) -> Vec<u8> {
     )
 }
 
-/// Asks for the qdisc at the root; a default one is not shown.
+/// Asks for the qdisc at the root; a default one is not shown. The kernel tells those who listen to
+/// queueing disciplines, and who asks only with the echo flag (`qdisc_get_notify`,
+/// `net/sched/sch_api.c`).
 pub(crate) fn get_root_qdisc(index: u32) -> Vec<u8> {
     encode(
         RouteNetlinkMessage::GetQueueDiscipline(root_qdisc(index)),
-        0,
+        NLM_F_ECHO | NLM_F_ACK,
     )
 }
 
