@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
-use bulkhead_model::{AttachmentKey, HostPort};
+use bulkhead_model::{AttachmentKey, HostPort, PortMapping};
 use serde::{Deserialize, Serialize};
 
 use crate::error::FileError;
@@ -20,14 +20,17 @@ pub struct HostPortIndex {
     _lock: FileLock,
 }
 
-/// A host port, and who claims it.
+/// A mapping, and whose it is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PortClaim {
-    /// The host port.
+    /// The mapping.
     #[serde(flatten)]
-    pub host: HostPort,
+    pub mapping: PortMapping,
     /// The attachment.
     pub holder: AttachmentKey,
+    /// Whether another attachment of the same container has the port, and this one is its heir.
+    #[serde(default)]
+    pub waiting: bool,
 }
 
 impl HostPortIndex {
@@ -35,47 +38,80 @@ impl HostPortIndex {
         Self { dir, _lock: lock }
     }
 
-    /// The claims that overlap `host`, void ones among them.
+    /// Who has what overlaps `host`; void claims are among them, heirs are not.
     ///
     /// # Errors
     /// If the file cannot be read.
     pub fn overlapping(&self, host: &HostPort) -> Result<Vec<PortClaim>, FileError> {
         let mut claims = self.read(host)?;
-        claims.retain(|claim| claim.host.overlaps(host));
+        claims.retain(|claim| !claim.waiting && claim.mapping.host.overlaps(host));
         Ok(claims)
     }
 
-    /// Claims `hosts` for `holder`; claims of others that overlap one of them are void from now on.
+    /// Gives `holder` the host ports of `mappings`; claims of others that overlap one of them are void
+    /// from now on.
     ///
     /// # Errors
     /// If a file cannot be written; some of the claims may stand then.
-    pub fn claim(&self, holder: &AttachmentKey, hosts: &[HostPort]) -> Result<(), FileError> {
-        for host in hosts {
-            let before = self.read(host)?;
-            let mut claims = before.clone();
-            claims.retain(|claim| !claim.host.overlaps(host));
-            claims.push(PortClaim {
-                host: *host,
-                holder: holder.clone(),
-            });
-            if claims != before {
-                self.write(host, &claims)?;
-            }
-        }
-        Ok(())
+    pub fn claim(&self, holder: &AttachmentKey, mappings: &[PortMapping]) -> Result<(), FileError> {
+        self.add(holder, mappings, false)
     }
 
-    /// Gives up those of `hosts` that `holder` claims.
+    /// Makes `holder` an heir to `mappings`.
     ///
     /// # Errors
-    /// If a file cannot be written; some of the claims may be given up then.
-    pub fn give_up(&self, holder: &AttachmentKey, hosts: &[HostPort]) -> Result<(), FileError> {
-        for host in hosts {
-            let before = self.read(host)?;
+    /// If a file cannot be written; it may be an heir to some of them then.
+    pub fn wait(&self, holder: &AttachmentKey, mappings: &[PortMapping]) -> Result<(), FileError> {
+        self.add(holder, mappings, true)
+    }
+
+    /// Takes out what `holder` has of `mappings`, and its heirs, who are returned: the eldest first for
+    /// each port.
+    ///
+    /// # Errors
+    /// If a file cannot be written; some of the claims may be out then.
+    pub fn give_up(
+        &self,
+        holder: &AttachmentKey,
+        mappings: &[PortMapping],
+    ) -> Result<Vec<PortClaim>, FileError> {
+        let mut heirs = Vec::new();
+        for mapping in mappings {
+            let all = self.read(&mapping.host)?;
+            let goes = |claim: &PortClaim| {
+                let of_port = claim.mapping.host == mapping.host;
+                of_port && (claim.waiting || claim.holder == *holder)
+            };
+            let (gone, others): (Vec<_>, Vec<_>) = all.into_iter().partition(goes);
+            if !gone.is_empty() {
+                self.write(&mapping.host, &others)?;
+            }
+            heirs.extend(gone.into_iter().filter(|claim| claim.holder != *holder));
+        }
+        Ok(heirs)
+    }
+
+    fn add(
+        &self,
+        holder: &AttachmentKey,
+        mappings: &[PortMapping],
+        waiting: bool,
+    ) -> Result<(), FileError> {
+        for mapping in mappings {
+            let before = self.read(&mapping.host)?;
             let mut claims = before.clone();
-            claims.retain(|claim| claim.holder != *holder || claim.host != *host);
+            claims.retain(|old| {
+                let same = old.holder == *holder && old.mapping.host == mapping.host;
+                let void = !waiting && !old.waiting && old.mapping.host.overlaps(&mapping.host);
+                !same && !void
+            });
+            claims.push(PortClaim {
+                mapping: *mapping,
+                holder: holder.clone(),
+                waiting,
+            });
             if claims != before {
-                self.write(host, &claims)?;
+                self.write(&mapping.host, &claims)?;
             }
         }
         Ok(())
@@ -124,13 +160,15 @@ mod tests {
         }
     }
 
-    fn tcp(address: &str) -> HostPort {
-        let json = serde_json::json!({"protocol": "tcp", "hostIP": address, "hostPort": 80});
+    fn tcp(address: &str) -> PortMapping {
+        let json = serde_json::json!({
+            "protocol": "tcp", "hostIP": address, "hostPort": 80, "containerPort": 8080,
+        });
         serde_json::from_value(json).unwrap()
     }
 
-    fn holders(index: &HostPortIndex, host: &HostPort) -> Vec<String> {
-        let claims = index.overlapping(host).unwrap();
+    fn holders(index: &HostPortIndex, mapping: &PortMapping) -> Vec<String> {
+        let claims = index.overlapping(&mapping.host).unwrap();
         claims
             .iter()
             .map(|claim| claim.holder.container.to_string())
@@ -152,6 +190,21 @@ mod tests {
         assert_eq!(holders(&index, &tcp("")), ["b"]);
         index.give_up(&key("b"), &[tcp("10.0.0.2")]).unwrap();
         assert!(!dir.path().join("host-ports/tcp-80").exists());
+    }
+
+    #[test]
+    fn an_heir_is_told_when_the_holder_gives_up() {
+        let dir = TempDir::new("host-ports-heir");
+        let state = StateDir::open(dir.path(), Access::Add).unwrap();
+        let index = state.host_ports().unwrap();
+        index.claim(&key("a"), &[tcp("")]).unwrap();
+        index.wait(&key("b"), &[tcp("")]).unwrap();
+        index.wait(&key("b"), &[tcp("")]).unwrap();
+        assert_eq!(holders(&index, &tcp("")), ["a"]);
+        let heirs = index.give_up(&key("a"), &[tcp("")]).unwrap();
+        assert_eq!(heirs.len(), 1);
+        assert_eq!((&heirs[0].holder, heirs[0].mapping), (&key("b"), tcp("")));
+        assert_eq!(holders(&index, &tcp("")), [""; 0]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Deref;
 
-use bulkhead_model::AttachmentId;
+use bulkhead_model::{AttachmentId, PortMapping};
 
 use super::batch::{Batch, Place};
 use super::checkpoint::Checkpoint;
@@ -17,7 +17,7 @@ use crate::config::{PoolConfig, PoolSource};
 use crate::error::{AcquireError, StoreError};
 use crate::journal::Journal;
 use crate::pool::Pool;
-use crate::record::{AttachmentRecord, Draft, Ipam, LeasedAddress};
+use crate::record::{AttachmentRecord, Draft, Ipam, LeasedAddress, Names};
 
 /// One network's store, locked against every other writer; unlocked when dropped.
 #[derive(Debug)]
@@ -137,6 +137,36 @@ impl LockedStore {
         let record = batch.attach(draft, addresses, ipam, Vec::new(), Place::New);
         self.commit(&batch)?;
         Ok(Acquired::New(record))
+    }
+
+    /// Records other host ports for an attachment that has a record; its lease goes on under a new
+    /// sequence. `None` if there is no such record.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is recorded then.
+    pub fn set_host_ports(
+        &mut self,
+        id: &AttachmentId,
+        host_ports: Vec<PortMapping>,
+    ) -> Result<Option<AttachmentRecord>, StoreError> {
+        let Some(record) = self.snapshot.find(id)? else {
+            return Ok(None);
+        };
+        let draft = Draft {
+            key: record.key,
+            kind: record.kind,
+            netns: record.netns,
+            names: Names {
+                host_ports,
+                ..record.names
+            },
+            config_digest: record.config_digest,
+        };
+        let mut batch = Batch::new(&self.snapshot);
+        let place = Place::Renewed;
+        let record = batch.attach(draft, record.addresses, record.ipam, Vec::new(), place);
+        self.commit(&batch)?;
+        Ok(Some(record))
     }
 
     /// Ends the lease that carries `sequence`; `reason` goes into the audit log (`del`, `gc: ...`).

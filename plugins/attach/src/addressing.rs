@@ -108,18 +108,24 @@ pub(crate) fn pool(call: &Call) -> Result<PoolConfig, CniError> {
     .map_err(|error| CniError::invalid_config(error.to_string()))
 }
 
-/// `runtimeConfig.ips`, else `args.cni.ips`, else `IP` of `CNI_ARGS`.
+/// `runtimeConfig.ips`, then `args.cni.ips`, then `IP` of `CNI_ARGS`; each only for a family that none
+/// before it names. nerdctl sends the IPv4 address in the last and the IPv6 address in the first.
 fn requested(call: &Call) -> Result<Vec<String>, CniError> {
-    let runtime = call.config.runtime_config()?.strings("ips")?;
-    if !runtime.is_empty() {
-        return Ok(runtime);
-    }
+    let mut all = call.config.runtime_config()?.strings("ips")?;
     let args = call.config.args_cni()?.strings("ips")?;
-    Ok(if args.is_empty() {
-        call.arg("IP").into_iter().collect()
-    } else {
-        args
-    })
+    for source in [args, call.arg("IP").into_iter().collect()] {
+        let is_v6 = |text: &String| text.contains(':');
+        let mut named = [false; 2];
+        for text in &all {
+            named[usize::from(is_v6(text))] = true;
+        }
+        all.extend(
+            source
+                .into_iter()
+                .filter(|text| !named[usize::from(is_v6(text))]),
+        );
+    }
+    Ok(all)
 }
 
 /// The subnets that host-local's and whereabouts' keys name. What another plugin's configuration

@@ -80,7 +80,7 @@ pub(crate) fn detach<N: Network>(
         return Ok(());
     };
     if let Some(record) = &record {
-        host_ports::give_up(state, record)?;
+        host_ports::give_up(kernel, state, record)?;
     }
     let Some(mut locked) = store.lock_existing()? else {
         return Ok(());

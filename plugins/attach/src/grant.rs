@@ -8,14 +8,15 @@ use bulkhead_cni::json::Value;
 use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Code, Dns, Ip, Route, exec};
 use bulkhead_ipam::config::PoolSource;
 use bulkhead_ipam::{
-    Acquired, AttachmentRecord, Draft, HostPortIndex, Ipam, LeasedAddress, LockedStore, Names,
-    Netns, Pool, Snapshot, StateDir,
+    Acquired, AttachmentRecord, Draft, Ipam, LeasedAddress, LockedStore, Names, Netns, Pool,
+    Snapshot, StateDir,
 };
 use bulkhead_kernel::{Identity, Kernel, machine_id};
 use bulkhead_model::{AttachmentId, AttachmentKey, IfName, InterfaceAddress, Prefix};
 use bulkhead_plan::{Forward, Ns};
 
 use crate::failure::Failure;
+use crate::host_ports::Reservation;
 use crate::{Addressing, Network, claims, host_ports};
 
 /// Everything a want is made from, besides the configuration.
@@ -72,7 +73,7 @@ pub(crate) struct Recorded {
     pub(crate) record: AttachmentRecord,
     pub(crate) age: Age,
     /// Locked until the record's host ports are claimed.
-    host_ports: Option<HostPortIndex>,
+    host_ports: Option<Reservation>,
     /// Whether it is the network's only attachment.
     first: bool,
 }
@@ -88,9 +89,9 @@ pub(crate) fn acquire<N: Network>(
     let key = call.attachment()?;
     let path = call.netns.clone().unwrap_or_default();
     let mut names = names(network, &key);
-    let host_ports = host_ports::index(state, &names)?;
-    if let Some(index) = &host_ports {
-        names.host_ports = host_ports::available(index, state, &key, &names.host_ports)?;
+    let host_ports = Reservation::of(state, &key, &names.host_ports)?;
+    if let Some(reservation) = &host_ports {
+        names.host_ports.clone_from(&reservation.mine);
     }
     let draft = Draft {
         names,
@@ -177,8 +178,8 @@ pub(crate) fn granted<N: Network>(
     state: &StateDir,
     mut recorded: Recorded,
 ) -> Result<Grant, Failure> {
-    if let Some(index) = recorded.host_ports.take() {
-        host_ports::claim(&index, &recorded.record)?;
+    if let Some(reservation) = recorded.host_ports.take() {
+        reservation.claim(&recorded.record)?;
     }
     let chosen = match network.addressing() {
         Addressing::Own(pool) if matches!(pool.source, PoolSource::Automatic(_)) => {

@@ -2,47 +2,70 @@
 //! port without reading them all. It is locked from the look until the claim, so that of two ADDs that
 //! ask for one port the second is refused before it has leased anything.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use bulkhead_cni::{CniError, Code};
-use bulkhead_ipam::{AttachmentRecord, HostPortIndex, Names, PortClaim, StateDir};
-use bulkhead_model::{AttachmentKey, Family, HostAddress, HostPort, IfName, PortMapping};
-use bulkhead_plan::{Forward, Localnet};
+use bulkhead_ipam::{AttachmentRecord, HostPortIndex, PortClaim, StateDir};
+use bulkhead_kernel::Kernel;
+use bulkhead_model::{AttachmentKey, Family, HostPort, IfName, PortMapping};
+use bulkhead_plan::{Forward, Want};
 
+use crate::converge::{Before, converge};
 use crate::failure::Failure;
 
-/// Locks the index if there is something to claim.
-pub(crate) fn index(state: &StateDir, names: &Names) -> Result<Option<HostPortIndex>, Failure> {
-    let any = !names.host_ports.is_empty();
-    Ok(any.then(|| state.host_ports()).transpose()?)
+/// The index, locked, and what an ADD may have of what was asked for.
+pub(crate) struct Reservation {
+    index: HostPortIndex,
+    /// What is free, or the attachment's already.
+    pub(crate) mine: Vec<PortMapping>,
+    /// What another attachment of the same container has: runtimes ask for a container's host ports
+    /// on each of its networks. The first one keeps them, and the next inherits.
+    inherited: Vec<PortMapping>,
 }
 
-/// The mappings that `key` may have. Runtimes ask for a container's host ports on each of its
-/// networks: the first one keeps them, the others leave them out.
-///
-/// # Errors
-/// A host port is another container's; the text names it.
-pub(crate) fn available(
-    index: &HostPortIndex,
-    state: &StateDir,
-    key: &AttachmentKey,
-    wanted: &[PortMapping],
-) -> Result<Vec<PortMapping>, Failure> {
-    let mut mine = Vec::new();
-    for mapping in wanted {
-        match holder(index, state, key, &mapping.host)? {
-            None => mine.push(*mapping),
-            Some(claim) if claim.holder.container == key.container => {}
-            Some(claim) => return Err(taken(&mapping.host, &claim).into()),
+impl Reservation {
+    /// Looks for holders of `wanted`; `None` if nothing is wanted.
+    ///
+    /// # Errors
+    /// A host port is another container's; the text names it.
+    pub(crate) fn of(
+        state: &StateDir,
+        key: &AttachmentKey,
+        wanted: &[PortMapping],
+    ) -> Result<Option<Self>, Failure> {
+        if wanted.is_empty() {
+            return Ok(None);
         }
+        let mut reservation = Self {
+            index: state.host_ports()?,
+            mine: Vec::new(),
+            inherited: Vec::new(),
+        };
+        for mapping in wanted {
+            match holder(&reservation.index, state, key, &mapping.host)? {
+                None => reservation.mine.push(*mapping),
+                Some(claim) if claim.holder.container == key.container => {
+                    reservation.inherited.push(*mapping);
+                }
+                Some(claim) => return Err(taken(&mapping.host, &claim).into()),
+            }
+        }
+        Ok(Some(reservation))
     }
-    Ok(mine)
+
+    /// Claims what the record lists.
+    pub(crate) fn claim(self, record: &AttachmentRecord) -> Result<(), Failure> {
+        self.index.claim(&record.key, &record.names.host_ports)?;
+        self.index.wait(&record.key, &self.inherited)?;
+        Ok(())
+    }
 }
 
 fn taken(wanted: &HostPort, claim: &PortClaim) -> CniError {
     let text = format!(
         "host port {wanted} is taken: {} belongs to attachment {}; choose another, or delete that one (`bulkhead ports ls`)",
-        claim.host, claim.holder
+        claim.mapping.host, claim.holder
     );
     CniError::new(Code::HOST_PORT_TAKEN, text)
 }
@@ -69,28 +92,70 @@ fn stands(state: &StateDir, claim: &PortClaim) -> Result<bool, Failure> {
     let record = known.find(&claim.holder.id())?;
     let listed = |record: &AttachmentRecord| {
         let mut mappings = record.names.host_ports.iter();
-        mappings.any(|mapping| mapping.host == claim.host)
+        mappings.any(|mapping| mapping.host == claim.mapping.host)
     };
     // An earlier boot's attachments went with it.
     Ok(record.is_some_and(|record| listed(&record) && known.is_of_this_boot(&record)))
 }
 
-/// Claims what `record` lists.
-pub(crate) fn claim(index: &HostPortIndex, record: &AttachmentRecord) -> Result<(), Failure> {
-    Ok(index.claim(&record.key, &hosts(record))?)
-}
-
-/// Gives up what `record` lists.
-pub(crate) fn give_up(state: &StateDir, record: &AttachmentRecord) -> Result<(), Failure> {
-    if let Some(index) = index(state, &record.names)? {
-        index.give_up(&record.key, &hosts(record))?;
+/// Gives up what `record` lists. Another attachment of the container that asked for the same inherits
+/// it, in its record and in the kernel.
+pub(crate) fn give_up(
+    kernel: &mut Kernel,
+    state: &StateDir,
+    record: &AttachmentRecord,
+) -> Result<(), Failure> {
+    if record.names.host_ports.is_empty() {
+        return Ok(());
+    }
+    let index = state.host_ports()?;
+    let heirs = index.give_up(&record.key, &record.names.host_ports)?;
+    let mut by_holder: BTreeMap<AttachmentKey, Vec<PortMapping>> = BTreeMap::new();
+    for claim in heirs {
+        by_holder
+            .entry(claim.holder)
+            .or_default()
+            .push(claim.mapping);
+    }
+    for (heir, mappings) in by_holder {
+        inherit(kernel, state, &index, &heir, &mappings)?;
     }
     Ok(())
 }
 
-fn hosts(record: &AttachmentRecord) -> Vec<HostPort> {
-    let mappings = record.names.host_ports.iter();
-    mappings.map(|mapping| mapping.host).collect()
+fn inherit(
+    kernel: &mut Kernel,
+    state: &StateDir,
+    index: &HostPortIndex,
+    heir: &AttachmentKey,
+    mappings: &[PortMapping],
+) -> Result<(), Failure> {
+    let Some(mut store) = state.network(&heir.network).lock_existing()? else {
+        return Ok(());
+    };
+    let Some(record) = store.find(&heir.id())? else {
+        return Ok(());
+    };
+    let mut all = record.names.host_ports;
+    // A third attachment waits on where a second one has the port by now.
+    let (mine, later): (Vec<_>, Vec<_>) = mappings.iter().copied().partition(|mapping| {
+        index
+            .overlapping(&mapping.host)
+            .is_ok_and(|held| held.is_empty())
+    });
+    all.extend(mine);
+    let Some(record) = store.set_host_ports(&heir.id(), all)? else {
+        return Ok(());
+    };
+    drop(store);
+    index.claim(heir, &record.names.host_ports)?;
+    index.wait(heir, &later)?;
+    let mut want = Want::HostPorts {
+        bridge: record.names.bridge,
+        forwards: recorded(&record),
+    };
+    converge(kernel, &mut want, |_, _, _| Ok(Before::Apply))?;
+    Ok(())
 }
 
 /// Where a recorded attachment's host ports lead.
@@ -146,19 +211,4 @@ fn forwards(mapping: &PortMapping, addresses: &[IpAddr], owner: IfName) -> Vec<F
             owner,
         })
         .collect()
-}
-
-/// What host ports need of the bridge for 127.0.0.1.
-#[must_use]
-pub fn localnet(forwards: &[Forward]) -> Localnet {
-    let of_host = |forward: &Forward| match forward.host.address {
-        HostAddress::One(address) if address.is_loopback() => Localnet::Required,
-        HostAddress::Any | HostAddress::Every(_) if forward.to.is_ipv4() => Localnet::Served,
-        _ => Localnet::Unclaimed,
-    };
-    let needs: Vec<_> = forwards.iter().map(of_host).collect();
-    [Localnet::Required, Localnet::Served]
-        .into_iter()
-        .find(|need| needs.contains(need))
-        .unwrap_or_default()
 }

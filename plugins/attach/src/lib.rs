@@ -33,7 +33,6 @@ pub use addressing::{Addressing, DEFAULT_STATE_DIR, state_dir};
 pub use capabilities::Capabilities;
 pub use del::CHECKED_MAC;
 pub use grant::{Grant, GrantedAddress};
-pub use host_ports::localnet;
 pub use ipam::{ipam, release};
 pub use loopback::loopback;
 pub use origin::{Origin, configured, of_attachment};

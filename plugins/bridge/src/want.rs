@@ -1,11 +1,11 @@
 //! What an attachment to a bridge network wants of the kernel.
 
-use bulkhead_attach::{CHECKED_MAC, Grant, localnet, nat_table};
+use bulkhead_attach::{CHECKED_MAC, Grant, nat_table};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mtu, Prefix};
 use bulkhead_plan::{
-    Attached, Binding, Bridge, Filter, HostPorts, Interface, MAIN_TABLE, NetworkNat, Port, Route,
-    Sysctl,
+    Attached, Binding, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat,
+    Port, Route, Sysctl,
 };
 
 use crate::config::{Config, Gateway};
@@ -39,7 +39,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             mac: grant.key.network.bridge_mac(&grant.node),
             mtu: config.mtu,
             promiscuous: config.promiscuous,
-            localnet: localnet(&forwards),
+            localnet: Localnet::needed_by(&forwards),
             foreign: config.foreign,
             other_gateways: config.other_gateways,
             gateways: gateways.clone(),

@@ -1,6 +1,6 @@
 //! The bridge: created and kept as wanted if ours, used as it is if not.
 
-use bulkhead_model::{InterfaceAddress, Mtu};
+use bulkhead_model::{IfName, InterfaceAddress, Mtu};
 
 use crate::{
     Bridge, Conflict, Dad, Foreign, Link, LinkKind, LinkSetting, Localnet, Ns, Op, OtherGateways,
@@ -73,7 +73,7 @@ fn create(host: &Space, want: &Bridge, ops: &mut Vec<Op>) {
         });
     }
     if want.localnet != Localnet::Unclaimed {
-        ops.push(route_localnet(want));
+        ops.push(route_localnet(want.name));
     }
     for address in addresses(want) {
         ops.push(add(want, address));
@@ -123,8 +123,8 @@ fn keep(host: &Space, link: &Link, want: &Bridge, ops: &mut Vec<Op>) -> Result<(
             });
         }
     }
-    if want.localnet != Localnet::Unclaimed && !routes_localnet(host, want) {
-        ops.push(route_localnet(want));
+    if want.localnet != Localnet::Unclaimed && !routes_localnet(host, want.name) {
+        ops.push(route_localnet(want.name));
     }
     // A foreign bridge forms its own link-local address; ours gets it from us.
     let wanted = if ours {
@@ -200,7 +200,7 @@ fn join(host: &Space, link: &Link, want: &Bridge) -> Result<(), Conflict> {
     if want.promiscuous && !link.promiscuous {
         return Err(Conflict::ForeignBridgeNotPromiscuous(bridge));
     }
-    if want.localnet == Localnet::Required && !routes_localnet(host, want) {
+    if want.localnet == Localnet::Required && !routes_localnet(host, want.name) {
         return Err(Conflict::ForeignBridgeNotLocalnet { bridge });
     }
     Ok(())
@@ -235,20 +235,20 @@ fn add(want: &Bridge, address: InterfaceAddress) -> Op {
 }
 
 /// The switch, whose name a bridge shares with every link.
-pub(crate) fn localnet(want: &Bridge) -> Sysctl {
-    Sysctl::ipv4_conf(want.name.as_str(), "route_localnet")
+pub(crate) fn localnet(bridge: IfName) -> Sysctl {
+    Sysctl::ipv4_conf(bridge.as_str(), "route_localnet")
 }
 
-fn routes_localnet(host: &Space, want: &Bridge) -> bool {
+pub(crate) fn routes_localnet(host: &Space, bridge: IfName) -> bool {
     host.sysctls
-        .get(&localnet(want))
+        .get(&localnet(bridge))
         .is_some_and(|value| value == "1")
 }
 
-fn route_localnet(want: &Bridge) -> Op {
+pub(crate) fn route_localnet(bridge: IfName) -> Op {
     Op::SetSysctl {
         ns: Ns::Host,
-        sysctl: localnet(want),
+        sysctl: localnet(bridge),
         value: "1".to_owned(),
     }
 }

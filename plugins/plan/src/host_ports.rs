@@ -14,8 +14,8 @@ use bulkhead_model::{Family, HostAddress, IfName, Prefix, Protocol};
 use bulkhead_nft as nft;
 
 use crate::{
-    Attached, Conflict, Detached, Entries, Forward, HostPorts, MapScope, Ns, Op, Space, TableScope,
-    TableState, World, filter,
+    Attached, Conflict, Detached, Entries, Forward, HostPorts, Link, Localnet, MapScope, Ns, Op,
+    Space, SpaceScope, TableScope, TableState, World, bridge, filter,
 };
 
 /// Before other programs' destination NAT (`NF_IP_PRI_NAT_DST`, -100): what a container was given is
@@ -164,6 +164,37 @@ pub(crate) fn scope(forwards: Option<&[Forward]>) -> TableScope {
     }
 }
 
+/// Widens a scope by what a plan for these needs to see.
+pub(crate) fn see(host: &mut SpaceScope, forwards: &[Forward]) {
+    if !forwards.is_empty() {
+        host.tables.insert(table_id(), scope(Some(forwards)));
+        host.local.extend(addresses(forwards));
+        host.flows.extend(flows(forwards));
+    }
+}
+
+/// Appends what sends host ports that another attachment had on to this one. A table that does not
+/// stand as it should is left to who loads it whole.
+pub(crate) fn inherit(
+    host: &Space,
+    bridge: Option<IfName>,
+    forwards: &[Forward],
+    ops: &mut Vec<Op>,
+) {
+    let ours = |bridge: &IfName| host.links.get(bridge).is_some_and(Link::is_ours);
+    let needed = Localnet::needed_by(forwards) != Localnet::Unclaimed && standing(host).is_some();
+    if let Some(bridge) = bridge.filter(|bridge| needed && ours(bridge))
+        && !bridge::routes_localnet(host, bridge)
+    {
+        ops.push(bridge::route_localnet(bridge));
+    }
+    let commands = missing(host, forwards);
+    if !commands.is_empty() {
+        ops.push(filter::commit(commands));
+    }
+    redirect(host, forwards, ops);
+}
+
 /// The UDP ports whose flows a plan needs to see.
 pub(crate) fn flows(forwards: &[Forward]) -> impl Iterator<Item = u16> {
     let udp = forwards
@@ -173,7 +204,7 @@ pub(crate) fn flows(forwards: &[Forward]) -> impl Iterator<Item = u16> {
 }
 
 /// The host addresses that must be the host's own.
-pub(crate) fn addresses(forwards: &[Forward]) -> impl Iterator<Item = IpAddr> {
+fn addresses(forwards: &[Forward]) -> impl Iterator<Item = IpAddr> {
     forwards
         .iter()
         .filter_map(|forward| match forward.host.address {
@@ -225,13 +256,13 @@ pub(crate) fn ensure(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Resul
 }
 
 /// What the attachment's host ports lack in a table that stands.
-pub(crate) fn missing(host: &Space, want: &Attached) -> Vec<nft::Command> {
+pub(crate) fn missing(host: &Space, mine: &[Forward]) -> Vec<nft::Command> {
     let Some(table) = standing(host) else {
         return Vec::new();
     };
     let mut surplus: BTreeMap<Map, Vec<nft::Key>> = BTreeMap::new();
     let mut lacking: BTreeMap<Map, BTreeMap<nft::Key, nft::Entry>> = BTreeMap::new();
-    for forward in &want.host_ports.mine {
+    for forward in mine {
         let (map, key, entry) = (Map::holding(forward), key(forward), entry(forward));
         let found = table
             .maps
@@ -296,10 +327,10 @@ pub(crate) fn remove(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
 
 /// Appends the end of flows that go past a host port of the attachment: begun before it was there,
 /// they would for ever be sent where their first packet was.
-pub(crate) fn redirect(host: &Space, want: &Attached, ops: &mut Vec<Op>) {
+pub(crate) fn redirect(host: &Space, mine: &[Forward], ops: &mut Vec<Op>) {
     let udp = |forward: &&Forward| forward.host.protocol == Protocol::Udp;
     for flow in &host.flows {
-        let mut mine = want.host_ports.mine.iter().filter(udp);
+        let mut mine = mine.iter().filter(udp);
         let Some(forward) = mine.find(|forward| forward.covers(flow.destination)) else {
             continue;
         };

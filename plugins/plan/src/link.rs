@@ -145,7 +145,7 @@ fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mu
     shape(found, world, want, mtu, ops);
     // Fail closed: the filter stands on the port before the port can carry a frame.
     let mut commands = filter::missing(world, want);
-    commands.extend(host_ports::missing(world.space(&ns), want));
+    commands.extend(host_ports::missing(world.space(&ns), &want.host_ports.mine));
     if !commands.is_empty() {
         ops.push(filter::commit(commands));
     }

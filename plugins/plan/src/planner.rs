@@ -15,6 +15,9 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
     match want {
         Want::Attached(want) => attached(world, want, &mut ops)?,
         Want::Detached(want) => detached::plan(world, want, &mut ops),
+        Want::HostPorts { bridge, forwards } => {
+            host_ports::inherit(world.space(&Ns::Host), *bridge, forwards, &mut ops);
+        }
         Want::Loopback { ns, up } => link::loopback(world.space(ns), ns, *up, &mut ops),
     }
     Ok(Plan::new(ops))
@@ -26,6 +29,14 @@ pub fn scope(want: &Want) -> Scope {
     match want {
         Want::Attached(want) => attached_scope(want),
         Want::Detached(want) => detached_scope(want),
+        Want::HostPorts { bridge, forwards } => {
+            let mut scope = Scope::default();
+            let host = scope.space(&Ns::Host);
+            host_ports::see(host, forwards);
+            host.links.extend(*bridge);
+            host.sysctls.extend(bridge.map(bridge::localnet));
+            scope
+        }
         Want::Loopback { ns, .. } => {
             let mut scope = Scope::default();
             scope.space(ns).links.insert(link::lo());
@@ -56,7 +67,7 @@ fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Con
         .mtu
         .unwrap_or_else(|| bridge::mtu(host, &want.bridge));
     link::ensure(world, want, mtu, ops)?;
-    host_ports::redirect(host, want, ops);
+    host_ports::redirect(host, &want.host_ports.mine, ops);
     Ok(())
 }
 
@@ -105,15 +116,9 @@ fn attached_scope(want: &Attached) -> Scope {
     if let Some(table) = &want.nat {
         host.tables.insert(table.id.clone(), nat::scope(table));
     }
-    let mine = &want.host_ports.mine;
-    if !mine.is_empty() {
-        let (id, table) = (host_ports::table_id(), host_ports::scope(Some(mine)));
-        host.tables.insert(id, table);
-        host.local.extend(host_ports::addresses(mine));
-        host.flows.extend(host_ports::flows(mine));
-    }
+    host_ports::see(host, &want.host_ports.mine);
     if want.bridge.localnet != Localnet::Unclaimed {
-        host.sysctls.insert(bridge::localnet(&want.bridge));
+        host.sysctls.insert(bridge::localnet(want.bridge.name));
     }
     let container = scope.space(&want.interface.ns);
     container.links.insert(want.interface.name);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bulkhead_model::{Bandwidth, HostPort, IfName, InterfaceAddress, Mac, Mtu};
+use bulkhead_model::{Bandwidth, HostAddress, HostPort, IfName, InterfaceAddress, Mac, Mtu};
 use bulkhead_nft as nft;
 
 use crate::{Dad, Ns, PortFlags, Route, Switch, Sysctl};
@@ -14,6 +14,13 @@ pub enum Want {
     Attached(Box<Attached>),
     /// Nothing of the attachment is left; nor, for a network's last one, of what it shared.
     Detached(Box<Detached>),
+    /// Host ports lead to an attachment that stands, and has them from another one.
+    HostPorts {
+        /// The attachment's bridge.
+        bridge: Option<IfName>,
+        /// What leads to it.
+        forwards: Vec<Forward>,
+    },
     /// The loopback interface of a namespace is up, or down.
     Loopback {
         /// Where.
@@ -97,7 +104,7 @@ pub struct Bridge {
 
 /// Whether a bridge routes 127.0.0.0/8 between the host and its containers (`route_localnet`,
 /// `ip-sysctl.rst`).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Localnet {
     /// Nobody asks for it.
     #[default]
@@ -106,6 +113,23 @@ pub enum Localnet {
     Served,
     /// A host port is open there alone: a bridge that is joined must do it.
     Required,
+}
+
+impl Localnet {
+    /// What host ports need.
+    #[must_use]
+    pub fn needed_by(forwards: &[Forward]) -> Self {
+        let needs = |forward: &Forward| match forward.host.address {
+            HostAddress::One(address) if address.is_loopback() => Self::Required,
+            HostAddress::Any | HostAddress::Every(_) if forward.to.is_ipv4() => Self::Served,
+            _ => Self::Unclaimed,
+        };
+        let mut needed = Self::Unclaimed;
+        for forward in forwards {
+            needed = needed.max(needs(forward));
+        }
+        needed
+    }
 }
 
 /// What may be done to an object that somebody else made.
