@@ -4,10 +4,10 @@ mod common;
 
 use bulkhead_kernel::OpError;
 use bulkhead_nft::{
-    Base, Chain, ChainKind, Command, Datum, Devices, Elements, Hook, Key, KeyType, Label, Name,
-    Part, Policy, Set, Table, TableFamily, TableId, Transaction,
+    Base, Chain, ChainKind, Command, Data, DataType, Datum, Devices, Elements, Entry, FoundEntry,
+    Hook, Key, KeyType, Label, Name, Part, Policy, Set, Table, TableFamily, TableId, Transaction,
 };
-use bulkhead_plan::{Ns, Op, Plan, Scope, Space, TableScope};
+use bulkhead_plan::{Entries, MapScope, Ns, Op, Plan, Scope, Space, TableScope, TableState};
 use common::*;
 
 const MACS: Name = Name::literal("macs");
@@ -240,4 +240,212 @@ fn a_deletion_leaves_no_stall_to_the_process() {
         usual(&reaper()),
     );
     assert!(held < plain, "{held:?} held, {plain:?} plain");
+}
+
+const WAYS: Name = Name::literal("ways");
+const HOSTS: Name = Name::literal("hosts");
+
+fn way(port: &str) -> Key {
+    Key::from(name(port))
+}
+
+/// Protocol, address and port.
+fn host_port(address: [u8; 4], number: u16) -> Key {
+    Key::new([
+        Datum::InetProto(17),
+        Datum::Ipv4Addr(address.into()),
+        Datum::InetService(number),
+    ])
+}
+
+fn target(last: u8, number: u16) -> Data {
+    Data::Value(Key::new([
+        Datum::Ipv4Addr([10, 1, 0, last].into()),
+        Datum::InetService(number),
+    ]))
+}
+
+fn commented(data: Data, comment: &str) -> Entry {
+    Entry {
+        data,
+        comment: Some(Label::new(comment).unwrap()),
+    }
+}
+
+fn ways(entries: Entries) -> MapScope {
+    MapScope {
+        keys: vec![KeyType::IfName],
+        data: DataType::Device,
+        entries,
+    }
+}
+
+fn hosts(entries: Entries) -> MapScope {
+    MapScope {
+        keys: vec![KeyType::InetProto, KeyType::Ipv4Addr, KeyType::InetService],
+        data: DataType::Value(vec![KeyType::Ipv4Addr, KeyType::InetService]),
+        entries,
+    }
+}
+
+/// A table with a map of ports to devices and one of host ports to targets, and two links.
+fn mapped() -> Bed {
+    let bed = Bed::new();
+    let [to_a, to_b] = ["bhia", "bhib"].map(|link| Entry::from(Data::Device(name(link))));
+    let mut maps = Table::new(id());
+    let mut devices = Set::live_map(WAYS, [KeyType::IfName], DataType::Device);
+    devices.elements = Elements::Map([(way("bhpa"), to_a), (way("bhpb"), to_b)].into());
+    let wanted = hosts(Entries::All);
+    let mut targets = Set::live_map(HOSTS, wanted.keys, wanted.data);
+    targets.elements = Elements::Map(
+        [
+            (
+                host_port([192, 0, 2, 1], 53),
+                commented(target(2, 5353), "bhpa"),
+            ),
+            (host_port([192, 0, 2, 1], 54), target(3, 54).into()),
+        ]
+        .into(),
+    );
+    maps.sets.extend([devices, targets]);
+    bed.host
+        .ip_batch(&[
+            "link add bhia type veth peer name bhixa",
+            "link add bhib type veth peer name bhixb",
+        ])
+        .unwrap();
+    bed.apply(vec![commit(Command::ReplaceTable(maps), None)]);
+    bed
+}
+
+fn observe_maps(bed: &Bed, maps: impl IntoIterator<Item = (Name, MapScope)>) -> TableState {
+    let wanted = TableScope {
+        maps: maps.into_iter().collect(),
+        ..TableScope::default()
+    };
+    observe(bed, wanted).tables.remove(&id()).unwrap()
+}
+
+fn found(data: Data, comment: Option<&str>) -> FoundEntry {
+    FoundEntry {
+        data: Some(data),
+        comment: comment.map(str::to_owned),
+    }
+}
+
+#[test]
+fn a_map_is_looked_into_by_key_and_read_whole() {
+    let bed = mapped();
+    let (first, second) = (host_port([192, 0, 2, 1], 53), host_port([192, 0, 2, 1], 54));
+    let device = |link| found(Data::Device(name(link)), None);
+    let by_key = observe_maps(
+        &bed,
+        [
+            (WAYS, ways(Entries::Of([way("bhpb"), way("bhpz")].into()))),
+            (
+                HOSTS,
+                hosts(Entries::Of(
+                    [first.clone(), host_port([192, 0, 2, 2], 53)].into(),
+                )),
+            ),
+        ],
+    );
+    let entry = (first.clone(), found(target(2, 5353), Some("bhpa")));
+    assert_eq!(by_key.maps[&HOSTS], [entry.clone()].into());
+    assert_eq!(by_key.maps[&WAYS], [(way("bhpb"), device("bhib"))].into());
+
+    let whole = observe_maps(
+        &bed,
+        [(WAYS, ways(Entries::All)), (HOSTS, hosts(Entries::All))],
+    );
+    let other = (second, found(target(3, 54), None));
+    assert_eq!(whole.maps[&HOSTS], [entry, other].into());
+    assert_eq!(
+        whole.maps[&WAYS],
+        [(way("bhpa"), device("bhia")), (way("bhpb"), device("bhib"))].into()
+    );
+}
+
+#[test]
+fn a_map_without_the_entry_is_empty_and_one_of_other_types_is_none() {
+    let bed = mapped();
+    let nowhere = Entries::Of([way("bhpz")].into());
+    let state = observe_maps(&bed, [(WAYS, ways(nowhere.clone()))]);
+    assert_eq!(state.maps, [(WAYS, [].into())].into());
+
+    let mut other_keys = hosts(Entries::All);
+    other_keys.keys.pop();
+    let mut other_data = ways(nowhere.clone());
+    other_data.data = DataType::Value(vec![KeyType::Mark]);
+    let state = observe_maps(
+        &bed,
+        [
+            (Name::literal("nosuchmap"), ways(nowhere)),
+            (HOSTS, other_keys),
+            (WAYS, other_data),
+        ],
+    );
+    assert!(state.maps.is_empty(), "{:?}", state.maps);
+}
+
+#[test]
+fn a_set_is_no_map() {
+    let bed = Bed::new();
+    let mut sets = Table::new(id());
+    sets.sets.push(Set::live(WAYS, [KeyType::IfName]));
+    bed.apply(vec![commit(Command::ReplaceTable(sets), None)]);
+    let state = observe_maps(&bed, [(WAYS, ways(Entries::All))]);
+    assert!(state.maps.is_empty(), "{:?}", state.maps);
+}
+
+#[test]
+fn a_device_that_is_gone_is_no_device_and_its_entry_is_still_there() {
+    let bed = mapped();
+    bed.host.ip("link del bhia").unwrap();
+    for entries in [Entries::All, Entries::Of([way("bhpa"), way("bhpb")].into())] {
+        let state = observe_maps(&bed, [(WAYS, ways(entries))]);
+        let none = FoundEntry {
+            data: None,
+            comment: None,
+        };
+        let left = found(Data::Device(name("bhib")), None);
+        assert_eq!(
+            state.maps[&WAYS],
+            [(way("bhpa"), none), (way("bhpb"), left)].into()
+        );
+    }
+    let delete = |key| Command::DeleteElements {
+        table: id(),
+        set: WAYS,
+        elements: elements([key]),
+    };
+    let add = Command::AddElements {
+        table: id(),
+        set: WAYS,
+        elements: Elements::Map([(way("bhpa"), Data::Device(name("bhib")).into())].into()),
+    };
+    bed.apply(vec![Op::Nft {
+        ns: Ns::Host,
+        transaction: Transaction(vec![delete(way("bhpa")), add]),
+        generation: None,
+    }]);
+    let state = observe_maps(&bed, [(WAYS, ways(Entries::Of([way("bhpa")].into())))]);
+    let moved = found(Data::Device(name("bhib")), None);
+    assert_eq!(state.maps[&WAYS], [(way("bhpa"), moved)].into());
+}
+
+#[test]
+fn an_entry_for_a_link_that_is_not_there_is_stale() {
+    let bed = mapped();
+    let add = Command::AddElements {
+        table: id(),
+        set: WAYS,
+        elements: Elements::Map([(way("bhpc"), Data::Device(name("bhic")).into())].into()),
+    };
+    let error = bed.run(|kernel| {
+        let plan = Plan::new(vec![commit(add, None)]);
+        kernel.apply(&plan).unwrap_err()
+    });
+    assert!(error.is_stale(), "{error:?}");
+    assert!(matches!(error.source, OpError::NoLink(link) if link == name("bhic")));
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use bulkhead_kernel::Kernel;
 use bulkhead_kernel::{Deletion, NetlinkError, Netns, OpError};
-use bulkhead_model::Mtu;
+use bulkhead_model::{LinkGroup, Mtu};
 use bulkhead_plan::{Dad, LinkSetting, Ns, Op, Plan, PortFlags, Space, Switch, World};
 use common::*;
 use netns_fixtures::packet::{Advertised, ArpOp, Icmpv6};
-use netns_fixtures::{Capture, Captured, wait_for};
+use netns_fixtures::{Capture, Captured, Feature, skip_without, wait_for};
 
 #[test]
 fn the_first_refused_operation_of_a_batch_is_reported() {
@@ -156,6 +156,153 @@ fn a_handed_off_deletion_does_not_wait_for_the_kernel_to_forget_the_link() {
     assert!(handed < plain, "{handed:?} handed off, {plain:?} plain");
 }
 
+/// A port and its ifb device, and the deletion of both.
+fn shaped_port(bed: &Bed) -> Vec<Op> {
+    let ifb = Op::AddIfb {
+        ns: Ns::Host,
+        name: name("ifb0"),
+        mac: mac(7),
+        mtu: Mtu::ETHERNET,
+    };
+    bed.apply(vec![
+        add_veth("p0", None, &bed.inside(), "eth0"),
+        ifb,
+        set(&Ns::Host, "ifb0", LinkSetting::Up),
+        set(&Ns::Host, "p0", LinkSetting::Up),
+    ]);
+    ["p0", "ifb0"].map(|link| del_link(&Ns::Host, link)).into()
+}
+
+#[test]
+fn a_port_and_its_ifb_device_are_gone_when_the_plan_returns() {
+    skip_without!(Feature::Ifb);
+    for deletion in [
+        Deletion::Blocking,
+        reaper(),
+        Deletion::HandOff("/nonexistent".into()),
+    ] {
+        let bed = Bed::new();
+        bed.host.ip("link add other type veth peer o").unwrap();
+        let both = shaped_port(&bed);
+        bed.run_with(deletion, |kernel| {
+            kernel.apply(&Plan::new(both)).unwrap();
+        });
+        for gone in ["p0", "ifb0"] {
+            assert!(!bed.host.has_link(gone).unwrap());
+        }
+        assert!(!bed.container.has_link("eth0").unwrap());
+        assert!(bed.host.has_link("other").unwrap());
+    }
+}
+
+/// As long as one: two plain requests usually take 32 ms.
+#[test]
+fn two_links_are_deleted_without_waiting_for_the_kernel_twice() {
+    skip_without!(Feature::Ifb);
+    let usual = |deletion: Deletion, at_once: usize| {
+        let bed = Bed::new();
+        median(|| {
+            let both = shaped_port(&bed);
+            bed.run_with(deletion.clone(), |kernel| {
+                let start = Instant::now();
+                for some in both.chunks(at_once) {
+                    kernel.apply(&Plan::new(some.to_vec())).unwrap();
+                }
+                start.elapsed()
+            })
+        })
+    };
+    let (together, one_by_one) = (usual(Deletion::Blocking, 2), usual(Deletion::Blocking, 1));
+    let handed = usual(reaper(), 2);
+    assert!(
+        together < one_by_one,
+        "{together:?} together, {one_by_one:?} one by one"
+    );
+    assert!(
+        handed < together,
+        "{handed:?} handed off, {together:?} plain"
+    );
+}
+
+/// One takes what the other has doomed with it.
+#[test]
+fn many_at_once_delete_ports_with_their_ifb_devices() {
+    skip_without!(Feature::Ifb);
+    let bed = Bed::new();
+    let links: Vec<_> = (0..16)
+        .map(|nth| [format!("p{nth}"), format!("ifb{nth}")])
+        .collect();
+    let adds: Vec<_> = links
+        .iter()
+        .flat_map(|[port, ifb]| {
+            [
+                format!("link add {port} type veth peer x{port}"),
+                format!("link add {ifb} type ifb"),
+            ]
+        })
+        .collect();
+    bed.host.ip_batch(&adds).unwrap();
+    // Given up by a call that died then.
+    let doomed = LinkGroup::DOOMED.0;
+    bed.host
+        .ip(&format!("link add left group {doomed} type ifb"))
+        .unwrap();
+    std::thread::scope(|scope| {
+        for (nth, links) in links.iter().enumerate() {
+            let bed = &bed;
+            let deletion = if nth % 2 == 0 {
+                Deletion::Blocking
+            } else {
+                reaper()
+            };
+            scope.spawn(move || {
+                let both = links.each_ref().map(|link| del_link(&Ns::Host, link));
+                bed.run_with(deletion, |kernel| {
+                    kernel.apply(&Plan::new(both.into())).unwrap();
+                });
+                for link in links {
+                    assert!(!bed.host.has_link(link).unwrap(), "{link}");
+                }
+            });
+        }
+    });
+    assert!(!bed.host.has_link("left").unwrap());
+}
+
+#[test]
+fn of_two_links_the_one_that_was_gone_is_told_and_the_other_deleted() {
+    let bed = Bed::new();
+    let scope = bed.scope(&["p0", "p1"], &[]);
+    let plan = Plan::new(["p0", "p1"].map(|link| del_link(&Ns::Host, link)).into());
+    for nth in 0..2 {
+        bed.host
+            .ip_batch(&[
+                "link add p0 type veth peer name q0",
+                "link add p1 type veth peer name q1",
+            ])
+            .unwrap();
+        let error = bed.run(|kernel| {
+            kernel.observe(&scope).unwrap();
+            bed.host.ip(&format!("link del p{nth}")).unwrap();
+            kernel.apply(&plan).unwrap_err()
+        });
+        assert_eq!((error.nth, error.is_stale()), (nth, true));
+        for link in ["p0", "p1"] {
+            assert!(!bed.host.has_link(link).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_link_that_cannot_be_deleted_is_told_and_the_other_deleted() {
+    let bed = Bed::new();
+    bed.host.ip("link add p0 type veth peer name q0").unwrap();
+    let plan = Plan::new(["lo", "p0"].map(|link| del_link(&Ns::Host, link)).into());
+    let error = bed.run(|kernel| kernel.apply(&plan).unwrap_err());
+    assert_eq!(error.nth, 0);
+    assert!(!bed.host.has_link("p0").unwrap());
+}
+
 #[test]
 fn a_reaper_that_cannot_run_costs_time_and_nothing_else() {
     let bed = Bed::new();
@@ -268,7 +415,6 @@ fn an_operation_does_what_its_line_says() {
 
 /// The spaces without what names the bed, and without the mark that `ip` has no reason to set.
 fn anonymous(world: World, bed: &Bed) -> Vec<Space> {
-    use bulkhead_model::LinkGroup;
     use bulkhead_plan::LinkKind;
     let place = Ns::Container("c".to_owned());
     let mut spaces: Vec<Space> = world.spaces.into_values().collect();
