@@ -2,6 +2,7 @@
 //! stranger's executable is never run to find out.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -82,40 +83,42 @@ pub(super) enum Found {
 
 /// What stands at `path`, as seen by who wants to put `executable` there.
 pub(super) fn found(path: &Path, executable: &Executable) -> Result<Found, InstallError> {
-    let Some(bytes) = regular(path)? else {
-        return Ok(Found::Nothing);
-    };
-    let bytes = match bytes {
-        Ok(bytes) => bytes,
-        Err(what) => return Ok(Found::Foreign(what)),
-    };
-    if bytes == executable.bytes {
-        let metadata = fs::metadata(path).map_err(at("examine", path))?;
-        let executable = metadata.mode() & 0o100 != 0;
-        return Ok(if executable { Found::Same } else { Found::Ours });
-    }
-    Ok(match names(&bytes) {
-        Some(_) => Found::Ours,
-        None => Found::Foreign("a file"),
+    Ok(match entry(path)? {
+        Entry::Nothing => Found::Nothing,
+        Entry::Other(what) => Found::Foreign(what),
+        Entry::File(bytes) if bytes == executable.bytes => {
+            let metadata = fs::metadata(path).map_err(at("examine", path))?;
+            let runs = metadata.mode() & 0o100 != 0;
+            if runs { Found::Same } else { Found::Ours }
+        }
+        Entry::File(bytes) if names(&bytes).is_some() => Found::Ours,
+        Entry::File(_) => Found::Foreign("a file"),
     })
 }
 
-/// The bytes of a regular file, or what it is instead; `None` if there is nothing.
-fn regular(path: &Path) -> Result<Option<Result<Vec<u8>, &'static str>>, InstallError> {
+/// What a name leads to.
+enum Entry {
+    Nothing,
+    /// A regular file, and its bytes.
+    File(Vec<u8>),
+    Other(&'static str),
+}
+
+fn entry(path: &Path) -> Result<Entry, InstallError> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Entry::Nothing),
         Err(error) => return Err(at("examine", path)(error).into()),
     };
-    Ok(Some(if kind.is_file() {
-        Ok(fs::read(path).map_err(at("read", path))?)
+    Ok(if kind.is_file() {
+        Entry::File(fs::read(path).map_err(at("read", path))?)
     } else if kind.is_dir() {
-        Err("a directory")
+        Entry::Other("a directory")
     } else if kind.is_symlink() {
-        Err("a symbolic link")
+        Entry::Other("a symbolic link")
     } else {
-        Err("no regular file")
-    }))
+        Entry::Other("no regular file")
+    })
 }
 
 /// Whether nobody else may have a plugin of that name.
@@ -130,7 +133,7 @@ pub(super) fn installed(dir: &Path) -> Result<Vec<PathBuf>, InstallError> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             continue;
         };
-        if let Some(Ok(bytes)) = regular(&path)?
+        if let Entry::File(bytes) = entry(&path)?
             && names(&bytes).is_some_and(|names| names.iter().any(|own| own == name))
         {
             plugins.push(path);
