@@ -24,6 +24,8 @@ pub enum Feature {
     Vxlan,
     /// `CONFIG_IFB`.
     Ifb,
+    /// `CONFIG_NET_SCH_TBF`.
+    Tbf,
     /// `CONFIG_DUMMY`.
     Dummy,
     /// `CONFIG_IKCONFIG_PROC`: the kernel tells what it was built with.
@@ -60,6 +62,9 @@ impl Feature {
             Self::BrNetfilter => ns.sysctl("net/bridge/bridge-nf-call-iptables").is_ok(),
             Self::Vxlan => ns.ip("link add probe type vxlan id 1 dstport 4789").is_ok(),
             Self::Ifb => ns.ip("link add probe type ifb").is_ok(),
+            Self::Tbf => ns
+                .sh("tc qdisc add dev lo root tbf rate 1mbit burst 10kb limit 10kb")
+                .is_ok(),
             Self::BuildConfig => Path::new("/proc/config.gz").exists(),
             Self::Dummy => ns.ip("link add probe type dummy").is_ok(),
         })
@@ -74,6 +79,7 @@ impl fmt::Display for Feature {
             Self::BrNetfilter => "br_netfilter",
             Self::Vxlan => "VXLAN",
             Self::Ifb => "ifb",
+            Self::Tbf => "tbf",
             Self::Dummy => "dummy links",
             Self::BuildConfig => "/proc/config.gz",
         })
@@ -167,6 +173,7 @@ mod tests {
             (Feature::BrNetfilter, "CONFIG_BRIDGE_NETFILTER="),
             (Feature::Vxlan, "CONFIG_VXLAN="),
             (Feature::Ifb, "CONFIG_IFB="),
+            (Feature::Tbf, "CONFIG_NET_SCH_TBF="),
             (Feature::Dummy, "CONFIG_DUMMY="),
         ] {
             let built = config.lines().any(|line| line.starts_with(option));
