@@ -86,8 +86,8 @@ impl KeyType {
             Self::IfaceType => 21,
             Self::CtStatus => 28,
             Self::Icmpv6Type => 29,
-            Self::IfName => 41,
             Self::FibAddrType => 38,
+            Self::IfName => 41,
         }
     }
 

@@ -171,7 +171,7 @@ impl Encoder<'_> {
                 table,
                 set,
                 elements,
-            } => self.elements(DELSETELEM, table, set.as_str(), None, elements),
+            } => self.elements(DELSETELEM, table, set.as_str(), None, &elements.bare()),
             Command::AddChain { table, chain } => {
                 self.chain(table, chain, NLM_F_EXCL);
                 self.rules(table, chain);

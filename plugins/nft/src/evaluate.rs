@@ -20,9 +20,10 @@ pub struct Evaluation {
     pub verdict: Policy,
     /// Whether its source is translated, and how.
     pub masquerade: Option<SourcePorts>,
-    /// The address and port its destination is translated to.
+    /// The address and port its destination is translated to. Later chains of the run still see the
+    /// old ones.
     pub destination: Option<Key>,
-    /// The device it was sent out of instead of going on; its verdict is an accept.
+    /// The device it was sent out of instead of going on, if that is there; its verdict is an accept.
     pub forwarded_to: Option<IfName>,
     /// Its mark afterwards.
     pub mark: u32,
@@ -74,8 +75,9 @@ pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation
             Flow::Drop => Policy::Drop,
             Flow::End => base.policy,
         };
-        if decided == Policy::Drop {
-            verdict = Policy::Drop;
+        verdict = decided;
+        // NF_STOLEN: a frame sent elsewhere is not seen by later chains.
+        if decided == Policy::Drop || run.forwarded_to.is_some() {
             break;
         }
     }

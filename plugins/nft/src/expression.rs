@@ -159,24 +159,18 @@ impl Encoder<'_> {
         }
     }
 
-    /// The map's value is an address and, in the register after it, a port.
+    /// The map's value is an address and, in the register after it, a port. Packets of the other
+    /// family pass by (`nft_nat_inet_eval`, `net/netfilter/nft_nat.c`), so nft adds no dependency.
     fn dnat(&mut self, out: &mut Attributes<'_>, family: Family, fields: &[Field], map: &Name) {
-        let (protocol, words) = match family {
-            Family::V4 => (Datum::NfProto(2), 1),
-            Family::V6 => (Datum::NfProto(10), 4),
+        let (of, words) = match family {
+            Family::V4 => (TableFamily::Ip, 1),
+            Family::V6 => (TableFamily::Ip6, 4),
         };
-        if self.family == TableFamily::Inet {
-            self.equal(out, Field::NfProto, &protocol);
-        }
         self.load(out, fields);
         lookup(out, map.as_str(), None, Op::Eq, Yields::Data);
-        let number = match protocol {
-            Datum::NfProto(number) => u32::from(number),
-            _ => 0,
-        };
         expression(out, "nat", |data| {
             data.u32(1, NFT_NAT_DNAT);
-            data.u32(2, number);
+            data.u32(2, u32::from(of.number()));
             data.u32(3, REGISTER);
             data.u32(4, REGISTER);
             data.u32(5, REGISTER + words);

@@ -66,8 +66,11 @@ pub enum Field {
     TransportDport,
     Icmp4Type,
     Icmp6Type,
+    /// A packet that belongs to no connection has none; the interpreter knows of no such packet, and
+    /// of no bit but [`Datum::DST_NAT`].
     CtStatus,
-    /// What the routing tables make of the destination address.
+    /// What the routing tables make of the destination address; to the interpreter, whether it is
+    /// [`Datum::LOCAL`].
     FibDaddrType,
     /// `@nh,96,32`: bytes at a place, nothing implied about the packet.
     Raw {

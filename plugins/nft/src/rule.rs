@@ -67,8 +67,8 @@ pub enum Statement {
     },
     /// Source NAT to the address of the interface the packet leaves by; ends the rule.
     Masquerade(SourcePorts),
-    /// Destination NAT to the address and port that `fields` map to; goes on if nothing is found,
-    /// else ends the rule.
+    /// Destination NAT to the address and port that `fields` map to; goes on if nothing is found or
+    /// the packet is of the other family, else ends the rule.
     Dnat {
         /// The family of the packets and of the map's addresses.
         family: Family,
@@ -77,8 +77,9 @@ pub enum Statement {
         /// A map of the same table to address and port.
         map: Name,
     },
-    /// Sends the frame out of the device that `fields` map to; goes on if nothing is found. Only in
-    /// tables of family netdev.
+    /// Sends the frame out of the device that `fields` map to, past every later chain, or drops it if
+    /// the device is gone; goes on if nothing is found. The rule's last word: nft refuses any after
+    /// it. Only in tables of family netdev.
     Forward {
         /// The concatenation looked up.
         fields: Vec<Field>,
@@ -119,7 +120,7 @@ impl Statement {
         }
     }
 
-    /// `field bit`: at least one of the value's bits is set.
+    /// `field bit`: at least one of the bits of a [`Field::CtStatus`] is set.
     #[must_use]
     pub fn has_any(field: Field, bits: Datum) -> Self {
         Self::Match(Match::new([field], Op::Eq, Operand::AnyBit(bits)))
@@ -186,7 +187,7 @@ pub enum Op {
 pub enum Operand {
     /// One value.
     Value(Datum),
-    /// Bits of which at least one is set.
+    /// Bits of a [`Field::CtStatus`] of which at least one is set; nft says it so of no other field.
     AnyBit(Datum),
     /// One prefix.
     Prefix(Prefix),

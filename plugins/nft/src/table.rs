@@ -281,6 +281,14 @@ impl Elements {
         self.len() == 0
     }
 
+    /// The same keys with nothing behind them.
+    pub(crate) fn bare(&self) -> Self {
+        match self {
+            Self::Map(map) => Self::Keys(map.keys().cloned().collect()),
+            bare => bare.clone(),
+        }
+    }
+
     fn clear(&mut self) {
         *self = match self {
             Self::Keys(_) => Self::Keys(BTreeSet::new()),

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use bulkhead_model::Family;
 
+use crate::datum::Datum;
 use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
 use crate::table::{Base, Chain, Data, DataType, Devices, Elements, Entry, Set, Table};
 
@@ -186,7 +187,13 @@ impl Display for Statement {
 impl Display for Match {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         joined(f, &self.fields, " . ")?;
-        f.write_str(if self.op == Op::Ne { " != " } else { " " })?;
+        f.write_str(match (&self.with, self.op) {
+            (Operand::AnyBit(_), Op::Ne) => " ! ",
+            // Without a sign nft would take it for any of the bits.
+            (Operand::Value(Datum::CtStatus(_)), Op::Eq) => " == ",
+            (_, Op::Eq) => " ",
+            (_, Op::Ne) => " != ",
+        })?;
         match &self.with {
             Operand::Value(value) | Operand::AnyBit(value) => value.fmt(f),
             Operand::Prefix(prefix) => prefix.fmt(f),

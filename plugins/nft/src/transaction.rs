@@ -21,7 +21,7 @@ pub enum Command {
     /// Puts exactly this table there, whatever stood before: add, delete, add whole. Repeatable.
     ReplaceTable(Table),
     /// Puts elements into a set; those already there are no error. For a map, a key there with other
-    /// data is refused (`EEXIST`).
+    /// data is refused (`EEXIST`), and one with other words beside it keeps them.
     AddElements {
         /// The set's table.
         table: TableId,
@@ -37,7 +37,7 @@ pub enum Command {
         table: TableId,
         /// The set.
         set: Name,
-        /// What to take out; data of a map is not looked at.
+        /// What to take out; of a map, the keys.
         elements: Elements,
     },
     /// Creates a chain with its rules; one there already refuses the transaction (`EEXIST`).
@@ -110,7 +110,7 @@ impl fmt::Display for Command {
                 table,
                 set,
                 elements,
-            } => write_elements(f, "delete", table, set, elements),
+            } => write_elements(f, "delete", table, set, &elements.bare()),
             Self::AddChain { table, chain } => write_chain(f, table, chain),
             Self::DeleteChain { table, chain } => writeln!(f, "delete chain {table} {chain}"),
             Self::DeleteTable(id) => writeln!(f, "delete table {id}"),

@@ -264,6 +264,10 @@ fn four() -> Vec<Rule> {
             ACCEPT,
         ]),
         Rule::new([Statement::is(Field::Icmp4Type, Datum::IcmpType(8)), ACCEPT]),
+        Rule::new([
+            Statement::is(Field::TransportDport, Datum::InetService(53)),
+            ACCEPT,
+        ]),
         Rule::new([Statement::is(Field::L4Proto, Datum::InetProto(17)), DROP]),
     ]
 }

@@ -3,7 +3,11 @@
 mod common;
 
 use bulkhead_nft::{Command, Datum, Elements, Key, Part, Set, Transaction};
-use common::{BULKHEAD, MACS, PORTS, golden, masquerade, port_chain, port_guard, prefix_guard};
+use common::routed::host_ports;
+use common::{
+    BULKHEAD, MACS, PORTS, SHAPED, golden, masquerade, port_chain, port_guard, prefix_guard,
+    shaped, shaped_guard,
+};
 
 fn bound(port: &str, mac: [u8; 6]) -> Key {
     Key::new([common::device(port).into(), Datum::EtherAddr(mac)])
@@ -59,6 +63,54 @@ fn a_transaction_reads_as_a_script() {
 }
 
 #[test]
+fn host_ports_and_ways_by_a_device_read_as_tables() {
+    golden("host-ports.nft", &host_ports().to_string());
+    let mut table = shaped_guard();
+    table.sets[2].elements = shaped("bhpa", "ifb0");
+    golden("guard-shaped.nft", &table.to_string());
+}
+
+#[test]
+fn entries_come_and_go_by_line() {
+    let (id, maps) = (host_ports().id, host_ports().sets);
+    let add = |set: &Set| Command::AddElements {
+        table: id.clone(),
+        set: set.name.clone(),
+        elements: set.elements.clone(),
+    };
+    let delete = |set: &Set| Command::DeleteElements {
+        table: id.clone(),
+        set: set.name.clone(),
+        elements: set.elements.clone(),
+    };
+    let transaction = Transaction(vec![delete(&maps[0]), add(&maps[0]), add(&maps[3])]);
+    golden("entries.nft", &transaction.to_string());
+}
+
+#[test]
+fn only_devices_that_are_put_somewhere_are_asked_for() {
+    let elements = shaped("bhpa", "ifb0");
+    let (table, set) = (BULKHEAD, SHAPED);
+    let add = Command::AddElements {
+        table: table.clone(),
+        set: set.clone(),
+        elements: elements.clone(),
+    };
+    let delete = Command::DeleteElements {
+        table,
+        set,
+        elements: elements.clone(),
+    };
+    let mut whole = shaped_guard();
+    whole.sets[2].elements = elements;
+    for command in [add, Command::AddTable(whole)] {
+        let devices = Transaction(vec![command]).devices();
+        assert_eq!(devices, [common::device("ifb0")].into());
+    }
+    assert_eq!(Transaction(vec![delete]).devices(), [].into());
+}
+
+#[test]
 fn the_fingerprint_follows_the_definition_and_not_the_attachments() {
     let table = port_guard();
     let mut busy = table.clone();
@@ -87,7 +139,7 @@ fn nothing_to_do_is_no_batch() {
         set: MACS,
         elements: Elements::default(),
     }]);
-    assert_eq!(nothing.encode(1, None), None);
+    assert_eq!(nothing.encode(1, None, &|_| 0), None);
 }
 
 #[test]
@@ -96,7 +148,7 @@ fn a_refused_message_is_traced_to_its_command() {
         Command::ReplaceTable(port_guard()),
         Command::DeleteTable(BULKHEAD),
     ])
-    .encode(10, None)
+    .encode(10, None, &|_| 0)
     .unwrap();
     assert_eq!(batch.command_of(10), None);
     assert_eq!(batch.command_of(11), Some(0));

@@ -3,18 +3,20 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 pub mod frame;
+pub mod routed;
 
 use std::os::fd::OwnedFd;
 
 use bulkhead_model::{IfName, Prefix};
 use bulkhead_nft::{
-    Base, Batch, Chain, ChainKind, Command, Datum, Devices, Errno, Field, Hook, Key, KeyType,
-    Label, Name, Part, Policy, PrefixSet, Reply, Rule, Set, SourcePorts, Statement, Table,
-    TableFamily, TableId, Transaction, received,
+    Base, Batch, Chain, ChainKind, Command, Data, DataType, Datum, Devices, Elements, Errno, Field,
+    Hook, Key, KeyType, Label, Name, Part, Policy, PrefixSet, Reply, Rule, Set, SourcePorts,
+    Statement, Table, TableFamily, TableId, Transaction, received,
 };
 use netns_fixtures::Ns;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, netlink, recv, send,
+    socket_with,
 };
 
 pub const BULKHEAD: TableId = TableId {
@@ -23,6 +25,8 @@ pub const BULKHEAD: TableId = TableId {
 };
 pub const MACS: Name = Name::literal("macs");
 pub const PORTS: Name = Name::literal("ports");
+pub const SHAPED: Name = Name::literal("shaped");
+pub const BOUND: Name = Name::literal("bound");
 pub const POD: Name = Name::literal("pod");
 
 /// A netfilter socket in a namespace.
@@ -48,10 +52,20 @@ impl Nfnl {
         generation: Option<u32>,
     ) -> Result<(), (u32, Errno)> {
         let transaction = Transaction(transaction.to_vec());
-        match transaction.encode(100, generation) {
+        match transaction.encode(100, generation, &|device| self.index_of(device)) {
             Some(batch) => self.send(&batch),
             None => Ok(()),
         }
+    }
+
+    /// 0 if there is no such device.
+    fn index_of(&self, device: IfName) -> u32 {
+        netdevice::name_to_index(&self.0, device.as_str()).unwrap_or(0)
+    }
+
+    pub fn name_of(&self, index: u32) -> Option<IfName> {
+        let name = netdevice::index_to_name(&self.0, index).ok()?;
+        name.parse().ok()
     }
 
     fn send(&self, batch: &Batch) -> Result<(), (u32, Errno)> {
@@ -150,6 +164,36 @@ pub fn port_guard() -> Table {
         part: Part::Fixed,
         rules: pod_rules(),
     })
+}
+
+/// As [`port_guard`], with ports whose frames go out of a device instead of on.
+pub fn shaped_guard() -> Table {
+    let mut table = port_guard();
+    let shaped = Set::live_map(SHAPED, [KeyType::IfName], DataType::Device);
+    table.sets.push(shaped);
+    let fields = vec![Field::Iifname];
+    let pass = [Statement::Forward {
+        fields,
+        map: SHAPED,
+    }];
+    let bound = Chain {
+        name: BOUND,
+        base: None,
+        part: Part::Fixed,
+        rules: vec![Rule::new(pass), Rule::new([Statement::accept()])],
+    };
+    for rule in &mut table.chains[0].rules[..2] {
+        rule.statements[1] = Statement::goto(BOUND);
+    }
+    table.chains.insert(0, bound);
+    table.comment = None;
+    table
+}
+
+/// The element that sends the port's frames out of `device`.
+pub fn shaped(port: &str, device: &str) -> Elements {
+    let entry = Data::Device(self::device(device)).into();
+    Elements::Map([(Key::from(self::device(port)), entry)].into())
 }
 
 pub fn port_chain(port: &str) -> Chain {
