@@ -1,17 +1,25 @@
 //! podman, configured with nothing but a plugin directory and the conflist we ship, runs containers
 //! on it. The same claims hold for the reference plugins: that shows the harness to be right.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use bulkhead_tests::podman::Podman;
 use bulkhead_tests::{Suite, workspace};
-use netns_fixtures::{EchoServer, Host, Outside, Sandbox, Section, Snapshot, Transport, wait_for};
+use netns_fixtures::{
+    EchoServer, Host, Outside, Pair, Sandbox, Section, Snapshot, Transport, tcp_echo, udp_echo,
+    wait_for,
+};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(10);
+const HELLO: &[u8] = b"hello";
+/// How many containers start at the same time.
+const CROWD: usize = 30;
 
 /// The conflist of deploy/podman as network `name` over the plugins of `suite`.
 fn network(suite: &Suite, name: &str, v4: &str, v6: &str, state: &Path) -> Value {
@@ -23,6 +31,10 @@ fn network(suite: &Suite, name: &str, v4: &str, v6: &str, state: &Path) -> Value
     bridge["bridge"] = json!(format!("{name}0"));
     bridge["ipam"]["ranges"] = json!([[{ "subnet": v4 }], [{ "subnet": v6 }]]);
     list["plugins"][0] = suite.adapt(bridge, state);
+    if !suite.is_ours() {
+        let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}});
+        list["plugins"].as_array_mut().unwrap().push(portmap);
+    }
     list
 }
 
@@ -33,8 +45,7 @@ struct Node {
     before: Snapshot,
     host: Host,
     outside: Outside,
-    /// The node's own addresses, as the outside sees them.
-    addresses: [IpAddr; 2],
+    pair: Pair,
     _sandbox: Sandbox,
 }
 
@@ -52,7 +63,7 @@ impl Node {
             before,
             host,
             outside,
-            addresses: [pair.node_v4.into(), pair.node_v6.into()],
+            pair,
             _sandbox: sandbox,
         };
         let state = node.podman.dir().join("state");
@@ -65,6 +76,18 @@ impl Node {
             node.podman.add_network(&list);
         }
         node
+    }
+
+    /// The node's own addresses with a port, as the outside reaches it.
+    fn published(&self, port: u16) -> [SocketAddr; 2] {
+        [self.pair.node_v4.into(), self.pair.node_v6.into()]
+            .map(|address: IpAddr| SocketAddr::new(address, port))
+    }
+
+    /// An echo server on any address of the container.
+    fn serve(&self, container: &str, transport: Transport, port: u16) -> EchoServer {
+        let any = SocketAddr::new("::".parse().unwrap(), port);
+        EchoServer::start(&self.podman.netns(container), transport, any).unwrap()
     }
 
     /// The v4 and v6 address of a container on a network, as podman recorded them.
@@ -145,7 +168,8 @@ fn the_outside_sees_the_nodes_address(suite: Suite) {
     let node = Node::new(suite);
     node.podman.sleeper("a", "one", &[]);
     let outsides = [IpAddr::from(Outside::V4), Outside::V6.into()];
-    for (outside, own) in outsides.into_iter().zip(node.addresses) {
+    let own: [IpAddr; 2] = [node.pair.node_v4.into(), node.pair.node_v6.into()];
+    for (outside, own) in outsides.into_iter().zip(own) {
         let at = (outside, 0).into();
         let server = EchoServer::start(&node.outside, Transport::Tcp, at).unwrap();
         let port = server.address().port();
@@ -207,6 +231,95 @@ fn a_stopped_container_leaves_nothing_and_starts_again(suite: Suite) {
     node.assert_nothing_left();
 }
 
+fn published_ports_answer_outside_and_the_node(suite: Suite) {
+    let node = Node::new(suite);
+    let addresses = ["--ip", "10.77.0.50", "--ip6", "fd77::50"];
+    let others = ["--mac-address", "02:00:00:00:00:50", "--publish", "8080:80"];
+    let udp = ["--publish", "127.0.0.1:8081:81/udp"];
+    let range = ["--publish", "9000-9003:9000-9003"];
+    let options = [&addresses[..], &others, &udp, &range].concat();
+    node.podman.sleeper("a", "one", &options);
+    let servers = [80, 9000, 9003].map(|port| node.serve("a", Transport::Tcp, port));
+    let udp = node.serve("a", Transport::Udp, 81);
+    for port in [8080, 9000, 9003] {
+        let clients: [IpAddr; 2] = [node.pair.gateway_v4.into(), node.pair.gateway_v6.into()];
+        for (at, client) in node.published(port).into_iter().zip(clients) {
+            let seen = tcp_echo(&node.outside, at, HELLO, LIMIT).unwrap();
+            assert_eq!(seen, client, "{at}");
+            tcp_echo(&node.host, at, HELLO, LIMIT).unwrap();
+        }
+        let localhost = (Ipv4Addr::LOCALHOST, port).into();
+        tcp_echo(&node.host, localhost, HELLO, LIMIT).unwrap();
+    }
+    let localhost = (Ipv4Addr::LOCALHOST, 8081).into();
+    udp_echo(&node.host, localhost, HELLO, LIMIT).unwrap();
+    for at in node.published(8081) {
+        let answer = udp_echo(&node.outside, at, HELLO, Duration::from_millis(300));
+        assert!(answer.is_err(), "{at} is published on 127.0.0.1 alone");
+    }
+    drop((servers, udp));
+    node.podman.run(&["rm", "--force", "--time", "0", "a"]);
+    for at in node.published(8080) {
+        assert!(tcp_echo(&node.outside, at, HELLO, LIMIT).is_err(), "{at}");
+    }
+    node.assert_nothing_left();
+}
+
+/// podman asks every network of a container for all its ports, and holds them itself meanwhile.
+fn a_published_port_answers_whichever_networks_there_are(suite: Suite) {
+    let node = Node::new(suite);
+    let options = ["--network", "two", "--publish", "8080:80"];
+    node.podman.sleeper("both", "one", &options);
+    node.podman
+        .sleeper("later", "one", &["--publish", "8090:80"]);
+    node.podman.run(&["network", "connect", "two", "later"]);
+    for (container, port) in [("both", 8080), ("later", 8090)] {
+        let _server = node.serve(container, Transport::Tcp, 80);
+        for at in node.published(port) {
+            tcp_echo(&node.outside, at, HELLO, LIMIT).unwrap();
+        }
+        node.podman
+            .run(&["network", "disconnect", "two", container]);
+        for at in node.published(port) {
+            tcp_echo(&node.outside, at, HELLO, LIMIT).unwrap();
+        }
+    }
+    node.podman
+        .run(&["rm", "--force", "--time", "0", "both", "later"]);
+    node.assert_nothing_left();
+}
+
+#[test]
+fn containers_that_come_and_go_together_share_nothing_and_leave_nothing() {
+    let node = Node::new(Suite::ours());
+    let names: Vec<String> = (0..CROWD).map(|nth| format!("c{nth}")).collect();
+    thread::scope(|scope| {
+        for (nth, name) in names.iter().enumerate() {
+            let podman = &node.podman;
+            scope.spawn(move || {
+                let port = format!("{}:80", 9000 + nth);
+                podman.sleeper(name, "one", &["--publish", &port]);
+            });
+        }
+    });
+    let addresses = names.iter().flat_map(|name| node.addresses(name, "one"));
+    assert_eq!(addresses.collect::<BTreeSet<_>>().len(), 2 * CROWD);
+    for (nth, name) in names.iter().enumerate().step_by(CROWD / 3) {
+        let _server = node.serve(name, Transport::Tcp, 80);
+        let port = u16::try_from(9000 + nth).unwrap();
+        for at in node.published(port) {
+            tcp_echo(&node.outside, at, HELLO, LIMIT).unwrap();
+        }
+    }
+    thread::scope(|scope| {
+        for name in &names {
+            let podman = &node.podman;
+            scope.spawn(move || podman.run(&["rm", "--force", "--time", "0", name]));
+        }
+    });
+    node.assert_nothing_left();
+}
+
 macro_rules! over_both {
     ($($claim:ident),* $(,)?) => {
         mod reference {
@@ -226,4 +339,6 @@ over_both!(
     a_container_joins_and_leaves_a_second_network,
     requested_addresses_and_mac_are_honoured,
     a_stopped_container_leaves_nothing_and_starts_again,
+    published_ports_answer_outside_and_the_node,
+    a_published_port_answers_whichever_networks_there_are,
 );
