@@ -20,13 +20,10 @@ use crate::image::{self, IMAGE};
 /// Answering the first question takes a third of a second here; a minute means that something hangs.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// What `ctr` and the shims take from fixed places stands in the enclosure alone: `/run` (sockets,
-/// container namespaces), `/var/lib` (libcni's results, our state), the plugins and configurations.
+/// `ctr` looks for plugins and configurations in fixed places.
 const PREPARE: &str = r#"
-mount -t tmpfs tmpfs /run
-mkdir -p /run/netns /run/lock /run/upper /run/work
-mount --bind "$DIR/lib" /var/lib
 mount --bind "$DIR/opt" /opt
+mkdir /run/upper /run/work
 mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work overlay /etc
 mkdir -p /etc/cni/net.d
 mount --bind "$DIR/net.d" /etc/cni/net.d
@@ -220,7 +217,7 @@ impl Drop for Daemon {
 }
 
 fn write_files(dir: &Path, plugins: &Path, networks: &[Value]) -> io::Result<()> {
-    for sub in ["lib", "opt/cni", "net.d"] {
+    for sub in ["opt/cni", "net.d"] {
         fs::create_dir_all(dir.join(sub))?;
     }
     symlink(plugins, dir.join("opt/cni/bin"))?;

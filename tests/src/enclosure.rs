@@ -13,6 +13,15 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// Starting a process takes milliseconds; a minute means that something hangs.
 const LIMIT: Duration = Duration::from_mins(1);
 
+/// What runtimes, libcni, iptables and `mount` itself write to fixed places is the enclosure's own.
+const PREPARE: &str = r#"
+mount -t tmpfs tmpfs /run
+mkdir /run/netns /run/lock
+mount -t tmpfs tmpfs /dev/shm
+mkdir -p "$DIR/lib"
+mount --bind "$DIR/lib" /var/lib
+"#;
+
 /// Fresh mount and PID namespaces in the network namespace of a node, and a cgroup for what is
 /// started in them. Dropping it kills everything inside.
 #[derive(Debug)]
@@ -24,7 +33,8 @@ pub(crate) struct Enclosure {
 }
 
 impl Enclosure {
-    /// Namespaces on `host` in which `prepare`, lines of bash that mount things and find `dir` in
+    /// Namespaces on `host` with a `/run`, a `/dev/shm` and, in `dir/lib`, a `/var/lib` of their own,
+    /// in which `prepare`, lines of bash that mount what else an engine needs and find `dir` in
     /// `$DIR`, has run. `cgroup` is the path below each hierarchy that is removed in the end.
     ///
     /// # Panics
@@ -37,7 +47,7 @@ impl Enclosure {
             .args(["--mount", "--propagation", "private"])
             .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
             .args(["bash", "-e", "-c"])
-            .arg(format!("{prepare}\necho ready\nread -r"))
+            .arg(format!("{PREPARE}{prepare}\necho ready\nread -r"))
             .env("DIR", dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

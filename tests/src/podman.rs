@@ -17,15 +17,6 @@ use crate::image::{self, IMAGE};
 /// Starting a container takes a quarter of a second here; a minute means that something hangs.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// podman names container namespaces in `/run/netns`, keeps its locks in `/dev/shm`, and libcni
-/// caches results in `/var/lib/cni`: each is the engine's own.
-const PREPARE: &str = "
-mkdir -p /run/netns
-mount -t tmpfs tmpfs /run/netns
-mount -t tmpfs tmpfs /dev/shm
-mount --bind \"$DIR/lib\" /var/lib
-";
-
 /// A running engine. Dropping it kills its containers and removes its files.
 #[derive(Debug)]
 pub struct Podman {
@@ -45,7 +36,7 @@ impl Podman {
         write_configuration(dir.path(), plugins).expect("a fresh directory is writable");
         let cgroup = format!("/{}podman", sandbox.stem());
         let engine = Self {
-            enclosure: Enclosure::start(host, &cgroup, dir.path(), PREPARE),
+            enclosure: Enclosure::start(host, &cgroup, dir.path(), ""),
             dir,
         };
         engine.import().expect("busybox-static is installed");
@@ -170,7 +161,7 @@ impl Podman {
 }
 
 fn write_configuration(dir: &Path, plugins: &[&Path]) -> io::Result<()> {
-    for sub in ["etc", "lib", "net.d", "tmp"] {
+    for sub in ["etc", "net.d", "tmp"] {
         fs::create_dir_all(dir.join(sub))?;
     }
     let plugins: Vec<_> = plugins.iter().map(|path| path.to_string_lossy()).collect();
