@@ -95,6 +95,7 @@ impl Case {
         let grant = Grant {
             key: self.record.key.clone(),
             id: self.record.id(),
+            sequence: self.record.sequence,
             container: self.space(),
             names: self.record.names.clone(),
             addresses: addresses.collect(),
@@ -120,7 +121,10 @@ impl Case {
             binding: Some(Binding {
                 port,
                 mac: names.interface_mac.filter(|_| checked),
+                ifb: names.ifb,
             }),
+            ifb: names.ifb.unwrap_or_else(|| self.record.id().ifb()),
+            host_ports: Some(Vec::new()),
             neighbours: addresses
                 .map(|leased| (bridge, leased.address.address()))
                 .collect(),
@@ -139,7 +143,7 @@ impl Case {
         };
         NetworkGone {
             bridge: BRIDGE.parse().ok(),
-            tables: vec![bulkhead_attach::masquerade_table(&network)],
+            tables: vec![bulkhead_attach::nat_table(&network)],
             restore: host.last_needed_by(&network).iter().map(restore).collect(),
             node_is_empty: true,
         }

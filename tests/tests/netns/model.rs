@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bulkhead_kernel::{Deletion, Kernel, Netns};
 use bulkhead_model::IfName;
 use bulkhead_plan::{
-    LinkKind, Ns, Op, Plan, Scope, Space, SpaceScope, TableScope, TableState, Want, World, plan,
+    Entries, LinkKind, Ns, Op, Plan, Scope, Space, SpaceScope, TableScope, TableState, Want, World, plan,
     scope,
 };
 use netns_fixtures::{Feature, Host, Sandbox, skip_without};
@@ -160,12 +160,20 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
             .chains
             .iter()
             .map(|(name, rules)| (name.clone(), *rules));
+        let maps = wanted.maps.iter().map(|(map, wanted)| {
+            let mut held = found.maps.get(map).cloned().unwrap_or_default();
+            if let Entries::Of(keys) = &wanted.entries {
+                held.retain(|key, _| keys.contains(key));
+            }
+            (map.clone(), held)
+        });
         let state = TableState {
             comment: found.comment.clone(),
             chains: chains
                 .filter(|(name, _)| wanted.chains.contains(name))
                 .collect(),
             elements: by_key.chain(whole).collect(),
+            maps: maps.collect(),
         };
         Some((id.clone(), state))
     });
