@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use bulkhead_kernel::{Deletion, Kernel, Netns};
 use bulkhead_model::IfName;
 use bulkhead_plan::{
-    Entries, LinkKind, Ns, Op, Plan, Scope, Space, SpaceScope, TableScope, TableState, Want, World, plan,
-    scope,
+    Entries, LinkKind, Ns, Op, Plan, Scope, Space, SpaceScope, TableScope, TableState, Want, World,
+    plan, scope,
 };
 use netns_fixtures::{Feature, Host, Sandbox, skip_without};
 
