@@ -9,16 +9,17 @@ use bulkhead_plan::{Flow, LinkSetting, Ns, Op, Plan, Switch, Sysctl};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use rustix::io::Errno;
 
-use crate::error::{ApplyError, NetlinkError, OpError, Refusal};
+use crate::error::{ApplyError, NetlinkError, OpError};
+use crate::pending::{Doomed, Failure, Pending};
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{self, End};
 use crate::wait::{await_addresses, await_forwarding};
-use crate::{announce, conntrack, deletion, nftables};
+use crate::{announce, deletion, nftables};
 
 pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> {
     let mut run = Run {
         kernel,
-        pending: Pending::Requests(Vec::new()),
+        pending: Pending::default(),
         at: Ns::Host,
         lingering: Vec::new(),
         held: false,
@@ -51,24 +52,6 @@ struct Run<'k> {
     /// Whether a child holds the host's.
     held: bool,
 }
-
-/// Operations that can be done together, each with its place in the plan.
-enum Pending {
-    /// Rtnetlink requests.
-    Requests(Vec<(usize, Vec<u8>)>),
-    /// Links to be deleted.
-    Links(Vec<(usize, Doomed)>),
-    /// Flows to be forgotten.
-    Flows(Vec<(usize, Flow)>),
-}
-
-/// A link to be deleted.
-struct Doomed {
-    name: IfName,
-    index: u32,
-}
-
-type Failure = (usize, OpError);
 
 impl Run<'_> {
     fn all(&mut self, ops: &[Op]) -> Result<(), Failure> {
@@ -275,61 +258,15 @@ impl Run<'_> {
 
     /// Does what is pending.
     fn flush(&mut self) -> Result<(), Failure> {
-        let at = self.at.clone();
-        match std::mem::replace(&mut self.pending, Pending::Requests(Vec::new())) {
-            Pending::Requests(requests) => self.send(&at, requests),
-            Pending::Links(links) => self.delete(&at, &links),
-            Pending::Flows(flows) => self.forget(&at, flows),
-        }
-    }
-
-    /// Sends requests and checks every answer: the kernel works on all of a batch, so the first
-    /// refusal is the one to report.
-    fn send(&mut self, at: &Ns, requests: Vec<(usize, Vec<u8>)>) -> Result<(), Failure> {
-        let Some((first, _)) = requests.first() else {
+        let pending = std::mem::take(&mut self.pending);
+        let Some(first) = pending.first() else {
             return Ok(());
         };
-        let first = *first;
-        let (ops, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
-        let answers = self
-            .place(at)
-            .and_then(|place| {
-                let socket = place.route().map_err(|error| in_space(at, error))?;
-                Ok(socket.batch(&requests)?)
-            })
-            .map_err(|error| (first, error))?;
-        accepted(ops, answers)
-    }
-
-    fn delete(&mut self, at: &Ns, links: &[(usize, Doomed)]) -> Result<(), Failure> {
-        let policy = self.kernel.deletion.clone();
-        let indexes: Vec<u32> = links.iter().map(|(_, link)| link.index).collect();
-        let nth_of = |index| {
-            let found = links.iter().find(|(_, link)| link.index == index);
-            found.or(links.first()).map_or(0, |(nth, _)| *nth)
-        };
-        let place = self
-            .place(at)
-            .map_err(|error| (nth_of(indexes[0]), error))?;
-        let held = deletion::delete(place, at, &indexes, &policy)
-            .map_err(|(index, error)| (nth_of(index), error))?;
-        for (_, link) in links {
-            place.indexes.remove(&link.name);
-        }
+        let (at, policy) = (self.at.clone(), self.kernel.deletion.clone());
+        let place = self.place(&at).map_err(|error| (first, error))?;
+        let held = pending.run(place, &at, &policy)?;
         self.held |= held;
         Ok(())
-    }
-
-    fn forget(&mut self, at: &Ns, flows: Vec<(usize, Flow)>) -> Result<(), Failure> {
-        let (ops, flows): (Vec<_>, Vec<_>) = flows.into_iter().unzip();
-        let answers = self
-            .place(at)
-            .and_then(|place| {
-                let socket = place.netfilter().map_err(|error| in_space(at, error))?;
-                Ok(conntrack::delete(socket, &flows)?)
-            })
-            .map_err(|error| (ops[0], error))?;
-        accepted(ops, answers)
     }
 
     fn announce(&mut self, ns: &Ns, interface: IfName, mac: Mac) -> Result<(), OpError> {
@@ -389,13 +326,6 @@ impl Run<'_> {
             deletion::hold(place, &policy);
         }
     }
-}
-
-fn accepted(ops: Vec<usize>, answers: Vec<Result<(), Refusal>>) -> Result<(), Failure> {
-    for (nth, answer) in ops.into_iter().zip(answers) {
-        answer.map_err(|refusal| (nth, NetlinkError::from(refusal).into()))?;
-    }
-    Ok(())
 }
 
 /// Whether everything before it must be acknowledged first: it opens something, waits, or goes with no

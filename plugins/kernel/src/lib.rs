@@ -16,6 +16,7 @@ mod nfnetlink;
 mod nftables;
 mod node;
 mod observe;
+mod pending;
 mod place;
 mod request;
 mod routes;

@@ -75,3 +75,44 @@ fn burst(rate: u64, ticks: u32) -> Option<u32> {
     let bytes = nanoseconds * u128::from(rate) / 1_000_000_000;
     u32::try_from((bytes + GRAIN / 2) / GRAIN * GRAIN).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `RTM_NEWQDISC` for 40 Gbit/s, a burst of 19,532 KiB and a limit of
+    /// 145,000,768 bytes: the burst is 62,502 ticks.
+    fn answer() -> Vec<u8> {
+        let mut qopt = [0; QOPT];
+        qopt[1] = 1;
+        qopt[8..12].copy_from_slice(&u32::MAX.to_ne_bytes());
+        qopt[24..28].copy_from_slice(&145_000_768_u32.to_ne_bytes());
+        qopt[28..32].copy_from_slice(&62_502_u32.to_ne_bytes());
+        let options = [
+            attribute(TCA_TBF_PARMS, &qopt),
+            attribute(TCA_TBF_RATE64, &5_000_000_000_u64.to_ne_bytes()),
+        ];
+        let mut body = vec![0; 20];
+        body.extend(attribute(1, b"tbf\0"));
+        body.extend(attribute(2, &options.concat()));
+        body
+    }
+
+    #[test]
+    fn a_burst_is_told_from_its_time() {
+        let shape = Shape {
+            rate: 5_000_000_000,
+            burst: 19_532 * 1024,
+            limit: 145_000_768,
+        };
+        assert_eq!(decode(&answer()), Some(shape));
+    }
+
+    #[test]
+    fn a_cut_answer_is_no_shape() {
+        let whole = answer();
+        for len in 0..whole.len() {
+            assert_eq!(decode(&whole[..len]), None, "{len}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Operations that go together: one send, or one deletion, for all of them.
+
+use bulkhead_model::IfName;
+use bulkhead_plan::{Flow, Ns};
+
+use crate::apply::in_space;
+use crate::conntrack;
+use crate::deletion::{self, Deletion};
+use crate::error::{NetlinkError, OpError, Refusal};
+use crate::place::{Place, PlaceError};
+
+/// Where in the plan an operation did not happen, and why.
+pub(crate) type Failure = (usize, OpError);
+
+/// Operations on one namespace not yet done, each with its place in the plan.
+pub(crate) enum Pending {
+    /// Rtnetlink requests.
+    Requests(Vec<(usize, Vec<u8>)>),
+    /// Links to be deleted.
+    Links(Vec<(usize, Doomed)>),
+    /// Flows to be forgotten.
+    Flows(Vec<(usize, Flow)>),
+}
+
+/// A link to be deleted.
+pub(crate) struct Doomed {
+    pub(crate) name: IfName,
+    pub(crate) index: u32,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self::Requests(Vec::new())
+    }
+}
+
+impl Pending {
+    /// The first one's place in the plan.
+    pub(crate) fn first(&self) -> Option<usize> {
+        match self {
+            Self::Requests(some) => some.first().map(|(nth, _)| *nth),
+            Self::Links(some) => some.first().map(|(nth, _)| *nth),
+            Self::Flows(some) => some.first().map(|(nth, _)| *nth),
+        }
+    }
+
+    /// Does them. Whether a child holds the nfnetlink socket now.
+    pub(crate) fn run(
+        self,
+        place: &mut Place,
+        at: &Ns,
+        policy: &Deletion,
+    ) -> Result<bool, Failure> {
+        let first = self.first().unwrap_or_default();
+        let unsent = |error: PlaceError| (first, in_space(at, error));
+        match self {
+            Self::Requests(requests) => {
+                let (ops, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+                let answers = place
+                    .route()
+                    .and_then(|socket| Ok(socket.batch(&requests)?));
+                accepted(ops, answers.map_err(unsent)?)
+            }
+            Self::Flows(flows) => {
+                let (ops, flows): (Vec<_>, Vec<_>) = flows.into_iter().unzip();
+                let answers = place
+                    .netfilter()
+                    .and_then(|socket| Ok(conntrack::delete(socket, &flows)?));
+                accepted(ops, answers.map_err(unsent)?)
+            }
+            Self::Links(links) => delete(place, at, &links, policy),
+        }
+    }
+}
+
+/// The kernel works on all of a batch, so the first refusal is the one to report.
+fn accepted(ops: Vec<usize>, answers: Vec<Result<(), Refusal>>) -> Result<bool, Failure> {
+    for (nth, answer) in ops.into_iter().zip(answers) {
+        answer.map_err(|refusal| (nth, NetlinkError::from(refusal).into()))?;
+    }
+    Ok(false)
+}
+
+fn delete(
+    place: &mut Place,
+    at: &Ns,
+    links: &[(usize, Doomed)],
+    policy: &Deletion,
+) -> Result<bool, Failure> {
+    let indexes: Vec<u32> = links.iter().map(|(_, link)| link.index).collect();
+    let held = deletion::delete(place, at, &indexes, policy).map_err(|(index, error)| {
+        let refused = links.iter().find(|(_, link)| link.index == index);
+        (refused.map_or(0, |(nth, _)| *nth), error)
+    })?;
+    for (_, link) in links {
+        place.indexes.remove(&link.name);
+    }
+    Ok(held)
+}
