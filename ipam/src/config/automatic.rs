@@ -35,7 +35,7 @@ pub(super) fn parse(ipam: &Node<'_>) -> Result<Option<Automatic>, KeyError> {
         .find(|parent| parent.len() > automatic.ipv4_len)
     {
         return Err(node.error(format!(
-            "a /{} does not fit into {parent}: lower `ipv4Length` or widen `ipv4`",
+            "a /{} does not fit into {parent}: raise `ipv4Length` or widen `ipv4`",
             automatic.ipv4_len
         )));
     }
