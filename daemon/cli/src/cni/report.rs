@@ -299,6 +299,10 @@ fn meaning(code: Code) -> Option<(&'static str, &'static str)> {
             "the requested address is taken",
             "ask for another one; `bulkhead ipam show ADDRESS` names the holder",
         ),
+        Code::HOST_PORT_TAKEN => (
+            "a host port is taken",
+            "choose another one; `bulkhead ports ls` names the holder",
+        ),
         Code::FOREIGN_CONFLICT => (
             "something of somebody else's is in the way",
             "remove or rename the object that is named",
