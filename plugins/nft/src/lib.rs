@@ -15,6 +15,7 @@ mod encode;
 mod evaluate;
 mod expression;
 mod field;
+pub mod foreign;
 mod name;
 pub mod observe;
 mod packet;

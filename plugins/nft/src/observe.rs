@@ -132,7 +132,7 @@ pub fn decode_table(payload: &[u8]) -> Option<ObservedTable> {
 }
 
 /// The comment in libnftnl's user data, type 0 both for tables and rules.
-fn comment(mut data: &[u8]) -> Option<String> {
+pub(crate) fn comment(mut data: &[u8]) -> Option<String> {
     while let [kind, len, rest @ ..] = data {
         let value = rest.get(..usize::from(*len))?;
         if *kind == 0 {
