@@ -22,6 +22,7 @@ mod request;
 mod routes;
 mod shape;
 mod socket;
+mod survey;
 mod wait;
 
 pub use deletion::{Deletion, REAPER, reap_main};
@@ -29,3 +30,4 @@ pub use error::{ApplyError, NetlinkError, ObserveError, OpError, Refusal};
 pub use netns::{Identity, Netns, NetnsError};
 pub use node::machine_id;
 pub use place::Kernel;
+pub use survey::{DefaultRoute, HostLink, OtherEnd};
