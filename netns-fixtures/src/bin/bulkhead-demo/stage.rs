@@ -91,6 +91,7 @@ impl Stage {
                 "isDefaultGateway": true,
                 "ipMasq": true,
                 "macspoofchk": true,
+                "capabilities": { "portMappings": true },
                 "stateDir": self.files.0.join("state"),
                 "ipam": { "type": "bulkhead-ipam", "ranges": ranges },
             }],
@@ -104,10 +105,11 @@ impl Stage {
             .args(words)
             .arg("--conf-dir")
             .arg(self.files.0.join("net.d"));
-        if words[0] == "cni" {
+        if matches!(words[0], "cni" | "check" | "ports") {
             command.arg("--bin-dir").arg(&self.bin_dir);
             command.arg("--cache-dir").arg(self.files.0.join("cache"));
-        } else {
+        }
+        if words[0] != "cni" {
             command.arg("--state-dir").arg(self.files.0.join("state"));
         }
         let started = Instant::now();

@@ -15,6 +15,10 @@ use crate::tell::{Teller, command, show};
 
 /// How long a packet may take.
 const LIMIT: Duration = Duration::from_secs(5);
+/// The port of the node that leads to the first container's port 80.
+const HOST_PORT: u16 = 8080;
+/// As a runtime asks for it.
+const PUBLISHED: &str = r#"portMappings=[{"hostPort":8080,"containerPort":80}]"#;
 
 /// A container's name, its namespace, and its addresses, v4 first.
 struct Guest<'s> {
@@ -49,6 +53,8 @@ pub(crate) fn tell(line: &CommandLine, teller: &Teller) -> Result<(), Box<dyn Er
     list(&stage, teller)?;
     reach(&stage, teller, &guests)?;
     outside(&stage, teller, &guests[0])?;
+    publish(&stage, teller, &guests)?;
+    mend(&stage, teller, &guests[0])?;
     objects(&stage, teller)?;
     detach(&stage, teller)
 }
@@ -57,18 +63,13 @@ fn attach<'s>(stage: &'s Stage, teller: &Teller) -> Result<Vec<Guest<'s>>, Box<d
     teller.step("ADD: each container gets an interface, addresses, routes and a guarded port");
     let mut guests = Vec::new();
     for (name, container) in &stage.containers {
-        command(format!("bulkhead cni add {NETWORK} {name}"));
+        let published = guests.is_empty().then_some(["--cap", PUBLISHED]);
+        let option = published.map_or_else(String::new, |[cap, ports]| format!(" {cap} '{ports}'"));
+        command(format!("bulkhead cni add {NETWORK} {name}{option}"));
         let path = container.path().to_string_lossy();
-        let words = [
-            "cni",
-            "add",
-            NETWORK,
-            &path,
-            "--container-id",
-            name,
-            "-o",
-            "json",
-        ];
+        let mut words = vec!["cni", "add", NETWORK, &path, "-o", "json"];
+        words.extend(["--container-id", name]);
+        words.extend(published.into_iter().flatten());
         let said = stage.bulkhead(&words)?;
         if !said.succeeded {
             show(&said.stderr);
@@ -179,6 +180,67 @@ fn outside(stage: &Stage, teller: &Teller, alpha: &Guest<'_>) -> Result<(), Box<
         let detail = seen.map_or("no answer".to_owned(), |seen| format!("it sees {seen}"));
         teller.claim(seen == Some(node), format!("alpha reaches {to}"), detail);
     }
+    Ok(())
+}
+
+/// Whether `from` is answered at `to`, a host port that leads to `holder`, port 80.
+fn answered(from: &Ns, to: SocketAddr) -> bool {
+    tcp_echo(from, to, b"published", LIMIT).is_ok()
+}
+
+fn publish(stage: &Stage, teller: &Teller, guests: &[Guest<'_>]) -> Result<(), Box<dyn Error>> {
+    teller.step("alpha's port 80 is the node's port 8080");
+    command("bulkhead ports ls");
+    show(stage.bulkhead(&["ports", "ls"])?.stdout);
+    let alpha = &guests[0];
+    for own in &alpha.addresses {
+        let _web = EchoServer::start(alpha.ns, Transport::Tcp, SocketAddr::new(*own, 80))?;
+        let node: IpAddr = match own {
+            IpAddr::V4(_) => stage.uplink.node_v4.into(),
+            IpAddr::V6(_) => stage.uplink.node_v6.into(),
+        };
+        let to = SocketAddr::new(node, HOST_PORT);
+        let from: [(&str, &Ns); 3] = [
+            ("the outside", &stage.outside),
+            ("beta", guests[1].ns),
+            ("alpha itself", alpha.ns),
+        ];
+        for (who, ns) in from {
+            teller.claim(answered(ns, to), format!("{who} is answered at {to}"), "");
+        }
+        if own.is_ipv4() {
+            let to = SocketAddr::new([127, 0, 0, 1].into(), HOST_PORT);
+            let is = answered(&stage.host, to);
+            teller.claim(is, format!("the node itself is answered at {to}"), "");
+        }
+    }
+    Ok(())
+}
+
+fn mend(stage: &Stage, teller: &Teller, alpha: &Guest<'_>) -> Result<(), Box<dyn Error>> {
+    teller.step("Somebody flushes the node's firewall, and it is mended");
+    command("nft flush ruleset");
+    stage.host.sh("nft flush ruleset")?;
+    command("bulkhead check");
+    let found = stage.bulkhead(&["check"])?;
+    teller.claim(!found.succeeded, "check finds what is missing", "");
+    command("bulkhead check --repair");
+    let mended = stage.bulkhead(&["check", "--repair"])?;
+    teller.claim(
+        mended.succeeded,
+        "repair puts it back",
+        mended.stderr.trim(),
+    );
+    let checked = stage.bulkhead(&["check"])?;
+    show(&checked.stdout);
+    teller.claim(checked.succeeded, "check finds nothing more", "");
+    let Some(own) = alpha.addresses.first() else {
+        return Ok(());
+    };
+    let _web = EchoServer::start(alpha.ns, Transport::Tcp, SocketAddr::new(*own, 80))?;
+    let to = SocketAddr::new(stage.uplink.node_v4.into(), HOST_PORT);
+    let is = answered(&stage.outside, to);
+    teller.claim(is, format!("the outside is answered at {to} again"), "");
     Ok(())
 }
 
