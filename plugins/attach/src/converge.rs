@@ -1,7 +1,7 @@
 //! Observe, plan, apply, and observe again until world and want agree.
 
 use bulkhead_kernel::{ApplyError, Kernel};
-use bulkhead_plan::{Conflict, Plan, Want, World, plan, scope};
+use bulkhead_plan::{Conflict, Plan, Scope, Want, World, plan, scope};
 
 use crate::failure::Failure;
 
@@ -37,6 +37,9 @@ pub(crate) enum Before {
 
 /// Brings the kernel to `want` and returns the world that agrees with it. `before` sees every plan
 /// before it is applied.
+///
+/// Flows are looked at when everything else is as wanted: until then one can begin that no earlier
+/// look has seen, and to see them takes a walk through the node's whole table of connections.
 pub(crate) fn converge(
     kernel: &mut Kernel,
     want: &mut Want,
@@ -45,9 +48,12 @@ pub(crate) fn converge(
     let mut last = Plan::default();
     let mut rounds = ROUNDS;
     let mut round = 0;
+    let mut stands = false;
     while round <= rounds {
         round += 1;
-        let world = kernel.observe(&scope(want))?;
+        let mut scope = scope(want);
+        let unseen = !stands && hold_back_flows(&mut scope);
+        let world = kernel.observe(&scope)?;
         last = match planned(&world, want) {
             // A table that is being committed shows for a moment without its comment.
             Err(ConvergeError::Conflict(Conflict::ForeignTable(_))) if round <= PATIENCE => {
@@ -56,7 +62,11 @@ pub(crate) fn converge(
             plan => plan?,
         };
         if last.is_empty() {
-            return Ok(world);
+            if !unseen {
+                return Ok(world);
+            }
+            (stands, rounds) = (true, rounds + 1);
+            continue;
         }
         if before(&world, &last, want)? == Before::LookAgain {
             rounds += 1;
@@ -64,10 +74,17 @@ pub(crate) fn converge(
         }
         match kernel.apply(&last) {
             Err(error) if !error.is_stale() => return Err(ConvergeError::from(error).into()),
-            _ => {}
+            _ => stands = true,
         }
     }
     Err(ConvergeError::Unsettled(last).into())
+}
+
+/// Takes the flows out of `scope`; whether there were any.
+fn hold_back_flows(scope: &mut Scope) -> bool {
+    let spaces = scope.spaces.values_mut();
+    let held = spaces.map(|space| std::mem::take(&mut space.flows));
+    held.fold(false, |any, flows| any | !flows.is_empty())
 }
 
 fn planned(world: &World, want: &Want) -> Result<Plan, ConvergeError> {
