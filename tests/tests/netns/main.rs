@@ -2,6 +2,7 @@
 //! is asked in a sandbox of its own, with bridged frames passing the node's netfilter and without.
 
 mod address;
+mod bandwidth;
 #[allow(
     dead_code,
     unreachable_pub,
