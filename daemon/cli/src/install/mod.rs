@@ -9,7 +9,7 @@ mod configuration;
 mod executable;
 mod place;
 mod remove;
-mod step;
+pub(crate) mod step;
 #[cfg(test)]
 mod tests;
 

@@ -17,7 +17,7 @@ const STAGED: &str = ".bulkhead-install-";
 
 /// One operation.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Writes a new file, durably.
     Write {
         path: PathBuf,
@@ -35,7 +35,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) fn run(&self) -> Result<(), FileError> {
+    pub(crate) fn run(&self) -> Result<(), FileError> {
         match self {
             Self::Write { path, bytes, mode } => {
                 write(path, bytes, *mode).map_err(at("write", path))
@@ -52,7 +52,7 @@ impl Step {
 }
 
 /// Runs all; stops at the first that is refused, and takes away what was not in its place yet.
-pub(super) fn run(steps: &[Step]) -> Result<(), FileError> {
+pub(crate) fn run(steps: &[Step]) -> Result<(), FileError> {
     steps.iter().try_for_each(Step::run).inspect_err(|_| {
         for step in steps {
             let (Step::Write { path, .. } | Step::Link { to: path, .. }) = step else {
@@ -65,12 +65,12 @@ pub(super) fn run(steps: &[Step]) -> Result<(), FileError> {
 }
 
 /// An unused name in `dir`, different for each `nth`.
-pub(super) fn staged(dir: &Path, nth: usize) -> PathBuf {
+pub(crate) fn staged(dir: &Path, nth: usize) -> PathBuf {
     dir.join(format!("{STAGED}{}-{nth}", std::process::id()))
 }
 
 /// What runs that died left in `dir`. Nobody else may be at work there.
-pub(super) fn leftovers(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
+pub(crate) fn leftovers(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut paths = entries(dir)?;
     paths.retain(|path| {
         let name = path.file_name().and_then(|name| name.to_str());
@@ -80,7 +80,7 @@ pub(super) fn leftovers(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 /// The paths in `dir`, sorted; none if there is no such directory.
-pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(at("list", dir))?,
@@ -94,7 +94,7 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 /// Makes `dir` and what is missing above it, durably.
-pub(super) fn make_dir(dir: &Path) -> Result<(), FileError> {
+pub(crate) fn make_dir(dir: &Path) -> Result<(), FileError> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -112,7 +112,7 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), FileError> {
 }
 
 /// Keeps other runs out of `dir` until dropped.
-pub(super) fn lock(dir: &Path) -> Result<File, FileError> {
+pub(crate) fn lock(dir: &Path) -> Result<File, FileError> {
     let file = File::open(dir).map_err(at("open", dir))?;
     file.lock().map_err(at("lock", dir))?;
     Ok(file)
