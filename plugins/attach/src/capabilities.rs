@@ -17,6 +17,8 @@ const LARGEST_BURST: u64 = u32::MAX as u64 * 8 + 7;
 /// What is asked for one attachment.
 #[derive(Clone, Debug, Default)]
 pub struct Capabilities {
+    /// Whether `portMappings` is declared, so that any attachment may have some.
+    pub declares_host_ports: bool,
     /// `portMappings`.
     pub host_ports: Vec<PortMapping>,
     /// `bandwidth`, else the configuration's own key of that name.
@@ -33,9 +35,12 @@ impl Capabilities {
     pub fn parse(call: &Call) -> Result<Self, CniError> {
         let runtime = call.config.runtime_config()?;
         refuse_undeclared(&call.config.root(), &runtime)?;
+        let declared = call.config.root().optional_object("capabilities")?;
+        let declared = declared.map(|declared| declared.optional_bool("portMappings"));
         let static_limits = call.config.root().optional_object("bandwidth")?;
         let limits = runtime.optional_object("bandwidth")?.or(static_limits);
         Ok(Self {
+            declares_host_ports: declared.transpose()?.flatten() == Some(true),
             host_ports: host_ports(&runtime)?,
             bandwidth: limits
                 .map(|limits| bandwidth(&limits))
