@@ -4,8 +4,8 @@ use bulkhead_attach::{CHECKED_MAC, Grant, nat_table};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mtu, Prefix};
 use bulkhead_plan::{
-    Attached, Binding, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat,
-    Port, Route, Sysctl,
+    Attached, Binding, Bridge, Filter, Forward, HostPorts, Interface, Localnet, MAIN_TABLE,
+    NetworkNat, Port, PortFlags, Route, Sysctl,
 };
 
 use crate::config::{Config, Gateway};
@@ -47,7 +47,10 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         port: Port {
             name: port,
             mac: names.port_mac.unwrap_or_else(|| grant.id.port_mac()),
-            flags: config.port,
+            flags: PortFlags {
+                hairpin: config.port.hairpin || reflects(config, &forwards),
+                ..config.port
+            },
         },
         interface: Interface {
             ns: grant.container.clone(),
@@ -76,6 +79,12 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         },
         bandwidth: names.bandwidth,
     })
+}
+
+/// With `br_netfilter` a container's packet to its own host port is turned round on the bridge, and
+/// has to leave by the port it came in by. A promiscuous bridge takes it up instead.
+fn reflects(config: &Config, forwards: &[Forward]) -> bool {
+    !forwards.is_empty() && !config.promiscuous
 }
 
 fn refuse_small_mtu(config: &Config, grant: &Grant) -> Result<(), CniError> {
@@ -231,8 +240,12 @@ fn network_nat(config: &Config, grant: &Grant) -> NetworkNat {
     NetworkNat {
         name: nat_table(&grant.key.network).name,
         bridge: config.bridge,
+        subnets: grant.subnets.clone(),
         masqueraded,
         exclude: exclude.copied().collect(),
-        host_ports: config.gateway != Gateway::None,
+        // The same for every attachment of the network, whatever each one asks for.
+        host_ports: config.gateway != Gateway::None
+            || config.capabilities.declares_host_ports
+            || !grant.names.host_ports.is_empty(),
     }
 }

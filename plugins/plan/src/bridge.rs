@@ -73,7 +73,7 @@ fn create(host: &Space, want: &Bridge, ops: &mut Vec<Op>) {
         });
     }
     if want.localnet != Localnet::Unclaimed {
-        ops.push(route_localnet(want.name));
+        ops.push(route_localnet(want.name, Switch::On));
     }
     for address in addresses(want) {
         ops.push(add(want, address));
@@ -124,7 +124,7 @@ fn keep(host: &Space, link: &Link, want: &Bridge, ops: &mut Vec<Op>) -> Result<(
         }
     }
     if want.localnet != Localnet::Unclaimed && !routes_localnet(host, want.name) {
-        ops.push(route_localnet(want.name));
+        ops.push(route_localnet(want.name, Switch::On));
     }
     // A foreign bridge forms its own link-local address; ours gets it from us.
     let wanted = if ours {
@@ -245,11 +245,15 @@ pub(crate) fn routes_localnet(host: &Space, bridge: IfName) -> bool {
         .is_some_and(|value| value == "1")
 }
 
-pub(crate) fn route_localnet(bridge: IfName) -> Op {
+pub(crate) fn route_localnet(bridge: IfName, switch: Switch) -> Op {
+    let value = match switch {
+        Switch::On => "1",
+        Switch::Off => "0",
+    };
     Op::SetSysctl {
         ns: Ns::Host,
         sysctl: localnet(bridge),
-        value: "1".to_owned(),
+        value: value.to_owned(),
     }
 }
 

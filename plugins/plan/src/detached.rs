@@ -1,8 +1,8 @@
 //! The plan to nothing: mute, unplug, forget, and for the last one take down what was shared.
 
 use crate::{
-    Detached, LinkKind, LinkSetting, NetworkGone, Ns, Op, Restore, Space, Switch, World, filter,
-    host_ports,
+    Detached, LinkKind, LinkSetting, NetworkGone, Ns, Op, Restore, Space, Switch, World, bridge,
+    filter, host_ports,
 };
 
 /// Appends what removes every trace. It refuses nothing: what is not ours is passed over.
@@ -56,6 +56,9 @@ fn network(host: &Space, want: &Detached, gone: &NetworkGone, ops: &mut Vec<Op>)
                 ns: Ns::Host,
                 name: bridge,
             });
+        } else if ours && bridge::routes_localnet(host, bridge) {
+            // Somebody's port keeps it; what guards 127.0.0.0/8 from it may go.
+            ops.push(bridge::route_localnet(bridge, Switch::Off));
         }
     }
     for change in &gone.restore {

@@ -15,7 +15,7 @@ use bulkhead_nft as nft;
 
 use crate::{
     Attached, Binding, Conflict, Detached, Entries, Features, Filter, Hook, LinkSetting, MapScope,
-    Ns, Op, Space, TableScope, TableState, World, host_ports,
+    Ns, Op, Space, TableScope, TableState, World, host_ports, world::next_generation,
 };
 
 /// Raised when the meaning of a table changes, so that an older one is replaced.
@@ -96,7 +96,8 @@ pub(crate) fn signed(mut table: nft::Table) -> nft::Table {
     table
 }
 
-/// Appends what puts the table there and, under a prefix, the binding: before the port exists.
+/// Appends what puts the table there and, under a prefix, the binding: before the port exists, and
+/// after its ifb device does.
 pub(crate) fn ensure(world: &World, want: &Filter, ops: &mut Vec<Op>) -> Result<(), Conflict> {
     let host = world.space(&Ns::Host);
     let found = host.tables.get(&table_id());
@@ -104,53 +105,52 @@ pub(crate) fn ensure(world: &World, want: &Filter, ops: &mut Vec<Op>) -> Result<
         return Err(Conflict::ForeignTable(table_id()));
     }
     let hook = hook(world.features, found, want.hook)?;
-    if !found.is_some_and(|state| is_current(state, hook)) {
-        let whole = table(
-            hook,
-            std::iter::once(&want.binding).chain(&want.others),
+    match found.filter(|table| is_current(table, hook)) {
+        None => load(
             host,
-        );
-        ops.push(load(host, whole));
-    } else if hook == Hook::Prefix {
-        ops.extend(missing_binding(found, &want.binding).map(|command| commit(vec![command])));
+            table(hook, Some(&want.binding), &want.others, host),
+            ops,
+        ),
+        Some(standing) if hook == Hook::Prefix => {
+            let commands = missing_entries(standing, &want.binding);
+            if !commands.is_empty() {
+                ops.push(commit(commands));
+            }
+        }
+        Some(_) => {}
     }
     Ok(())
 }
 
-/// Puts a table there whole. One that is replaced is bound to the generation it was read at: what
-/// somebody else has put into it since would be lost.
-pub(crate) fn load(host: &Space, table: nft::Table) -> Op {
+/// Appends what puts a table there whole. One that is replaced is bound to the generation it was read
+/// at: what somebody else has put into it since would be lost.
+pub(crate) fn load(host: &Space, table: nft::Table, ops: &mut Vec<Op>) {
     let standing = host.tables.contains_key(&table.id);
     let (command, generation) = if standing {
-        (nft::Command::ReplaceTable(table), host.generation)
+        let generation = generation_after(host, ops);
+        (nft::Command::ReplaceTable(table), generation)
     } else {
         (nft::Command::AddTable(table), None)
     };
-    Op::Nft {
+    ops.push(Op::Nft {
         ns: Ns::Host,
         transaction: nft::Transaction(vec![command]),
         generation,
-    }
+    });
 }
 
-/// What opens the port once it and its ifb device exist, before it is up: its way by the ifb device,
-/// and where there is no base chain for all ports the binding and the port's own.
+/// What opens a port that has a base chain of its own: binding and chain, once the port exists and
+/// before it is up.
 pub(crate) fn missing(world: &World, want: &Attached) -> Vec<nft::Command> {
     let host = world.space(&Ns::Host);
     let found = host.tables.get(&table_id());
-    let Ok(hook) = hook(world.features, found, want.filter.hook) else {
+    let Ok(Hook::PerPort) = hook(world.features, found, want.filter.hook) else {
         return Vec::new();
     };
-    // A table that this plan replaces brings what existed: the binding, and the chain and the way by
-    // the ifb device if port and device did.
-    let standing = found.filter(|table| is_current(table, hook));
-    let mut commands = missing_way(host, standing, &want.filter.binding);
-    if hook == Hook::Prefix {
-        return commands;
-    }
-    if standing.is_some() {
-        commands.extend(missing_binding(standing, &want.filter.binding));
-    }
+    // A table that this plan loads brings the binding, and the chain if the port existed.
+    let standing = found.filter(|table| is_current(table, Hook::PerPort));
+    let binding = &want.filter.binding;
+    let mut commands = standing.map_or_else(Vec::new, |found| missing_entries(found, binding));
     let port = want.port.name;
     let hooked = match standing {
         Some(table) => table.chains.contains_key(&port_chain_name(port)),
@@ -165,37 +165,33 @@ pub(crate) fn missing(world: &World, want: &Attached) -> Vec<nft::Command> {
     commands
 }
 
-/// The port's way by its ifb device, or back from it.
-fn missing_way(
-    host: &Space,
-    standing: Option<&TableState>,
-    binding: &Binding,
-) -> Vec<nft::Command> {
+/// What a table that stands lacks of the port's: its way by its ifb device, or back from it, and the
+/// binding.
+fn missing_entries(standing: &TableState, binding: &Binding) -> Vec<nft::Command> {
+    let mut commands = missing_way(standing, binding);
+    commands.extend(missing_binding(standing, binding));
+    commands
+}
+
+fn missing_way(standing: &TableState, binding: &Binding) -> Vec<nft::Command> {
     let key = nft::Key::from(binding.port);
-    let wanted = binding.ifb.map(nft::Data::Device);
-    let table = table_id();
-    let add = || nft::Command::AddElements {
-        table: table.clone(),
-        set: SHAPED,
-        elements: nft::Elements::Map(way(binding).into_iter().collect()),
-    };
-    let delete = || nft::Command::DeleteElements {
-        table: table.clone(),
-        set: SHAPED,
-        elements: nft::Elements::keys([key.clone()]),
-    };
-    let Some(standing) = standing else {
-        let brought = binding.ifb.is_none_or(|ifb| host.links.contains_key(&ifb));
-        return if brought { Vec::new() } else { vec![add()] };
-    };
     let found = standing.maps.get(&SHAPED).and_then(|found| found.get(&key));
-    match (wanted, found) {
-        (wanted, Some(found)) if found.data == wanted && wanted.is_some() => Vec::new(),
-        (Some(_), Some(_)) => vec![delete(), add()],
-        (Some(_), None) => vec![add()],
-        (None, Some(_)) => vec![delete()],
-        (None, None) => Vec::new(),
+    let way = way(binding);
+    let wanted = way.as_ref().map(|(_, entry)| &entry.data);
+    if found.map(|found| found.data.as_ref()) == wanted.map(Some) {
+        return Vec::new();
     }
+    let delete = found.map(|_| nft::Command::DeleteElements {
+        table: table_id(),
+        set: SHAPED,
+        elements: nft::Elements::keys([key]),
+    });
+    let add = way.map(|way| nft::Command::AddElements {
+        table: table_id(),
+        set: SHAPED,
+        elements: nft::Elements::Map([way].into()),
+    });
+    delete.into_iter().chain(add).collect()
 }
 
 fn way(binding: &Binding) -> Option<(nft::Key, nft::Entry)> {
@@ -237,24 +233,44 @@ fn filter_commands(
             elements: nft::Elements::keys(keys),
         });
     }
-    let chain = port_chain_name(want.port);
-    if table.chains.contains_key(&chain) {
-        if host
-            .links
-            .get(&want.port)
-            .is_some_and(|port| port.is_ours() && port.up)
-        {
-            ops.push(Op::SetLink {
-                ns: Ns::Host,
-                name: want.port,
-                set: LinkSetting::Down,
-            });
-        }
-        commands.push(nft::Command::DeleteChain {
-            table: table_id(),
-            chain,
+    commands.extend(unhook(host, want.port, ops));
+}
+
+/// What takes a port's own chain away; the port is taken down first.
+fn unhook(host: &Space, port: IfName, ops: &mut Vec<Op>) -> Option<nft::Command> {
+    let table = host
+        .tables
+        .get(&table_id())
+        .filter(|table| is_ours(table))?;
+    let chain = port_chain_name(port);
+    if !table.chains.contains_key(&chain) {
+        return None;
+    }
+    let link = host.links.get(&port);
+    if link.is_some_and(|link| link.is_ours() && link.up) {
+        ops.push(Op::SetLink {
+            ns: Ns::Host,
+            name: port,
+            set: LinkSetting::Down,
         });
     }
+    Some(nft::Command::DeleteChain {
+        table: table_id(),
+        chain,
+    })
+}
+
+/// Appends the deletion of a port that is to be made anew. Its chain goes first: kernels before 6.16
+/// take a chain away with its last device (`nft_netdev_event`, `net/netfilter/nft_chain_filter.c`),
+/// and one that was taken for standing would leave the new port unfiltered.
+pub(crate) fn discard(host: &Space, port: IfName, ops: &mut Vec<Op>) {
+    if let Some(command) = unhook(host, port, ops) {
+        ops.push(commit(vec![command]));
+    }
+    ops.push(Op::DelLink {
+        ns: Ns::Host,
+        name: port,
+    });
 }
 
 /// Appends the table's removal if no other port is bound.
@@ -275,16 +291,20 @@ pub(crate) fn remove(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
 /// Appends a table's deletion, bound to the generation it was read at: a commit of somebody else in
 /// between refuses it, so that look and deletion are one step.
 pub(crate) fn delete_table(host: &Space, table: nft::TableId, ops: &mut Vec<Op>) {
-    // Our own commits in this plan come first and move the generation on.
-    let ours = ops.iter().filter(|op| matches!(op, Op::Nft { .. })).count();
-    let moved = u32::try_from(ours).expect("a plan has few operations");
-    let generation = host.generation.map(|read| read.wrapping_add(moved));
+    let generation = generation_after(host, ops);
     let transaction = nft::Transaction(vec![nft::Command::DeleteTable(table)]);
     ops.push(Op::Nft {
         ns: Ns::Host,
         transaction,
         generation,
     });
+}
+
+/// The generation once our own commits among `ops` are done, if nobody else's came between.
+fn generation_after(host: &Space, ops: &[Op]) -> Option<u32> {
+    let of_host = |op: &&Op| matches!(op, Op::Nft { ns: Ns::Host, .. });
+    let ours = ops.iter().filter(of_host);
+    ours.fold(host.generation, |read, _| read.map(next_generation))
 }
 
 /// A table that stands decides, unless one hook is asked for.
@@ -305,7 +325,7 @@ fn hook(features: Features, found: Option<&TableState>, want: Hook) -> Result<Ho
 }
 
 fn is_current(found: &TableState, hook: Hook) -> bool {
-    stands(found, &table(hook, std::iter::empty(), &Space::default()))
+    stands(found, &table(hook, None, &[], &Space::default()))
 }
 
 /// Whether a table's definition is `whole`'s and its fixed chains still have their rules.
@@ -321,9 +341,9 @@ pub(crate) fn stands(found: &TableState, whole: &nft::Table) -> bool {
             .all(|c| found.chains.get(&c.name) == Some(&c.rules.len()))
 }
 
-fn missing_binding(found: Option<&TableState>, binding: &Binding) -> Option<nft::Command> {
+fn missing_binding(standing: &TableState, binding: &Binding) -> Option<nft::Command> {
     let (set, key) = element(binding);
-    let bound = found?
+    let bound = standing
         .elements
         .get(&set)
         .is_some_and(|keys| keys.contains(&key));
@@ -357,13 +377,10 @@ fn is_of(key: &nft::Key, port: IfName) -> bool {
 }
 
 /// The whole table with these bindings in it, and chains for those ports that exist: an older kernel
-/// refuses a chain on a device that does not.
-fn table<'b>(
-    hook: Hook,
-    bindings: impl Iterator<Item = &'b Binding> + Clone,
-    host: &Space,
-) -> nft::Table {
+/// refuses a chain on a device that does not. The ifb device of `mine` exists by then.
+fn table(hook: Hook, mine: Option<&Binding>, others: &[Binding], host: &Space) -> nft::Table {
     use nft::KeyType::{EtherAddr, IfName};
+    let bindings = mine.into_iter().chain(others);
     let mut macs = nft::Set::live(MACS, [IfName, EtherAddr]);
     let mut ports = nft::Set::live(PORTS, [IfName]);
     let of = |set: &nft::Name| {
@@ -376,11 +393,10 @@ fn table<'b>(
     macs.elements = of(&MACS);
     ports.elements = of(&PORTS);
     let mut shaped = nft::Set::live_map(SHAPED, [IfName], nft::DataType::Device);
-    let present = bindings.clone().filter(|binding| {
-        let ifb = binding.ifb;
-        ifb.is_some_and(|ifb| host.links.contains_key(&ifb))
-    });
-    shaped.elements = nft::Elements::Map(present.filter_map(way).collect());
+    let has_ifb = |other: &&Binding| other.ifb.is_some_and(|ifb| host.links.contains_key(&ifb));
+    let present = others.iter().filter(has_ifb);
+    let ways = mine.into_iter().chain(present).filter_map(way);
+    shaped.elements = nft::Elements::Map(ways.collect());
     let base = (hook == Hook::Prefix).then(|| base(nft::Devices::Prefix(prefix())));
     let pod = nft::Chain {
         name: POD,

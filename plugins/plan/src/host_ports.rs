@@ -15,7 +15,7 @@ use bulkhead_nft as nft;
 
 use crate::{
     Attached, Conflict, Detached, Entries, Forward, HostPorts, Link, Localnet, MapScope, Ns, Op,
-    Space, SpaceScope, TableScope, TableState, World, bridge, filter,
+    Space, SpaceScope, Switch, TableScope, TableState, World, bridge, filter,
 };
 
 /// Before other programs' destination NAT (`NF_IP_PRI_NAT_DST`, -100): what a container was given is
@@ -174,19 +174,22 @@ pub(crate) fn see(host: &mut SpaceScope, forwards: &[Forward]) {
 }
 
 /// Appends what sends host ports that another attachment had on to this one. A table that does not
-/// stand as it should is left to who loads it whole.
+/// stand as it should is left to who loads it whole, and with it the flows that go past.
 pub(crate) fn inherit(
     host: &Space,
     bridge: Option<IfName>,
     forwards: &[Forward],
     ops: &mut Vec<Op>,
 ) {
+    if standing(host).is_none() {
+        return;
+    }
     let ours = |bridge: &IfName| host.links.get(bridge).is_some_and(Link::is_ours);
-    let needed = Localnet::needed_by(forwards) != Localnet::Unclaimed && standing(host).is_some();
+    let needed = Localnet::needed_by(forwards) != Localnet::Unclaimed;
     if let Some(bridge) = bridge.filter(|bridge| needed && ours(bridge))
         && !bridge::routes_localnet(host, bridge)
     {
-        ops.push(bridge::route_localnet(bridge));
+        ops.push(bridge::route_localnet(bridge, Switch::On));
     }
     let commands = missing(host, forwards);
     if !commands.is_empty() {
@@ -216,7 +219,10 @@ fn addresses(forwards: &[Forward]) -> impl Iterator<Item = IpAddr> {
 /// Refuses host ports that could not be reached.
 pub(crate) fn refuse(host: &Space, want: &Attached) -> Result<(), Conflict> {
     let mine = &want.host_ports.mine;
-    if let Some(address) = addresses(mine).find(|address| !host.local.contains(address)) {
+    let gateways = || want.bridge.gateways.iter().map(|gateway| gateway.address());
+    let is_local =
+        |it: &IpAddr| host.local.contains(it) || gateways().any(|gateway| gateway == *it);
+    if let Some(address) = addresses(mine).find(|address| !is_local(address)) {
         return Err(Conflict::NoHostAddress(address));
     }
     let reachable = |to: IpAddr| {
@@ -249,8 +255,9 @@ pub(crate) fn ensure(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Resul
     }
     if standing(host).is_none() {
         let HostPorts { mine, others } = &want.host_ports;
-        let all = [mine.as_slice(), others.as_slice()].concat();
-        ops.push(filter::load(host, table(&all)));
+        // Mine come last: what a dead one's record lists of them is not its any more.
+        let all = [others.as_slice(), mine.as_slice()].concat();
+        filter::load(host, table(&all), ops);
     }
     Ok(())
 }

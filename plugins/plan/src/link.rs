@@ -69,10 +69,22 @@ pub(crate) fn ensure(
 ) -> Result<(), Conflict> {
     let found = pair(world, want);
     if found.is_none() {
-        create(world, want, mtu, ops);
+        create(want, mtu, ops);
     }
     port(found.map(|(port, _)| port), world, want, mtu, ops);
     interface(found.map(|(_, interface)| interface), world, want, mtu, ops)
+}
+
+/// What takes away a port of ours whose other end is not in this container: it is left from an
+/// earlier one.
+pub(crate) fn leftover(world: &World, want: &Attached) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let host = world.space(&Ns::Host);
+    let ours = host.links.get(&want.port.name).is_some_and(Link::is_ours);
+    if ours && pair(world, want).is_none() {
+        filter::discard(host, want.port.name, &mut ops);
+    }
+    ops
 }
 
 /// Both ends, if they exist and belong to each other.
@@ -94,14 +106,7 @@ fn pair<'w>(world: &'w World, want: &Attached) -> Option<(&'w Link, &'w Link)> {
     .then_some((port, interface))
 }
 
-fn create(world: &World, want: &Attached, mtu: Mtu, ops: &mut Vec<Op>) {
-    // A port of ours whose other end is not in this container is left from an earlier one.
-    if world.space(&Ns::Host).links.contains_key(&want.port.name) {
-        ops.push(Op::DelLink {
-            ns: Ns::Host,
-            name: want.port.name,
-        });
-    }
+fn create(want: &Attached, mtu: Mtu, ops: &mut Vec<Op>) {
     ops.push(Op::AddVeth {
         ns: Ns::Host,
         port: want.port.name,
@@ -142,7 +147,17 @@ fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mu
     if world.space(&ns).ipv6 && found.is_none_or(|link| link.forms_link_local) {
         ops.push(set(LinkSetting::NoLinkLocal));
     }
-    shape(found, world, want, mtu, ops);
+    // What the container receives is shaped where the port sends.
+    if let Some(limit) = want.bandwidth.ingress {
+        let shape = Shape::new(limit, mtu);
+        if found.and_then(|link| link.shape) != Some(shape) {
+            ops.push(Op::SetShape {
+                ns: ns.clone(),
+                link: name,
+                shape,
+            });
+        }
+    }
     // Fail closed: the filter stands on the port before the port can carry a frame.
     let mut commands = filter::missing(world, want);
     commands.extend(host_ports::missing(world.space(&ns), &want.host_ports.mine));
@@ -154,20 +169,9 @@ fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mu
     }
 }
 
-/// What the container receives is shaped where the port sends, and what it sends on the ifb device.
-fn shape(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mut Vec<Op>) {
+/// Appends the ifb device that shapes what the container sends: complete before anything leads to it.
+pub(crate) fn ifb(world: &World, want: &Attached, mtu: Mtu, ops: &mut Vec<Op>) {
     let ns = Ns::Host;
-    let shape = |link, shape| Op::SetShape {
-        ns: ns.clone(),
-        link,
-        shape,
-    };
-    if let Some(limit) = want.bandwidth.ingress {
-        let wanted = Shape::new(limit, mtu);
-        if found.and_then(|link| link.shape) != Some(wanted) {
-            ops.push(shape(want.port.name, wanted));
-        }
-    }
     let (Some(limit), Some(name)) = (want.bandwidth.egress, want.filter.binding.ifb) else {
         return;
     };
@@ -188,9 +192,13 @@ fn shape(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &m
         Some(link) if link.mtu != mtu => ops.push(set(LinkSetting::Mtu(mtu))),
         Some(_) => {}
     }
-    let wanted = Shape::new(limit, mtu);
-    if found.and_then(|link| link.shape) != Some(wanted) {
-        ops.push(shape(name, wanted));
+    let shape = Shape::new(limit, mtu);
+    if found.and_then(|link| link.shape) != Some(shape) {
+        ops.push(Op::SetShape {
+            ns: ns.clone(),
+            link: name,
+            shape,
+        });
     }
     if host.ipv6 && found.is_none_or(|link| link.forms_link_local) {
         ops.push(set(LinkSetting::NoLinkLocal));

@@ -1,16 +1,19 @@
 //! The model of the kernel: an operation's effect on a world. The only fake there is; the same cases
 //! run on it and on the kernel and are compared, so that it cannot drift.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu};
 use bulkhead_nft as nft;
 
 use crate::{
     AddressState, Dad, Link, LinkKind, LinkSetting, Ns, Op, Plan, PortFlags, Route, Space, Switch,
-    Sysctl, TableState, World,
+    Sysctl, TableState, World, world::next_generation,
 };
 
+/// The same of IPv4 (`ipv4_devconf_dflt`, `net/ipv4/devinet.c`).
+const IPV4_DEFAULTS: [(&str, &str); 1] = [("route_localnet", "0")];
 /// What a new link's sysctls are unless `conf/default` says otherwise (`ipv6_devconf_dflt`,
 /// `net/ipv6/addrconf.c`); only those a plan looks at.
 const IPV6_DEFAULTS: [(&str, &str); 4] = [
@@ -83,7 +86,9 @@ impl World {
                 dad,
             } => self.add_address(ns, *link, *address, *dad),
             Op::DelAddress { ns, link, address } => {
-                let removed = self.space_mut(ns).addresses.remove(&(*link, *address));
+                let space = self.space_mut(ns);
+                let removed = space.addresses.remove(&(*link, *address));
+                space.disown(address.address());
                 removed.map(drop).ok_or(Refusal::Missing)
             }
             Op::AddRoute { ns, route } => self.add_route(ns, route),
@@ -131,10 +136,13 @@ impl World {
             return Err(Refusal::Exists);
         }
         space.links.insert(name, link);
+        let (link, own) = (name.as_str(), str::to_owned);
+        let ipv4 = IPV4_DEFAULTS.map(|(leaf, value)| (Sysctl::ipv4_conf(link, leaf), own(value)));
+        space.sysctls.extend(ipv4);
         if space.ipv6 {
-            let fresh = IPV6_DEFAULTS
-                .map(|(leaf, value)| (Sysctl::ipv6_conf(name.as_str(), leaf), value.to_owned()));
-            space.sysctls.extend(fresh);
+            let ipv6 = IPV6_DEFAULTS;
+            let ipv6 = ipv6.map(|(leaf, value)| (Sysctl::ipv6_conf(link, leaf), own(value)));
+            space.sysctls.extend(ipv6);
         }
         Ok(())
     }
@@ -236,12 +244,14 @@ impl World {
         dad: Dad,
     ) -> Result<(), Refusal> {
         self.link(ns, link)?;
-        let addresses = &mut self.space_mut(ns).addresses;
-        if addresses.contains_key(&(link, address)) {
+        let space = self.space_mut(ns);
+        if space.addresses.contains_key(&(link, address)) {
             return Err(Refusal::Exists);
         }
         let tentative = dad == Dad::Probe && address.address().is_ipv6();
-        addresses.insert((link, address), AddressState { tentative });
+        let state = AddressState { tentative };
+        space.addresses.insert((link, address), state);
+        space.local.insert(address.address());
         Ok(())
     }
 
@@ -268,28 +278,56 @@ impl World {
         if generation.is_some() && generation != space.generation {
             return Err(Refusal::Restart);
         }
+        let mut devices = transaction.devices().into_iter();
+        if !devices.all(|device| space.links.contains_key(&device)) {
+            return Err(Refusal::Missing);
+        }
         let mut tables = space.tables.clone();
         for command in &transaction.0 {
             run_command(&mut tables, command)?;
         }
         space.tables = tables;
-        space.generation = space.generation.map(|read| read.wrapping_add(1));
+        space.generation = space.generation.map(next_generation);
         Ok(())
     }
 }
 
 impl Space {
     fn forget(&mut self, link: IfName) {
-        self.addresses.retain(|(on, _), _| *on != link);
+        let (gone, left) = std::mem::take(&mut self.addresses)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|((on, _), _)| *on == link);
+        self.addresses = left;
+        for (_, address) in gone.into_keys() {
+            self.disown(address.address());
+        }
         self.routes.retain(|route| route.link != link);
         self.neighbours.retain(|(on, _), _| *on != link);
         let of_link = format!("/conf/{link}/");
         self.sysctls
             .retain(|sysctl, _| !sysctl.path().contains(&of_link));
+        // A map keeps the index of a device that is gone.
+        let maps = self
+            .tables
+            .values_mut()
+            .flat_map(|table| table.maps.values_mut());
+        for entry in maps.flat_map(BTreeMap::values_mut) {
+            if entry.data == Some(nft::Data::Device(link)) {
+                entry.data = None;
+            }
+        }
+    }
+
+    /// No more local, unless another link has it too.
+    fn disown(&mut self, address: IpAddr) {
+        let mut held = self.addresses.keys().map(|(_, held)| held.address());
+        if !held.any(|held| held == address) {
+            self.local.remove(&address);
+        }
     }
 }
 
-type Tables = std::collections::BTreeMap<nft::TableId, TableState>;
+type Tables = BTreeMap<nft::TableId, TableState>;
 
 fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusal> {
     let missing = |ok: bool| if ok { Ok(()) } else { Err(Refusal::Missing) };

@@ -20,6 +20,8 @@ pub struct NetworkNat {
     pub name: nft::Name,
     /// The network's bridge.
     pub bridge: IfName,
+    /// The network's subnets.
+    pub subnets: Vec<Prefix>,
     /// What is masqueraded behind the node's own addresses when it leaves by another link than the
     /// bridge, except towards these prefixes themselves, `exclude` and multicast.
     pub masqueraded: Vec<Prefix>,
@@ -67,20 +69,25 @@ impl NetworkNat {
     }
 
     /// A neighbour, or the container itself, would be answered past the host; 127.0.0.1 nowhere.
-    fn hairpin(&self) -> [nft::Rule; 2] {
-        let from = |origin| {
+    ///
+    /// Known by its address, not by the bridge it came in by: with `br_netfilter` a frame whose new
+    /// destination is on the same bridge stays on it, and passes here without an incoming interface
+    /// (`br_nf_post_routing`, `net/bridge/br_netfilter_hooks.c`).
+    fn hairpin(&self) -> Vec<nft::Rule> {
+        let loopback = LOOPBACK.parse().expect("a prefix");
+        let from = |source: &Prefix| {
+            let saddr = match source.family() {
+                Family::V4 => nft::Field::Ip4Saddr,
+                Family::V6 => nft::Field::Ip6Saddr,
+            };
             nft::Rule::new([
                 nft::Statement::is(nft::Field::Oifname, self.bridge),
-                origin,
+                nft::Statement::in_prefix(saddr, *source),
                 nft::Statement::has_any(nft::Field::CtStatus, nft::Datum::DST_NAT),
                 nft::Statement::Masquerade(nft::SourcePorts::Keep),
             ])
         };
-        let loopback = LOOPBACK.parse().expect("a prefix");
-        [
-            from(nft::Statement::is(nft::Field::Iifname, self.bridge)),
-            from(nft::Statement::in_prefix(nft::Field::Ip4Saddr, loopback)),
-        ]
+        self.subnets.iter().chain([&loopback]).map(from).collect()
     }
 }
 
@@ -132,7 +139,7 @@ pub(crate) fn ensure(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Resul
         return Err(Conflict::ForeignTable(table.id.clone()));
     }
     if !found.is_some_and(|found| filter::stands(found, table)) {
-        ops.push(filter::load(world.space(&Ns::Host), table.clone()));
+        filter::load(world.space(&Ns::Host), table.clone(), ops);
     }
     Ok(())
 }

@@ -13,7 +13,12 @@ use crate::{
 pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
     let mut ops = Vec::new();
     match want {
-        Want::Attached(want) => attached(world, want, &mut ops)?,
+        Want::Attached(want) => {
+            let leftover = link::leftover(world, want);
+            let cleared = cleared(world, &leftover);
+            attached(cleared.as_ref().unwrap_or(world), want, &mut ops)?;
+            ops.splice(0..0, leftover);
+        }
         Want::Detached(want) => detached::plan(world, want, &mut ops),
         Want::HostPorts { bridge, forwards } => {
             host_ports::inherit(world.space(&Ns::Host), *bridge, forwards, &mut ops);
@@ -45,10 +50,26 @@ pub fn scope(want: &Want) -> Scope {
     }
 }
 
+/// The world without what is left of an earlier container; `None` if nothing is.
+fn cleared(world: &World, ops: &[Op]) -> Option<World> {
+    if ops.is_empty() {
+        return None;
+    }
+    let mut cleared = world.clone();
+    let left = cleared.apply(&Plan::new(ops.to_vec()));
+    left.expect("it was observed");
+    Some(cleared)
+}
+
 fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Conflict> {
     let host = world.space(&Ns::Host);
     link::refuse(world, want)?;
     host_ports::refuse(host, want)?;
+    let mtu = want
+        .interface
+        .mtu
+        .unwrap_or_else(|| bridge::mtu(host, &want.bridge));
+    link::ifb(world, want, mtu, ops);
     filter::ensure(world, &want.filter, ops)?;
     host_ports::ensure(world, want, ops)?;
     // Forwarding before any gateway address: switched on right after, the kernel can join the
@@ -62,10 +83,6 @@ fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Con
     bridge::ensure(host, &want.bridge, ops)?;
     nat::ensure(world, want, ops)?;
     forget_neighbours(host, want, ops);
-    let mtu = want
-        .interface
-        .mtu
-        .unwrap_or_else(|| bridge::mtu(host, &want.bridge));
     link::ensure(world, want, mtu, ops)?;
     host_ports::redirect(host, &want.host_ports.mine, ops);
     Ok(())
@@ -154,6 +171,7 @@ fn detached_scope(want: &Detached) -> Scope {
     };
     host.links.extend(gone.bridge);
     host.ports_of.extend(gone.bridge);
+    host.sysctls.extend(gone.bridge.map(bridge::localnet));
     for table in &gone.tables {
         host.tables.insert(table.clone(), TableScope::default());
     }

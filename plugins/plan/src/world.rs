@@ -77,6 +77,15 @@ impl Space {
     }
 }
 
+/// The generation after one more commit: never 0, with which a transaction says that any will do
+/// (`nf_tables_commit`, `nf_tables_valid_genid`, `net/netfilter/nf_tables_api.c`).
+pub(crate) const fn next_generation(read: u32) -> u32 {
+    match read.wrapping_add(1) {
+        0 => 1,
+        next => next,
+    }
+}
+
 /// One link.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Link {

@@ -1,23 +1,44 @@
-//! The cases the laws run over.
+//! The cases the laws run over: one attachment each, and the world it comes to.
+
+mod bandwidth;
+mod host_ports;
+mod want;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
-use bulkhead_model::{AttachmentKey, Bandwidth, IfName, Mac, Mtu, Prefix};
+use bulkhead_model::{AttachmentKey, Bandwidth, HostAddress, HostPort, IfName, Mac, Mtu, Protocol};
+use bulkhead_nft as nft;
 use bulkhead_plan::{
-    Attached, Binding, Bridge, Dad, Detached, Features, Filter, Foreign, Hook, HostPorts,
-    Interface, Link, LinkKind, Localnet, MAIN_TABLE, NetworkGone, NetworkNat, Ns, OtherGateways,
-    Port, PortFlags, Restore, Route, Space, Sysctl, Want, World,
+    AddressState, Binding, Dad, Features, Flow, Foreign, Forward, Hook, Link, LinkKind, Ns, Op,
+    PortFlags, Space, Sysctl, World, plan,
 };
 
-/// One attachment on one network, and the world before it.
+pub(crate) use want::{attached, detached, unrecorded};
+
+/// An address of the node of each family, beside its loopback's.
+pub(crate) const OWN: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+
+/// The port of an attachment that died without a DEL.
+pub(crate) const DEAD: &str = "bhpaaaaaaaaaaaa";
+
+/// One attachment on one network, and what there is before it.
+#[derive(Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "they are the configuration's own"
 )]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    pub(crate) world: World,
+    /// What other programs made.
+    pub(crate) ground: World,
+    /// What we did to it since.
+    pub(crate) history: Vec<Op>,
+    /// The flows that began then.
+    pub(crate) flows: Vec<Flow>,
     pub(crate) container: String,
+    /// The name of its namespace.
+    pub(crate) netns: String,
     pub(crate) addresses: Vec<&'static str>,
     pub(crate) gateways: Vec<&'static str>,
     pub(crate) masquerade: bool,
@@ -30,6 +51,11 @@ pub(crate) struct Case {
     pub(crate) dad: Dad,
     pub(crate) mtu: Option<u32>,
     pub(crate) promiscuous: bool,
+    /// What of the host leads where: `udp 192.0.2.1:53` to `10.1.0.5:53`.
+    pub(crate) host_ports: Vec<(&'static str, &'static str)>,
+    pub(crate) bandwidth: Bandwidth,
+    /// Another attachment of the network, which stands.
+    pub(crate) company: Option<Box<Case>>,
 }
 
 impl Case {
@@ -45,6 +71,15 @@ impl Case {
         self.key().id().port()
     }
 
+    /// Its interface's.
+    pub(crate) fn mac(&self) -> Mac {
+        self.key().id().interface_mac()
+    }
+
+    pub(crate) fn ifb(&self) -> IfName {
+        self.key().id().ifb()
+    }
+
     #[expect(
         clippy::unused_self,
         reason = "as a case that named another would need it"
@@ -54,29 +89,117 @@ impl Case {
     }
 
     pub(crate) fn container(&self) -> Ns {
-        Ns::Container(format!("/run/netns/{}", self.container))
+        container(&self.netns)
+    }
+
+    pub(crate) fn binding(&self) -> Binding {
+        Binding {
+            port: self.port(),
+            mac: self.check_mac.then(|| self.mac()),
+            ifb: self.bandwidth.egress.map(|_| self.ifb()),
+        }
+    }
+
+    pub(crate) fn forwards(&self) -> Vec<Forward> {
+        let forward = |(host, to): &(&str, &str)| Forward {
+            host: host_port(host),
+            to: to.parse().unwrap(),
+            owner: self.port(),
+        };
+        self.host_ports.iter().map(forward).collect()
+    }
+
+    /// The world its ADD comes to.
+    pub(crate) fn before(&self) -> World {
+        let mut world = self.ground.clone();
+        for op in &self.history {
+            let done = world.run(op);
+            done.unwrap_or_else(|refusal| panic!("{}: {refusal}: {op}", self.name));
+        }
+        let flows = self.flows.iter().copied();
+        host(&mut world).flows.extend(flows);
+        world
+    }
+
+    /// Flows to its UDP host ports, as they are while it stands.
+    pub(crate) fn flows_in(&self) -> Vec<Flow> {
+        let forwards = self.forwards().into_iter();
+        let udp = forwards.filter(|forward| forward.host.protocol == Protocol::Udp);
+        udp.map(|forward| {
+            let own = OWN.map(|own| own.parse::<IpAddr>().unwrap());
+            let own = own[usize::from(forward.to.is_ipv6())];
+            let address = match forward.host.address {
+                HostAddress::One(one) => one,
+                HostAddress::Any | HostAddress::Every(_) => own,
+            };
+            Flow {
+                source: SocketAddr::new(own, 4001),
+                destination: SocketAddr::new(address, forward.host.number.get()),
+                answerer: forward.to,
+            }
+        })
+        .collect()
     }
 
     /// The same network for another container.
-    pub(crate) fn with_container(&self, name: &str, v4: &'static str, v6: &'static str) -> Case {
-        let mut world = self.world.clone();
-        world.spaces.insert(
-            Ns::Container(format!("/run/netns/{name}")),
-            container_space(),
-        );
-        let addresses = match self.addresses.len() {
-            0 => vec![],
-            1 => vec![v4],
-            _ => vec![v4, v6],
-        };
+    pub(crate) fn neighbour(&self) -> Case {
+        let mine = ["10.1.0.77/24", "fd01::77/64"];
+        let ports = [
+            ("tcp *:9090", "10.1.0.77:80"),
+            ("tcp *:9090", "[fd01::77]:80"),
+        ];
+        let families = self.addresses.len();
+        let with_ports = usize::from(!self.host_ports.is_empty());
         Case {
-            world,
-            container: name.to_owned(),
-            addresses,
-            gateways: self.gateways.clone(),
-            ..*self
+            container: "neighbour".to_owned(),
+            netns: "neighbour".to_owned(),
+            addresses: mine[..families].to_vec(),
+            host_ports: ports[..families * with_ports].to_vec(),
+            company: None,
+            ..self.clone()
         }
     }
+
+    /// After more has been done, which may depend on what there is.
+    fn after(mut self, ops: impl FnOnce(&Case, &World) -> Vec<Op>) -> Self {
+        let ops = ops(&self, &self.before());
+        self.history.extend(ops);
+        self
+    }
+
+    /// After its own ADD.
+    fn added(self) -> Self {
+        self.after(|case, world| plan(world, &attached(case)).unwrap().ops().to_vec())
+    }
+
+    /// After the ADD of another container.
+    fn beside_another(self) -> Self {
+        let other = self.neighbour();
+        let add = |_: &Case, world: &World| plan(world, &attached(&other)).unwrap().ops().to_vec();
+        Case {
+            company: Some(Box::new(other.clone())),
+            ..self.after(add)
+        }
+    }
+}
+
+/// `tcp *:80`, `udp [2001:db8::1]:53`.
+fn host_port(text: &str) -> HostPort {
+    let (protocol, rest) = text.split_once(' ').unwrap();
+    let (address, number) = rest.rsplit_once(':').unwrap();
+    HostPort {
+        protocol: protocol.parse().unwrap(),
+        address: address.parse().unwrap(),
+        number: number.parse().unwrap(),
+    }
+}
+
+pub(crate) fn host(world: &mut World) -> &mut Space {
+    world.spaces.get_mut(&Ns::Host).unwrap()
+}
+
+fn container(netns: &str) -> Ns {
+    Ns::Container(format!("/run/netns/{netns}"))
 }
 
 pub(crate) fn host_world(device_prefix: bool) -> World {
@@ -88,32 +211,33 @@ pub(crate) fn host_world(device_prefix: bool) -> World {
         ipv6: true,
         sysctls,
         generation: Some(7),
+        local: ["127.0.0.1"]
+            .iter()
+            .chain(&OWN)
+            .map(|own| own.parse().unwrap())
+            .collect(),
         ..Space::default()
     };
-    let spaces = [
-        (Ns::Host, host),
-        (Ns::Container("/run/netns/c1".to_owned()), container_space()),
-        (
-            Ns::Container("/run/netns/neighbour".to_owned()),
-            container_space(),
-        ),
-    ];
+    let inside = |netns| {
+        let space = Space {
+            ipv6: true,
+            ..Space::default()
+        };
+        (container(netns), space)
+    };
+    let spaces = [(Ns::Host, host)]
+        .into_iter()
+        .chain(["c1", "earlier", "neighbour"].map(inside));
     World {
         features: Features { device_prefix },
-        spaces: spaces.into(),
+        spaces: spaces.collect(),
     }
 }
 
-fn container_space() -> Space {
-    Space {
-        ipv6: true,
-        ..Space::default()
-    }
-}
-
-fn foreign_bridge() -> Link {
+/// A link that somebody else made.
+pub(crate) fn foreign(kind: LinkKind) -> Link {
     Link {
-        kind: LinkKind::Bridge,
+        kind,
         mac: "02:00:00:00:00:99".parse::<Mac>().ok(),
         mtu: Mtu::new(1400).unwrap(),
         up: true,
@@ -126,11 +250,51 @@ fn foreign_bridge() -> Link {
     }
 }
 
-pub(crate) fn all() -> Vec<Case> {
-    let dual = || Case {
+/// A node with a bridge that somebody else made, with these addresses.
+fn bridged(addresses: &[&str], route_localnet: &str) -> World {
+    let mut world = host_world(true);
+    let bridge = "br-blue".parse().unwrap();
+    let host = host(&mut world);
+    host.links.insert(bridge, foreign(LinkKind::Bridge));
+    for address in addresses {
+        let address = (bridge, address.parse().unwrap());
+        host.addresses.insert(address, AddressState::default());
+    }
+    let switch = Sysctl::ipv4_conf("br-blue", "route_localnet");
+    host.sysctls.insert(switch, route_localnet.to_owned());
+    world
+}
+
+fn commit(commands: impl IntoIterator<Item = nft::Command>) -> Op {
+    Op::Nft {
+        ns: Ns::Host,
+        transaction: nft::Transaction(commands.into_iter().collect()),
+        generation: None,
+    }
+}
+
+/// `nft delete table` by somebody.
+fn dropped(table: nft::TableId) -> Op {
+    commit([nft::Command::DeleteTable(table)])
+}
+
+/// The network's own table.
+pub(crate) fn network_table() -> nft::TableId {
+    nft::TableId {
+        family: nft::TableFamily::Inet,
+        name: nft::Name::literal("bh-blue"),
+    }
+}
+
+/// A dual-stack network whose bridge is the gateway.
+pub(crate) fn dual() -> Case {
+    Case {
         name: "dual-stack",
-        world: host_world(true),
+        ground: host_world(true),
+        history: vec![],
+        flows: vec![],
         container: "c1".to_owned(),
+        netns: "c1".to_owned(),
         addresses: vec!["10.1.0.5/24", "fd01::5/64"],
         gateways: vec!["10.1.0.1/24", "fd01::1/64"],
         masquerade: true,
@@ -143,15 +307,40 @@ pub(crate) fn all() -> Vec<Case> {
         dad: Dad::Skip,
         mtu: None,
         promiscuous: false,
-    };
+        host_ports: vec![],
+        bandwidth: Bandwidth::default(),
+        company: None,
+    }
+}
+
+pub(crate) fn all() -> Vec<Case> {
+    let mut all = networks();
+    all.extend(host_ports::cases());
+    all.extend(bandwidth::cases());
+    all
+}
+
+/// The host still believes that somebody else has its address.
+fn former_holder() -> Case {
+    let mut ground = bridged(&["10.1.0.1/24"], "0");
+    let address = ("br-blue".parse().unwrap(), "10.1.0.5".parse().unwrap());
+    let mac = "02:00:00:00:00:77".parse().unwrap();
+    host(&mut ground).neighbours.insert(address, mac);
+    Case {
+        name: "address-of-a-former-holder",
+        ground,
+        gateways: vec![],
+        masquerade: false,
+        forwarding: false,
+        ..dual()
+    }
+}
+
+fn networks() -> Vec<Case> {
     let flags = PortFlags {
         hairpin: true,
         isolated: true,
     };
-    let mut joined = host_world(true);
-    let host = joined.spaces.get_mut(&Ns::Host).unwrap();
-    host.links
-        .insert("br-blue".parse().unwrap(), foreign_bridge());
     vec![
         dual(),
         Case {
@@ -168,7 +357,7 @@ pub(crate) fn all() -> Vec<Case> {
         },
         Case {
             name: "old-kernel",
-            world: host_world(false),
+            ground: host_world(false),
             flags,
             ..dual()
         },
@@ -202,147 +391,19 @@ pub(crate) fn all() -> Vec<Case> {
         },
         Case {
             name: "joined-bridge",
-            world: joined.clone(),
+            ground: bridged(&[], "0"),
             gateways: vec![],
             masquerade: false,
             forwarding: false,
             ..dual()
         },
+        former_holder(),
         Case {
             name: "adopted-bridge",
-            world: joined,
+            ground: bridged(&[], "0"),
             foreign: Foreign::Adopt,
             promiscuous: true,
             ..dual()
         },
     ]
-}
-
-pub(crate) fn attached(case: &Case) -> Want {
-    let id = case.key().id();
-    let prefix = |text: &str| text.parse::<Prefix>().unwrap();
-    let route = |destination: &str, gateway: &str| Route {
-        destination: prefix(destination),
-        gateway: Some(gateway.parse().unwrap()),
-        link: "eth0".parse().unwrap(),
-        priority: None,
-        table: MAIN_TABLE,
-        scope: None,
-        mtu: None,
-        advmss: None,
-    };
-    let mut routes = Vec::new();
-    if case.addresses.iter().any(|a| a.contains('.')) {
-        routes.push(route("0.0.0.0/0", "10.1.0.1"));
-    }
-    if case.addresses.iter().any(|a| a.contains(':')) {
-        routes.push(route("::/0", "fd01::1"));
-    }
-    let forwarding = [Sysctl::ipv4_forwarding(), Sysctl::ipv6_forwarding()];
-    Want::Attached(Box::new(Attached {
-        bridge: Bridge {
-            name: case.bridge(),
-            mac: "02:00:00:00:00:01".parse().unwrap(),
-            mtu: case.mtu.and_then(Mtu::new),
-            gateways: case.gateways.iter().map(|a| a.parse().unwrap()).collect(),
-            promiscuous: case.promiscuous,
-            localnet: Localnet::Unclaimed,
-            foreign: case.foreign,
-            other_gateways: OtherGateways::Refuse,
-        },
-        port: Port {
-            name: id.port(),
-            mac: id.port_mac(),
-            flags: case.flags,
-        },
-        interface: Interface {
-            ns: case.container(),
-            name: "eth0".parse().unwrap(),
-            mac: id.interface_mac(),
-            mtu: case.mtu.and_then(Mtu::new),
-            up: case.up,
-            addresses: case.addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            dad: case.dad,
-            routes,
-        },
-        filter: Filter {
-            binding: binding(case),
-            others: vec![],
-            hook: case.hook,
-        },
-        sysctls: forwarding
-            .into_iter()
-            .filter(|_| case.forwarding)
-            .map(|s| (s, "1".to_owned()))
-            .collect(),
-        nat: network_nat(case).table(),
-        host_ports: HostPorts::default(),
-        bandwidth: Bandwidth::default(),
-    }))
-}
-
-fn network_nat(case: &Case) -> NetworkNat {
-    let subnets = ["10.1.0.0/24", "fd01::/64"].map(|text| text.parse::<Prefix>().unwrap());
-    NetworkNat {
-        name: bulkhead_nft::Name::new("bh-blue").unwrap(),
-        bridge: case.bridge(),
-        masqueraded: subnets.into_iter().filter(|_| case.masquerade).collect(),
-        exclude: vec![],
-        host_ports: !case.gateways.is_empty(),
-    }
-}
-
-fn binding(case: &Case) -> Binding {
-    let id = case.key().id();
-    Binding {
-        port: id.port(),
-        mac: case.check_mac.then(|| id.interface_mac()),
-        ifb: None,
-    }
-}
-
-/// The last attachment of the network and of the node.
-pub(crate) fn detached(case: &Case) -> Detached {
-    let addresses = case
-        .addresses
-        .iter()
-        .map(|a| a.split('/').next().unwrap().parse().unwrap());
-    let sysctl = |sysctl| Restore::Sysctl {
-        sysctl,
-        ours: "1".to_owned(),
-        before: "0".to_owned(),
-    };
-    let mut restore = vec![];
-    if case.forwarding {
-        restore.extend([
-            sysctl(Sysctl::ipv4_forwarding()),
-            sysctl(Sysctl::ipv6_forwarding()),
-        ]);
-    }
-    if case.foreign == Foreign::Adopt {
-        let link = case.bridge();
-        let added = case.gateways.iter().map(|a| Restore::Address {
-            link,
-            address: a.parse().unwrap(),
-        });
-        restore.extend(added);
-        restore.push(Restore::Promiscuous { link });
-    }
-    let table = bulkhead_nft::Name::new("bh-blue").unwrap();
-    Detached {
-        port: case.port(),
-        binding: Some(binding(case)),
-        ifb: case.key().id().ifb(),
-        host_ports: Some(vec![]),
-        neighbours: addresses.map(|address| (case.bridge(), address)).collect(),
-        network: Some(NetworkGone {
-            bridge: Some(case.bridge()),
-            tables: vec![bulkhead_nft::TableId {
-                family: bulkhead_nft::TableFamily::Inet,
-                name: table,
-            }],
-            restore,
-            node_is_empty: true,
-        }),
-    }
 }

@@ -1,0 +1,71 @@
+//! The plans themselves, as golden files; `BULKHEAD_BLESS=1` rewrites them.
+
+#![expect(clippy::disallowed_methods, reason = "golden plans are files")]
+
+use std::path::Path;
+
+use bulkhead_plan::{Link, LinkKind, Ns, Plan, Switch, Want};
+
+use crate::cases::{all, attached, detached, dual, foreign};
+use crate::{converged, gone, in_use, planned};
+
+#[test]
+fn plans_read_as_the_lines_an_operator_would_type() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans");
+    for case in all() {
+        let add = planned(&case.before(), &attached(&case));
+        let del = planned(&in_use(&case), &gone(detached(&case)));
+        let last = match case.company {
+            None => " of the last attachment",
+            Some(_) => "",
+        };
+        let text = format!("# ADD\n{add}\n# DEL{last}\n{del}");
+        let file = folder.join(format!("{}.txt", case.name));
+        if std::env::var_os("BULKHEAD_BLESS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&file, &text).unwrap();
+        }
+        let golden = std::fs::read_to_string(&file).unwrap_or_default();
+        let file = file.display();
+        assert_eq!(text, golden, "{file} differs; BULKHEAD_BLESS=1 rewrites it");
+    }
+}
+
+#[test]
+fn every_golden_plan_is_a_case_s() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans");
+    let names: Vec<_> = all().into_iter().map(|case| case.name).collect();
+    let unique: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(unique.len(), names.len(), "{names:?}");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        assert!(names.contains(&stem), "{stem}");
+    }
+}
+
+#[test]
+fn the_loopback_interface_is_raised_and_lowered() {
+    let ns = dual().container();
+    let loopback = |up| Want::Loopback { ns: ns.clone(), up };
+    let mut world = dual().before();
+    assert!(planned(&world, &loopback(Switch::On)).is_empty());
+    let lo = Link {
+        up: false,
+        mac: None,
+        ..foreign(LinkKind::Other(String::new()))
+    };
+    let inside = world.spaces.get_mut(&ns).unwrap();
+    inside.links.insert("lo".parse().unwrap(), lo);
+    for up in [Switch::On, Switch::Off] {
+        let plan = planned(&world, &loopback(up));
+        let line = match up {
+            Switch::On => "ip -n c1 link set dev lo up\n",
+            Switch::Off => "ip -n c1 link set dev lo down\n",
+        };
+        assert_eq!(plan.to_string(), line);
+        world = converged(&world, &loopback(up));
+        assert_eq!(planned(&world, &loopback(up)), Plan::default());
+    }
+    assert!(world.space(&Ns::Host).links.is_empty());
+}
