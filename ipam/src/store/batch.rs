@@ -79,7 +79,9 @@ impl Batch {
         let text = format!("reclaimed, the pool being exhausted: {reason}");
         match reason {
             StaleReason::OtherBoot => self.end(record, &text, 0, &record.boot_id),
-            StaleReason::NetnsGone | StaleReason::NotListed => self.release(record, &text),
+            StaleReason::NetnsGone | StaleReason::NetnsReplaced | StaleReason::NotListed => {
+                self.release(record, &text);
+            }
         }
     }
 

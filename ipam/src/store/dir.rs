@@ -159,6 +159,18 @@ impl StateDir {
         HostStore::open(&dir, &self.boot, lock)
     }
 
+    /// The same, `None` if nothing of the node was ever changed; creates nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn host_existing(&self) -> Result<Option<HostStore>, StoreError> {
+        if self.path.join("host/journal").exists() {
+            self.host().map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
     /// Who has which host port, locked.
     ///
     /// # Errors

@@ -36,9 +36,12 @@ pub enum StaleReason {
     /// The runtime does not list it.
     #[error("not listed by the runtime")]
     NotListed,
-    /// Its namespace is gone, or the path leads to another one.
+    /// Nothing is at the path of its namespace.
     #[error("its network namespace is gone")]
     NetnsGone,
+    /// Something else is at the path of its namespace.
+    #[error("its network namespace is gone, the path leads to another one")]
+    NetnsReplaced,
     /// It was made before the machine booted.
     #[error("made before the machine booted")]
     OtherBoot,
@@ -77,23 +80,23 @@ impl Snapshot {
     }
 
     /// Why an attachment cannot be alive whatever the runtime says; `None` if it may be.
-    pub(super) fn death(&self, record: &AttachmentRecord) -> Option<StaleReason> {
+    #[must_use]
+    pub fn death(&self, record: &AttachmentRecord) -> Option<StaleReason> {
         if record.boot_id != *self.boot.id() {
             return Some(StaleReason::OtherBoot);
         }
-        let gone = record.netns.as_ref().is_some_and(is_gone);
-        gone.then_some(StaleReason::NetnsGone)
+        gone(record.netns.as_ref()?)
     }
 }
 
-/// Whether the path no longer leads to the namespace. A path that cannot be looked at proves
-/// nothing.
-fn is_gone(netns: &Netns) -> bool {
+/// Why the path no longer leads to the namespace. A path that cannot be looked at proves nothing.
+fn gone(netns: &Netns) -> Option<StaleReason> {
     match fs::metadata(&netns.path) {
         Ok(found) => {
             let differs = |recorded: Option<u64>, found| recorded.is_some_and(|was| was != found);
-            differs(netns.device, found.dev()) || differs(netns.inode, found.ino())
+            let replaced = differs(netns.device, found.dev()) || differs(netns.inode, found.ino());
+            replaced.then_some(StaleReason::NetnsReplaced)
         }
-        Err(error) => error.kind() == ErrorKind::NotFound,
+        Err(error) => (error.kind() == ErrorKind::NotFound).then_some(StaleReason::NetnsGone),
     }
 }

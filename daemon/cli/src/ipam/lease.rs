@@ -63,7 +63,9 @@ impl Dead {
             let state = match dead.reason {
                 StaleReason::OtherBoot => LeaseState::OtherBoot,
                 // No list was given, so nothing is stale for not being on it.
-                StaleReason::NetnsGone | StaleReason::NotListed => LeaseState::NetnsGone,
+                StaleReason::NetnsGone | StaleReason::NetnsReplaced | StaleReason::NotListed => {
+                    LeaseState::NetnsGone
+                }
             };
             (dead.record.id(), state)
         });

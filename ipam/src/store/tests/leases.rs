@@ -272,7 +272,7 @@ fn garbage_is_told_with_its_reason() {
     };
     let dead = [
         "gone its network namespace is gone",
-        "other its network namespace is gone",
+        "other its network namespace is gone, the path leads to another one",
     ];
     assert_eq!(told(&Valid::Absent), dead);
     let nobody = ["alive not listed by the runtime", dead[0], dead[1]];
