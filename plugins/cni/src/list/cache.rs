@@ -28,6 +28,8 @@ pub struct CachedAttachment {
     pub attachment: Attachment,
     /// The result of its ADD, as written.
     pub result: Value,
+    /// The bytes of the network list it was added with; empty if none can be read.
+    pub config: Vec<u8>,
 }
 
 /// An entry that cannot be written, read or removed.
@@ -201,6 +203,7 @@ fn parse_entry(value: &Value) -> Result<CachedAttachment, FieldError> {
     let capabilities = root.optional_object("capabilityArgs")?;
     let capabilities = capabilities.iter().flat_map(Object::members);
     let interface: IfName = root.required("ifName", "an interface name")?.parse()?;
+    let config = root.optional_string("config")?.and_then(from_base64);
     Ok(CachedAttachment {
         network: root.required("networkName", "a network name")?.parse()?,
         attachment: Attachment {
@@ -217,6 +220,7 @@ fn parse_entry(value: &Value) -> Result<CachedAttachment, FieldError> {
             .required("result", "the result of ADD")?
             .value()
             .clone(),
+        config: config.unwrap_or_default(),
     })
 }
 
@@ -232,9 +236,10 @@ fn write_atomically(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// RFC 4648 §4 with padding, as Go writes a byte slice into JSON.
 fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let byte = |n: usize| u32::from(chunk.get(n).copied().unwrap_or(0));
@@ -249,6 +254,28 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// The bytes that [`base64`] wrote so; `None` for what it never writes.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let coded = text.trim_end_matches('=');
+    if !text.len().is_multiple_of(4) || text.len() - coded.len() > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(coded.len() * 3 / 4);
+    for chunk in coded.as_bytes().chunks(4) {
+        let mut bits = 0_u32;
+        for place in 0..4 {
+            let sextet = match chunk.get(place) {
+                Some(coded) => ALPHABET.iter().position(|letter| letter == coded)?,
+                None => 0,
+            };
+            bits = bits << 6 | u32::try_from(sextet).ok()?;
+        }
+        // Eight of each six bits begun are whole.
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..][..chunk.len() * 6 / 8]);
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -266,6 +293,12 @@ mod tests {
         ];
         for (plain, coded) in vectors {
             assert_eq!(base64(plain.as_bytes()), coded);
+            assert_eq!(from_base64(coded).as_deref(), Some(plain.as_bytes()));
+        }
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(from_base64(&base64(&all)), Some(all));
+        for nothing in ["Zg", "Zg=", "Z===", "Zg==Zg==", "Zm 9", "Zm9vY"] {
+            assert_eq!(from_base64(nothing), None, "{nothing}");
         }
     }
 }
