@@ -1,22 +1,21 @@
 //! `bulkhead check`: whether the kernel holds what it should for each attachment, what would mend it, and
-//! with `--repair` mending it.
+//! with `--repair` mending it. What it prints is a script: all but the commands is comment.
 
-use std::path::Path;
-
+use bulkhead_attach::Inspection;
 use bulkhead_cni::Verb;
-use bulkhead_ipam::{Access, StateDir};
-use bulkhead_plan::Plan;
+use bulkhead_ipam::{Access, StaleReason, StateDir};
+use bulkhead_plan::{Op, Plan};
 use clap::Args;
 use serde::Serialize;
 
-use crate::attachments::{Found, Looked, Subject, inspect, repair};
+use crate::attachments::{Asked, Found, Looked, Subject, alone, inspect, repair};
 use crate::failure::{Exit, Failure, Outcome, chain};
 use crate::output::{Format, json};
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
-    /// CONTAINER, NETWORK/CONTAINER, NETWORK/CONTAINER/IFNAME (the container's id may be cut short),
-    /// a port's name or an address; every attachment if there is none.
+    /// CONTAINER, NETWORK/CONTAINER, NETWORK/CONTAINER/IFNAME (the container's id may be cut short), a
+    /// port, an ifb device or an address; every attachment if there is none.
     #[arg(value_name = "ATTACHMENT")]
     subject: Option<Subject>,
 
@@ -28,31 +27,52 @@ pub(crate) struct CheckArgs {
     looked: Looked,
 }
 
-/// What was found of one attachment.
+/// What there is to say of an attachment before anything is done about it.
+enum Finding {
+    /// It is as it should be.
+    Sound,
+    /// It has addresses alone, and the plugin that made the rest has the say on that.
+    AddressesOnly,
+    /// Its container is gone.
+    Dead(StaleReason),
+    /// It was deleted meanwhile.
+    Gone,
+    /// It is not as it should be.
+    Drifted(Box<Inspection>),
+    /// It could not be looked at.
+    Unknown(Failure),
+}
+
+/// What was found of one attachment, and done.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Verdict {
     attachment: String,
     state: State,
-    /// The commands that would mend it, or did.
+    /// What would mend it if nothing else were mended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    drift: Vec<String>,
+    /// What mends it, or did, after all that is listed before it: attachments share bridges and tables.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     plan: Vec<String>,
-    /// Why it cannot be alive, or cannot be looked at.
+    /// Why it cannot be alive, or could not be looked at or mended.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// What could not be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
-    /// As it should be.
     Ok,
-    /// Not as it should be.
+    AddressesOnly,
     Drift,
-    /// It was not, and is now.
+    /// It was not as it should be, and is now.
     Repaired,
-    /// Its container is gone.
     Dead,
+    Gone,
     /// It could not be looked at or mended.
     Failed,
 }
@@ -62,97 +82,154 @@ pub(crate) fn run(args: &CheckArgs, format: Format) -> Outcome {
         Ok(selected) => selected,
         Err(failure) => return Err(failure).into(),
     };
-    let verdicts: Vec<_> = found.iter().map(|found| verdict(args, found)).collect();
+    // All are looked at before the first is mended: what they share is wrong for each of them.
+    let findings: Vec<_> = found.iter().map(|one| finding(args, one)).collect();
+    let mut done = Vec::new();
+    let mut verdicts = Vec::new();
+    for (found, (finding, note)) in found.iter().zip(findings) {
+        let mut verdict = verdict(args, found, finding, &mut done);
+        verdict.note = note;
+        verdicts.push(verdict);
+    }
     let stdout = match format {
         Format::Json => json(&verdicts),
         Format::Table => verdicts.iter().map(text).collect(),
     };
-    let bad = |verdict: &Verdict| matches!(verdict.state, State::Drift | State::Failed);
     let mut outcome = Outcome::partial(stdout, &failures);
-    if outcome.exit == Exit::Done && verdicts.iter().any(bad) {
-        outcome.exit = Exit::Failed;
+    let any = |state| verdicts.iter().any(|verdict| verdict.state == state);
+    if outcome.exit == Exit::Done {
+        outcome.exit = match (any(State::Failed), any(State::Drift)) {
+            (true, _) => Exit::Failed,
+            (false, true) => Exit::Drift,
+            (false, false) => Exit::Done,
+        };
     }
     outcome
 }
 
-fn verdict(args: &CheckArgs, found: &Found) -> Verdict {
-    let of = |state, plan: &Plan, reason| Verdict {
+fn finding(args: &CheckArgs, found: &Found) -> (Finding, Option<String>) {
+    if let Some(reason) = found.death {
+        return (Finding::Dead(reason), None);
+    }
+    if !found.has_kernel_objects() {
+        return (Finding::AddressesOnly, None);
+    }
+    let asked = match args.looked.call(found, Verb::Add) {
+        Ok(asked) => asked,
+        Err(failure) => return (Finding::Unknown(failure), None),
+    };
+    let finding = look(found, &asked).unwrap_or_else(Finding::Unknown);
+    (finding, asked.blind_spot())
+}
+
+/// What is half made or half deleted is no drift: it is looked at again when nobody is at it.
+fn look(found: &Found, asked: &Asked) -> Result<Finding, Failure> {
+    let at_once = StateDir::open(&found.state_dir, Access::Shared)?;
+    if inspect(found, asked, &at_once).is_ok_and(|seen| seen.drift.is_empty()) {
+        return Ok(Finding::Sound);
+    }
+    drop(at_once);
+    let state = alone(&found.state_dir)?;
+    let Some(found) = found.again(&state)? else {
+        return Ok(Finding::Gone);
+    };
+    if let Some(reason) = found.death {
+        return Ok(Finding::Dead(reason));
+    }
+    let seen = inspect(&found, asked, &state)?;
+    Ok(if seen.drift.is_empty() {
+        Finding::Sound
+    } else {
+        Finding::Drifted(Box::new(seen))
+    })
+}
+
+fn verdict(args: &CheckArgs, found: &Found, finding: Finding, done: &mut Vec<Op>) -> Verdict {
+    let of = |state| Verdict {
         attachment: found.name(),
         state,
-        plan: plan.ops().iter().map(ToString::to_string).collect(),
-        reason,
+        drift: Vec::new(),
+        plan: Vec::new(),
+        reason: None,
+        note: None,
     };
-    if let Some(death) = &found.death {
-        let reason = format!("{death}; `bulkhead ipam gc` removes what it left");
-        return of(State::Dead, &Plan::default(), Some(reason));
-    }
-    let looked = if args.repair {
-        mend(args, found)
-    } else {
-        look(args, found)
+    let failed = |failure: &Failure| Verdict {
+        reason: Some(chain(failure)),
+        ..of(State::Failed)
     };
-    match looked {
-        Ok((State::Drift | State::Repaired, plan)) if plan.is_empty() => of(State::Ok, &plan, None),
-        Ok((state, plan)) => of(state, &plan, None),
-        Err(failure) => of(State::Failed, &Plan::default(), Some(chain(&failure))),
+    match finding {
+        Finding::Sound => of(State::Ok),
+        Finding::AddressesOnly => of(State::AddressesOnly),
+        Finding::Gone => of(State::Gone),
+        Finding::Dead(reason) => Verdict {
+            reason: Some(reason.to_string()),
+            ..of(State::Dead)
+        },
+        Finding::Unknown(failure) => failed(&failure),
+        Finding::Drifted(seen) => {
+            let mended = if args.repair {
+                mend(args, found)
+            } else {
+                let plan = seen.after(done).unwrap_or_else(|_| seen.drift.clone());
+                Ok((State::Drift, plan))
+            };
+            match mended {
+                Ok((state, plan)) => {
+                    done.extend_from_slice(plan.ops());
+                    Verdict {
+                        drift: lines(&seen.drift),
+                        plan: lines(&plan),
+                        ..of(state)
+                    }
+                }
+                Err(failure) => Verdict {
+                    drift: lines(&seen.drift),
+                    ..failed(&failure)
+                },
+            }
+        }
     }
 }
 
-fn look(args: &CheckArgs, found: &Found) -> Result<(State, Plan), Failure> {
-    if !found.has_kernel_objects() {
-        return Ok((State::Ok, Plan::default()));
-    }
-    let call = args.looked.call(found, Verb::Add)?;
-    let state = StateDir::open(&found.state_dir, Access::Shared)?;
-    Ok((State::Drift, inspect(found, &call, &state)?.drift))
-}
-
-/// Alone, since a DEL in between would be undone; and only what is still recorded.
+/// Alone, since a DEL in between would be undone; and only what is still recorded and alive.
 fn mend(args: &CheckArgs, found: &Found) -> Result<(State, Plan), Failure> {
-    let (state, before) = look(args, found)?;
-    if before.is_empty() {
-        return Ok((state, before));
-    }
-    let call = args.looked.call(found, Verb::Add)?;
     let state = alone(&found.state_dir)?;
-    if !is_recorded(&state, found)? {
-        return Ok((State::Ok, Plan::default()));
-    }
-    Ok((State::Repaired, repair(found, &call, &state)?))
-}
-
-/// Opens a state directory for what must not meet an ADD or DEL.
-pub(crate) fn alone(state_dir: &Path) -> Result<StateDir, Failure> {
-    if state_dir.join("managed").exists() {
-        return Err(Failure::Managed(state_dir.to_owned()));
-    }
-    Ok(StateDir::open(state_dir, Access::Exclusive)?)
-}
-
-/// Whether the record is still the one that was read.
-pub(crate) fn is_recorded(state: &StateDir, found: &Found) -> Result<bool, Failure> {
-    let read = || {
-        let known = state.network(&found.key().network).read()?;
-        let record = known.map(|known| known.find(&found.record.id()));
-        Ok(record.transpose()?.flatten())
+    let Some(found) = found.again(&state)?.filter(|found| found.death.is_none()) else {
+        return Ok((State::Gone, Plan::default()));
     };
-    let record = read().map_err(|source| Failure::Store {
-        network: found.key().network.clone(),
-        source,
-    })?;
-    Ok(record.is_some_and(|record| record.sequence == found.record.sequence))
+    let asked = args.looked.call(&found, Verb::Add)?;
+    Ok((State::Repaired, repair(&found, &asked, &state)?))
+}
+
+fn lines(plan: &Plan) -> Vec<String> {
+    plan.ops().iter().map(ToString::to_string).collect()
 }
 
 fn text(verdict: &Verdict) -> String {
-    let name = &verdict.attachment;
     let reason = verdict.reason.as_deref().unwrap_or_default();
-    let head = match verdict.state {
-        State::Ok => format!("{name}: as it should be\n"),
-        State::Drift => format!("{name}: not as it should be; this would mend it:\n"),
-        State::Repaired => format!("{name}: repaired by:\n"),
-        State::Dead => format!("{name}: dead, {reason}\n"),
-        State::Failed => format!("{name}: {reason}\n"),
+    let says = match (verdict.state, verdict.plan.len()) {
+        (State::Ok, _) => "as it should be".to_owned(),
+        (State::AddressesOnly, _) => {
+            "addresses alone, another plugin made the interface".to_owned()
+        }
+        (State::Drift, 0) => "not as it should be, the above mends it too".to_owned(),
+        (State::Drift, some) if some < verdict.drift.len() => {
+            "not as it should be, after the above this mends it:".to_owned()
+        }
+        (State::Drift, _) => "not as it should be, this mends it:".to_owned(),
+        (State::Repaired, 0) => "repaired with the above".to_owned(),
+        (State::Repaired, _) => "repaired:".to_owned(),
+        (State::Gone, _) => "deleted meanwhile".to_owned(),
+        (State::Dead, _) => format!("dead, {reason}; `bulkhead ipam gc` removes what it left"),
+        (State::Failed, _) => reason.to_owned(),
     };
-    let lines = verdict.plan.iter().flat_map(|op| op.lines());
-    lines.fold(head, |text, line| text + "  " + line + "\n")
+    let head = format!("{}: {says}", verdict.attachment);
+    let comments = [Some(&head), verdict.note.as_ref()].into_iter().flatten();
+    let comments = comments.flat_map(|text| text.lines()).map(commented);
+    let commands = verdict.plan.iter().cloned();
+    comments.chain(commands).map(|text| text + "\n").collect()
+}
+
+fn commented(line: &str) -> String {
+    format!("# {line}")
 }

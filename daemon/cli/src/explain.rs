@@ -1,21 +1,22 @@
 //! `bulkhead explain`: every kernel object held for an attachment, where each value comes from, and what
 //! ADD and DEL would do.
 
-use bulkhead_attach::{Inspection, Origin, Rehearsal};
+use bulkhead_attach::{Explanation, Origin};
 use bulkhead_cni::Verb;
-use bulkhead_ipam::{Access, StateDir};
+use bulkhead_ipam::{Access, Ipam, StateDir};
 use bulkhead_plan::Plan;
 use clap::Args;
 use serde::Serialize;
 
-use crate::attachments::{Found, Looked, Subject, explain};
+use crate::attachments::{Asked, Found, Looked, Subject, explain};
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, json, table};
+use crate::time;
 
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
-    /// CONTAINER, NETWORK/CONTAINER, NETWORK/CONTAINER/IFNAME (the container's id may be cut short),
-    /// a port's name or an address.
+    /// CONTAINER, NETWORK/CONTAINER, NETWORK/CONTAINER/IFNAME (the container's id may be cut short), a
+    /// port, an ifb device or an address.
     #[arg(value_name = "ATTACHMENT")]
     subject: Subject,
 
@@ -26,15 +27,20 @@ pub(crate) struct ExplainArgs {
 /// One attachment, told whole.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Explanation {
+struct Told {
     attachment: String,
     values: Vec<Row>,
-    /// What is not as it should be; empty if all is.
+    /// What would mend it; empty if all is as it should be.
     drift: Vec<String>,
     /// What ADD would do if nothing of it stood.
     add: Vec<String>,
     /// What DEL would do now.
     del: Vec<String>,
+    /// The plugins that come after ours, which may have changed more.
+    later: Vec<String>,
+    /// What could not be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,77 +55,138 @@ pub(crate) fn run(args: &ExplainArgs, format: Format) -> Outcome {
         Ok(selected) => selected,
         Err(failure) => return Err(failure).into(),
     };
-    let mut told = Vec::new();
+    let mut all = Vec::new();
     for found in &found {
         match tell(&args.looked, found) {
-            Ok(explanation) => told.push(explanation),
+            Ok(told) => all.push(told),
             Err(failure) => failures.push(failure),
         }
     }
     let stdout = match format {
-        Format::Json => json(&told),
-        Format::Table => told.iter().map(text).collect::<Vec<_>>().join("\n"),
+        Format::Json => json(&all),
+        Format::Table => all.iter().map(text).collect::<Vec<_>>().join("\n"),
     };
     Outcome::partial(stdout, &failures)
 }
 
-fn tell(looked: &Looked, found: &Found) -> Result<Explanation, Failure> {
-    if let Some(death) = &found.death {
+fn tell(looked: &Looked, found: &Found) -> Result<Told, Failure> {
+    if !found.has_kernel_objects() {
+        return Ok(addresses_only(found));
+    }
+    if let Some(reason) = found.death {
         return Err(Failure::Dead {
             name: found.name(),
-            reason: *death,
+            reason,
         });
     }
-    let call = looked.call(found, Verb::Add)?;
+    let asked = looked.call(found, Verb::Add)?;
     let state = StateDir::open(&found.state_dir, Access::Shared)?;
-    let (inspection, origins, rehearsal) = explain(found, &call, &state)?;
-    Ok(explanation(found, &inspection, origins, &rehearsal))
+    Ok(told(found, &asked, explain(found, &asked, &state)?))
 }
 
-fn explanation(
-    found: &Found,
-    inspection: &Inspection,
-    origins: Vec<Origin>,
-    rehearsal: &Rehearsal,
-) -> Explanation {
-    let lines = |plan: &Plan| plan.ops().iter().map(ToString::to_string).collect();
-    let value = |origin: Origin| Row {
-        object: origin.object,
-        value: origin.value,
-        source: origin.source,
-    };
-    Explanation {
+fn told(found: &Found, asked: &Asked, explanation: Explanation) -> Told {
+    let mut values: Vec<_> = explanation.origins.into_iter().map(Row::from).collect();
+    values.insert(3.min(values.len()), recorded(found));
+    Told {
         attachment: found.name(),
-        values: origins.into_iter().map(value).collect(),
-        drift: lines(&inspection.drift),
-        add: lines(&rehearsal.add),
-        del: lines(&rehearsal.del),
+        values,
+        drift: lines(&explanation.inspection.drift),
+        add: lines(&explanation.rehearsal.add),
+        del: lines(&explanation.rehearsal.del),
+        later: asked.later.clone(),
+        note: asked.blind_spot(),
     }
 }
 
-fn text(told: &Explanation) -> String {
+/// What another main plugin has the say on, but for its addresses.
+fn addresses_only(found: &Found) -> Told {
+    let record = &found.record;
+    let mut values = vec![Row {
+        object: "attachment",
+        value: record.key.to_string(),
+        source: "network, CNI_CONTAINERID and CNI_IFNAME".to_owned(),
+    }];
+    values.extend(record.netns.as_ref().map(|netns| Row {
+        object: "namespace",
+        value: netns.path.display().to_string(),
+        source: "CNI_NETNS of ADD, recorded".to_owned(),
+    }));
+    values.push(recorded(found));
+    values.extend(record.addresses.iter().map(|leased| Row {
+        object: "address",
+        value: leased.address.to_string(),
+        source: format!(
+            "lease {} of network {}",
+            record.sequence, record.key.network
+        ),
+    }));
+    Told {
+        attachment: found.name(),
+        values,
+        drift: Vec::new(),
+        add: Vec::new(),
+        del: Vec::new(),
+        later: Vec::new(),
+        note: Some(
+            "another main plugin made the interface: only the addresses are ours".to_owned(),
+        ),
+    }
+}
+
+fn recorded(found: &Found) -> Row {
+    let record = &found.record;
+    let ipam = match &record.ipam {
+        Ipam::Own => "addresses of our own".to_owned(),
+        Ipam::Delegated { plugin } => format!("addresses of {plugin}"),
+        Ipam::None => "no addresses".to_owned(),
+    };
+    Row {
+        object: "record",
+        value: time::seconds(record.created_at_unix_ms),
+        source: format!("{}, {ipam}", found.state_dir.display()),
+    }
+}
+
+impl From<Origin> for Row {
+    fn from(origin: Origin) -> Self {
+        Self {
+            object: origin.object,
+            value: origin.value,
+            source: origin.source,
+        }
+    }
+}
+
+fn lines(plan: &Plan) -> Vec<String> {
+    plan.ops().iter().map(ToString::to_string).collect()
+}
+
+fn text(told: &Told) -> String {
     let rows: Vec<_> = told
         .values
         .iter()
         .map(|row| vec![row.object.to_owned(), row.value.clone(), row.source.clone()])
         .collect();
-    let mut text = table(&["OBJECT", "VALUE", "FROM"], &rows);
+    let mut lines = Vec::new();
+    if !told.later.is_empty() {
+        lines.push(format!("\n# chained after: {}", told.later.join(", ")));
+    }
+    lines.extend(told.note.as_ref().map(|note| format!("\n# {note}")));
     let drift = if told.drift.is_empty() {
-        "the kernel holds all of it"
+        "The kernel holds all of it."
     } else {
-        "the kernel does not hold all of it; this would mend it"
+        "The kernel does not hold all of it; this mends it:"
     };
     let parts = [
         (drift, &told.drift),
-        ("ADD, if nothing of it stood", &told.add),
-        ("DEL, now", &told.del),
+        ("ADD, if nothing of it stood:", &told.add),
+        ("DEL, now:", &told.del),
     ];
-    for (head, lines) in parts {
-        text += &["\n# ", head, "\n"].concat();
-        for line in lines {
-            text.push_str(line);
-            text.push('\n');
-        }
+    // Another plugin has the say on what has no plan.
+    for (head, plan) in parts.into_iter().filter(|_| !told.add.is_empty()) {
+        lines.push(format!("\n# {head}"));
+        lines.extend(plan.iter().cloned());
     }
-    text
+    let lines = lines.into_iter().map(|line| line + "\n");
+    table(&["OBJECT", "VALUE", "FROM"], &rows) + &lines.collect::<String>()
 }

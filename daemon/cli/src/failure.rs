@@ -18,6 +18,7 @@ pub(crate) enum Exit {
     Failed = 1,
     NotFound = 3,
     Unreadable = 4,
+    Drift = 5,
 }
 
 /// Why a command did not do all it was asked to.
@@ -63,6 +64,11 @@ pub(crate) enum Failure {
         plugin: String,
         file: PathBuf,
     },
+    /// A network whose file is gone.
+    #[error(
+        "network {0} is configured no more, and no runtime cached its configuration: put it back, or delete its attachments"
+    )]
+    NoConfiguration(NetworkName),
     /// A record of another release.
     #[error("attachment {name} was made by plugin {kind:?}, which this release does not know")]
     Kind { name: String, kind: String },
@@ -112,6 +118,7 @@ impl Failure {
             | Self::NoNetns(_)
             | Self::NoAttachment(_)
             | Self::NoPlugin { .. }
+            | Self::NoConfiguration(_)
             | Self::Load(LoadError::NotFound { .. }) => Exit::NotFound,
             Self::Ambiguous { .. }
             | Self::Kind { .. }

@@ -26,7 +26,8 @@ const EXIT_CODES: &str = "Exit codes:
   1  the operation failed (CNI error)
   2  the command line is wrong
   3  not found: a network, an address, a namespace, a recorded attachment or an executable
-  4  the store, a configuration or another file cannot be read or written";
+  4  the store, a configuration or another file cannot be read or written
+  5  `check` found what is not as it should be, and was not told to mend it";
 
 /// Container networks: what there is, who has which address, and running them by hand.
 #[derive(Debug, Parser)]
@@ -60,8 +61,8 @@ enum Noun {
     Ports(ports::Command),
     /// Compare the kernel with what it should hold, and mend it.
     ///
-    /// Prints for each attachment the `ip` and `nft` lines that would mend it; `--repair` applies
-    /// them.
+    /// Prints for each attachment the `ip`, `tc`, `nft` and `sysctl` lines that would mend it, all of it
+    /// a script for a shell; `--repair` does what they say.
     Check(check::CheckArgs),
     /// Tell what the kernel holds for an attachment, where each value comes from, and what ADD and
     /// DEL would do.

@@ -1,8 +1,8 @@
 //! `bulkhead ports`: which port of the node leads to which container.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use bulkhead_model::{Family, NetworkName, PortMapping};
+use bulkhead_model::{Family, HostAddress, NetworkName, PortMapping};
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -27,9 +27,11 @@ pub(crate) enum Command {
 #[serde(rename_all = "camelCase")]
 struct Row {
     protocol: String,
-    /// The host's address, or `*` for every one.
+    /// The host's address, an unspecified one for every one of its family, or `*`.
     host_address: String,
     host_port: u16,
+    #[serde(skip)]
+    host: String,
     /// The container's addresses and port, one for each family.
     to: Vec<SocketAddr>,
     attachment: String,
@@ -89,7 +91,13 @@ fn row(mapping: &PortMapping, found: &Found) -> Row {
         .map(|address| (address, mapping.container_port.get()).into());
     Row {
         protocol: mapping.host.protocol.to_string(),
-        host_address: mapping.host.address.to_string(),
+        host_address: match mapping.host.address {
+            HostAddress::Any => "*".to_owned(),
+            HostAddress::Every(Family::V4) => Ipv4Addr::UNSPECIFIED.to_string(),
+            HostAddress::Every(Family::V6) => Ipv6Addr::UNSPECIFIED.to_string(),
+            HostAddress::One(one) => one.to_string(),
+        },
+        host: format!("{}:{}", mapping.host.address, mapping.host.number),
         host_port: mapping.host.number.get(),
         to: to.collect(),
         attachment: found.name(),
@@ -101,7 +109,7 @@ fn cells(row: &Row) -> Vec<String> {
     let to: Vec<_> = row.to.iter().map(ToString::to_string).collect();
     vec![
         row.protocol.clone(),
-        format!("{}:{}", row.host_address, row.host_port),
+        row.host.clone(),
         or_dash(Some(to.join("\n"))),
         row.attachment.clone(),
         or_dash(row.dead.clone()),

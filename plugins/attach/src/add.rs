@@ -89,7 +89,7 @@ pub(crate) fn stand(
 
 /// A plan that puts a shared table there whole must bring what every other attachment has in it.
 /// Whether the want has more in it now.
-fn complete(
+pub(crate) fn complete(
     want: &mut Attached,
     plan: &Plan,
     state: &StateDir,
@@ -115,16 +115,17 @@ fn complete(
     Ok(more || forwards && !want.host_ports.others.is_empty())
 }
 
-/// Every other recorded attachment, on every network of the node.
+/// Every other recorded attachment, on every network of the node. An earlier boot's went with it.
 fn other_records(state: &StateDir, but: &AttachmentKey) -> Result<Vec<AttachmentRecord>, Failure> {
     let mut all = Vec::new();
     for network in state.networks()? {
         let Some(known) = state.network(&network).read()? else {
             continue;
         };
-        all.extend(known.attachments()?);
+        let mut records = known.attachments()?;
+        records.retain(|record| record.key != *but && known.is_of_this_boot(record));
+        all.extend(records);
     }
-    all.retain(|record| record.key != *but);
     Ok(all)
 }
 

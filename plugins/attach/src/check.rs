@@ -3,6 +3,7 @@
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, exec};
 use bulkhead_ipam::{AttachmentRecord, Ipam};
+use bulkhead_kernel::Netns;
 
 use crate::failure::Failure;
 use crate::recorded::Attachment;
@@ -19,6 +20,7 @@ fn verify<N: Network>(network: &N, call: &Call, previous: &CniResult) -> Result<
     let key = call.attachment()?;
     let state = del::open(call)?;
     let known = state
+        .as_ref()
         .map(|state| state.network(&key.network).read())
         .transpose()?
         .flatten();
@@ -33,9 +35,10 @@ fn verify<N: Network>(network: &N, call: &Call, previous: &CniResult) -> Result<
     leases_stand(&record, previous)?;
     let path = call.netns.as_deref().unwrap_or(std::path::Path::new(""));
     let (ipam, pool) = (record.ipam.clone(), pool.as_ref());
-    let mut attachment =
-        Attachment::of(network, crate::kernel(), record, pool, path, Some(previous))?;
-    let mend = attachment.inspect()?.drift;
+    let netns = (path, Netns::open(path)?);
+    let kernel = crate::kernel();
+    let mut attachment = Attachment::of(network, kernel, record, pool, netns, Some(previous))?;
+    let mend = attachment.inspect(state.as_ref())?.drift;
     if !mend.is_empty() {
         let error = drift(format!("attachment {key} is not as ADD left it"))
             .with_details(mend.to_string().trim_end());

@@ -35,8 +35,10 @@ pub use del::CHECKED_MAC;
 pub use grant::{Grant, GrantedAddress};
 pub use ipam::{ipam, release};
 pub use loopback::loopback;
-pub use origin::{Origin, configured, of_attachment};
-pub use recorded::{Inspection, Rehearsal, collect, inspect, origins, rehearse, repair};
+pub use origin::{Origin, Own, configured, origins};
+pub use recorded::{
+    Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, repair,
+};
 
 /// A main plugin: a configuration with nothing wrong in it, and what it wants.
 pub trait Network: Sized {
@@ -69,8 +71,9 @@ pub trait Network: Sized {
     /// Code 7 if what was granted contradicts the configuration.
     fn want(&self, grant: &Grant) -> Result<Attached, CniError>;
 
-    /// Where each value of a want comes from.
-    fn origins(&self, call: &Call, grant: &Grant, want: &Attached) -> Vec<Origin>;
+    /// Where each value of an attachment comes from: every object that is held for it, in the order in
+    /// which a packet of the container meets them.
+    fn origins(&self, call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin>;
 }
 
 /// Serves one call of a main plugin on this process's environment and standard streams.

@@ -1,10 +1,11 @@
 //! Where a value comes from: what `explain` tells an operator about each kernel object.
 
 use bulkhead_cni::Call;
-use bulkhead_model::Family;
-use bulkhead_plan::Attached;
+use bulkhead_model::{Family, IfName};
+use bulkhead_nft as nft;
+use bulkhead_plan::{Attached, Ns, Op, Plan, Shape, Sysctl, filter_table, host_port_table};
 
-use crate::Grant;
+use crate::{CHECKED_MAC, Inspection, Rehearsal};
 
 /// A value of an attachment, the object that carries it, and why it is what it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +33,23 @@ impl Origin {
     }
 }
 
+/// What a main plugin alone knows of an attachment.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// The port's attributes on its bridge.
+    pub port: Vec<Origin>,
+    /// The bridge.
+    pub bridge: Vec<Origin>,
+    /// Where the MTU comes from.
+    pub mtu: String,
+    /// Where a route comes from.
+    pub routes: Vec<String>,
+    /// Where the network's address translation comes from.
+    pub nat: String,
+    /// Where the node's sysctls come from.
+    pub sysctls: String,
+}
+
 /// `key` of the configuration if it is set there, else `default`.
 #[must_use]
 pub fn configured(call: &Call, key: &str, default: &str) -> String {
@@ -41,72 +59,237 @@ pub fn configured(call: &Call, key: &str, default: &str) -> String {
     }
 }
 
-/// What every main plugin's attachments have: names, addresses, host ports, limits.
+/// Every object of an attachment: what all main plugins' have, and `own`.
 #[must_use]
-pub fn of_attachment(grant: &Grant, want: &Attached) -> Vec<Origin> {
-    let id = &grant.id;
+pub fn origins(seen: &Inspection, rehearsal: &Rehearsal, own: Own) -> Vec<Origin> {
+    let mut rows = identity(seen);
+    rows.extend(interface(seen, rehearsal, &own));
+    rows.extend(port(seen, rehearsal, &own.mtu));
+    rows.extend(own.port);
+    rows.extend(filter(seen));
+    rows.extend(ifb(seen, rehearsal));
+    rows.extend(own.bridge);
+    rows.extend(host_ports(&seen.want));
+    if let Some(table) = &seen.want.nat {
+        rows.push(Origin::new("NAT table", &table.id, own.nat));
+    }
+    rows.extend(sysctls(seen, rehearsal, &own.sysctls));
+    rows
+}
+
+fn identity(seen: &Inspection) -> Vec<Origin> {
+    let grant = &seen.grant;
+    let key = &grant.key;
+    let from = "network, CNI_CONTAINERID and CNI_IFNAME";
+    vec![
+        Origin::new("attachment", key, from),
+        Origin::new("attachment id", grant.id, "SHA-256 of the three"),
+        Origin::new("namespace", grant.netns(), "CNI_NETNS of ADD, recorded"),
+    ]
+}
+
+fn interface(seen: &Inspection, rehearsal: &Rehearsal, own: &Own) -> Vec<Origin> {
+    let (grant, interface) = (&seen.grant, &seen.want.interface);
     let mut rows = vec![
-        Origin::new(
-            "attachment",
-            &grant.key,
-            "network, CNI_CONTAINERID and CNI_IFNAME",
-        ),
-        Origin::new("attachment id", id, "SHA-256 of the three"),
-        Origin::new("namespace", grant.netns(), "CNI_NETNS of the last ADD"),
-        Origin::new(
-            "port",
-            want.port.name,
-            "bhp and 12 characters of the id, recorded",
-        ),
-        Origin::new(
-            "port MAC",
-            want.port.mac,
-            "digest of the id, first octet fe, recorded",
-        ),
-        Origin::new("interface", want.interface.name, "CNI_IFNAME"),
+        Origin::new("interface", interface.name, "CNI_IFNAME"),
+        Origin::new("interface MAC", interface.mac, interface_mac(seen)),
     ];
-    let source = if want.interface.mac == id.interface_mac() {
-        "digest of the id, recorded"
-    } else {
-        "asked for by the runtime or changed by a later plugin"
-    };
-    rows.push(Origin::new("interface MAC", want.interface.mac, source));
+    let link = |ns, name| seen.world.space(ns).links.get(&name);
+    if let Some(inside) = link(&interface.ns, interface.name) {
+        let port = link(&Ns::Host, seen.want.port.name);
+        let source = if port.is_none_or(|port| port.mtu == inside.mtu) {
+            own.mtu.as_str()
+        } else {
+            "changed by a plugin chained later"
+        };
+        rows.push(Origin::new("interface MTU", inside.mtu, source));
+    }
     for granted in &grant.addresses {
         let source = format!("lease {} of network {}", grant.sequence, grant.key.network);
         rows.push(Origin::new("address", granted.address, source));
     }
-    let v6 = |address: &&bulkhead_model::InterfaceAddress| address.family() == Family::V6;
-    if want.interface.addresses.iter().any(|a| v6(&a)) {
-        let link_local = want.interface.mac.link_local();
-        rows.push(Origin::new(
-            "address",
-            format!("{link_local}/64"),
-            "link-local address of the MAC (RFC 4291 appendix A)",
-        ));
+    if has_v6(&seen.want) {
+        let link_local = format!("{}/64", interface.mac.link_local());
+        let source = "link-local address of the MAC (RFC 4291 appendix A)";
+        rows.push(Origin::new("address", link_local, source));
     }
-    for forward in &want.host_ports.mine {
+    for (route, source) in interface.routes.iter().zip(&own.routes) {
+        rows.push(Origin::new("route", route, source));
+    }
+    let inside = rehearsal.add.ops().iter().filter_map(|op| match op {
+        Op::SetSysctl { ns, sysctl, value } if *ns == interface.ns => Some((sysctl, value)),
+        _ => None,
+    });
+    for (sysctl, value) in inside {
+        let text = format!("{sysctl}={value}");
+        rows.push(Origin::new("interface sysctl", text, sysctl_source(sysctl)));
+    }
+    rows
+}
+
+fn sysctl_source(sysctl: &Sysctl) -> &'static str {
+    match sysctl.path().rsplit('/').next() {
+        Some("disable_ipv6") => "it has IPv6 addresses, whatever the namespace's default is",
+        Some("keep_addr_on_down") => "its IPv6 addresses outlive a `down`, as IPv4's do",
+        _ => "no router's advertisement gives it addresses or routes",
+    }
+}
+
+fn interface_mac(seen: &Inspection) -> &'static str {
+    let mac = seen.want.interface.mac;
+    if mac == seen.grant.id.interface_mac() {
+        "digest of the id, recorded"
+    } else if seen.grant.names.interface_mac == Some(mac) {
+        "asked for at ADD, recorded"
+    } else {
+        "changed by a plugin chained later"
+    }
+}
+
+fn port(seen: &Inspection, rehearsal: &Rehearsal, mtu: &str) -> Vec<Origin> {
+    let port = &seen.want.port;
+    let named = "bhp and 12 characters of the id, recorded";
+    let mut rows = vec![
+        Origin::new("port", port.name, named),
+        Origin::new("port MAC", port.mac, "digest of the id, recorded"),
+    ];
+    if let Some(link) = seen.world.space(&Ns::Host).links.get(&port.name) {
+        rows.push(Origin::new("port MTU", link.mtu, mtu));
+    }
+    if let Some(limit) = seen.want.bandwidth.ingress {
+        let source = format!(
+            "bandwidth of ADD, recorded: ingress {} bit/s, burst {} bit",
+            limit.rate, limit.burst
+        );
+        rows.extend(
+            shape_of(&rehearsal.add, port.name).map(|s| Origin::new("port qdisc", s, source)),
+        );
+    }
+    rows
+}
+
+fn filter(seen: &Inspection) -> Vec<Origin> {
+    let binding = &seen.want.filter.binding;
+    let table = filter_table();
+    let mut rows = vec![Origin::new("filter table", &table, "one for the node")];
+    rows.extend(own_chain(seen).map(|chain| {
+        let source = "of the port alone, drops what is not bound";
+        Origin::new("filter chain", format!("{table} {chain}"), source)
+    }));
+    let row = |set: &str, element: String, source| {
+        Origin::new(
+            "filter element",
+            format!("{table} {set} {{ {element} }}"),
+            source,
+        )
+    };
+    let checked = seen.grant.names.other.contains_key(CHECKED_MAC);
+    rows.push(match binding.mac {
+        Some(mac) if checked => row(
+            "macs",
+            format!("\"{}\" . {mac}", binding.port),
+            "the port may send, from this MAC: macspoofchk at ADD, recorded",
+        ),
+        _ => row(
+            "ports",
+            format!("\"{}\"", binding.port),
+            "the port may send: no macspoofchk at ADD, recorded",
+        ),
+    });
+    if let Some(ifb) = binding.ifb {
+        let source = "what it sends goes by the ifb device: egress limit";
+        let element = format!("\"{}\" : \"{ifb}\"", binding.port);
+        rows.push(row("shaped", element, source));
+    }
+    rows
+}
+
+/// The port's own base chain: where it has one, it stands or what would mend the attachment adds it.
+fn own_chain(seen: &Inspection) -> Option<nft::Name> {
+    let binding = &seen.want.filter.binding;
+    let is_own = |name: &&nft::Name| name.as_str().ends_with(binding.port.as_str());
+    let table = seen.world.space(&Ns::Host).tables.get(&filter_table());
+    let standing = table.and_then(|table| table.chains.keys().find(is_own));
+    let added = || {
+        seen.drift
+            .ops()
+            .iter()
+            .find_map(|op| added_chain(op, is_own))
+    };
+    standing.cloned().or_else(added)
+}
+
+fn added_chain(op: &Op, is_own: impl Fn(&&nft::Name) -> bool) -> Option<nft::Name> {
+    let Op::Nft { transaction, .. } = op else {
+        return None;
+    };
+    let names = transaction.0.iter().flat_map(|command| match command {
+        nft::Command::AddChain { chain, .. } => std::slice::from_ref(chain),
+        nft::Command::AddTable(table) | nft::Command::ReplaceTable(table) => &table.chains,
+        _ => &[],
+    });
+    names.map(|chain| &chain.name).find(is_own).cloned()
+}
+
+fn ifb(seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
+    let (Some(name), Some(limit)) = (seen.want.filter.binding.ifb, seen.want.bandwidth.egress)
+    else {
+        return Vec::new();
+    };
+    let named = "bhi and 12 characters of the id, recorded";
+    let source = format!(
+        "bandwidth of ADD, recorded: egress {} bit/s, burst {} bit",
+        limit.rate, limit.burst
+    );
+    let shape = shape_of(&rehearsal.add, name).map(|shape| Origin::new("ifb qdisc", shape, source));
+    std::iter::once(Origin::new("ifb device", name, named))
+        .chain(shape)
+        .collect()
+}
+
+fn shape_of(add: &Plan, link: IfName) -> Option<Shape> {
+    add.ops().iter().find_map(|op| match op {
+        Op::SetShape {
+            link: on, shape, ..
+        } if *on == link => Some(*shape),
+        _ => None,
+    })
+}
+
+fn host_ports(want: &Attached) -> Vec<Origin> {
+    let mine = &want.host_ports.mine;
+    if mine.is_empty() {
+        return Vec::new();
+    }
+    let mut rows = vec![Origin::new(
+        "host port table",
+        host_port_table(),
+        "one for the node",
+    )];
+    for forward in mine {
+        let value = format!("{} to {}", forward.host, forward.to);
         rows.push(Origin::new(
             "host port",
-            format!("{} to {}", forward.host, forward.to),
-            "runtimeConfig.portMappings of ADD, recorded",
-        ));
-    }
-    let limits = [
-        ("ingress limit", want.bandwidth.ingress),
-        ("egress limit", want.bandwidth.egress),
-    ];
-    for (object, limit) in limits {
-        if let Some(limit) = limit {
-            let value = format!("{} bit/s, burst {} bit", limit.rate, limit.burst);
-            rows.push(Origin::new(object, value, "bandwidth of ADD, recorded"));
-        }
-    }
-    if let Some(ifb) = want.filter.binding.ifb {
-        rows.push(Origin::new(
-            "ifb device",
-            ifb,
-            "bhi and 12 characters of the id, recorded",
+            value,
+            "portMappings of ADD, recorded",
         ));
     }
     rows
+}
+
+fn sysctls(seen: &Inspection, rehearsal: &Rehearsal, source: &str) -> Vec<Origin> {
+    let row = |(sysctl, value): &(Sysctl, String)| {
+        let change = rehearsal.changes.iter().find(|c| c.key == sysctl.path());
+        let found = change.map_or_else(String::new, |change| {
+            format!("; {} before, put back with the last network", change.before)
+        });
+        let source = format!("{source}{found}");
+        Origin::new("node sysctl", format!("{sysctl}={value}"), source)
+    };
+    seen.want.sysctls.iter().map(row).collect()
+}
+
+fn has_v6(want: &Attached) -> bool {
+    let mut addresses = want.interface.addresses.iter();
+    addresses.any(|address| address.family() == Family::V6)
 }

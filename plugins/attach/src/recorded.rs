@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use bulkhead_cni::{Call, CniError, CniResult};
-use bulkhead_ipam::{AttachmentRecord, Pool, StateDir};
-use bulkhead_kernel::{Deletion, Kernel, Netns};
+use bulkhead_cni::{Call, CniError, CniResult, Code};
+use bulkhead_ipam::{AttachmentRecord, HostChange, HostStore, Pool, StateDir};
+use bulkhead_kernel::{Deletion, Identity, Kernel, Netns};
 use bulkhead_model::Mtu;
-use bulkhead_plan::{Attached, Plan, Want, World, plan, scope};
+use bulkhead_plan::{Attached, Conflict, Op, Plan, Want, World, plan, scope};
 
 use crate::converge::ConvergeError;
 use crate::failure::Failure;
@@ -26,6 +26,17 @@ pub struct Inspection {
     pub drift: Plan,
 }
 
+/// An attachment, told whole.
+#[derive(Debug)]
+pub struct Explanation {
+    /// What should be and what is.
+    pub inspection: Inspection,
+    /// Where each value comes from.
+    pub origins: Vec<Origin>,
+    /// What ADD and DEL would do.
+    pub rehearsal: Rehearsal,
+}
+
 /// What ADD and DEL of an attachment would do.
 #[derive(Debug)]
 pub struct Rehearsal {
@@ -33,10 +44,22 @@ pub struct Rehearsal {
     pub add: Plan,
     /// DEL, from what stands; of the network's last attachment with what it shared.
     pub del: Plan,
+    /// What was changed on the node, with the values found before.
+    pub changes: Vec<HostChange>,
+}
+
+/// Whether plugins come after ours in the network's list. They may have changed the interface's MAC
+/// and MTU, which only the result of ADD tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Successors {
+    /// None does.
+    None,
+    /// Some do.
+    Some,
 }
 
 /// Compares an attachment with its want. `call` carries the configuration of its network and, if one
-/// is known, the result of its ADD: plugins chained later may have changed MAC and MTU.
+/// is known, the result of its ADD.
 ///
 /// # Errors
 /// The configuration's; code 4 if the namespace is gone; code 102 if something is in the way.
@@ -44,10 +67,11 @@ pub fn inspect<N: Network>(
     call: &Call,
     state: &StateDir,
     record: &AttachmentRecord,
+    successors: Successors,
 ) -> Result<Inspection, CniError> {
     let network = N::parse(call)?;
-    let mut attachment = Attachment::open(&network, call, state, record)?;
-    Ok(attachment.inspect()?)
+    let mut attachment = Attachment::open(&network, call, state, record, successors)?;
+    Ok(attachment.inspect(Some(state))?)
 }
 
 /// Mends an attachment and returns what was done. Nobody may call ADD or DEL meanwhile: `state` is
@@ -59,9 +83,12 @@ pub fn repair<N: Network>(
     call: &Call,
     state: &StateDir,
     record: &AttachmentRecord,
+    successors: Successors,
 ) -> Result<Plan, CniError> {
     let network = N::parse(call)?;
-    let mut attachment = Attachment::open(&network, call, state, record)?;
+    let mut attachment = Attachment::open(&network, call, state, record, successors)?;
+    // What plugins chained later made of it stays.
+    attachment.inspect(Some(state))?;
     let mut done = Vec::new();
     let Attachment { kernel, want, .. } = &mut attachment;
     add::stand(kernel, state, &record.key, want.clone(), |plan| {
@@ -70,27 +97,26 @@ pub fn repair<N: Network>(
     Ok(Plan::new(done))
 }
 
-/// Plans ADD and DEL of an attachment and applies neither.
+/// Tells an attachment whole: what there is, where it comes from, what ADD and DEL would do. Nothing
+/// is changed.
 ///
 /// # Errors
 /// As [`inspect`].
-pub fn rehearse<N: Network>(
+pub fn explain<N: Network>(
     call: &Call,
     state: &StateDir,
     record: &AttachmentRecord,
-) -> Result<Rehearsal, CniError> {
+    successors: Successors,
+) -> Result<Explanation, CniError> {
     let network = N::parse(call)?;
-    let mut attachment = Attachment::open(&network, call, state, record)?;
-    Ok(attachment.rehearse(state, record)?)
-}
-
-/// Where each value of an attachment comes from.
-///
-/// # Errors
-/// As [`inspect`].
-pub fn origins<N: Network>(call: &Call, inspection: &Inspection) -> Result<Vec<Origin>, CniError> {
-    let network = N::parse(call)?;
-    Ok(network.origins(call, &inspection.grant, &inspection.want))
+    let mut attachment = Attachment::open(&network, call, state, record, successors)?;
+    let inspection = attachment.inspect(Some(state))?;
+    let rehearsal = attachment.rehearse(state, record)?;
+    Ok(Explanation {
+        origins: network.origins(call, &inspection, &rehearsal),
+        inspection,
+        rehearsal,
+    })
 }
 
 /// Detaches a dead attachment as DEL would; `reason` goes into the audit log.
@@ -116,11 +142,53 @@ pub fn collect<N: Network>(
     )?)
 }
 
+impl Inspection {
+    /// What is still to be done once `done` is: for who mends several attachments, whose bridges,
+    /// tables and sysctls are shared, with one list of commands.
+    ///
+    /// # Errors
+    /// What would be in the way then.
+    pub fn after(&self, done: &[Op]) -> Result<Plan, Conflict> {
+        let mut world = self.world.clone();
+        for op in done {
+            // What is about an object outside of this attachment's scope is refused, and of no account.
+            let _ = world.run(&unbound(op));
+        }
+        plan(&world, &Want::Attached(Box::new(self.want.clone())))
+    }
+}
+
+/// The operation on a ruleset of any generation: each attachment was looked at in another.
+fn unbound(op: &Op) -> Op {
+    match op {
+        Op::Nft {
+            ns, transaction, ..
+        } => Op::Nft {
+            ns: ns.clone(),
+            transaction: transaction.clone(),
+            generation: None,
+        },
+        other => other.clone(),
+    }
+}
+
 /// An attachment's namespace, open, and what is wanted of the kernel for it.
 pub(crate) struct Attachment {
     kernel: Kernel,
     grant: Grant,
     want: Attached,
+    claims: Claims,
+}
+
+/// What is claimed of the interface where nothing says what plugins chained later made of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Claims {
+    /// MAC and MTU.
+    Both,
+    /// The MAC; the MTU stays as it stands.
+    Mac,
+    /// Neither; both stay as they stand.
+    Neither,
 }
 
 impl Attachment {
@@ -129,19 +197,26 @@ impl Attachment {
         call: &Call,
         state: &StateDir,
         record: &AttachmentRecord,
+        successors: Successors,
     ) -> Result<Self, Failure> {
         let known = state.network(&record.key.network).read()?;
         let pool = known.as_ref().and_then(|known| known.pool());
-        let netns = record.netns.as_ref().map(|netns| netns.path.clone());
+        let (path, netns) = open_recorded(record)?;
         let previous = call.config.prev_result()?;
-        Self::of(
+        let mut attachment = Self::of(
             network,
             Kernel::new(Deletion::Blocking),
             record.clone(),
             pool,
-            &netns.unwrap_or_default(),
+            (path, netns),
             previous.as_ref(),
-        )
+        )?;
+        attachment.claims = match (successors, &previous) {
+            (Successors::None, _) => Claims::Both,
+            (Successors::Some, Some(_)) => attachment.claims,
+            (Successors::Some, None) => Claims::Neither,
+        };
+        Ok(attachment)
     }
 
     pub(crate) fn of<N: Network>(
@@ -149,33 +224,55 @@ impl Attachment {
         kernel: Kernel,
         record: AttachmentRecord,
         pool: Option<&Pool>,
-        path: &Path,
+        (path, netns): (&Path, Netns),
         previous: Option<&CniResult>,
     ) -> Result<Self, Failure> {
-        let netns = Netns::open(path)?;
         let grant = Grant::of(network, record, pool, path)?;
         let mut want = network.want(&grant)?;
-        if let Some(previous) = previous {
-            claim_previous(&mut want, previous);
-        }
+        let claims = previous.map_or(Claims::Both, |previous| claim_previous(&mut want, previous));
         let kernel = kernel.with(grant.container.clone(), netns);
         Ok(Self {
             kernel,
             grant,
             want,
+            claims,
         })
     }
 
-    pub(crate) fn inspect(&mut self) -> Result<Inspection, Failure> {
-        let want = Want::Attached(Box::new(self.want.clone()));
-        let world = self.kernel.observe(&scope(&want))?;
-        let drift = plan(&world, &want).map_err(ConvergeError::from)?;
-        Ok(Inspection {
-            grant: self.grant.clone(),
-            want: self.want.clone(),
-            world,
-            drift,
-        })
+    /// With `state`, a table that has to be loaded whole comes with what every other attachment has in
+    /// it.
+    pub(crate) fn inspect(&mut self, state: Option<&StateDir>) -> Result<Inspection, Failure> {
+        loop {
+            let mut want = Want::Attached(Box::new(self.want.clone()));
+            let world = self.kernel.observe(&scope(&want))?;
+            self.leave_as_it_stands(&world);
+            want = Want::Attached(Box::new(self.want.clone()));
+            let drift = plan(&world, &want).map_err(ConvergeError::from)?;
+            if let Some(state) = state
+                && add::complete(&mut self.want, &drift, state, &self.grant.key)?
+            {
+                continue;
+            }
+            return Ok(Inspection {
+                grant: self.grant.clone(),
+                want: self.want.clone(),
+                world,
+                drift,
+            });
+        }
+    }
+
+    fn leave_as_it_stands(&mut self, world: &World) {
+        let interface = &mut self.want.interface;
+        let Some(found) = world.space(&interface.ns).links.get(&interface.name) else {
+            return;
+        };
+        if self.claims == Claims::Neither {
+            interface.mac = found.mac.unwrap_or(interface.mac);
+        }
+        if self.claims != Claims::Both {
+            interface.mtu = Some(found.mtu);
+        }
     }
 
     fn rehearse(
@@ -193,22 +290,58 @@ impl Attachment {
         // The model is the kernel's: what it refuses was not there, and is not there afterwards.
         let _ = world.apply(&del);
         let add = plan(&world, &want).map_err(ConvergeError::from)?;
-        Ok(Rehearsal { add, del })
+        let host = state.host_existing()?;
+        let changes = host.iter().flat_map(HostStore::changes);
+        Ok(Rehearsal {
+            add,
+            del,
+            changes: changes.map(|(change, _)| change.clone()).collect(),
+        })
     }
 }
 
+/// The recorded namespace, at its path: nobody else's who has the path by now.
+fn open_recorded(record: &AttachmentRecord) -> Result<(&Path, Netns), Failure> {
+    let refused = |text| CniError::new(Code::INVALID_ENVIRONMENT, text);
+    let Some(recorded) = &record.netns else {
+        let text = format!("attachment {} is recorded without a namespace", record.key);
+        return Err(refused(text).into());
+    };
+    let opened = Netns::open(&recorded.path)?;
+    if !is(opened.identity(), recorded) {
+        let path = recorded.path.display();
+        let text = format!(
+            "network namespace {path} is not the one that attachment {} was added in",
+            record.key
+        );
+        return Err(refused(text).into());
+    }
+    Ok((&recorded.path, opened))
+}
+
+/// Whether a namespace is the recorded one, as far as the record says which that was.
+fn is(found: Identity, recorded: &bulkhead_ipam::Netns) -> bool {
+    recorded.device.is_none_or(|device| device == found.dev)
+        && recorded.inode.is_none_or(|inode| inode == found.ino)
+}
+
 /// MAC and MTU are what the runtime was told, since plugins chained later may have changed them.
-fn claim_previous(want: &mut Attached, previous: &CniResult) {
+/// Results before version 1.1.0 tell no MTU.
+fn claim_previous(want: &mut Attached, previous: &CniResult) -> Claims {
     let name = want.interface.name;
     let inside = |interface: &&bulkhead_cni::Interface| {
         interface.sandbox.as_deref().is_some_and(|s| !s.is_empty())
             && interface.name == name.as_str()
     };
     let Some(interface) = previous.interfaces.iter().find(inside) else {
-        return;
+        return Claims::Both;
     };
     if let Some(mac) = interface.unicast_mac() {
         want.interface.mac = mac;
     }
-    want.interface.mtu = interface.mtu.and_then(Mtu::new).or(want.interface.mtu);
+    let Some(mtu) = interface.mtu.and_then(Mtu::new) else {
+        return Claims::Mac;
+    };
+    want.interface.mtu = Some(mtu);
+    Claims::Both
 }

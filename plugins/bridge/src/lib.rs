@@ -7,7 +7,9 @@ mod config;
 mod origins;
 mod want;
 
-use bulkhead_attach::{Addressing, CHECKED_MAC, Capabilities, Grant, Network, Origin};
+use bulkhead_attach::{
+    Addressing, CHECKED_MAC, Capabilities, Grant, Inspection, Network, Origin, Rehearsal,
+};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
 use bulkhead_model::{AttachmentKey, IfName};
@@ -54,7 +56,7 @@ impl Network for Config {
         want::bridge(self, grant)
     }
 
-    fn origins(&self, call: &Call, grant: &Grant, want: &Attached) -> Vec<Origin> {
-        origins::of(call, grant, want)
+    fn origins(&self, call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
+        origins::of(call, seen, rehearsal)
     }
 }

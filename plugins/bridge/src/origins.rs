@@ -1,76 +1,124 @@
 //! Where each value of an attachment to a bridge network comes from.
 
-use bulkhead_attach::{Grant, Origin, configured, of_attachment};
+use bulkhead_attach::{Inspection, Origin, Own, Rehearsal, configured, origins};
 use bulkhead_cni::Call;
-use bulkhead_plan::{Attached, Localnet};
+use bulkhead_plan::{Link, Localnet, Ns, Route};
 
-pub(crate) fn of(call: &Call, grant: &Grant, want: &Attached) -> Vec<Origin> {
-    let mut rows = of_attachment(grant, want);
-    let bridge = &want.bridge;
+pub(crate) fn of(call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
     let key = |key, default| configured(call, key, default);
-    rows.push(Origin::new("bridge", bridge.name, key("bridge", "default")));
-    let mac = "digest of network and machine id, if we made the bridge";
-    rows.push(Origin::new("bridge MAC", bridge.mac, mac));
-    for gateway in &bridge.gateways {
-        let source = match key("isDefaultGateway", "").as_str() {
-            "" => key("isGateway", "isGateway"),
-            text => text.to_owned(),
-        };
-        let source = format!("{source}; the lease's gateway, else the subnet's first address");
-        rows.push(Origin::new("gateway", gateway, source));
-    }
-    let mtu = want.interface.mtu.map(|mtu| mtu.to_string());
-    let mtu = mtu.unwrap_or_else(|| "the bridge's".to_owned());
-    rows.push(Origin::new(
-        "MTU",
-        mtu,
-        key("mtu", "the bridge's as it stands"),
-    ));
-    for route in &want.interface.routes {
-        let named = grant.routes.iter().any(|r| r.dst == route.destination);
-        let source = if named {
-            "routes of ipam".to_owned()
-        } else {
-            key("isDefaultGateway", "isDefaultGateway")
-        };
-        rows.push(Origin::new("route", route, source));
-    }
-    for (object, on, name) in [
-        ("hairpin", want.port.flags.hairpin, "hairpinMode"),
-        ("isolated", want.port.flags.isolated, "portIsolation"),
-        ("promiscuous", bridge.promiscuous, "promiscMode"),
-    ] {
-        rows.push(Origin::new(
-            object,
-            if on { "on" } else { "off" },
-            key(name, "default"),
-        ));
-    }
-    let (binding, source) = match want.filter.binding.mac {
-        Some(mac) => (
-            format!("{} with {mac}", want.port.name),
-            "macspoofchk of ADD, recorded",
-        ),
-        None => (
-            want.port.name.to_string(),
-            "no macspoofchk at ADD, recorded",
-        ),
+    let routes = seen.want.interface.routes.iter();
+    let own = Own {
+        port: port(call, seen),
+        bridge: bridge(call, seen),
+        mtu: key("mtu", "the bridge's"),
+        routes: routes
+            .map(|route| route_source(call, seen, route))
+            .collect(),
+        nat: key("ipMasq", "answers of host ports"),
+        sysctls: gateway_source(call),
     };
-    rows.push(Origin::new("filter binding", binding, source));
-    for (sysctl, value) in &want.sysctls {
-        let source = "isGateway; the value found is kept in the state directory";
-        rows.push(Origin::new("sysctl", format!("{sysctl}={value}"), source));
+    origins(seen, rehearsal, own)
+}
+
+fn port(call: &Call, seen: &Inspection) -> Vec<Origin> {
+    let flags = seen.want.port.flags;
+    let hairpin = if seen.want.host_ports.mine.is_empty() {
+        "default"
+    } else {
+        "host ports, for the container itself"
+    };
+    vec![
+        switch(
+            "port hairpin",
+            flags.hairpin,
+            configured(call, "hairpinMode", hairpin),
+        ),
+        switch(
+            "port isolated",
+            flags.isolated,
+            configured(call, "portIsolation", "default"),
+        ),
+    ]
+}
+
+fn bridge(call: &Call, seen: &Inspection) -> Vec<Origin> {
+    let want = &seen.want.bridge;
+    let key = |key, default| configured(call, key, default);
+    let mut rows = vec![Origin::new("bridge", want.name, key("bridge", "default"))];
+    let found = seen.world.space(&Ns::Host).links.get(&want.name);
+    let ours = found.is_none_or(Link::is_ours);
+    if let Some(link) = found {
+        let (whose, mtu) = if ours {
+            (
+                "made by us, fixed: digest of network and machine id",
+                "1500 when we made it, left as it stands",
+            )
+        } else {
+            ("not made by us", "as it stands")
+        };
+        if let Some(mac) = link.mac {
+            rows.push(Origin::new("bridge MAC", mac, whose));
+        }
+        rows.push(Origin::new("bridge MTU", link.mtu, key("mtu", mtu)));
     }
-    if bridge.localnet != Localnet::Unclaimed {
-        let value = format!("net/ipv4/conf/{}/route_localnet=1", bridge.name);
-        rows.push(Origin::new("sysctl", value, "host ports on 127.0.0.1"));
+    for gateway in &want.gateways {
+        let mut leased = seen.grant.addresses.iter();
+        let named = leased.any(|granted| granted.gateway == Some(gateway.address()));
+        let which = if named {
+            "the lease's gateway"
+        } else {
+            "the subnet's first address"
+        };
+        let source = format!("{}; {which}", gateway_source(call));
+        rows.push(Origin::new("bridge address", gateway, source));
     }
-    if let Some(table) = &want.nat {
+    if want
+        .gateways
+        .iter()
+        .any(|gateway| gateway.address().is_ipv6())
+        && ours
+    {
+        let link_local = format!("{}/64", want.mac.link_local());
+        let source = "link-local address of the MAC (RFC 4291 appendix A)";
+        rows.push(Origin::new("bridge address", link_local, source));
+    }
+    rows.push(switch(
+        "bridge promiscuous",
+        want.promiscuous,
+        key("promiscMode", "default"),
+    ));
+    if ours {
+        let value = format!("net/ipv6/conf/{}/accept_ra=0", want.name);
+        let source = "no container's advertisement moves the node's routes (CVE-2020-10749)";
+        rows.push(Origin::new("bridge sysctl", value, source));
+    }
+    if want.localnet != Localnet::Unclaimed {
+        let value = format!("net/ipv4/conf/{}/route_localnet=1", want.name);
         rows.push(Origin::new(
-            "table",
-            &table.id,
-            key("ipMasq", "host ports' answers"),
+            "bridge sysctl",
+            value,
+            "host ports on 127.0.0.1",
         ));
     }
     rows
+}
+
+fn gateway_source(call: &Call) -> String {
+    match configured(call, "isDefaultGateway", "").as_str() {
+        "" => configured(call, "isGateway", "isGateway"),
+        text => text.to_owned(),
+    }
+}
+
+fn route_source(call: &Call, seen: &Inspection, route: &Route) -> String {
+    let mut named = seen.grant.routes.iter();
+    if named.any(|named| named.dst == route.destination) {
+        "routes of ipam".to_owned()
+    } else {
+        configured(call, "isDefaultGateway", "isDefaultGateway")
+    }
+}
+
+fn switch(object: &'static str, on: bool, source: String) -> Origin {
+    Origin::new(object, if on { "on" } else { "off" }, source)
 }

@@ -1,12 +1,11 @@
 //! The plugin that made an attachment does the looking: here is the one table of those there are.
 
-use bulkhead_attach::{Inspection, Origin, Rehearsal};
+use bulkhead_attach::{Explanation, Inspection};
 use bulkhead_bridge as bridge;
-use bulkhead_cni::Call;
 use bulkhead_ipam::StateDir;
 use bulkhead_plan::Plan;
 
-use super::Found;
+use super::{Asked, Found};
 use crate::failure::Failure;
 
 /// The plugin that makes attachments of a recorded kind.
@@ -34,31 +33,41 @@ pub(super) fn has_addresses_only(found: &Found) -> bool {
 }
 
 /// Compares an attachment with what it should be.
-pub(crate) fn inspect(found: &Found, call: &Call, state: &StateDir) -> Result<Inspection, Failure> {
-    for_kind!(found, inspect(call, state, &found.record))
+pub(crate) fn inspect(
+    found: &Found,
+    asked: &Asked,
+    state: &StateDir,
+) -> Result<Inspection, Failure> {
+    for_kind!(
+        found,
+        inspect(&asked.call, state, &found.record, asked.successors())
+    )
 }
 
 /// Mends it; what was done. `state` is held alone.
-pub(crate) fn repair(found: &Found, call: &Call, state: &StateDir) -> Result<Plan, Failure> {
-    for_kind!(found, repair(call, state, &found.record))
+pub(crate) fn repair(found: &Found, asked: &Asked, state: &StateDir) -> Result<Plan, Failure> {
+    for_kind!(
+        found,
+        repair(&asked.call, state, &found.record, asked.successors())
+    )
 }
 
 /// Everything that can be said of it.
 pub(crate) fn explain(
     found: &Found,
-    call: &Call,
+    asked: &Asked,
     state: &StateDir,
-) -> Result<(Inspection, Vec<Origin>, Rehearsal), Failure> {
-    let inspection = inspect(found, call, state)?;
-    let origins = for_kind!(found, origins(call, &inspection))?;
-    let rehearsal = for_kind!(found, rehearse(call, state, &found.record))?;
-    Ok((inspection, origins, rehearsal))
+) -> Result<Explanation, Failure> {
+    for_kind!(
+        found,
+        explain(&asked.call, state, &found.record, asked.successors())
+    )
 }
 
 /// Takes down a dead attachment, kernel objects and leases.
 pub(crate) fn collect(
     found: &Found,
-    call: &Call,
+    asked: &Asked,
     state: &StateDir,
     reason: &str,
 ) -> Result<(), Failure> {
@@ -66,5 +75,5 @@ pub(crate) fn collect(
         let released = bulkhead_attach::release(state, found.key(), reason);
         return released.map_err(|source| Failure::attachment(found.key(), source));
     }
-    for_kind!(found, collect(call, state, &found.record, reason))
+    for_kind!(found, collect(&asked.call, state, &found.record, reason))
 }

@@ -1,87 +1,22 @@
 //! Recorded attachments, as an operator names them, and the call a runtime would make about one.
 
+mod asked;
 mod kind;
+mod subject;
 
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 
-use bulkhead_cni::json::Value;
-use bulkhead_cni::list::{Attachment, Cache, NetworkList, PluginConf, Runtime};
-use bulkhead_cni::{Call, CniVersion, Environment, Verb};
-use bulkhead_ipam::{AttachmentRecord, StaleReason, Valid};
+use bulkhead_cni::list::NetworkList;
+use bulkhead_ipam::{Access, AttachmentRecord, StaleReason, StateDir};
 use bulkhead_model::{AttachmentKey, NetworkName};
 use clap::Args;
 
+pub(crate) use asked::Asked;
 pub(crate) use kind::{collect, explain, inspect, repair};
+pub(crate) use subject::Subject;
 
 use crate::failure::Failure;
 use crate::sources::{Network, Sources};
-
-/// How an operator names attachments: `CONTAINER`, `NETWORK/CONTAINER`, `NETWORK/CONTAINER/IFNAME`, where
-/// the container may be the beginning of its id; a port's name; or an address.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Subject {
-    Address(IpAddr),
-    Name(Vec<String>),
-}
-
-/// A text that names no attachment.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{0:?} names no attachment: give CONTAINER, NETWORK/CONTAINER or NETWORK/CONTAINER/IFNAME, a port or an address"
-)]
-pub(crate) struct NotASubject(String);
-
-impl FromStr for Subject {
-    type Err = NotASubject;
-
-    fn from_str(text: &str) -> Result<Self, NotASubject> {
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Address(address));
-        }
-        let parts: Vec<_> = text.split('/').map(str::to_owned).collect();
-        if parts.len() > 3 || parts.iter().any(String::is_empty) {
-            return Err(NotASubject(text.to_owned()));
-        }
-        Ok(Self::Name(parts))
-    }
-}
-
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Name(parts) => f.write_str(&parts.join("/")),
-        }
-    }
-}
-
-impl Subject {
-    fn names(&self, record: &AttachmentRecord) -> bool {
-        let key = &record.key;
-        let is_container = |text: &str| key.container.as_str().starts_with(text);
-        match self {
-            Self::Address(address) => {
-                let mut leased = record.addresses.iter();
-                leased.any(|leased| leased.address.address() == *address)
-            }
-            Self::Name(parts) => match parts.as_slice() {
-                [one] => {
-                    let port = record.names.port.unwrap_or_else(|| record.id().port());
-                    is_container(one) || port.as_str() == one
-                }
-                [network, container] => key.network.as_str() == network && is_container(container),
-                [network, container, interface] => {
-                    key.network.as_str() == network
-                        && is_container(container)
-                        && key.interface.as_str() == interface
-                }
-                _ => false,
-            },
-        }
-    }
-}
 
 /// What a command about attachments needs to know besides.
 #[derive(Args, Debug)]
@@ -99,7 +34,7 @@ pub(crate) struct Looked {
 }
 
 /// A recorded attachment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) record: AttachmentRecord,
     pub(crate) state_dir: PathBuf,
@@ -109,6 +44,30 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// The same as it is recorded now; `None` if it is gone, or was added anew.
+    pub(crate) fn again(&self, state: &StateDir) -> Result<Option<Self>, Failure> {
+        let read = || {
+            let Some(known) = state.network(&self.key().network).read()? else {
+                return Ok(None);
+            };
+            let Some(record) = known.find(&self.record.id())? else {
+                return Ok(None);
+            };
+            let death = known.death(&record);
+            Ok(Some((record, death)))
+        };
+        let found = read().map_err(|source| Failure::Store {
+            network: self.key().network.clone(),
+            source,
+        })?;
+        let same = found.filter(|(record, _)| record.sequence == self.record.sequence);
+        Ok(same.map(|(record, death)| Self {
+            record,
+            death,
+            ..self.clone()
+        }))
+    }
+
     pub(crate) const fn key(&self) -> &AttachmentKey {
         &self.record.key
     }
@@ -152,7 +111,7 @@ impl Looked {
         let Some(only) = only else {
             return Ok((all, failures));
         };
-        all.retain(|found| only.names(&found.record));
+        only.choose(&mut all);
         let mut containers: Vec<_> = all.iter().map(|found| &found.key().container).collect();
         containers.dedup();
         containers.sort_unstable();
@@ -166,46 +125,14 @@ impl Looked {
             }),
         }
     }
+}
 
-    /// The call that a runtime would make about `found`; of a network that is configured no more, one
-    /// with nothing in it but the network's name.
-    ///
-    /// # Errors
-    /// What the specification refuses of it.
-    pub(crate) fn call(&self, found: &Found, verb: Verb) -> Result<Call, Failure> {
-        let plugin = kind::plugin(&found.record.kind);
-        let bare;
-        let list = if let Some(list) = &found.list {
-            list
-        } else {
-            bare = unconfigured(found);
-            &bare
-        };
-        let configured = list.plugins.iter().find(|one| one.plugin_type == plugin);
-        let Some(configured) = configured else {
-            return Err(Failure::NoPlugin {
-                network: found.key().network.clone(),
-                plugin,
-                file: list.path.clone(),
-            });
-        };
-        let runtime = Runtime {
-            plugin_dirs: self.bin_dirs.clone(),
-            cache: Cache::new(&self.cache_dir),
-            environment: Environment::new(std::env::vars_os()),
-        };
-        let netns = found.record.netns.as_ref().map(|netns| netns.path.clone());
-        let attachment = Attachment {
-            container: found.key().container.clone(),
-            netns,
-            interface: found.key().interface,
-            args: Vec::new(),
-            capabilities: Vec::new(),
-            args_cni: Vec::new(),
-        };
-        let call = runtime.call(list, configured, verb, &attachment);
-        call.map_err(|source| Failure::attachment(found.key(), source))
+/// Opens a state directory for what must not meet an ADD or DEL.
+pub(crate) fn alone(state_dir: &Path) -> Result<StateDir, Failure> {
+    if state_dir.join("managed").exists() {
+        return Err(Failure::Managed(state_dir.to_owned()));
     }
+    Ok(StateDir::open(state_dir, Access::Exclusive)?)
 }
 
 fn attachments_of(network: &Network) -> Result<Vec<Found>, Failure> {
@@ -213,18 +140,13 @@ fn attachments_of(network: &Network) -> Result<Vec<Found>, Failure> {
         return Ok(Vec::new());
     };
     let read = || {
-        let dead = snapshot.stale(&Valid::Absent)?;
         let records = snapshot.attachments()?.into_iter();
         Ok(records
-            .map(|record| {
-                let mut dead = dead.iter();
-                let death = dead.find(|dead| dead.record.key == record.key);
-                Found {
-                    death: death.map(|dead| dead.reason),
-                    state_dir: network.state_dir.clone(),
-                    list: network.list.clone(),
-                    record,
-                }
+            .map(|record| Found {
+                death: snapshot.death(&record),
+                state_dir: network.state_dir.clone(),
+                list: network.list.clone(),
+                record,
             })
             .collect())
     };
@@ -232,23 +154,4 @@ fn attachments_of(network: &Network) -> Result<Vec<Found>, Failure> {
         network: network.name.clone(),
         source,
     })
-}
-
-fn unconfigured(found: &Found) -> NetworkList {
-    let plugin_type = kind::plugin(&found.record.kind);
-    let mut config = Value::EMPTY;
-    config.set("type", plugin_type.as_str().into());
-    NetworkList {
-        path: PathBuf::new(),
-        name: found.key().network.clone(),
-        version: CniVersion::NEWEST,
-        disable_check: false,
-        disable_gc: false,
-        plugins: vec![PluginConf {
-            plugin_type,
-            capabilities: Vec::new(),
-            config,
-        }],
-        bytes: Vec::new(),
-    }
 }

@@ -7,8 +7,7 @@ use bulkhead_model::{InterfaceAddress, NetworkName};
 use clap::Args;
 use serde::Serialize;
 
-use crate::attachments::{Found, Looked, collect};
-use crate::check::{alone, is_recorded};
+use crate::attachments::{Found, Looked, alone, collect};
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, json, or_dash, table};
 
@@ -77,12 +76,13 @@ pub(super) fn run(args: &GcArgs, format: Format) -> Outcome {
 }
 
 fn remove(looked: &Looked, found: &Found, reason: &str) -> Result<bool, Failure> {
-    let call = looked.call(found, Verb::Del)?;
+    let asked = looked.call(found, Verb::Del)?;
     let state = alone(&found.state_dir)?;
-    if !is_recorded(&state, found)? {
+    // Deleted or added anew meanwhile.
+    let Some(found) = found.again(&state)?.filter(|found| found.death.is_some()) else {
         return Ok(false);
-    }
-    collect(found, &call, &state, reason)?;
+    };
+    collect(&found, &asked, &state, reason)?;
     Ok(true)
 }
 
