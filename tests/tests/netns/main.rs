@@ -20,6 +20,7 @@ mod detach;
 mod filter;
 mod foreign;
 mod forwarding;
+mod host_ports;
 mod masquerade;
 mod model;
 mod mtu;
