@@ -1,6 +1,7 @@
 //! A node with containers, made before anything is timed.
 
 use netns_fixtures::{Container, Host, NsError, Sandbox};
+use serde_json::Value;
 
 use crate::Scratch;
 
@@ -18,6 +19,8 @@ pub struct Slot {
     pub ifname: String,
     /// The container.
     pub container: Container,
+    /// What the runtime asks for it: `runtimeConfig`, an object by capability.
+    pub runtime: Value,
 }
 
 /// A node of its own with slots that are timed and slots that stay.
@@ -57,10 +60,20 @@ impl Field {
                 id: format!("timed{nth}"),
                 ifname: "eth0".to_owned(),
                 container,
+                runtime: Value::Null,
             });
         }
         field.make_residents(timed, residents)?;
         Ok(field)
+    }
+
+    /// The field with `runtime` asked for each slot, by its number.
+    #[must_use]
+    pub fn asking(mut self, runtime: impl Fn(usize) -> Value) -> Self {
+        for slot in self.timed.iter_mut().chain(&mut self.residents) {
+            slot.runtime = runtime(slot.nth);
+        }
+        self
     }
 
     fn make_residents(&mut self, first: usize, count: usize) -> Result<(), NsError> {
@@ -76,6 +89,7 @@ impl Field {
                     id: format!("resident{nth}"),
                     ifname: format!("e{within}"),
                     container,
+                    runtime: Value::Null,
                 }));
         }
         Ok(())

@@ -1,21 +1,27 @@
 //! The benchmark: the reference plugins, ours, and the kernel's floor under both, in one run, taking
 //! turns, on networks of one shape. Every contestant has a node of its own.
 
+mod asked;
 mod contestant;
 mod field;
+mod first_packet;
 mod floor;
 mod netlink;
 mod plugins;
+mod proof;
 mod report;
 mod rounds;
 mod sample;
 mod usage;
 
+pub use asked::two_ports_and_limits;
 pub use contestant::Contestant;
 pub use field::{Field, Slot};
+pub use first_packet::{Beside, Packets, measure};
 pub use floor::{Deletion, Floor};
 pub use plugins::Plugins;
-pub use report::Report;
-pub use rounds::{Effort, Figures, run};
+pub use proof::{Proven, prove_ports_and_limits};
+pub use report::{Chain, Report};
+pub use rounds::{Effort, Figures, Race};
 pub use sample::Sample;
-pub use usage::smallest_peak_kib;
+pub use usage::{adopt_orphans, smallest_peak_kib};

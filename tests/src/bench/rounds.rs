@@ -1,7 +1,6 @@
 //! The run: contestants take turns, so that whatever else the machine does falls on all of them.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::contestant::Contestant;
 use super::field::Slot;
 use super::sample::Sample;
-use super::usage::{adopt_orphans, cpu};
+use super::usage::cpu;
 
 /// How many calls are under way at once.
 pub(super) const PARALLEL: [usize; 3] = [1, 8, 32];
@@ -18,7 +17,7 @@ pub(super) const PARALLEL: [usize; 3] = [1, 8, 32];
 /// How much is measured.
 #[derive(Clone, Debug)]
 pub struct Effort {
-    /// Rounds of one batch each way, per contestant.
+    /// Rounds of a batch each way, per contestant and number at once.
     pub rounds: usize,
     /// Calls per batch: the timed slots of a field.
     pub batch: usize,
@@ -37,9 +36,12 @@ pub enum Call {
     Del,
 }
 
-/// Everything that was measured, by the contestants' position.
+/// Everything that was measured, by the contestants' position. The first is the one that the others
+/// are compared with.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
+    /// What the contestants are called.
+    pub names: Vec<String>,
     /// By contestant, call and how many at once.
     pub calls: BTreeMap<(usize, Call, usize), Sample>,
     /// One ADD at a time, by contestant and how many attachments stood beside it.
@@ -50,44 +52,78 @@ pub struct Figures {
     pub peaks: BTreeMap<usize, [u64; 3]>,
 }
 
-/// Measures `contestants`, which take turns.
-///
-/// # Errors
-/// When the system refuses to make this process its descendants' reaper.
-///
-/// # Panics
-/// When a call fails.
-pub fn run(contestants: &[&dyn Contestant], effort: &Effort) -> io::Result<Figures> {
-    adopt_orphans()?;
-    let mut figures = Figures::default();
-    let mut attached = vec![0; contestants.len()];
-    grow(contestants, &mut attached, 1);
-    peaks(contestants, &mut figures);
-    // Not counted: caches and sockets get warm, and a mistake shows before minutes have passed.
-    one_round(contestants, &mut Figures::default(), 0);
-    for nth in 0..effort.rounds {
-        eprintln!("round {} of {}", nth + 1, effort.rounds);
-        one_round(contestants, &mut figures, nth);
+/// Contestants that take turns.
+pub struct Race<'a> {
+    contestants: Vec<&'a dyn Contestant>,
+    /// How many residents each has attached.
+    attached: Vec<usize>,
+}
+
+impl<'a> Race<'a> {
+    /// Attaches the first resident of each: it keeps the bridge alive.
+    ///
+    /// # Panics
+    /// When a call fails.
+    #[must_use]
+    pub fn new(contestants: Vec<&'a dyn Contestant>) -> Self {
+        let attached = vec![0; contestants.len()];
+        let mut race = Self {
+            contestants,
+            attached,
+        };
+        race.grow(1);
+        race
     }
-    for _ in 0..effort.singles {
-        for (nth, contestant) in contestants.iter().enumerate() {
-            if let Some(latency) = contestant.version() {
-                figures.starts.entry(nth).or_default().push(latency);
-            }
+
+    /// Measures them.
+    ///
+    /// # Panics
+    /// When a call fails.
+    #[must_use]
+    pub fn run(mut self, effort: &Effort) -> Figures {
+        let contestants = self.contestants.clone();
+        let mut figures = Figures {
+            names: contestants.iter().map(|c| c.name().to_owned()).collect(),
+            ..Figures::default()
+        };
+        peaks(&contestants, &mut figures);
+        // Not counted: caches and sockets get warm, and a mistake shows before minutes have passed.
+        one_round(&contestants, &mut Figures::default(), 0);
+        for nth in 0..effort.rounds {
+            eprintln!("round {} of {}", nth + 1, effort.rounds);
+            one_round(&contestants, &mut figures, nth);
         }
-    }
-    for &count in &effort.beside {
-        eprintln!("beside {count} attachments");
-        // The resident that keeps the bridge alive is there in every case.
-        grow(contestants, &mut attached, count.max(1));
         for _ in 0..effort.singles {
             for (nth, contestant) in contestants.iter().enumerate() {
-                let sample = figures.beside.entry((nth, count)).or_default();
-                sample.push(single(*contestant));
+                if let Some(latency) = contestant.version() {
+                    figures.starts.entry(nth).or_default().push(latency);
+                }
             }
         }
+        for &count in &effort.beside {
+            eprintln!("beside {count} attachments");
+            // The first resident is there in every case.
+            self.grow(count.max(1));
+            for _ in 0..effort.singles {
+                for (nth, contestant) in contestants.iter().enumerate() {
+                    let sample = figures.beside.entry((nth, count)).or_default();
+                    sample.push(single(*contestant));
+                }
+            }
+        }
+        figures
     }
-    Ok(figures)
+
+    /// Attaches residents until there are `count`.
+    fn grow(&mut self, count: usize) {
+        for (contestant, attached) in self.contestants.iter().zip(&mut self.attached) {
+            let residents = &contestant.field().residents;
+            let until = count.min(residents.len()).max(*attached);
+            // One at a time: they share containers, and a runtime never makes two calls for one at once.
+            batch(*contestant, Call::Add, &residents[*attached..until], 1);
+            *attached = until;
+        }
+    }
 }
 
 fn peaks(contestants: &[&dyn Contestant], figures: &mut Figures) {
@@ -111,17 +147,6 @@ fn one_round(contestants: &[&dyn Contestant], figures: &mut Figures, round: usiz
                 of.merge(sample);
             }
         }
-    }
-}
-
-/// Attaches residents until there are `count`.
-fn grow(contestants: &[&dyn Contestant], attached: &mut [usize], count: usize) {
-    for (contestant, attached) in contestants.iter().zip(attached) {
-        let residents = &contestant.field().residents;
-        let until = count.min(residents.len()).max(*attached);
-        // One at a time: they share containers, and a runtime never makes two calls for one at once.
-        batch(*contestant, Call::Add, &residents[*attached..until], 1);
-        *attached = until;
     }
 }
 
@@ -173,7 +198,8 @@ fn batch(contestant: &dyn Contestant, call: Call, slots: &[Slot], parallel: usiz
     Sample::of(&times, drained, cpu)
 }
 
-fn in_node<T: Send>(contestant: &dyn Contestant, work: impl FnOnce() -> T + Send) -> T {
+/// Does `work` in the contestant's node.
+pub(super) fn in_node<T: Send>(contestant: &dyn Contestant, work: impl FnOnce() -> T + Send) -> T {
     let host = &contestant.field().host;
     host.enter(work).expect("the node's namespace is mounted")
 }

@@ -46,27 +46,29 @@ pub(crate) fn reap_orphans() {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn adopt_orphans() -> io::Result<()> {
+pub fn adopt_orphans() -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     Ok(())
 }
 
-/// The peak memory in KiB of the largest process that `command` is or starts, as the small program
-/// next to this one sees it.
+/// What `command` says, and the peak memory in KiB of the largest process that it is or starts, as the
+/// small program next to this one sees it.
 ///
 /// # Panics
 /// When the call fails.
-pub(crate) fn peak_kib(command: &Command, stdin: &str) -> u64 {
+pub(crate) fn peak_kib(command: &Command, stdin: &str) -> (Vec<u8>, u64) {
     let own = std::env::current_exe().expect("/proc is mounted");
     let mut small = Command::new(own.with_file_name("peak"));
     small.arg(command.get_program()).env_clear();
     let variables = command.get_envs();
     small.envs(variables.filter_map(|(name, value)| Some((name, value?))));
-    let (_, said) = answer(small.stderr(Stdio::piped()), stdin);
+    let (answered, said) = answer(small.stderr(Stdio::piped()), stdin);
     let said = String::from_utf8_lossy(&said);
     let last = said.lines().last().unwrap_or_default();
-    last.parse()
-        .unwrap_or_else(|_| panic!("{command:?}: {said}"))
+    let peak = last
+        .parse()
+        .unwrap_or_else(|_| panic!("{command:?}: {said}"));
+    (answered, peak)
 }
 
 /// The smallest peak in KiB that [`peak_kib`] can see: that of a program that does nothing, which

@@ -1,19 +1,75 @@
 //! `make bench`: see [`bulkhead_tests::bench`]. Prints the report; `--write` puts it into
 //! docs/performance.md as well.
 
-use std::process::ExitCode;
+use std::io;
+use std::process::{Command, ExitCode};
 
 use bulkhead_tests::bench::{
-    Contestant, Deletion, Effort, Field, Floor, Plugins, Report, run, smallest_peak_kib,
+    Chain, Deletion, Effort, Field, Figures, Floor, Packets, Plugins, Race, Report, adopt_orphans,
+    measure, prove_ports_and_limits, smallest_peak_kib, two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
+use netns_fixtures::Feature;
 
-const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--without-ours]";
+const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
+  parts: plain, chain, first-packet; --write takes them all";
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Part {
+    Plain,
+    Chain,
+    FirstPacket,
+}
 
 struct Options {
     write: bool,
-    with_ours: bool,
-    effort: Effort,
+    /// All if empty.
+    only: Vec<Part>,
+    plain: Effort,
+    chain: Effort,
+    packets: Packets,
+}
+
+impl Options {
+    /// A run of minutes.
+    fn full() -> Self {
+        Self {
+            write: false,
+            only: Vec::new(),
+            plain: Effort {
+                rounds: 10,
+                batch: 32,
+                beside: vec![0, 250, 1000],
+                singles: 100,
+            },
+            // A round takes as long as six of plain containers.
+            chain: Effort {
+                rounds: 3,
+                batch: 32,
+                beside: Vec::new(),
+                singles: 0,
+            },
+            packets: Packets {
+                mapped: vec![10, 1000],
+                flows: 2000,
+                calls: 30,
+            },
+        }
+    }
+
+    fn hurry(&mut self) {
+        self.plain.rounds = 2;
+        self.plain.beside = vec![0, 100];
+        self.plain.singles = 20;
+        self.chain.rounds = 1;
+        self.packets.mapped = vec![10, 100];
+        self.packets.calls = 10;
+    }
+
+    fn has(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 fn main() -> ExitCode {
@@ -23,73 +79,107 @@ fn main() -> ExitCode {
         eprintln!("usage: {USAGE}");
         return ExitCode::from(2);
     };
-    bench(&options, &words)
+    match bench(&options, &words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn options(words: &[&str]) -> Option<Options> {
-    let mut options = Options {
-        write: false,
-        with_ours: true,
-        effort: Effort {
-            rounds: 15,
-            batch: 32,
-            beside: vec![0, 250, 1000],
-            singles: 100,
-        },
-    };
+    let mut options = Options::full();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
             "--write" => options.write = true,
-            "--without-ours" => options.with_ours = false,
-            "--quick" => {
-                options.effort.rounds = 2;
-                options.effort.beside = vec![0, 100];
-                options.effort.singles = 20;
+            "--quick" => options.hurry(),
+            "--rounds" => {
+                let rounds = words.next()?.parse().ok()?;
+                options.plain.rounds = rounds;
+                options.chain.rounds = rounds;
             }
-            "--rounds" => options.effort.rounds = words.next()?.parse().ok()?,
+            "--only" => options.only.push(match *words.next()? {
+                "plain" => Part::Plain,
+                "chain" => Part::Chain,
+                "first-packet" => Part::FirstPacket,
+                _ => return None,
+            }),
             _ => return None,
         }
     }
-    Some(options)
+    (!options.write || options.only.is_empty()).then_some(options)
 }
 
-fn bench(options: &Options, words: &[&str]) -> ExitCode {
-    let effort = &options.effort;
-    let most = effort.beside.iter().copied().max().unwrap_or_default();
-    let field = || Field::new(effort.batch, most.max(1)).expect("root may make namespaces");
-    let reference = Plugins::new("reference", Suite::reference(), field());
-    let ours = options
-        .with_ours
-        .then(|| Plugins::new("bulkhead", Suite::ours(), field()));
-    let acknowledged = Floor::new("floor", field(), Deletion::Acknowledged);
-    let announced = Floor::new("floor, announced", field(), Deletion::Announced);
-    let mut contestants: Vec<&dyn Contestant> = vec![&reference];
-    contestants.extend(ours.iter().map(|ours| ours as &dyn Contestant));
-    contestants.extend([&acknowledged as &dyn Contestant, &announced]);
-    let figures = match run(&contestants, effort) {
-        Ok(figures) => figures,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
+    adopt_orphans()?;
     let report = Report {
-        names: contestants.iter().map(|c| c.name().to_owned()).collect(),
-        figures,
         command: command_line(words),
         smallest_peak_kib: smallest_peak_kib(),
-        reference: 0,
+        plain: options.has(Part::Plain).then(|| plain(&options.plain)),
+        chain: options
+            .has(Part::Chain)
+            .then(|| chain(&options.chain))
+            .transpose()?
+            .flatten(),
+        first_packet: options
+            .has(Part::FirstPacket)
+            .then(|| measure(&options.packets))
+            .transpose()?,
     };
     print!("{report}");
     if options.write {
         let path = workspace::root().join("docs/performance.md");
-        if let Err(error) = std::fs::write(&path, report.to_string()) {
-            eprintln!("bench: write {}: {error}", path.display());
-            return ExitCode::FAILURE;
+        std::fs::write(&path, report.to_string())?;
+    }
+    Ok(())
+}
+
+fn field(effort: &Effort) -> Field {
+    let most = effort.beside.iter().copied().max().unwrap_or_default();
+    Field::new(effort.batch, most.max(1)).expect("root may make namespaces")
+}
+
+fn plain(effort: &Effort) -> Figures {
+    let reference = Plugins::new("reference", Suite::reference(), field(effort));
+    let ours = Plugins::new("bulkhead", Suite::ours(), field(effort));
+    let acknowledged = Floor::new("floor", field(effort), Deletion::Acknowledged);
+    let announced = Floor::new("floor, announced", field(effort), Deletion::Announced);
+    Race::new(vec![&reference, &ours, &acknowledged, &announced]).run(effort)
+}
+
+/// `None` on a kernel that cannot limit bandwidth.
+fn chain(effort: &Effort) -> io::Result<Option<Chain>> {
+    for feature in [Feature::Tbf, Feature::Ifb] {
+        if !feature.is_present().map_err(io::Error::other)? {
+            eprintln!("chain: left out, kernel lacks {feature}");
+            return Ok(None);
         }
     }
-    ExitCode::SUCCESS
+    let asking = || field(effort).asking(two_ports_and_limits);
+    let reference = Plugins::new("reference", Suite::reference(), asking())
+        .then("portmap")
+        .declaring(&["portMappings"])
+        .then("bandwidth")
+        .declaring(&["bandwidth"])
+        .then("firewall")
+        .then("tuning");
+    let ours =
+        Plugins::new("bulkhead", Suite::ours(), asking()).declaring(&["portMappings", "bandwidth"]);
+    let plain = Plugins::new("bulkhead, plain", Suite::ours(), field(effort));
+    let race = Race::new(vec![&reference, &ours, &plain]);
+    let _proven = prove_ports_and_limits(&[&reference, &ours]);
+    Ok(Some(Chain {
+        figures: race.run(effort),
+        iptables: iptables()?,
+    }))
+}
+
+/// Which of its two backends the machine has selected.
+fn iptables() -> io::Result<String> {
+    let output = Command::new("iptables").arg("--version").output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn command_line(words: &[&str]) -> String {

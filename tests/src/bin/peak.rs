@@ -1,10 +1,10 @@
-//! `peak <executable>`: runs it with this process' input and environment and prints, on standard
+//! `peak <executable>`: runs it with this process' input, output and environment and prints, on standard
 //! error, the peak resident KiB of the largest process of the call. Without one it does nothing.
 //!
 //! A program of its own because a process inherits its parent's peak over `execve` (`exec_mmap`,
 //! fs/exec.c): nothing smaller than the parent can be seen, so the parent must be small.
 
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 fn peak_kib(executable: &std::ffi::OsStr) -> std::io::Result<i64> {
     set_child_subreaper(Some(getpid()))?;
-    let status = Command::new(executable).stdout(Stdio::null()).status()?;
+    let status = Command::new(executable).status()?;
     // What it left behind is its own doing and counts.
     while let Ok(Some(_)) = wait(WaitOptions::empty()) {}
     if !status.success() {
