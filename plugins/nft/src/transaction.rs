@@ -97,7 +97,14 @@ impl fmt::Display for Transaction {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddTable(table) => write!(f, "create table {}\n{table}", table.id),
+            Self::AddTable(table) => {
+                // A comment that comes once the table is there is lost.
+                write!(f, "create table {}", table.id)?;
+                if let Some(comment) = &table.comment {
+                    write!(f, " {{ comment \"{comment}\"; }}")?;
+                }
+                write!(f, "\n{table}")
+            }
             Self::ReplaceTable(table) => {
                 write!(f, "table {0}\ndelete table {0}\n{table}", table.id)
             }
