@@ -47,6 +47,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         port: Port {
             name: port,
             mac: names.port_mac.unwrap_or_else(|| grant.id.port_mac()),
+            mtu: config.mtu,
             flags: PortFlags {
                 hairpin: config.port.hairpin || reflects(config, &forwards),
                 ..config.port
@@ -56,7 +57,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             ns: grant.container.clone(),
             name: interface,
             mac,
-            mtu: config.mtu,
+            mtu: None,
             up: config.interface_up,
             addresses: grant
                 .addresses

@@ -280,7 +280,20 @@ fn observe_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> 
         .iter()
         .map(|link| (link.index, Some(link.name)))
         .collect();
-    for route in main_routes(place)? {
+    let routes = main_routes(place)?;
+    let up = seen.links.iter().filter(|link| link.up);
+    let up: BTreeMap<IfName, u32> = up.map(|link| (link.name, link.index)).collect();
+    for ((on, address), state) in &mut seen.space.addresses {
+        let prefix = address.prefix();
+        let leads = |route: &RawRoute| {
+            Some(&route.link) == up.get(on)
+                && route.destination == prefix
+                && route.gateway.is_none()
+        };
+        let is_whole = prefix.len() == prefix.family().bits();
+        state.unrouted = up.contains_key(on) && !is_whole && !routes.iter().any(leads);
+    }
+    for route in routes {
         if route.protocol == PROTOCOL_KERNEL {
             continue;
         }

@@ -40,6 +40,7 @@ impl From<Address> for AddressState {
     fn from(address: Address) -> Self {
         Self {
             tentative: address.tentative || address.duplicate,
+            unrouted: false,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The veth pair of an attachment: its port on the host and its interface in the container.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use bulkhead_model::{IfName, InterfaceAddress, Mtu};
 
 use crate::{
-    Attached, Conflict, Dad, Interface, Link, LinkKind, LinkSetting, Ns, Op, PortFlags, Route,
-    Shape, Space, Switch, Sysctl, World, filter, host_ports,
+    Attached, Conflict, Dad, Interface, Link, LinkKind, LinkSetting, MAIN_TABLE, Ns, Op, PortFlags,
+    Route, Shape, Space, Switch, Sysctl, World, filter, host_ports,
 };
 
 /// The loopback interface's name, in every namespace.
@@ -222,13 +223,14 @@ fn interface(
         name: *name,
         set,
     };
-    if let Some(link) = found {
-        if link.mac != Some(want.interface.mac) {
-            ops.push(set(LinkSetting::Mac(want.interface.mac)));
-        }
-        if link.mtu != mtu {
-            ops.push(set(LinkSetting::Mtu(mtu)));
-        }
+    if found.is_some_and(|link| link.mac != Some(want.interface.mac)) {
+        ops.push(set(LinkSetting::Mac(want.interface.mac)));
+    }
+    // The pair is made with one MTU.
+    let standing = found.map_or(mtu, |link| link.mtu);
+    let wanted = want.interface.mtu.unwrap_or(mtu);
+    if standing != wanted {
+        ops.push(set(LinkSetting::Mtu(wanted)));
     }
     sysctls(found, space, &want.interface, ops);
     let managed = !want.interface.addresses.is_empty();
@@ -295,13 +297,21 @@ fn missing_addresses(
     want: &Interface,
 ) -> Vec<InterfaceAddress> {
     let mut wanted = want.addresses.clone();
-    if wanted.iter().any(|address| address.address().is_ipv6()) {
+    let stands = |address| found.is_some() && space.addresses.contains_key(&(want.name, address));
+    // One of a MAC it had before a plugin chained later changed that serves as well.
+    let mut on_link = space.addresses.keys().filter(|(on, _)| *on == want.name);
+    let has_link_local = found.is_some() && on_link.any(|(_, address)| is_link_local(*address));
+    if wanted.iter().any(|address| address.address().is_ipv6()) && !has_link_local {
         let link_local = want.mac.link_local().into();
         wanted.push(InterfaceAddress::new(link_local, 64).expect("64 is within 128"));
     }
+    wanted.retain(|address| !stands(*address));
     wanted
-        .retain(|address| found.is_none() || !space.addresses.contains_key(&(want.name, *address)));
-    wanted
+}
+
+/// `fe80::/10` (RFC 4291 §2.5.6).
+fn is_link_local(address: InterfaceAddress) -> bool {
+    matches!(address.address(), IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 fn routes(space: &Space, want: &Interface, ops: &mut Vec<Op>) -> Result<(), Conflict> {
@@ -312,6 +322,12 @@ fn routes(space: &Space, want: &Interface, ops: &mut Vec<Op>) -> Result<(), Conf
         .collect();
     if !want.up {
         return Ok(());
+    }
+    for route in on_link(space, want) {
+        ops.push(Op::AddRoute {
+            ns: want.ns.clone(),
+            route,
+        });
     }
     for route in &want.routes {
         if space.routes.iter().any(|found| satisfies(found, route)) {
@@ -329,6 +345,35 @@ fn routes(space: &Space, want: &Interface, ops: &mut Vec<Op>) -> Result<(), Conf
         });
     }
     Ok(())
+}
+
+/// The routes to the prefixes of the interface's addresses, where somebody flushed what the kernel had
+/// made: no other route leads anywhere without them.
+fn on_link(space: &Space, want: &Interface) -> impl Iterator<Item = Route> {
+    let claimed = |address| want.addresses.contains(&address) || is_link_local(address);
+    let of_link = space.addresses.iter();
+    let of_link = of_link.filter(|((on, address), _)| *on == want.name && claimed(*address));
+    let unrouted = of_link.filter(|(_, state)| state.unrouted);
+    let prefixes: BTreeSet<_> = unrouted.map(|((_, address), _)| address.prefix()).collect();
+    let link = want.name;
+    prefixes.into_iter().map(move |destination| {
+        // IP6_RT_PRIO_ADDRCONF (linux/ipv6_route.h), and none for IPv4, as the kernel's.
+        let priority = if destination.address().is_ipv6() {
+            256
+        } else {
+            0
+        };
+        Route {
+            destination,
+            gateway: None,
+            link,
+            priority: Some(priority),
+            table: MAIN_TABLE,
+            scope: None,
+            mtu: None,
+            advmss: None,
+        }
+    })
 }
 
 /// Whether an observed route is the wanted one; what the want leaves open is not compared.

@@ -207,7 +207,14 @@ impl World {
 
     fn lower(&mut self, ns: &Ns, name: IfName) -> Result<(), Refusal> {
         self.link(ns, name)?.up = false;
-        self.space_mut(ns).routes.retain(|route| route.link != name);
+        let space = self.space_mut(ns);
+        space.routes.retain(|route| route.link != name);
+        // The kernel makes those to its addresses' prefixes again when it comes up.
+        let of_link = space
+            .addresses
+            .iter_mut()
+            .filter(|((on, _), _)| *on == name);
+        of_link.for_each(|(_, address)| address.unrouted = false);
         Ok(())
     }
 
@@ -249,7 +256,10 @@ impl World {
             return Err(Refusal::Exists);
         }
         let tentative = dad == Dad::Probe && address.address().is_ipv6();
-        let state = AddressState { tentative };
+        let state = AddressState {
+            tentative,
+            unrouted: false,
+        };
         space.addresses.insert((link, address), state);
         space.local.insert(address.address());
         Ok(())
@@ -260,11 +270,16 @@ impl World {
             return Err(Refusal::Down);
         }
         let key = |r: &Route| (r.destination, r.table, r.priority);
-        let routes = &mut self.space_mut(ns).routes;
+        let Space {
+            routes, addresses, ..
+        } = self.space_mut(ns);
         if routes.iter().any(|found| key(found) == key(route)) {
             return Err(Refusal::Exists);
         }
         routes.insert(as_observed(route));
+        for ((on, address), state) in addresses {
+            state.unrouted &= *on != route.link || address.prefix() != route.destination;
+        }
         Ok(())
     }
 

@@ -286,12 +286,12 @@ impl fmt::Display for Op {
             | Self::DelNeighbour { .. }
             | Self::DelFlow { .. } => self.address_line(f),
             Self::SetSysctl { ns, sysctl, value } => {
-                write!(f, "{}sysctl -w {sysctl}={value}", ns.exec_prefix())
+                write!(f, "{}sysctl -w {sysctl}={value}", ns.enter())
             }
             Self::Nft {
                 ns, transaction, ..
             } => {
-                write!(f, "{}nft -f - <<'END'\n{transaction}END", ns.exec_prefix())
+                write!(f, "{}nft -f - <<'END'\n{transaction}END", ns.enter())
             }
             Self::AwaitForwarding { port, .. } => {
                 write!(f, "# netlink: wait until port {port} forwards")
@@ -321,7 +321,8 @@ impl Op {
         match self {
             Self::AddBridge { ns, name, mac, mtu } => write!(
                 f,
-                "ip {ns}link add name {name} address {mac} mtu {mtu} group {owned} type bridge"
+                "{ip} link add name {name} address {mac} mtu {mtu} group {owned} type bridge",
+                ip = ns.tool("ip")
             ),
             Self::AddVeth {
                 ns,
@@ -335,7 +336,8 @@ impl Op {
             } => {
                 write!(
                     f,
-                    "ip {ns}link add name {port} address {port_mac} mtu {mtu} group {owned} numtxqueues 1 numrxqueues 1"
+                    "{ip} link add name {port} address {port_mac} mtu {mtu} group {owned} numtxqueues 1 numrxqueues 1",
+                    ip = ns.tool("ip")
                 )?;
                 if let Some(bridge) = bridge {
                     write!(f, " master {bridge}")?;
@@ -344,31 +346,30 @@ impl Op {
                     f,
                     " type veth peer name {interface} address {mac} mtu {mtu} numtxqueues 1 numrxqueues 1"
                 )?;
-                match container {
-                    Ns::Host => Ok(()),
-                    Ns::Network(name) | Ns::Container(name) => {
-                        write!(f, " netns {}", name.rsplit('/').next().unwrap_or(name))
-                    }
-                }
+                f.write_str(&container.operand())
             }
             Self::AddIfb { ns, name, mac, mtu } => write!(
                 f,
-                "ip {ns}link add name {name} address {mac} mtu {mtu} group {owned} numtxqueues 1 numrxqueues 1 type ifb"
+                "{ip} link add name {name} address {mac} mtu {mtu} group {owned} numtxqueues 1 numrxqueues 1 type ifb",
+                ip = ns.tool("ip")
             ),
             Self::SetShape { ns, link, shape } => {
-                let enter = ns.exec_prefix();
-                write!(f, "{enter}tc qdisc replace dev {link} root {shape}")
+                let tc = ns.tool("tc");
+                write!(f, "{tc} qdisc replace dev {link} root {shape}")
             }
-            Self::SetLink { ns, name, set } => write!(f, "ip {ns}link set dev {name} {set}"),
+            Self::SetLink { ns, name, set } => {
+                write!(f, "{ip} link set dev {name} {set}", ip = ns.tool("ip"))
+            }
             Self::SetPort { ns, port, flags } => {
                 let (hairpin, isolated) =
                     (Switch::from(flags.hairpin), Switch::from(flags.isolated));
                 write!(
                     f,
-                    "bridge {ns}link set dev {port} hairpin {hairpin} isolated {isolated}"
+                    "{bridge} link set dev {port} hairpin {hairpin} isolated {isolated}",
+                    bridge = ns.tool("bridge")
                 )
             }
-            Self::DelLink { ns, name } => write!(f, "ip {ns}link del dev {name}"),
+            Self::DelLink { ns, name } => write!(f, "{ip} link del dev {name}", ip = ns.tool("ip")),
             // `fmt` hands on no other.
             _ => Ok(()),
         }
@@ -388,10 +389,14 @@ impl Op {
                 } else {
                     ""
                 };
-                write!(f, "ip {ns}addr add {address} dev {link}{nodad}")
+                write!(
+                    f,
+                    "{ip} addr add {address} dev {link}{nodad}",
+                    ip = ns.tool("ip")
+                )
             }
             Self::DelAddress { ns, link, address } => {
-                write!(f, "ip {ns}addr del {address} dev {link}")
+                write!(f, "{ip} addr del {address} dev {link}", ip = ns.tool("ip"))
             }
             Self::AddRoute { ns, route } => {
                 let family = if route.destination.address().is_ipv6() {
@@ -399,13 +404,17 @@ impl Op {
                 } else {
                     ""
                 };
-                write!(f, "ip {ns}{family}route add {route} proto {ROUTE_PROTOCOL}")
+                write!(
+                    f,
+                    "{ip} {family}route add {route} proto {ROUTE_PROTOCOL}",
+                    ip = ns.tool("ip")
+                )
             }
             Self::DelNeighbour { ns, link, address } => {
-                write!(f, "ip {ns}neigh del {address} dev {link}")
+                write!(f, "{ip} neigh del {address} dev {link}", ip = ns.tool("ip"))
             }
             Self::DelFlow { ns, flow } => {
-                let (enter, from, to) = (ns.exec_prefix(), flow.source, flow.destination);
+                let (enter, from, to) = (ns.enter(), flow.source, flow.destination);
                 write!(
                     f,
                     "{enter}conntrack -D -p udp -s {} -d {} --sport {} --dport {}",

@@ -65,10 +65,8 @@ fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Con
     let host = world.space(&Ns::Host);
     link::refuse(world, want)?;
     host_ports::refuse(host, want)?;
-    let mtu = want
-        .interface
-        .mtu
-        .unwrap_or_else(|| bridge::mtu(host, &want.bridge));
+    let of_bridge = || bridge::mtu(host, &want.bridge);
+    let mtu = want.port.mtu.unwrap_or_else(of_bridge);
     link::ifb(world, want, mtu, ops);
     filter::ensure(world, &want.filter, ops)?;
     host_ports::ensure(world, want, ops)?;

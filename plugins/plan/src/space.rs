@@ -13,31 +13,63 @@ pub enum Ns {
     Container(String),
 }
 
-impl fmt::Display for Ns {
-    /// The prefix an `ip` line needs to act there: nothing, or `-n NAME `.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host => Ok(()),
-            Self::Network(name) => write!(f, "-n {name} "),
-            Self::Container(path) => write!(f, "-n {} ", last_component(path)),
-        }
-    }
+/// How tools call a namespace.
+enum Called<'n> {
+    /// They are in it already.
+    Here,
+    /// By the name `ip netns` has for it.
+    Name(&'n str),
+    /// By its path, as a word of the shell's.
+    Path(String),
 }
 
 impl Ns {
-    /// The prefix a command other than `ip` needs to act there: nothing, or `ip netns exec NAME `.
-    #[must_use]
-    pub fn exec_prefix(&self) -> String {
-        match self {
-            Self::Host => String::new(),
-            Self::Network(name) => format!("ip netns exec {name} "),
-            Self::Container(path) => format!("ip netns exec {} ", last_component(path)),
+    /// What a line begins with that runs `tool` there, one of iproute2's that knows `-n`.
+    pub(crate) fn tool(&self, tool: &str) -> String {
+        match self.called() {
+            Called::Here => tool.to_owned(),
+            Called::Name(name) => format!("{tool} -n {name}"),
+            Called::Path(path) => format!("nsenter --net={path} -- {tool}"),
+        }
+    }
+
+    /// What a line begins with that runs any other command there: nothing, or ends with a blank.
+    pub(crate) fn enter(&self) -> String {
+        match self.called() {
+            Called::Here => String::new(),
+            Called::Name(name) => format!("ip netns exec {name} "),
+            Called::Path(path) => format!("nsenter --net={path} -- "),
+        }
+    }
+
+    /// What `ip link add` is told of it: nothing, or begins with a blank.
+    pub(crate) fn operand(&self) -> String {
+        match self.called() {
+            Called::Here => String::new(),
+            Called::Name(name) => format!(" netns {name}"),
+            Called::Path(path) => format!(" netns {path}"),
+        }
+    }
+
+    fn called(&self) -> Called<'_> {
+        let (Self::Network(path) | Self::Container(path)) = self else {
+            return Called::Here;
+        };
+        let mut mounted = ["/run/netns/", "/var/run/netns/"].iter();
+        let name = mounted.find_map(|dir| path.strip_prefix(dir));
+        let name = name.or((!path.contains('/')).then_some(path));
+        match name.filter(|name| is_plain(name) && !name.contains('/')) {
+            Some(name) => Called::Name(name),
+            None if is_plain(path) => Called::Path(path.clone()),
+            None => Called::Path(format!("'{}'", path.replace('\'', r"'\''"))),
         }
     }
 }
 
-fn last_component(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+/// Whether a shell takes it for one word and no option, whatever stands before it.
+fn is_plain(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._:@%+-".contains(c);
+    text.chars().all(plain) && !text.is_empty() && !text.starts_with('-')
 }
 
 /// A path under `/proc/sys`, with slashes, so that interface names with dots are not ambiguous.
@@ -86,5 +118,32 @@ impl Sysctl {
 impl fmt::Display for Sysctl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_called_so_that_a_shell_finds_it() {
+        let lines = |path: &str| {
+            let ns = Ns::Container(path.to_owned());
+            [ns.tool("ip"), ns.enter(), ns.operand()]
+        };
+        for named in ["/run/netns/c1", "/var/run/netns/c1", "c1"] {
+            let expected = ["ip -n c1", "ip netns exec c1 ", " netns c1"];
+            assert_eq!(lines(named), expected, "{named}");
+        }
+        let elsewhere = [
+            "nsenter --net=/proc/7/ns/net -- ip",
+            "nsenter --net=/proc/7/ns/net -- ",
+            " netns /proc/7/ns/net",
+        ];
+        assert_eq!(lines("/proc/7/ns/net"), elsewhere);
+        let odd = "/run/netns/it's; reboot";
+        let quoted = r"nsenter --net='/run/netns/it'\''s; reboot' -- ip";
+        assert_eq!(lines(odd)[0], quoted);
+        assert_eq!(Ns::Host.tool("ip"), "ip");
     }
 }

@@ -157,6 +157,8 @@ pub struct Port {
     pub name: IfName,
     /// Its MAC.
     pub mac: Mac,
+    /// Its MTU; `None` takes the bridge's.
+    pub mtu: Option<Mtu>,
     /// Its attributes on the bridge.
     pub flags: PortFlags,
 }
@@ -170,7 +172,7 @@ pub struct Interface {
     pub name: IfName,
     /// Its MAC.
     pub mac: Mac,
-    /// The MTU of both ends; `None` takes the bridge's.
+    /// Its MTU, which plugins chained later may have changed; `None` takes the port's.
     pub mtu: Option<Mtu>,
     /// Up, or left down for somebody else to raise.
     pub up: bool,

@@ -148,6 +148,9 @@ pub struct PortFlags {
 pub struct AddressState {
     /// Duplicate address detection has not finished, or found a duplicate.
     pub tentative: bool,
+    /// Its link is up and the main table has no route to its prefix on it, which the kernel makes with
+    /// the address: somebody removed it. Known where routes are asked for.
+    pub unrouted: bool,
 }
 
 /// A unicast route.

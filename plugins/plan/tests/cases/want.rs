@@ -27,13 +27,14 @@ pub(crate) fn attached(case: &Case) -> Want {
         port: Port {
             name: id.port(),
             mac: id.port_mac(),
+            mtu: case.mtu.and_then(Mtu::new),
             flags: case.flags,
         },
         interface: Interface {
             ns: case.container(),
             name: "eth0".parse().unwrap(),
             mac: case.mac(),
-            mtu: case.mtu.and_then(Mtu::new),
+            mtu: None,
             up: case.up,
             addresses: case.addresses.iter().map(|a| a.parse().unwrap()).collect(),
             dad: case.dad,

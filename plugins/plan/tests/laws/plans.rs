@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use bulkhead_plan::{Link, LinkKind, Ns, Plan, Switch, Want};
+use bulkhead_model::Mtu;
+use bulkhead_plan::{Interface, Link, LinkKind, Ns, Plan, Space, Switch, Want};
 
 use crate::cases::{all, attached, detached, dual, foreign};
 use crate::{converged, gone, in_use, planned};
@@ -68,4 +69,53 @@ fn the_loopback_interface_is_raised_and_lowered() {
         assert_eq!(planned(&world, &loopback(up)), Plan::default());
     }
     assert!(world.space(&Ns::Host).links.is_empty());
+}
+
+/// `case` once attached, with the interface inside as `change` leaves it, and what mends that.
+#[track_caller]
+fn mended(change: impl FnOnce(&mut Space), want: impl FnOnce(&mut Interface)) -> String {
+    let case = dual();
+    let mut world = converged(&case.before(), &attached(&case));
+    change(world.spaces.get_mut(&case.container()).unwrap());
+    let Want::Attached(mut wanted) = attached(&case) else {
+        panic!("not attached");
+    };
+    want(&mut wanted.interface);
+    let wanted = Want::Attached(wanted);
+    let plan = planned(&world, &wanted);
+    let after = converged(&world, &wanted);
+    assert_eq!(planned(&after, &wanted), Plan::default());
+    plan.to_string()
+}
+
+#[test]
+fn flushed_routes_come_back_with_those_they_lead_over() {
+    let flushed = |inside: &mut Space| {
+        inside.routes.clear();
+        for address in inside.addresses.values_mut() {
+            address.unrouted = true;
+        }
+    };
+    let lines = "ip -n c1 route add 10.1.0.0/24 dev eth0 metric 0 proto 98\n\
+                 ip -n c1 -6 route add fd01::/64 dev eth0 metric 256 proto 98\n\
+                 ip -n c1 -6 route add fe80::/64 dev eth0 metric 256 proto 98\n\
+                 ip -n c1 route add 0.0.0.0/0 via 10.1.0.1 dev eth0 metric 0 proto 98\n\
+                 ip -n c1 -6 route add ::/0 via fd01::1 dev eth0 metric 1024 proto 98\n";
+    assert_eq!(mended(flushed, |_| ()), lines);
+}
+
+#[test]
+fn what_a_later_plugin_made_of_the_interface_is_wanted_of_it_alone() {
+    let mac = "02:00:00:00:00:77".parse().unwrap();
+    let tuned = |inside: &mut Space| {
+        let link = inside.links.get_mut(&"eth0".parse().unwrap()).unwrap();
+        (link.mac, link.mtu) = (Some(mac), Mtu::new(1400).unwrap());
+    };
+    let as_tuned = |interface: &mut Interface| {
+        (interface.mac, interface.mtu) = (mac, Mtu::new(1400));
+    };
+    assert_eq!(mended(tuned, as_tuned), "");
+    let undone = "ip -n c1 link set dev eth0 address 02:00:00:00:00:77\n\
+                  ip -n c1 link set dev eth0 mtu 1400\n";
+    assert_eq!(mended(|_| (), as_tuned), undone);
 }
