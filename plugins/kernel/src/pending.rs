@@ -2,12 +2,14 @@
 
 use bulkhead_model::IfName;
 use bulkhead_plan::{Flow, Ns};
+use rustix::io::Errno;
 
 use crate::apply::in_space;
 use crate::conntrack;
 use crate::deletion::{self, Deletion};
 use crate::error::{NetlinkError, OpError, Refusal};
 use crate::place::{Place, PlaceError};
+use crate::request::is_del_neighbour;
 
 /// Where in the plan an operation did not happen, and why.
 pub(crate) type Failure = (usize, OpError);
@@ -59,7 +61,11 @@ impl Pending {
                 let answers = place
                     .route()
                     .and_then(|socket| Ok(socket.batch(&requests)?));
-                accepted(ops, answers.map_err(unsent)?)
+                let mut answers = answers.map_err(unsent)?;
+                for (request, answer) in requests.iter().zip(&mut answers) {
+                    forgive(request, answer);
+                }
+                accepted(ops, answers)
             }
             Self::Flows(flows) => {
                 let (ops, flows): (Vec<_>, Vec<_>) = flows.into_iter().unzip();
@@ -70,6 +76,15 @@ impl Pending {
             }
             Self::Links(links) => delete(place, at, &links, policy),
         }
+    }
+}
+
+/// What the kernel has forgotten by itself is forgotten: a bridge that loses its last port loses its
+/// carrier, and with it every neighbour it learned (`neigh_carrier_down`, `net/core/neighbour.c`).
+fn forgive(request: &[u8], answer: &mut Result<(), Refusal>) {
+    let is_gone = matches!(answer, Err(refusal) if refusal.errno == Errno::NOENT);
+    if is_gone && is_del_neighbour(request) {
+        *answer = Ok(());
     }
 }
 

@@ -322,6 +322,13 @@ pub(crate) fn del_neighbour(index: u32, address: IpAddr) -> Vec<u8> {
     )
 }
 
+/// Whether it is one of [`del_neighbour`].
+pub(crate) fn is_del_neighbour(request: &[u8]) -> bool {
+    /// `linux/rtnetlink.h`.
+    const RTM_DELNEIGH: u16 = 29;
+    request.get(4..6) == Some(&RTM_DELNEIGH.to_ne_bytes())
+}
+
 pub(crate) fn get_neighbour(index: u32, address: IpAddr) -> Vec<u8> {
     encode(
         RouteNetlinkMessage::GetNeighbour(neighbour(index, address)),

@@ -21,6 +21,8 @@ const NLMSG_DONE: u16 = 3;
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// No answer is longer: dumps come in pieces of at most 32 KiB (`netlink_dump`, `af_netlink.c`).
 const LONGEST: usize = 64 << 10;
+/// What `netlink_sendmsg` (`af_netlink.c`) wants free beside a message, and more.
+const SPARE: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a listing is begun anew because objects changed under it.
 const LISTINGS: u32 = 16;
@@ -187,12 +189,21 @@ impl Socket {
         }
     }
 
-    /// Sends bytes that carry their own flags and sequence numbers.
+    /// Sends bytes that carry their own flags and sequence numbers, in one piece however many: a table
+    /// that is loaded whole has an entry for every host port of the node.
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<(), NetlinkError> {
+        let mut room_was_made = false;
         loop {
             match send(&self.inner, bytes, SendFlags::empty()) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
+                // The kernel takes no message larger than the send buffer (`netlink_sendmsg`).
+                Err(Errno::MSGSIZE) if !room_was_made => {
+                    let room = bytes.len() + SPARE;
+                    sockopt::set_socket_send_buffer_size_force(&self.inner, room)
+                        .map_err(NetlinkError::Broken)?;
+                    room_was_made = true;
+                }
                 Err(errno) => return Err(NetlinkError::Broken(errno)),
             }
         }

@@ -449,3 +449,26 @@ fn an_entry_for_a_link_that_is_not_there_is_stale() {
     assert!(error.is_stale(), "{error:?}");
     assert!(matches!(error.source, OpError::NoLink(link) if link == name("bhic")));
 }
+
+/// A node's flushed tables come back in one transaction, however many attachments it has.
+#[test]
+fn a_transaction_larger_than_a_socket_s_buffer_is_committed() {
+    let bed = Bed::new();
+    let mut many = table(Devices::Names(Vec::new()));
+    many.chains.clear();
+    let marks = (0..20_000).map(|n| Key::from(Datum::Mark(n)));
+    let mut set = Set::live(Name::literal("marks"), [KeyType::Mark]);
+    set.elements = elements(marks);
+    many.sets = vec![set];
+    let whole = Plan::new(vec![commit(Command::AddTable(many), None)]);
+    bed.run(|kernel| kernel.apply(&whole).unwrap());
+    let seen = observe(
+        &bed,
+        TableScope {
+            whole_sets: [Name::literal("marks")].into(),
+            ..TableScope::default()
+        },
+    );
+    let found = &seen.tables[&id()].elements[&Name::literal("marks")];
+    assert_eq!(found.len(), 20_000);
+}
