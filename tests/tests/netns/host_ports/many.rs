@@ -48,7 +48,11 @@ fn five_hundred_come_work_and_go() {
     assert_eq!(again.result, a.result);
     // Beside them others come and go, and leave them as they are.
     let b = node.attach(&config(&node, 20_000), "b");
+    node.host.nft("flush ruleset").unwrap();
     let c = node.attach(&published(&node), "c");
+    for of in [&a, &b] {
+        assert_eq!(entries(&node, "every6", of), 500, "loaded anew");
+    }
     let _service = serve(&c.container, INSIDE);
     seen_at(to(node.uplink.node_v4, PORT), &node.outside);
     node.detach(&b);
@@ -61,5 +65,17 @@ fn five_hundred_come_work_and_go() {
     }
     seen_at(to(node.uplink.node_v4, PORT), &node.outside);
     node.detach(&c);
+    node.assert_nothing_left();
+}
+
+/// More than a netlink socket takes at once by default (`net.core.wmem_default`).
+#[test]
+fn thousands_go_in_one_transaction() {
+    let node = Node::new(BridgeNetfilter::Off);
+    let mappings = (10_000..11_000).flat_map(|number| mapped(number, number));
+    let a = node.attach(&publishing(&node.config(), mappings), "a");
+    assert_eq!(entries(&node, "every6", &a), 2_000);
+    assert_as_added(&node, &a);
+    node.detach(&a);
     node.assert_nothing_left();
 }
