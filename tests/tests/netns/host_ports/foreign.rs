@@ -7,8 +7,8 @@ use netns_fixtures::{BridgeNetfilter, Container, End, Section, veth};
 use serde_json::json;
 
 use super::{
-    INSIDE, PORT, assert_as_added, assert_refused, mapped_on, published, publishing, seen_at,
-    serve, to, uplink,
+    INSIDE, PORT, assert_as_added, assert_refused, mapped, mapped_on, published, publishing,
+    seen_at, serve, to, uplink,
 };
 use crate::claims;
 use crate::node::{BRIDGE, GATEWAYS, LIMIT, NOTHING, Node, settled, standing, with};
@@ -17,6 +17,7 @@ claims! {
     host_ports_work_behind_a_joined_bridge,
     behind_a_joined_bridge_127_0_0_1_needs_its_switch,
     an_adopted_bridge_is_switched_and_put_back,
+    behind_a_joined_bridge_without_a_gateway_of_ours_too,
     other_programs_translation_goes_on,
     the_node_s_own_switches_are_left_alone,
 }
@@ -95,6 +96,32 @@ fn an_adopted_bridge_is_switched_and_put_back(setting: BridgeNetfilter) {
         node.detach(&a);
         assert_eq!(before.left_in(&node.host, LIMIT).unwrap(), NOTHING);
     }
+}
+
+/// The bridge's own address is its owner's: the network has no gateway, and the host an address there.
+fn behind_a_joined_bridge_without_a_gateway_of_ours_too(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    let _theirs = their_bridge(&node);
+    node.host.set_sysctl(&switch(), "1").unwrap();
+    node.host.forward().unwrap();
+    let before = standing(&node.host);
+    let routes = json!([{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}, {"dst": "::/0", "gw": "fd01::1"}]);
+    let mut config = with(node.config(), json!({"isDefaultGateway": false}));
+    config["ipam"]["routes"] = routes;
+    config["capabilities"] = json!({"portMappings": true});
+    let a = node.attach(&publishing(&config, mapped(PORT, INSIDE)), "a");
+    let b = node.attach(&config, "b");
+    let _service = serve(&a.container, INSIDE);
+    let loopback = to("127.0.0.1".parse::<IpAddr>().unwrap(), PORT);
+    assert_eq!(seen_at(loopback, &node.host), GATEWAYS[0]);
+    for (address, gateway) in uplink(&node).into_iter().zip(GATEWAYS) {
+        seen_at(to(address, PORT), &node.outside);
+        assert_eq!(seen_at(to(address, PORT), &a.container), gateway);
+        assert_eq!(seen_at(to(address, PORT), &b.container), gateway);
+    }
+    node.detach(&a);
+    node.detach(&b);
+    assert_eq!(before.left_in(&node.host, LIMIT).unwrap(), NOTHING);
 }
 
 /// Destination NAT as kube-proxy has it: in chains of its own, at the usual priority.
