@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use netns_fixtures::packet::{Advertised, Frame, Icmpv6, MacOctets, NdOption, RouterAdvertisement};
+use netns_fixtures::packet::{
+    Advertised, Frame, Icmpv6, MacOctets, NdOption, RouterAdvertisement, mac_text,
+};
 use netns_fixtures::{
     BridgeNetfilter, Capture, Captured, Container, End, Ns, PacketSocket, Ping, Verb, veth,
     wait_for,
@@ -13,7 +15,9 @@ use netns_fixtures::{
 use serde_json::{Value, json};
 
 use crate::claims;
-use crate::node::{Attachment, BRIDGE, GATEWAYS, LIMIT, NOTHING, Node, refusal, standing, with};
+use crate::node::{
+    Attachment, BRIDGE, GATEWAYS, LIMIT, NETWORK, NOTHING, Node, refusal, standing, with,
+};
 
 claims! {
     no_address_is_tentative_when_add_returns,
@@ -25,6 +29,8 @@ claims! {
     a_runtime_chooses_addresses_and_mac,
     cni_args_choose_address_and_mac,
     a_held_address_is_refused_by_its_holder_s_name,
+    a_held_mac_is_refused_by_its_holder_s_name,
+    an_address_outside_the_pool_is_refused,
     one_family_alone_is_a_network,
     point_to_point_subnets_are_networks,
 }
@@ -278,6 +284,40 @@ fn a_held_address_is_refused_by_its_holder_s_name(setting: BridgeNetfilter) {
         said.contains(&held) && said.contains(a.container.name()),
         "{said}"
     );
+}
+
+fn a_held_mac_is_refused_by_its_holder_s_name(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    let asking = |mac: &str| node.config_with(json!({"runtimeConfig": {"mac": mac}}));
+    let asked = "02:00:00:00:00:2a";
+    let a = node.attach(&asking(asked), "a");
+    let b = node.attach(&node.config(), "b");
+    let derived = mac_text(b.mac());
+    for (nth, (mac, holder)) in [(asked, &a), (&derived, &b)].into_iter().enumerate() {
+        let said = node.refused(&asking(mac), &format!("c{nth}"));
+        let holder = format!("{NETWORK} {} eth0", holder.container.name());
+        let text = format!("MAC {mac} is taken by attachment {holder}; choose another ");
+        assert_eq!(said, (101, text));
+    }
+    node.detach(&a);
+    let d = node.attach(&asking(asked), "d");
+    node.detach(&d);
+    node.detach(&b);
+    node.assert_nothing_left();
+}
+
+fn an_address_outside_the_pool_is_refused(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    for (nth, outside) in ["10.9.0.9", "fd09::9"].into_iter().enumerate() {
+        let asking = node.config_with(json!({"runtimeConfig": {"ips": [outside]}}));
+        let (code, said) = node.refused(&asking, &format!("a{nth}"));
+        let ranges = "10.1.0.1-10.1.0.254, fd01::1-fd01::ffff:ffff:ffff:ffff";
+        let text = format!(
+            "network blue: address {outside} is in no range of the network ({ranges}); ask for one that is "
+        );
+        assert_eq!((code, said), (7, text));
+    }
+    node.assert_nothing_left();
 }
 
 fn one_family_alone_is_a_network(setting: BridgeNetfilter) {
