@@ -37,16 +37,26 @@ const NOISY_SYSCTLS: &[&str] = &[
 pub(crate) fn strip(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            map.retain(|key, _| {
-                !NOISY_KEYS.contains(&key.as_str())
-                    && !key.ends_with("_timer")
-                    && !key.ends_with("life_time")
+            map.retain(|key, value| {
+                let noisy = NOISY_KEYS.contains(&key.as_str())
+                    || key.ends_with("_timer")
+                    || key.ends_with("life_time")
+                    || (key == "handle" && is_of_kernel(value));
+                !noisy
             });
             map.values_mut().for_each(strip);
         }
         Value::Array(items) => items.iter_mut().for_each(strip),
         _ => {}
     }
+}
+
+/// Whether the kernel chose this handle of a qdisc: one of `8001:` and more (`qdisc_alloc_handle`,
+/// `net/sched/sch_api.c`), another one each time.
+fn is_of_kernel(handle: &Value) -> bool {
+    let major = handle.as_str().and_then(|text| text.strip_suffix(':'));
+    let number = major.and_then(|major| u16::from_str_radix(major, 16).ok());
+    number.is_some_and(|number| number > 0x8000)
 }
 
 /// Whether the sysctl at this path below `/proc/sys` moves by itself.
