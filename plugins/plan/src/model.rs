@@ -93,8 +93,8 @@ impl World {
             }
             Op::AddRoute { ns, route } => self.add_route(ns, route),
             Op::DelNeighbour { ns, link, address } => {
-                let removed = self.space_mut(ns).neighbours.remove(&(*link, *address));
-                removed.map(drop).ok_or(Refusal::Missing)
+                self.space_mut(ns).neighbours.remove(&(*link, *address));
+                Ok(())
             }
             Op::SetSysctl { ns, sysctl, value } => {
                 self.space_mut(ns)

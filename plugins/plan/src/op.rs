@@ -160,7 +160,7 @@ pub enum Op {
         /// Which; `priority` is set.
         route: Route,
     },
-    /// Forgets what the namespace believes about a neighbour.
+    /// Forgets what the namespace believes about a neighbour; gone is no error.
     DelNeighbour {
         /// Where.
         ns: Ns,
