@@ -4,6 +4,8 @@
 //! The prefix is applied by the library, from the very want that the executable has: what is recorded
 //! before the first operation is put back from a copy of the state directory.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,16 +14,20 @@ use bulkhead_bridge::Config;
 use bulkhead_cni::{Call, Dns, Environment};
 use bulkhead_ipam::{Access, AttachmentRecord, StateDir};
 use bulkhead_kernel::{Deletion, Kernel, Netns, machine_id};
-use bulkhead_model::Prefix;
-use bulkhead_plan::{Binding, Detached, NetworkGone, Ns, Plan, Restore, Sysctl, Want, plan, scope};
+use bulkhead_model::{Prefix, Protocol};
+use bulkhead_plan::{
+    Binding, Detached, Flow, NetworkGone, Ns, Plan, Restore, Sysctl, Want, plan, scope,
+};
 use netns_fixtures::{
-    BridgeNetfilter, Container, End, Feature, Snapshot, Verb, skip_without, veth,
+    BridgeNetfilter, Container, End, Feature, Snapshot, Verb, skip_without, veth, wait_for,
 };
 use serde_json::{Value, json};
 
-use crate::node::{BRIDGE, LIMIT, NETWORK, NOTHING, Node, standing};
+use crate::node::{BRIDGE, LIMIT, NETWORK, NOTHING, Node, standing, with};
 
 const SUBNETS: [&str; 2] = ["10.1.0.0/24", "fd01::/64"];
+/// The port from which the outside sends.
+const CLIENT: u16 = 4000;
 
 /// One attachment, as it is before its ADD and after.
 struct Case {
@@ -77,7 +83,7 @@ impl Case {
         Ns::Container(self.container.path().display().to_string())
     }
 
-    fn attached(&self) -> Want {
+    fn network(&self) -> Config {
         let path = self.container.path().to_str().unwrap();
         let environment = Environment::new([
             ("CNI_COMMAND", "ADD"),
@@ -88,11 +94,15 @@ impl Case {
         ]);
         let stdin = self.config.to_string().into_bytes();
         let call = Call::read(bulkhead_cni::Verb::Add, environment, stdin).unwrap();
+        Config::parse(&call).unwrap()
+    }
+
+    fn grant(&self) -> Grant {
         let addresses = self.record.addresses.iter().map(|leased| GrantedAddress {
             address: leased.address,
             gateway: leased.gateway,
         });
-        let grant = Grant {
+        Grant {
             key: self.record.key.clone(),
             id: self.record.id(),
             sequence: self.record.sequence,
@@ -104,9 +114,11 @@ impl Case {
             dns: Dns::default(),
             node: machine_id().unwrap(),
             ra_uplinks: Vec::new(),
-        };
-        let network = Config::parse(&call).unwrap();
-        Want::Attached(Box::new(network.want(&grant).unwrap()))
+        }
+    }
+
+    fn attached(&self) -> Want {
+        Want::Attached(Box::new(self.network().want(&self.grant()).unwrap()))
     }
 
     /// Gone, with or without what the network's last attachment takes along.
@@ -124,7 +136,7 @@ impl Case {
                 ifb: names.ifb,
             }),
             ifb: names.ifb.unwrap_or_else(|| self.record.id().ifb()),
-            host_ports: Some(Vec::new()),
+            host_ports: Some(self.grant().forwards().unwrap()),
             neighbours: addresses
                 .map(|leased| (bridge, leased.address.address()))
                 .collect(),
@@ -171,6 +183,38 @@ impl Case {
         self.node.host.enter(inside).unwrap()
     }
 
+    /// The outside sends to every UDP host port. The node knows the flows from now on, wherever they
+    /// lead.
+    fn talk(&self) {
+        let uplink = &self.node.uplink;
+        let forwards = self.grant().forwards().unwrap();
+        let udp = forwards
+            .iter()
+            .filter(|forward| forward.host.protocol == Protocol::Udp);
+        for forward in udp {
+            let (from, to): (IpAddr, IpAddr) = match forward.to {
+                SocketAddr::V4(_) => (uplink.gateway_v4.into(), uplink.node_v4.into()),
+                SocketAddr::V6(_) => (uplink.gateway_v6.into(), uplink.node_v6.into()),
+            };
+            let from = SocketAddr::new(from, CLIENT);
+            let to = SocketAddr::new(to, forward.host.number.get());
+            let send = || UdpSocket::bind(from).unwrap().send_to(b"?", to).unwrap();
+            self.node.outside.enter(send).unwrap();
+            wait_for("the node to track the flow", LIMIT, || {
+                self.flows()
+                    .iter()
+                    .find(|flow| flow.source == from)
+                    .map(drop)
+            });
+        }
+    }
+
+    fn flows(&self) -> BTreeSet<Flow> {
+        let scope = scope(&self.attached());
+        let world = self.with_kernel(|kernel| kernel.observe(&scope).unwrap());
+        world.space(&Ns::Host).flows.clone()
+    }
+
     /// The executable's ADD answers as the undisturbed one did, and the node is as it was then.
     #[track_caller]
     fn add_converges(&self, what: &str) {
@@ -181,6 +225,8 @@ impl Case {
         assert!(answer.succeeded(), "{what}: {answer:#?}");
         assert_eq!(answer.result(), self.result, "{what}");
         self.assert_as(&self.after, what);
+        // Nor does a flow lead past its host ports.
+        assert_eq!(self.plan(&self.attached()), Plan::default(), "{what}");
     }
 
     #[track_caller]
@@ -192,6 +238,12 @@ impl Case {
         assert!(answer.succeeded(), "{what}: {answer:#?}");
         self.assert_as(&self.before, what);
         assert!(self.node.leases().is_empty(), "{what}");
+        let lead = |flow: &Flow| {
+            let leased = self.record.addresses.iter();
+            let mut own = leased.map(|leased| leased.address.address());
+            own.any(|own| own == flow.answerer.ip())
+        };
+        assert!(!self.flows().iter().any(lead), "{what}: {:?}", self.flows());
     }
 
     #[track_caller]
@@ -231,8 +283,10 @@ fn every_prefix_of_add_converges(case: &Case) {
         let last = count.checked_sub(1).map(|nth| ops.ops()[nth].to_string());
         let what = format!("killed after {count} operations, the last was {last:?}");
         case.restore_state();
+        case.talk();
         case.apply_prefix(&want, count);
         case.add_converges(&what);
+        case.talk();
         case.del_leaves_nothing(&what);
         case.restore_state();
         case.apply_prefix(&want, count);
@@ -251,6 +305,7 @@ fn every_prefix_of_del_converges(case: &Case) {
     for count in 0..=total {
         let what = format!("DEL killed after {count} of {total} operations");
         let disturb = || {
+            case.talk();
             case.apply_prefix(&own, count);
             // What was shared is taken down only after the release.
             if let Some(shared) = count.checked_sub(first).filter(|shared| *shared > 0) {
@@ -280,14 +335,41 @@ impl Case {
     }
 }
 
-/// Everything a network can share. Every address is asked for, so that a new lease is the same.
+/// Everything a network can share and an attachment can have. Every address is asked for, so that a
+/// new lease is the same.
 fn everything(hook: &str) -> Value {
     json!({
         "ipMasq": true,
         "macspoofchk": true,
         "portFilter": hook,
-        "runtimeConfig": {"ips": ["10.1.0.42", "fd01::42"]},
+        "runtimeConfig": {
+            "ips": ["10.1.0.42", "fd01::42"],
+            "portMappings": mappings(),
+            "bandwidth": {
+                "ingressRate": 100_000_000, "ingressBurst": 2_000_000,
+                "egressRate": 10_000_000, "egressBurst": 2_000_000,
+            },
+        },
     })
+}
+
+fn mappings() -> Value {
+    json!([
+        {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
+        {"hostPort": 5353, "containerPort": 53, "protocol": "udp"},
+        {"hostPort": 9090, "containerPort": 90, "protocol": "tcp", "hostIP": "127.0.0.1"},
+    ])
+}
+
+/// Somebody has connections tracked from the start.
+fn tracked(node: &Node) {
+    let tracks = "table inet theirs {
+        chain prerouting {
+            type filter hook prerouting priority 0;
+            ct state new
+        }
+    }";
+    node.host.nft(tracks).unwrap();
 }
 
 fn undisturbed(_: &Node) {}
@@ -295,14 +377,17 @@ fn undisturbed(_: &Node) {}
 #[test]
 fn add_is_killed_by_prefix_filter() {
     skip_without!(Feature::PrefixChains);
-    let keys = json!({"ipMasq": true, "macspoofchk": true, "portFilter": "prefix"});
-    every_prefix_of_add_converges(&Case::new(BridgeNetfilter::Off, keys, undisturbed));
+    skip_without!(Feature::Ifb);
+    let case = Case::new(BridgeNetfilter::Off, everything("prefix"), tracked);
+    every_prefix_of_add_converges(&case);
 }
 
 #[test]
 fn add_is_killed_by_port_filter() {
-    let keys = json!({"portFilter": "perPort", "hairpinMode": true, "portIsolation": true});
-    every_prefix_of_add_converges(&Case::new(BridgeNetfilter::Off, keys, undisturbed));
+    skip_without!(Feature::Ifb);
+    let flags = json!({"hairpinMode": true, "portIsolation": true});
+    let keys = with(everything("perPort"), flags);
+    every_prefix_of_add_converges(&Case::new(BridgeNetfilter::On, keys, tracked));
 }
 
 #[test]
@@ -313,7 +398,11 @@ fn add_is_killed_where_addresses_are_probed() {
 
 #[test]
 fn add_is_killed_while_it_adopts_a_bridge() {
-    let keys = json!({"adopt": true, "promiscMode": true});
+    let keys = json!({
+        "adopt": true,
+        "promiscMode": true,
+        "runtimeConfig": {"portMappings": mappings()},
+    });
     let prepare = |node: &Node| {
         node.host.bridge(BRIDGE, &["172.31.0.1/24"]).unwrap();
         let theirs = node.sandbox.container("theirs").unwrap();
@@ -322,6 +411,7 @@ fn add_is_killed_while_it_adopts_a_bridge() {
             .ip(&format!("link set theirs master {BRIDGE}"))
             .unwrap();
         crate::node::settled(&node.host, BRIDGE);
+        tracked(node);
     };
     every_prefix_of_add_converges(&Case::new(BridgeNetfilter::Off, keys, prepare));
 }
@@ -329,12 +419,14 @@ fn add_is_killed_while_it_adopts_a_bridge() {
 #[test]
 fn del_is_killed_by_prefix_filter() {
     skip_without!(Feature::PrefixChains);
-    let case = Case::new(BridgeNetfilter::Off, everything("prefix"), undisturbed);
+    skip_without!(Feature::Ifb);
+    let case = Case::new(BridgeNetfilter::Off, everything("prefix"), tracked);
     every_prefix_of_del_converges(&case);
 }
 
 #[test]
 fn del_is_killed_by_port_filter() {
-    let case = Case::new(BridgeNetfilter::On, everything("perPort"), undisturbed);
+    skip_without!(Feature::Ifb);
+    let case = Case::new(BridgeNetfilter::On, everything("perPort"), tracked);
     every_prefix_of_del_converges(&case);
 }

@@ -20,6 +20,7 @@ const AT_ONCE: usize = 8;
 #[test]
 fn the_model_is_the_kernel() {
     skip_without!(Feature::PrefixChains);
+    skip_without!(Feature::Ifb);
     let cases = case::all();
     assert!(cases.len() > 5);
     for some in cases.chunks(AT_ONCE) {
