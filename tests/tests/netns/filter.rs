@@ -25,9 +25,9 @@ claims! {
 
 /// A hand-made port, of a name that ours have.
 const STRANGER: &str = "bhpaaaaaaaaaaaa";
-const SPOOFED: MacOctets = [2, 0xba, 0xd0, 0, 0, 1];
+pub(crate) const SPOOFED: MacOctets = [2, 0xba, 0xd0, 0, 0, 1];
 
-fn datagram(src: MacOctets, port: u16) -> Frame {
+pub(crate) fn datagram(src: MacOctets, port: u16) -> Frame {
     let udp = Udp {
         src_port: 9,
         dst_port: port,
@@ -37,7 +37,7 @@ fn datagram(src: MacOctets, port: u16) -> Frame {
     Frame::new(src, BROADCAST, Ipv4::new(from, to, udp))
 }
 
-fn to_port(port: u16) -> impl Fn(&Captured) -> bool {
+pub(crate) fn to_port(port: u16) -> impl Fn(&Captured) -> bool {
     move |frame| {
         let udp = frame.ok().and_then(Frame::udp);
         udp.is_some_and(|udp| udp.dst_port == port)

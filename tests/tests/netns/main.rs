@@ -27,6 +27,7 @@ mod mtu;
 mod node;
 mod port;
 mod reach;
+mod repairs;
 mod several;
 
 /// Makes two tests of each claim, a function over a `BridgeNetfilter`.
