@@ -1,7 +1,9 @@
 //! Where a value comes from: what `explain` tells an operator about each kernel object.
 
+use std::net::IpAddr;
+
 use bulkhead_cni::Call;
-use bulkhead_model::{Family, IfName};
+use bulkhead_model::{Family, IfName, InterfaceAddress};
 use bulkhead_nft as nft;
 use bulkhead_plan::{Attached, Ns, Op, Plan, Shape, Sysctl, filter_table, host_port_table};
 
@@ -108,11 +110,7 @@ fn interface(seen: &Inspection, rehearsal: &Rehearsal, own: &Own) -> Vec<Origin>
         let source = format!("lease {} of network {}", grant.sequence, grant.key.network);
         rows.push(Origin::new("address", granted.address, source));
     }
-    if has_v6(&seen.want) {
-        let link_local = format!("{}/64", interface.mac.link_local());
-        let source = "link-local address of the MAC (RFC 4291 appendix A)";
-        rows.push(Origin::new("address", link_local, source));
-    }
+    rows.extend(link_local(seen));
     for (route, source) in interface.routes.iter().zip(&own.routes) {
         rows.push(Origin::new("route", route, source));
     }
@@ -125,6 +123,30 @@ fn interface(seen: &Inspection, rehearsal: &Rehearsal, own: &Own) -> Vec<Origin>
         rows.push(Origin::new("interface sysctl", text, sysctl_source(sysctl)));
     }
     rows
+}
+
+/// One of the MAC it has, or of one it had before a plugin chained later changed that.
+fn link_local(seen: &Inspection) -> Option<Origin> {
+    let interface = &seen.want.interface;
+    let has_v6 = |address: &InterfaceAddress| address.family() == Family::V6;
+    if !interface.addresses.iter().any(has_v6) {
+        return None;
+    }
+    let derived = InterfaceAddress::new(interface.mac.link_local().into(), 64)?;
+    let is_link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let standing = seen.world.space(&interface.ns).addresses.keys();
+    let mut standing = standing
+        .filter(|(on, address)| *on == interface.name && is_link_local(address.address()))
+        .map(|(_, address)| *address);
+    let other = standing.clone().all(|address| address != derived);
+    let (address, source) = match standing.next().filter(|_| other) {
+        Some(other) => (other, "link-local address of the MAC it had first"),
+        None => (
+            derived,
+            "link-local address of the MAC (RFC 4291 appendix A)",
+        ),
+    };
+    Some(Origin::new("address", address, source))
 }
 
 fn sysctl_source(sysctl: &Sysctl) -> &'static str {
@@ -287,9 +309,4 @@ fn sysctls(seen: &Inspection, rehearsal: &Rehearsal, source: &str) -> Vec<Origin
         Origin::new("node sysctl", format!("{sysctl}={value}"), source)
     };
     seen.want.sysctls.iter().map(row).collect()
-}
-
-fn has_v6(want: &Attached) -> bool {
-    let mut addresses = want.interface.addresses.iter();
-    addresses.any(|address| address.family() == Family::V6)
 }
