@@ -17,6 +17,11 @@ use bulkhead_plan::Attached;
 
 pub use config::{Config, Gateway, Masquerade};
 
+/// Among the other names of a record: present if its port is in hairpin mode for its host ports, had or
+/// waited for. With `br_netfilter` a container's packet to its own host port is turned round on the
+/// bridge, and has to leave by the port it came in by. A promiscuous bridge takes it up instead.
+pub(crate) const REFLECTS: &str = "reflects";
+
 impl Network for Config {
     const KIND: &'static str = "bridge";
     const ABOUT: &'static str = "a Linux bridge per network, dual stack, filtered ports";
@@ -39,15 +44,16 @@ impl Network for Config {
 
     fn names(&self, key: &AttachmentKey) -> Names {
         let id = key.id();
-        let checked = self
-            .check_mac
-            .then(|| (CHECKED_MAC.to_owned(), "yes".to_owned()));
+        let yes = |name: &str| (name.to_owned(), "yes".to_owned());
+        let checked = self.check_mac.then(|| yes(CHECKED_MAC));
+        let asked = !self.capabilities.host_ports.is_empty();
+        let reflects = (asked && !self.promiscuous).then(|| yes(REFLECTS));
         Names {
             port: Some(id.port()),
             port_mac: Some(id.port_mac()),
             interface_mac: Some(self.mac.unwrap_or_else(|| id.interface_mac())),
             bridge: Some(self.bridge),
-            other: checked.into_iter().collect(),
+            other: checked.into_iter().chain(reflects).collect(),
             ..Names::default()
         }
     }

@@ -4,6 +4,8 @@ use bulkhead_attach::{Inspection, Origin, Own, Rehearsal, configured, origins};
 use bulkhead_cni::Call;
 use bulkhead_plan::{Link, Localnet, Ns, Route};
 
+use crate::REFLECTS;
+
 pub(crate) fn of(call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
     let key = |key, default| configured(call, key, default);
     let routes = seen.want.interface.routes.iter();
@@ -22,10 +24,10 @@ pub(crate) fn of(call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<O
 
 fn port(call: &Call, seen: &Inspection) -> Vec<Origin> {
     let flags = seen.want.port.flags;
-    let hairpin = if seen.want.host_ports.mine.is_empty() {
-        "default"
-    } else {
+    let hairpin = if seen.grant.names.other.contains_key(REFLECTS) {
         "host ports, for the container itself"
+    } else {
+        "default"
     };
     vec![
         switch(

@@ -4,10 +4,11 @@ use bulkhead_attach::{CHECKED_MAC, Grant, nat_table};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mtu, Prefix};
 use bulkhead_plan::{
-    Attached, Binding, Bridge, Filter, Forward, HostPorts, Interface, Localnet, MAIN_TABLE,
-    NetworkNat, Port, PortFlags, Route, Sysctl,
+    Attached, Binding, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat,
+    Port, PortFlags, Route, Sysctl,
 };
 
+use crate::REFLECTS;
 use crate::config::{Config, Gateway};
 
 /// The want of one attachment.
@@ -49,7 +50,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             mac: names.port_mac.unwrap_or_else(|| grant.id.port_mac()),
             mtu: config.mtu,
             flags: PortFlags {
-                hairpin: config.port.hairpin || reflects(config, &forwards),
+                hairpin: config.port.hairpin || names.other.contains_key(REFLECTS),
                 ..config.port
             },
         },
@@ -80,12 +81,6 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         },
         bandwidth: names.bandwidth,
     })
-}
-
-/// With `br_netfilter` a container's packet to its own host port is turned round on the bridge, and
-/// has to leave by the port it came in by. A promiscuous bridge takes it up instead.
-fn reflects(config: &Config, forwards: &[Forward]) -> bool {
-    !forwards.is_empty() && !config.promiscuous
 }
 
 fn refuse_small_mtu(config: &Config, grant: &Grant) -> Result<(), CniError> {
