@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use netns_fixtures::{BridgeNetfilter, CniAnswer, Verb};
+use netns_fixtures::{BridgeNetfilter, CniAnswer, CniCall, Verb, wait_for};
 use serde_json::{Value, json};
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     seen_at, serve, to,
 };
 use crate::claims;
-use crate::node::{Attachment, Node, refusal, with};
+use crate::node::{Attachment, LIMIT, Node, refusal, with};
 
 claims! {
     the_next_network_of_the_container_inherits_it,
@@ -104,6 +104,10 @@ fn a_dead_holder_is_named_until_it_is_collected() {
     let config = published(&node);
     let a = node.attach(&config, "a");
     node.sandbox.remove(&a.container).unwrap();
+    let port = a.port();
+    wait_for("the port to go with its namespace", LIMIT, || {
+        (!node.host.has_link(&port).unwrap()).then_some(())
+    });
     assert_eq!(
         node.refused(&config, "b"),
         taken("tcp *:8080", "tcp *:8080", &a, "blue")
@@ -111,7 +115,7 @@ fn a_dead_holder_is_named_until_it_is_collected() {
     let call = node.call(Verb::Gc, &node.config(), &a.container, "eth0");
     let call = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"]
         .into_iter()
-        .fold(call, netns_fixtures::CniCall::without);
+        .fold(call, CniCall::without);
     node.silent(&call);
     let b = node.attach(&config, "c");
     node.detach(&b);
@@ -172,6 +176,8 @@ fn the_next_network_of_the_container_inherits_it(setting: BridgeNetfilter) {
         let (code, said) = node.refused(&published(&node), "b");
         assert_eq!(code, 105);
         assert!(said.contains(container.name()), "{said}");
+        assert_as_added(&node, stays);
+        seen_at(address, &container);
         node.detach(stays);
         assert_refused(address, &node.outside);
         node.assert_nothing_left();
