@@ -200,10 +200,9 @@ impl Run<'_> {
             Statement::Match(comparison) if self.holds(comparison)? => Next::Statement,
             Statement::Match(_) => Next::Rule,
             Statement::Counter | Statement::Log(_) => Next::Statement,
-            Statement::SetMark(mark) => {
-                self.packet = self.packet.clone().marked(*mark);
-                Next::Statement
-            }
+            Statement::SetMark(mark) => self.mark(*mark),
+            Statement::SetMarkBits(bits) => self.mark(self.packet.mark() | bits),
+            Statement::ClearMarkBits(bits) => self.mark(self.packet.mark() & !bits),
             Statement::Verdict(verdict) => Next::Verdict(verdict.clone()),
             Statement::VerdictMap { fields, map } => {
                 let elements = self.elements(map)?;
@@ -235,6 +234,11 @@ impl Run<'_> {
                 Next::Verdict(Verdict::Accept)
             }
         })
+    }
+
+    fn mark(&mut self, mark: u32) -> Next {
+        self.packet = self.packet.clone().marked(mark);
+        Next::Statement
     }
 
     fn dnat(&mut self, family: Family, fields: &[Field], map: &Name) -> Result<Next, Undefined> {

@@ -84,6 +84,8 @@ impl Encoder<'_> {
             Statement::Match(comparison) => self.comparison(out, comparison),
             Statement::Counter => expression(out, "counter", |_| {}),
             Statement::Log(log) => encode_log(out, log),
+            Statement::SetMarkBits(bits) => mark_bits(out, !bits, *bits),
+            Statement::ClearMarkBits(bits) => mark_bits(out, !bits, 0),
             Statement::SetMark(mark) => {
                 expression(out, "immediate", |data| {
                     data.u32(1, REGISTER);
@@ -309,14 +311,27 @@ fn load(out: &mut Attributes<'_>, field: Field, word: u32, len: usize) {
 
 /// Leaves in the first register what it has in common with `mask`.
 fn and(out: &mut Attributes<'_>, mask: &[u8]) {
+    bitwise(out, mask, &vec![0; mask.len()]);
+}
+
+/// Leaves in the first register `(it & mask) ^ xor`, which is all the arithmetic there is.
+fn bitwise(out: &mut Attributes<'_>, mask: &[u8], xor: &[u8]) {
     expression(out, "bitwise", |data| {
         data.u32(1, REGISTER);
         data.u32(2, REGISTER);
         data.bytes(3, &length(mask.len()).to_be_bytes());
         data.nest(4, |value| value.bytes(NFTA_DATA_VALUE, mask));
-        data.nest(5, |value| {
-            value.bytes(NFTA_DATA_VALUE, &vec![0; mask.len()]);
-        });
+        data.nest(5, |value| value.bytes(NFTA_DATA_VALUE, xor));
+    });
+}
+
+/// The packet's mark becomes `(mark & kept) ^ set`.
+fn mark_bits(out: &mut Attributes<'_>, kept: u32, set: u32) {
+    load(out, Field::Mark, 0, 4);
+    bitwise(out, &kept.to_ne_bytes(), &set.to_ne_bytes());
+    expression(out, "meta", |data| {
+        data.u32(2, 3);
+        data.u32(3, REGISTER);
     });
 }
 

@@ -49,6 +49,10 @@ pub enum Statement {
     Log(Log),
     /// Sets the packet's mark.
     SetMark(u32),
+    /// Sets bits of the packet's mark and leaves the others.
+    SetMarkBits(u32),
+    /// Clears bits of the packet's mark and leaves the others.
+    ClearMarkBits(u32),
     /// Ends the rule with a verdict.
     Verdict(Verdict),
     /// Looks `fields` up in a named verdict map; goes on if nothing is found.
@@ -120,7 +124,7 @@ impl Statement {
         }
     }
 
-    /// `field bit`: at least one of the bits of a [`Field::CtStatus`] is set.
+    /// `field bit`: at least one of the bits of a [`Field::CtStatus`] or [`Field::Mark`] is set.
     #[must_use]
     pub fn has_any(field: Field, bits: Datum) -> Self {
         Self::Match(Match::new([field], Op::Eq, Operand::AnyBit(bits)))
@@ -187,7 +191,7 @@ pub enum Op {
 pub enum Operand {
     /// One value.
     Value(Datum),
-    /// Bits of a [`Field::CtStatus`] of which at least one is set; nft says it so of no other field.
+    /// Bits of a [`Field::CtStatus`] or [`Field::Mark`] of which at least one is set.
     AnyBit(Datum),
     /// One prefix.
     Prefix(Prefix),

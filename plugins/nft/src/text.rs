@@ -149,6 +149,8 @@ impl Display for Statement {
             Self::Counter => f.write_str("counter"),
             Self::Log(log) => log.fmt(f),
             Self::SetMark(mark) => write!(f, "meta mark set 0x{mark:08x}"),
+            Self::SetMarkBits(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),
+            Self::ClearMarkBits(bits) => write!(f, "meta mark set meta mark & 0x{:08x}", !bits),
             Self::Verdict(verdict) => verdict.fmt(f),
             Self::VerdictMap { fields, map } => {
                 joined(f, fields, " . ")?;
@@ -187,6 +189,10 @@ impl Display for Statement {
 impl Display for Match {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         joined(f, &self.fields, " . ")?;
+        if let Operand::AnyBit(bits @ Datum::Mark(_)) = &self.with {
+            let sign = if self.op == Op::Eq { "!=" } else { "==" };
+            return write!(f, " & {bits} {sign} 0x00000000");
+        }
         f.write_str(match (&self.with, self.op) {
             (Operand::AnyBit(_), Op::Ne) => " ! ",
             // Without a sign nft would take it for any of the bits.

@@ -167,10 +167,13 @@ fn everything() -> Table {
         ]),
         Rule::new([
             Statement::in_prefix(Field::Ip4Saddr, "192.0.2.0/25".parse().unwrap()),
-            Statement::SetMark(7),
+            Statement::SetMark(0x1017),
+            Statement::ClearMarkBits(0x1010),
+            Statement::SetMarkBits(0x0002),
         ]),
         Rule::new([
             Statement::is(Field::Mark, Datum::Mark(7)),
+            Statement::has_any(Field::Mark, Datum::Mark(6)),
             Statement::is_not(Field::Ip4Protocol, Datum::InetProto(6)),
             ACCEPT,
         ]),

@@ -129,6 +129,11 @@ fn every_statement_lists_like_its_text() {
                 Statement::SetMark(0x10),
                 Statement::Verdict(Verdict::Return),
             ]),
+            Rule::new([Statement::SetMarkBits(0x1000)]),
+            Rule::new([
+                Statement::has_any(Field::Mark, Datum::Mark(0x1000)),
+                Statement::ClearMarkBits(0x1000),
+            ]),
             Rule::new([
                 Statement::Vmap {
                     fields: vec![Field::L4Proto],

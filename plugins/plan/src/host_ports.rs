@@ -23,6 +23,10 @@ use crate::{
 const PRIORITY: i32 = -110;
 /// `NF_IP_PRI_RAW` (`linux/netfilter_ipv4.h`): before connections are tracked.
 const RAW: i32 = -300;
+/// The bit of the packet's mark by which postrouting knows a connection that was sent on here from one
+/// that another program translated. Only a connection's first packet has it. Not 13 to 15, which the
+/// reference `portmap` and kube-proxy masquerade by.
+pub(crate) const MARK: u32 = 1 << 12;
 /// The chain with the lookups.
 const HOST: nft::Name = nft::Name::literal("host");
 /// The host's own (RFC 1122 section 3.2.1.3): on no wire.
@@ -447,8 +451,13 @@ fn lookups() -> Vec<nft::Rule> {
         ),
         nft::Statement::Verdict(nft::Verdict::Return),
     ]);
-    std::iter::once(localhost)
+    let rule = |statement| nft::Rule::new([statement]);
+    let marked = rule(nft::Statement::SetMarkBits(MARK));
+    let unmarked = rule(nft::Statement::ClearMarkBits(MARK));
+    [localhost, marked]
+        .into_iter()
         .chain(Map::ALL.map(lookup))
+        .chain([unmarked])
         .collect()
 }
 

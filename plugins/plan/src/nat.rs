@@ -5,7 +5,7 @@
 use bulkhead_model::{Family, IfName, Prefix};
 use bulkhead_nft as nft;
 
-use crate::{Attached, Conflict, Ns, Op, TableScope, World, filter};
+use crate::{Attached, Conflict, Ns, Op, TableScope, World, filter, host_ports};
 
 /// Traffic to these keeps its source: multicast has no return path that NAT could serve
 /// (RFC 5771, RFC 4291 §2.7).
@@ -83,7 +83,7 @@ impl NetworkNat {
             nft::Rule::new([
                 nft::Statement::is(nft::Field::Oifname, self.bridge),
                 nft::Statement::in_prefix(saddr, *source),
-                nft::Statement::has_any(nft::Field::CtStatus, nft::Datum::DST_NAT),
+                nft::Statement::has_any(nft::Field::Mark, nft::Datum::Mark(host_ports::MARK)),
                 nft::Statement::Masquerade(nft::SourcePorts::Keep),
             ])
         };
