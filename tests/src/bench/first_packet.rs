@@ -86,6 +86,7 @@ pub fn measure(packets: &Packets) -> io::Result<Vec<Beside>> {
             cases.push(Case::published(&outside, nth, suite, mapped)?);
         }
     }
+    eprintln!("first packets, then calls");
     let run = || first_packets(&mut cases, packets.flows);
     outside.enter(run).map_err(io::Error::other)??;
     calls(&mut cases, packets.calls);

@@ -15,6 +15,12 @@ used before, answered; or a connection. One thread sends, receives, answers and 
 other's waking up is measured. \"to fewest\" is the p50 over that beside the fewest ports: 1 is \
 flat.\n\n";
 
+const CALLS: &str = "\
+### ADD and DEL beside them\n\n\
+One more container, with two host ports; the reference by `bridge` and `portmap`. Connection tracking \
+still knows the flows that have just been measured, thousands as on any node at work: for a UDP host \
+port they are looked through.\n\n";
+
 pub(super) fn report(f: &mut fmt::Formatter<'_>, rows: &[Beside]) -> fmt::Result {
     f.write_str(TEXT)?;
     first_packets(f, rows)?;
@@ -41,10 +47,10 @@ fn first_packets(f: &mut fmt::Formatter<'_>, rows: &[Beside]) -> fmt::Result {
 }
 
 fn calls(f: &mut fmt::Formatter<'_>, rows: &[Beside]) -> fmt::Result {
-    writeln!(f, "### ADD and DEL with two host ports beside them\n")?;
+    f.write_str(CALLS)?;
     writeln!(
         f,
-        "| | mapped | n | ADD p50 | p90 | to fewest | DEL p50 | p90 | to fewest | ADD of a container with half of them |"
+        "| | mapped | n | ADD p50 | p90 | to fewest | DEL p50 | p90 | to fewest | ADD of half of them |"
     )?;
     writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
     for row in rows.iter().filter(|row| !row.add.is_empty()) {
