@@ -134,6 +134,7 @@ add rule ip services output fib daddr type local tcp dport 30080 counter dnat to
 add rule ip services prerouting fib daddr type local udp dport 30080 counter dnat to 10.1.0.2:81
 add rule ip services output fib daddr type local udp dport 30080 counter dnat to 10.1.0.2:81
 add rule ip services prerouting tcp dport 8080 counter dnat to 10.1.0.99:1
+add rule ip services prerouting ip daddr 10.96.0.10 counter dnat to 10.1.0.2
 ";
 
 fn other_programs_translation_goes_on(setting: BridgeNetfilter) {
@@ -147,6 +148,15 @@ fn other_programs_translation_goes_on(setting: BridgeNetfilter) {
         seen_at(to(own, 30080), from);
         // What a container was given is not a service's.
         seen_at(to(own, PORT), from);
+    }
+    if setting == BridgeNetfilter::On {
+        // A service within the network keeps the neighbour's address, which policies and logs name;
+        // without br_netfilter its answer would go past the node.
+        let b = node.attach(&node.config(), "b");
+        let service: IpAddr = "10.96.0.10".parse().unwrap();
+        let seen = seen_at(to(service, 81), &b.container);
+        assert_eq!(seen, IpAddr::from(b.v4()));
+        node.detach(&b);
     }
     let now = standing(&node.host);
     let theirs = |section, key: &str| section == Section::Nft && key == "ip services";
