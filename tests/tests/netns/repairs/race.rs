@@ -1,20 +1,25 @@
 //! Repairs beside the calls of runtimes.
 
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 
-use netns_fixtures::{BridgeNetfilter, Feature, skip_without};
+use bulkhead_ipam::{Access, StateDir};
+use bulkhead_model::AttachmentKey;
+use netns_fixtures::{BridgeNetfilter, Feature, skip_without, wait_for};
 use serde_json::Value;
 
-use super::Street;
+use super::{Said, Street};
 use crate::claims;
-use crate::node::{Node, with};
+use crate::node::{Attachment, LIMIT, NETWORK, Node, with};
 
 claims! {
+    what_is_half_deleted_is_no_drift_and_not_repaired,
+    what_is_half_made_is_no_drift_and_not_repaired,
     a_container_that_is_deleted_during_a_repair_does_not_come_back,
     a_container_that_is_added_during_a_repair_is_whole,
 }
 
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 8;
 
 /// How often: more in `make soak`.
 fn rounds() -> usize {
@@ -23,6 +28,75 @@ fn rounds() -> usize {
     } else {
         ROUNDS
     }
+}
+
+/// What `check` says once it had to wait for a call of a runtime, which does `rest` meanwhile.
+fn beside(street: &Street, line: &str, rest: impl FnOnce(&StateDir)) -> Said {
+    let state = street.node.state();
+    let call = StateDir::open(&state, Access::Shared).unwrap();
+    let lock = std::fs::metadata(state.join("lock")).unwrap().ino();
+    thread::scope(|scope| {
+        let said = scope.spawn(|| street.check(line));
+        wait_for("check to wait for the call", LIMIT, || {
+            let locks = std::fs::read_to_string("/proc/locks").unwrap();
+            let waits = |line: &str| line.contains("->") && line.contains(&format!(":{lock} "));
+            (said.is_finished() || locks.lines().any(waits)).then_some(())
+        });
+        rest(&call);
+        drop(call);
+        said.join().unwrap()
+    })
+}
+
+fn unplug(street: &Street, attachment: &Attachment) {
+    let port = attachment.port();
+    street.node.host.ip(&format!("link del {port}")).unwrap();
+}
+
+fn what_is_half_deleted_is_no_drift_and_not_repaired(setting: BridgeNetfilter) {
+    skip_without!(Feature::Tbf);
+    let street = Street::new(setting);
+    let config = street.attachments[0].config().clone();
+    let config = with(config, serde_json::json!({"runtimeConfig": {}}));
+    for line in ["", "--repair"] {
+        let doomed = street.node.attach(&config, &format!("d{line}"));
+        let port = doomed.port();
+        unplug(&street, &doomed);
+        let said = beside(&street, line, |state| {
+            let key = AttachmentKey {
+                network: NETWORK.parse().unwrap(),
+                container: doomed.container.name().parse().unwrap(),
+                interface: "eth0".parse().unwrap(),
+            };
+            let mut store = state.network(&key.network).lock().unwrap();
+            let sequence = store.find(&key.id()).unwrap().unwrap().sequence;
+            store.release(&key.id(), sequence, "del").unwrap();
+        });
+        let gone = said.verdicts.iter().find(|one| one["state"] == "gone");
+        assert!(said.code == 0 && gone.is_some(), "{said:#?}");
+        assert!(!doomed.container.has_link("eth0").unwrap(), "{said:#?}");
+        assert!(!street.node.host.has_link(&port).unwrap(), "{said:#?}");
+        street.node.detach(&doomed);
+    }
+    street.tear_down();
+}
+
+fn what_is_half_made_is_no_drift_and_not_repaired(setting: BridgeNetfilter) {
+    skip_without!(Feature::Tbf);
+    let street = Street::new(setting);
+    let a = &street.attachments[0];
+    for line in ["", "--repair"] {
+        unplug(&street, a);
+        let said = beside(&street, line, |_| {
+            let add = street
+                .node
+                .call(Verb::Add, a.config(), &a.container, "eth0");
+            street.node.run(&add).result();
+        });
+        let sound = |verdict: &Value| verdict["state"] == "ok";
+        assert!(said.verdicts.iter().all(sound), "{said:#?}");
+    }
+    street.tear_down();
 }
 
 fn a_container_that_is_deleted_during_a_repair_does_not_come_back(setting: BridgeNetfilter) {
@@ -57,7 +131,6 @@ fn a_container_that_is_deleted_during_a_repair_does_not_come_back(setting: Bridg
     street.tear_down();
 }
 
-/// What is half made is not called drift, by `check` or by `--repair`.
 fn a_container_that_is_added_during_a_repair_is_whole(setting: BridgeNetfilter) {
     skip_without!(Feature::Tbf);
     let street = Street::new(setting);
