@@ -88,10 +88,7 @@ fn what_is_half_made_is_no_drift_and_not_repaired(setting: BridgeNetfilter) {
     for line in ["", "--repair"] {
         unplug(&street, a);
         let said = beside(&street, line, |_| {
-            let add = street
-                .node
-                .call(Verb::Add, a.config(), &a.container, "eth0");
-            street.node.run(&add).result();
+            let _ = street.node.attach_to(a.config(), &a.container, "eth0");
         });
         let sound = |verdict: &Value| verdict["state"] == "ok";
         assert!(said.verdicts.iter().all(sound), "{said:#?}");
