@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::xt;
 use super::{
     Base, Chain, Element, Engine, Field, Loaded, Part, Place, Polarity, Relation, Rule, Ruleset,
     Table, TableName, Test, Verdict,
@@ -306,9 +307,9 @@ impl Reading {
         let info = find(attributes, 3).unwrap_or_default();
         match name.as_str() {
             "comment" => self.comment = Some(text(info)),
-            "conntrack" => self.test(xt_conntrack(info)),
-            "state" => self.test(xt_state(info)),
-            "mark" => self.test(xt_mark(info)),
+            "conntrack" => self.test(xt::conntrack(info)),
+            "state" => self.test(xt::state(info)),
+            "mark" => self.test(xt::mark(info)),
             _ => self.test(Test::Unknown),
         }
     }
@@ -397,62 +398,5 @@ fn element(attributes: &[u8]) -> Element {
             (None, _) => Place::Behind,
         },
         verdict: verdict_data.and_then(verdict),
-    }
-}
-
-/// `struct xt_conntrack_mtinfo3` (`linux/netfilter/xt_conntrack.h`), as far as it asks for the state
-/// alone.
-fn xt_conntrack(info: &[u8]) -> Test {
-    const XT_CONNTRACK_STATE: u16 = 1;
-    const MATCH_FLAGS: usize = 146;
-    let word = |at: usize| {
-        let bytes = info.get(at..at + 2)?;
-        Some(u16::from_ne_bytes(bytes.try_into().ok()?))
-    };
-    match (
-        word(MATCH_FLAGS),
-        word(MATCH_FLAGS + 2),
-        word(MATCH_FLAGS + 4),
-    ) {
-        (Some(XT_CONNTRACK_STATE), Some(inverted), Some(bits)) => Test::States {
-            bits: bits.into(),
-            polarity: if inverted & XT_CONNTRACK_STATE == 0 {
-                Polarity::Is
-            } else {
-                Polarity::IsNot
-            },
-        },
-        _ => Test::Unknown,
-    }
-}
-
-/// `struct xt_state_info` (`linux/netfilter/xt_state.h`).
-fn xt_state(info: &[u8]) -> Test {
-    match info.get(..4).and_then(|bytes| bytes.try_into().ok()) {
-        Some(bytes) => Test::States {
-            bits: u32::from_ne_bytes(bytes),
-            polarity: Polarity::Is,
-        },
-        None => Test::Unknown,
-    }
-}
-
-/// `struct xt_mark_mtinfo1` (`linux/netfilter/xt_mark.h`).
-fn xt_mark(info: &[u8]) -> Test {
-    let [wanted, mask] = [0, 4].map(|at| info.get(at..at + 4).map(<[u8]>::to_vec));
-    let (Some(value), Some(bits), Some(inverted)) = (wanted, mask, info.get(8)) else {
-        return Test::Unknown;
-    };
-    Test::Compare {
-        what: Loaded {
-            field: Field::Mark,
-            mask: Some((bits, vec![0; 4])),
-        },
-        relation: if *inverted == 0 {
-            Relation::Equal
-        } else {
-            Relation::NotEqual
-        },
-        value,
     }
 }

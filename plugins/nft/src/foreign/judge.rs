@@ -250,14 +250,9 @@ impl Run<'_> {
     /// The bytes of a field as the kernel loads them; `None` if nothing is supposed of them.
     fn value(&self, what: &Loaded) -> Option<Vec<u8>> {
         let packet = self.packet;
-        let name = |name: IfName| {
-            let mut bytes = name.as_str().as_bytes().to_vec();
-            bytes.resize(16, 0);
-            bytes
-        };
         let bytes = match what.field {
-            Field::Input => name(packet.input),
-            Field::Output => name(packet.output),
+            Field::Input => packet.input.padded().to_vec(),
+            Field::Output => packet.output.padded().to_vec(),
             // Marks are set by rules that would have to be run too.
             Field::Mark => vec![0; 4],
             Field::Family => vec![match packet.family {

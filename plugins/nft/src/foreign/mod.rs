@@ -8,6 +8,7 @@
 mod decode;
 mod judge;
 mod legacy;
+mod xt;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
