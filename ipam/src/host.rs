@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::Boot;
 use crate::error::StoreError;
-use crate::journal::{Journal, first_record};
+use crate::journal::{Journal, Reader, Tail, first_record};
 use crate::record::BootId;
 use crate::store::FileLock;
 
@@ -75,6 +75,19 @@ impl HostStore {
         };
         store.replay()?;
         Ok(store)
+    }
+
+    /// Whether the journal of a state directory holds what was written to it. Takes no lock, changes
+    /// nothing and makes nothing; a directory without one is whole.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn verify(state_dir: &Path) -> Result<(), StoreError> {
+        let path = state_dir.join("host").join("journal");
+        let Some(reader) = Reader::open(&path)? else {
+            return Ok(());
+        };
+        records(&reader.tail(first_record())?, &path).map(drop)
     }
 
     /// Records that `network` needs `change`; to be called before it is made. If the key is claimed
@@ -151,17 +164,7 @@ impl HostStore {
     }
 
     fn replay(&mut self) -> Result<(), StoreError> {
-        let tail = self.journal.tail();
-        let mut records = Vec::with_capacity(tail.bodies().len());
-        for body in tail.bodies() {
-            let record = serde_json::from_slice(&tail.bytes()[body.clone()]);
-            records.push(record.map_err(|error| StoreError::Damaged {
-                path: self.path.clone(),
-                offset: tail.in_file(body.start),
-                what: error.to_string(),
-            })?);
-        }
-        for record in records {
+        for record in records(self.journal.tail(), &self.path)? {
             self.take_in(record);
         }
         Ok(())
@@ -201,6 +204,18 @@ impl Claim {
             change: self.change.clone(),
         })
     }
+}
+
+fn records(tail: &Tail, path: &Path) -> Result<Vec<Record>, StoreError> {
+    let records = tail.bodies().iter().map(|body| {
+        let record = serde_json::from_slice(&tail.bytes()[body.clone()]);
+        record.map_err(|error| StoreError::Damaged {
+            path: path.to_owned(),
+            offset: tail.in_file(body.start),
+            what: error.to_string(),
+        })
+    });
+    records.collect()
 }
 
 fn json(record: &Record) -> Vec<u8> {
