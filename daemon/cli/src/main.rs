@@ -4,6 +4,8 @@
 mod attachments;
 mod check;
 mod cni;
+mod coexist;
+mod doctor;
 mod explain;
 mod failure;
 mod install;
@@ -27,7 +29,7 @@ const EXIT_CODES: &str = "Exit codes:
   2  the command line is wrong
   3  not found: a network, an address, a namespace, a recorded attachment or an executable
   4  the store, a configuration or another file cannot be read or written
-  5  `check` found what is not as it should be, and was not told to mend it";
+  5  `check` found what is not as it should be, and was not told to mend it; `doctor` found a problem";
 
 /// Container networks: what there is, who has which address, and running them by hand.
 #[derive(Debug, Parser)]
@@ -67,6 +69,11 @@ enum Noun {
     /// Tell what the kernel holds for an attachment, where each value comes from, and what ADD and
     /// DEL would do.
     Explain(explain::ExplainArgs),
+    /// Tell what of the node stands in the way of networks, why, and what helps. Changes nothing.
+    Doctor(doctor::DoctorArgs),
+    /// Rules in firewalls of others, which would drop what networks forward.
+    #[command(subcommand)]
+    Coexist(coexist::Command),
     /// Run a network's plugins as a runtime does.
     #[command(subcommand)]
     Cni(cni::Command),
@@ -94,6 +101,8 @@ fn main() -> ExitCode {
         Noun::Ports(command) => ports::run(&command, cli.output),
         Noun::Check(args) => check::run(&args, cli.output),
         Noun::Explain(args) => explain::run(&args, cli.output),
+        Noun::Doctor(args) => doctor::run(&args, cli.output),
+        Noun::Coexist(command) => coexist::run(&command, cli.output),
         Noun::Cni(command) => cni::run(command, cli.output),
         Noun::Install(args) => install::install(&args, cli.output),
         Noun::Uninstall(args) => install::uninstall(&args, cli.output),

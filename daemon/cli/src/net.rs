@@ -155,7 +155,7 @@ fn empty_row(state: State) -> Row {
 }
 
 /// `cniVersion` and `cniVersions` as the file has them; the version it is run with if it has none.
-fn versions(list: &NetworkList) -> Vec<String> {
+pub(crate) fn versions(list: &NetworkList) -> Vec<String> {
     let document = Value::parse(&list.bytes).unwrap_or(Value::EMPTY);
     let mut versions = Vec::new();
     if let Ok(root) = Object::root(&document) {

@@ -64,20 +64,26 @@ impl Sources {
     /// The configuration directory exists and cannot be read. What is wrong with a file or a state
     /// directory is in the inventory.
     pub(crate) fn inventory(&self) -> Result<Inventory, Failure> {
-        let loaded = load_all(&self.conf_dir)?;
-        let used = used_files(&loaded);
-        let mut entries: Vec<Entry> = Vec::with_capacity(loaded.len());
-        for list in loaded {
-            entries.push(match list {
-                Err(error) => Entry::Broken(error),
-                Ok(list) => self.entry(list, &used),
-            });
-        }
+        let mut entries = self.configured()?;
         let mut failures = Vec::new();
         for network in self.unconfigured(&entries, &mut failures) {
             entries.push(Entry::Network(network));
         }
         Ok(Inventory { entries, failures })
+    }
+
+    /// Reads the configuration directory alone: no state directory is looked at.
+    ///
+    /// # Errors
+    /// As [`Sources::inventory`].
+    pub(crate) fn configured(&self) -> Result<Vec<Entry>, Failure> {
+        let loaded = load_all(&self.conf_dir)?;
+        let used = used_files(&loaded);
+        let entries = loaded.into_iter().map(|list| match list {
+            Err(error) => Entry::Broken(error),
+            Ok(list) => self.entry(list, &used),
+        });
+        Ok(entries.collect())
     }
 
     fn entry(&self, list: NetworkList, used: &[(NetworkName, PathBuf)]) -> Entry {
@@ -150,7 +156,7 @@ impl Sources {
 }
 
 impl Entry {
-    fn network(&self) -> Option<&Network> {
+    pub(crate) fn network(&self) -> Option<&Network> {
         match self {
             Self::Network(network) => Some(network),
             Self::Shadowed { .. } | Self::Broken(_) => None,
@@ -214,7 +220,8 @@ fn state_dir_of(plugins: &[PluginConf]) -> Option<PathBuf> {
     })
 }
 
-fn recorded(dir: &Path) -> Result<Vec<NetworkName>, Failure> {
+/// The networks with a record in a state directory.
+pub(crate) fn recorded(dir: &Path) -> Result<Vec<NetworkName>, Failure> {
     match open(dir)? {
         Some(store) => Ok(store.networks()?),
         None => Ok(Vec::new()),

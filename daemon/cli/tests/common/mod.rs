@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod node;
 pub(crate) mod store;
 
 use std::fs::{self, OpenOptions};
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use netns_fixtures::Ns;
 
-const BULKHEAD: &str = env!("CARGO_BIN_EXE_bulkhead");
+pub(crate) const BULKHEAD: &str = env!("CARGO_BIN_EXE_bulkhead");
 
 /// A directory of the test's own, removed with it.
 pub(crate) struct Scratch(PathBuf);
@@ -61,7 +62,8 @@ impl Scratch {
         self.run(ns.command(BULKHEAD), line)
     }
 
-    fn run(&self, mut command: Command, line: &str) -> Ran {
+    /// The same by a command that will run `bulkhead`, however it wraps it.
+    pub(crate) fn run(&self, mut command: Command, line: &str) -> Ran {
         let dir = self.0.display().to_string();
         let words = line
             .split_whitespace()

@@ -1,0 +1,101 @@
+//! What no namespace of a test's own can bring about: tables and limits of the whole machine, and kernels
+//! of other releases.
+
+use bulkhead_ipam::{AttachmentRecord, Pool, Range, RangeSet};
+use bulkhead_model::Family;
+
+use super::{features, neighbours, sysctls};
+use crate::coexist::network::{Bridged, HostPorts, Routed};
+use crate::doctor::finding::{Finding, Id, Severity};
+use crate::doctor::node::Node;
+
+fn record(nth: usize) -> AttachmentRecord {
+    let json = serde_json::json!({
+        "key": {"network": "blue", "container": format!("c{nth}"), "interface": "eth0"},
+        "sequence": nth, "boot_id": "a", "created_at_unix_ms": 0, "kind": "bridge", "ipam": "own",
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+fn blue(attachments: usize) -> Bridged {
+    Bridged {
+        name: "blue".parse().unwrap(),
+        file: None,
+        bridge: "br-blue".parse().unwrap(),
+        routed: Routed::Yes,
+        families: [Family::V4].into(),
+        host_ports: HostPorts::Declared,
+        config: None,
+        live: (0..attachments).map(record).collect(),
+        pool: Some(Pool {
+            sets: vec![RangeSet {
+                ranges: vec![Range::of("10.0.0.0/16".parse().unwrap())],
+            }],
+            ..Pool::default()
+        }),
+    }
+}
+
+fn severities(findings: &[Finding], id: Id) -> Vec<Severity> {
+    let of = findings.iter().filter(|finding| finding.id == id);
+    of.map(|finding| finding.severity).collect()
+}
+
+#[test]
+fn attachments_are_counted_against_the_neighbour_table() {
+    let severity = |attachments| {
+        let mut node = Node {
+            networks: vec![blue(attachments)],
+            ..Node::default()
+        };
+        for (nth, value) in [(1, "128"), (2, "512"), (3, "1024")] {
+            let path = format!("net/ipv4/neigh/default/gc_thresh{nth}");
+            node.sysctls.set(path, value);
+        }
+        let findings = neighbours::check(&node);
+        let [finding] = &findings[..] else {
+            panic!("one family: {findings:?}");
+        };
+        (finding.severity, finding.help.first().cloned())
+    };
+    assert_eq!(severity(256), (Severity::Ok, None));
+    assert_eq!(severity(257).0, Severity::Warn);
+    let help = "sysctl -w net/ipv4/neigh/default/gc_thresh3=4096";
+    assert_eq!(severity(513), (Severity::Problem, Some(help.to_owned())));
+}
+
+#[test]
+fn tracked_flows_are_compared_with_their_limit() {
+    let severity = |count: &str| {
+        let mut node = Node::default();
+        node.sysctls.set("net/netfilter/nf_conntrack_count", count);
+        node.sysctls.set("net/netfilter/nf_conntrack_max", "1000");
+        severities(&sysctls::check(&node), Id::ConntrackFull)
+    };
+    assert_eq!(severity("799"), [Severity::Ok]);
+    assert_eq!(severity("800"), [Severity::Warn]);
+    assert_eq!(severity("950"), [Severity::Problem]);
+    let none = sysctls::check(&Node::default());
+    assert_eq!(severities(&none, Id::ConntrackFull), []);
+}
+
+#[test]
+fn old_kernels_and_missing_modules_are_named() {
+    let mut node = Node {
+        networks: vec![blue(0)],
+        ..Node::default()
+    };
+    assert_eq!(features::check(&node).len(), 0, "nothing is known");
+    node.software.kernel = Some((5, 13));
+    let old = features::check(&node);
+    assert_eq!(severities(&old, Id::KernelTooOld), [Severity::Problem]);
+    let modules = ["bridge", "veth", "nf_tables"].map(str::to_owned);
+    node.software.modules = Some(modules.into());
+    let missing = features::check(&node);
+    let missing: Vec<_> = missing
+        .iter()
+        .filter(|finding| finding.id == Id::KernelModule)
+        .map(|finding| finding.seen.as_str())
+        .collect();
+    assert_eq!(missing, ["the kernel has no module nf_nat"]);
+}

@@ -1,0 +1,77 @@
+//! `bulkhead doctor`: what of the node stands in the way of our networks, why, and what helps. It looks
+//! and changes nothing. Everything is read once, as a [`Node`]; the checks are functions of that.
+
+mod checks;
+mod finding;
+mod node;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use self::finding::{Finding, Severity};
+use self::node::Node;
+use crate::failure::{Exit, Outcome};
+use crate::output::{Format, json};
+use crate::sources::Sources;
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Say also what is as it should be.
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    places: Places,
+}
+
+/// Where to look.
+#[derive(Args, Debug)]
+struct Places {
+    #[command(flatten)]
+    sources: Sources,
+
+    /// Where plugins are; may be repeated.
+    #[arg(long = "bin-dir", value_name = "DIR", default_value = "/opt/cni/bin")]
+    bin_dirs: Vec<PathBuf>,
+
+    /// Where runtimes keep the results of ADD, and the reference plugins their leases.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/cni")]
+    cache_dir: PathBuf,
+}
+
+pub(crate) fn run(args: &DoctorArgs, format: Format) -> Outcome {
+    let node = Node::read(&args.places);
+    let mut findings: Vec<Finding> = checks::ALL.iter().flat_map(|check| check(&node)).collect();
+    findings.retain(|finding| args.all || finding.severity != Severity::Ok);
+    findings.sort_by_key(|finding| finding.severity);
+    let is_bad = findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Problem);
+    let exit = match (is_bad, node.unread.is_empty()) {
+        (true, _) => Exit::Drift,
+        (false, false) => Exit::Unreadable,
+        (false, true) => Exit::Done,
+    };
+    Outcome {
+        stdout: match format {
+            Format::Json => json(&findings),
+            Format::Table => text(&findings),
+        },
+        stderr: node.unread,
+        exit,
+    }
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut texts: Vec<_> = findings.iter().map(Finding::text).collect();
+    let number = |severity| {
+        let of = findings
+            .iter()
+            .filter(|finding| finding.severity == severity);
+        of.count()
+    };
+    let (problems, warnings) = (number(Severity::Problem), number(Severity::Warn));
+    texts.push(format!("problems: {problems}, warnings: {warnings}\n"));
+    texts.join("\n")
+}
