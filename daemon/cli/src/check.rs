@@ -154,7 +154,11 @@ fn verdict(args: &CheckArgs, found: &Found, finding: Finding, done: &mut Vec<Op>
         note: None,
     };
     let failed = |failure: &Failure| Verdict {
-        reason: Some(chain(failure)),
+        reason: Some(match failure {
+            // Its name is said already.
+            Failure::Attachment { source, .. } => chain(source),
+            other => chain(other),
+        }),
         ..of(State::Failed)
     };
     match finding {

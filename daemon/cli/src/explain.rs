@@ -143,7 +143,7 @@ fn recorded(found: &Found) -> Row {
     Row {
         object: "record",
         value: time::seconds(record.created_at_unix_ms),
-        source: format!("{}, {ipam}", found.state_dir.display()),
+        source: format!("state directory {}, {ipam}", found.state_dir.display()),
     }
 }
 
