@@ -76,7 +76,8 @@ fn restore(node: &Node, engine: &str, rules: &str) {
     let text = format!("*filter\n{rules}COMMIT\n");
     for tool in ["iptables", "ip6tables"] {
         let mut command = std::process::Command::new(format!("{tool}-{engine}-restore"));
-        node.host.run(command.arg("-w"), text.as_bytes()).unwrap();
+        command.arg("-w").envs(node.environment.iter().cloned());
+        node.host.run(&mut command, text.as_bytes()).unwrap();
     }
 }
 
@@ -196,9 +197,13 @@ fn dockers_drop_in_the_old_iptables_is_named_let_through_and_put_back() {
 /// Asked in a namespace of its own, because asking makes the tables.
 fn has_legacy_tables(node: &Node) -> bool {
     let probe = node.sandbox.ns("probe").unwrap();
-    ["iptables-legacy", "ip6tables-legacy"]
-        .iter()
-        .all(|tool| probe.sh(&format!("{tool} -S FORWARD")).is_ok())
+    ["iptables-legacy", "ip6tables-legacy"].iter().all(|tool| {
+        let mut command = std::process::Command::new(tool);
+        command
+            .args(["-S", "FORWARD"])
+            .envs(node.environment.iter().cloned());
+        probe.run(&mut command, b"").is_ok()
+    })
 }
 
 #[test]
@@ -247,7 +252,7 @@ fn what_was_to_be_added_is_recorded_even_if_the_tool_fails() {
     assert_eq!(code, 1);
     assert!(stderr.contains("no more"), "{stderr}");
     assert_eq!(torn.scratch.names("state/coexist"), ["blue.json"]);
-    torn.environment.clear();
+    torn.environment.pop();
     assert_ne!(saved(&torn, "nft"), before, "the first rule stands");
     assert_eq!(torn.coexist("ls").ok().matches("present").count(), 1);
     torn.coexist("rm blue").ok();
@@ -338,13 +343,26 @@ fn firewalld(node: &mut Node) -> Daemons {
         ),
     );
     node.scratch.write("firewalld/system/zones/.keep", "");
+    node.scratch.write("firewalld/run/.keep", "");
     node.environment.push((
         "DBUS_SYSTEM_BUS_ADDRESS".to_owned(),
         format!("unix:path={dir}/bus"),
     ));
     let start = |program: &str, args: &[String]| {
-        let mut command = node.host.command(program);
+        // Their directories below /run are of their own too.
+        let mount = format!("mount --bind {dir}/run /run && exec \"$@\"");
+        let mut command = node.host.command("unshare");
         command
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                &mount,
+                "sh",
+            ])
+            .arg(program)
             .args(args)
             .envs(node.environment.iter().cloned())
             .stdin(Stdio::null())

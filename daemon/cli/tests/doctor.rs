@@ -278,7 +278,11 @@ fn a_foreign_table_that_does_not_see_forwarded_packets_is_none_of_ours() {
 fn tables_that_nothing_shows_are_a_warning() {
     let test = "tables_that_nothing_shows_are_a_warning";
     let mut node = blue!("tables_that_nothing_shows_are_a_warning");
-    if node.host.sh("iptables-legacy -P FORWARD ACCEPT").is_err() {
+    let mut loading = Command::new("iptables-legacy");
+    loading
+        .args(["-P", "FORWARD", "ACCEPT"])
+        .envs(node.environment.iter().cloned());
+    if node.host.run(&mut loading, b"").is_err() {
         skip(test, "kernel lacks ip_tables");
         return;
     }

@@ -41,14 +41,17 @@ impl Node {
         let host = sandbox.host("node").unwrap();
         let outside = sandbox.outside("out").unwrap();
         let pair = outside.link(&host, 1).unwrap();
+        let scratch = Scratch::new();
+        // The machine's own lock of the old iptables is none of a test's business.
+        let lock = ("XTABLES_LOCKFILE".to_owned(), scratch.text("xtables.lock"));
         Some(Self {
             sandbox,
             host,
             outside,
             pair,
-            scratch: Scratch::new(),
+            scratch,
             wrapper: Vec::new(),
-            environment: Vec::new(),
+            environment: vec![lock],
             bin,
         })
     }

@@ -125,6 +125,11 @@ impl Node {
         for network in configured.into_iter().chain(&unconfigured) {
             self.read_network(network);
         }
+        let unread = self
+            .stores
+            .iter_mut()
+            .flat_map(|store| store.unread.drain(..));
+        self.unread.extend(unread);
     }
 
     fn read_network(&mut self, network: &Network) {

@@ -34,6 +34,8 @@ pub(crate) struct Store {
     pub(crate) full: Vec<(NetworkName, SetUsage)>,
     /// Networks with attachments that cannot be alive, and how many.
     pub(crate) dead: Vec<(NetworkName, usize)>,
+    /// What the system refused to show, each told.
+    pub(crate) unread: Vec<String>,
 }
 
 /// Who holds the directory.
@@ -69,17 +71,22 @@ impl Store {
             uid: found.uid(),
             mode: found.mode() & 0o7777,
         });
-        let damaged = HostStore::verify(dir).err().map(|error| chain(&error));
-        Self {
+        let mut store = Self {
             dir: dir.to_owned(),
             lock: lock(&dir.join("lock")),
             managed: dir.join("managed").exists(),
             owner,
             room: owner.and_then(|_| room(dir)),
-            damaged: damaged.into_iter().collect(),
+            damaged: Vec::new(),
             full: Vec::new(),
             dead: Vec::new(),
+            unread: Vec::new(),
+        };
+        if let Err(error) = HostStore::verify(dir) {
+            let told = chain(&error);
+            store.remember(told, Fault::of(&error));
         }
+        store
     }
 
     /// The networks with a record.
@@ -95,19 +102,33 @@ impl Store {
         if self.lock != Lock::Free {
             return Recorded::default();
         }
-        let read = network
-            .read()
-            .map_err(|failure| chain(&failure))
-            .and_then(|snapshot| match snapshot {
-                Some(snapshot) => self
-                    .take_in(&network.name, &snapshot)
-                    .map_err(|error| format!("network {}: {}", network.name, chain(&error))),
-                None => Ok(Recorded::default()),
-            });
-        read.unwrap_or_else(|told| {
-            self.damaged.push(told);
-            Recorded::default()
-        })
+        let snapshot = match network.read() {
+            Ok(snapshot) => snapshot,
+            Err(failure) => {
+                let fault = match &failure {
+                    Failure::Store { source, .. } => Fault::of(source),
+                    _ => Fault::Access,
+                };
+                self.remember(chain(&failure), fault);
+                return Recorded::default();
+            }
+        };
+        let Some(snapshot) = snapshot else {
+            return Recorded::default();
+        };
+        self.take_in(&network.name, &snapshot)
+            .unwrap_or_else(|error| {
+                let told = format!("network {}: {}", network.name, chain(&error));
+                self.remember(told, Fault::of(&error));
+                Recorded::default()
+            })
+    }
+
+    fn remember(&mut self, told: String, fault: Fault) {
+        match fault {
+            Fault::Damage => self.damaged.push(told),
+            Fault::Access => self.unread.push(told),
+        }
     }
 
     fn take_in(
@@ -123,6 +144,24 @@ impl Store {
         let full = usage.filter(|set| set.free == 0);
         self.full.extend(full.map(|set| (network.clone(), set)));
         Ok(recorded)
+    }
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Its bytes.
+    Damage,
+    /// That it cannot be read.
+    Access,
+}
+
+impl Fault {
+    fn of(error: &StoreError) -> Self {
+        match error {
+            StoreError::Damaged { .. } | StoreError::Schema { .. } => Self::Damage,
+            StoreError::File(_) | StoreError::Unsettled(_) => Self::Access,
+        }
     }
 }
 
