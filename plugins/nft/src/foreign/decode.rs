@@ -400,3 +400,48 @@ fn element(attributes: &[u8]) -> Element {
         verdict: verdict_data.and_then(verdict),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a later kernel, or memory gone bad, could answer.
+    #[test]
+    fn any_bytes_are_read_without_harm() {
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed.to_ne_bytes()
+        };
+        for _ in 0..2_000 {
+            let len = usize::from(next()[0]);
+            let mut bytes: Vec<u8> = (0..=len / 8).flat_map(|_| next()).collect();
+            // Small lengths and types, so that some of it looks like attributes.
+            for pair in bytes.chunks_mut(2) {
+                pair[0] %= 24;
+                pair[1] = 0;
+            }
+            bytes[0] = 2;
+            let name = crate::wire::attributes(|body| {
+                body.string(1, "t");
+                body.string(2, "c");
+                body.string(3, "c");
+            });
+            let named = [&bytes[..NFGENMSG], &name, &bytes[NFGENMSG..]].concat();
+            let answers = Answers {
+                tables: vec![named.clone(), bytes.clone()],
+                chains: vec![named.clone(), bytes.clone()],
+                rules: vec![named, bytes.clone()],
+            };
+            let mut ruleset = answers.ruleset();
+            let tables: Vec<_> = ruleset.tables.keys().cloned().collect();
+            assert!(!tables.is_empty());
+            ruleset.add_elements(&tables[0], "s", [bytes.as_slice()]);
+            for info in [xt::conntrack(&bytes), xt::state(&bytes), xt::mark(&bytes)] {
+                drop(info);
+            }
+        }
+    }
+}
