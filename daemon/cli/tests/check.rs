@@ -386,3 +386,27 @@ fn a_store_that_cannot_be_read_is_4_and_the_rest_is_told() {
         "{ran:?}"
     );
 }
+
+/// It begins and ends with a ruleset of its own, and so it does with each reload.
+#[test]
+fn firewalld_leaves_what_is_ours() {
+    let Some(mut node) = common::node::Node::new("firewalld_leaves_what_is_ours") else {
+        return;
+    };
+    node.network("blue", 1, r#","macspoofchk":true"#);
+    let container = node.attach("blue", "c1", true);
+    let check = |node: &common::node::Node| {
+        let line = format!("check {} --cache-dir $DIR/cache", common::node::DIRS);
+        node.bulkhead(&line).ok()
+    };
+    let sound = "# blue/c1/eth0: as it should be\n";
+    let daemons = common::firewalld::firewalld(&mut node);
+    assert_eq!(check(&node), sound);
+    for reload in ["--reload", "--complete-reload"] {
+        node.sh(&format!("firewall-cmd {reload}"));
+        assert_eq!(check(&node), sound, "{reload}");
+        assert!(node.host_port_answers(&container), "{reload}");
+    }
+    drop(daemons);
+    assert_eq!(check(&node), sound);
+}
