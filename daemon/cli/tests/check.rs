@@ -261,6 +261,34 @@ fn a_network_that_is_configured_no_more_is_compared_with_what_was_cached() {
 }
 
 #[test]
+fn an_attachment_is_not_moved_to_a_bridge_that_was_configured_since() {
+    let node = node!("an_attachment_is_not_moved_to_a_bridge_that_was_configured_since");
+    let before = Snapshot::take(&node.host).unwrap();
+    let [c1, c2] = ["c1", "c2"].map(|id| node.container(id));
+    // The bridge that is used no more goes with its last container, whichever that is.
+    for order in [[(&c1, "c1"), (&c2, "c2")], [(&c2, "c2"), (&c1, "c1")]] {
+        node.network("blue", dual(1), &[]);
+        node.cni("add", "blue", &c1, "c1", "").ok();
+        let mut keys = dual(1);
+        keys["bridge"] = json!("br-new");
+        node.network("blue", keys, &[]);
+        for line in ["check", "check --repair"] {
+            let ran = node.run(line);
+            let said = "# blue/c1/eth0: bridge: br-new is not br-blue, on which attachment blue c1 \
+                        eth0 was made: put it back, or make the container anew\n";
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, said));
+        }
+        node.cni("add", "blue", &c2, "c2", "").ok();
+        assert!(node.run("check c2").stdout.ends_with(": as it should be\n"));
+        for (container, id) in order {
+            node.cni("del", "blue", container, id, "").ok();
+        }
+        let limit = std::time::Duration::from_secs(10);
+        assert_eq!(before.left_in(&node.host, limit).unwrap(), [""; 0]);
+    }
+}
+
+#[test]
 fn a_namespace_without_a_name_is_entered_by_its_path() {
     let node = node!("a_namespace_without_a_name_is_entered_by_its_path");
     node.network("blue", dual(1), &[]);

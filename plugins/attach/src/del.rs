@@ -90,10 +90,27 @@ pub(crate) fn detach<N: Network>(
     {
         return Ok(());
     }
+    // A configuration that names another bridge by now is for new attachments.
+    let configured = network.map(N::bridge);
+    let other = configured.filter(|configured| bridge.is_some_and(|bridge| bridge != *configured));
     if locked.live_count() == 0 {
-        take_down(kernel, state, &locked, key, want, bridge)?;
+        take_down(kernel, state, &locked, key, want.clone(), bridge)?;
+        if let Some(other) = other {
+            take_down_bridge(kernel, state, want, other)?;
+        }
+    } else if let (Some(_), Some(bridge)) = (other, bridge)
+        && !is_in_use(&locked, bridge)?
+    {
+        take_down_bridge(kernel, state, want, bridge)?;
     }
     Ok(())
+}
+
+/// Whether an attachment of the network is on that bridge.
+fn is_in_use(locked: &LockedStore, bridge: IfName) -> Result<bool, Failure> {
+    let records = locked.attachments()?;
+    let mut bridges = records.iter().map(|record| record.names.bridge);
+    Ok(bridges.any(|used| used == Some(bridge)))
 }
 
 /// What a recorded port may send, as the filter knows it.
@@ -168,6 +185,28 @@ fn take_down(
         Ok(Before::Apply)
     })?;
     host.drop_network(&key.network)?;
+    Ok(())
+}
+
+/// A bridge that the network has no more, if nobody else has a port on it.
+fn take_down_bridge(
+    kernel: &mut Kernel,
+    state: &StateDir,
+    want: Detached,
+    bridge: IfName,
+) -> Result<(), Failure> {
+    let _bridge = state.bridge_lock(&bridge, LockMode::Exclusive)?;
+    let gone = NetworkGone {
+        bridge: Some(bridge),
+        ..NetworkGone::default()
+    };
+    let want = Detached {
+        network: Some(gone),
+        ..want
+    };
+    converge(kernel, &mut Want::Detached(Box::new(want)), |_, _, _| {
+        Ok(Before::Apply)
+    })?;
     Ok(())
 }
 

@@ -199,6 +199,7 @@ impl Attachment {
         record: &AttachmentRecord,
         successors: Successors,
     ) -> Result<Self, Failure> {
+        refuse_other_bridge(network, record)?;
         let known = state.network(&record.key.network).read()?;
         let pool = known.as_ref().and_then(|known| known.pool());
         let (path, netns) = open_recorded(record)?;
@@ -298,6 +299,18 @@ impl Attachment {
             changes: changes.map(|(change, _)| change.clone()).collect(),
         })
     }
+}
+
+/// DEL takes down the bridge that is recorded: on another one an attachment would leave it behind.
+fn refuse_other_bridge<N: Network>(network: &N, record: &AttachmentRecord) -> Result<(), CniError> {
+    let (found, recorded) = (network.bridge(), record.names.bridge);
+    let Some(recorded) = recorded.filter(|recorded| *recorded != found) else {
+        return Ok(());
+    };
+    Err(CniError::invalid_config(format!(
+        "bridge: {found} is not {recorded}, on which attachment {} was made: put it back, or make the container anew",
+        record.key
+    )))
 }
 
 /// The recorded namespace, at its path: nobody else's who has the path by now.
