@@ -17,6 +17,8 @@ const PACKETS: u64 = 4;
 const LATENESS: u64 = 250;
 /// The time a bucket lasts where the burst asked for only says that none is: 10 ms.
 const LEISURE: u64 = 100;
+/// The time a bucket lasts at most, in seconds: the kernel tells it in 32 bits of 64 ns.
+const LONGEST: u64 = 256;
 /// How long a packet may wait, in parts of a second: 25 ms, as in the reference plugin.
 const PATIENCE: u64 = 40;
 /// What runtimes ask for when they were told a rate and no burst, in bits: kubelet and CRI-O the
@@ -47,7 +49,8 @@ impl Shape {
             limit.burst / 8
         };
         let packets = PACKETS * (u64::from(mtu.bytes()) + HEADERS);
-        let burst = asked.max(packets).max(rate / LATENESS);
+        let burst = asked.min(rate.saturating_mul(LONGEST));
+        let burst = burst.max(packets).max(rate / LATENESS);
         let burst = grained(burst);
         let queue = (rate / PATIENCE).max(packets);
         Self {
@@ -109,8 +112,8 @@ mod tests {
     fn a_burst_that_is_asked_for_is_kept() {
         assert_eq!(shape(1_000_000, 8 * 1024 * 1024).burst, 1024 * 1024);
         assert_eq!(
-            shape(8_000, 8 * u64::from(u32::MAX)).burst,
-            u32::MAX / 1024 * 1024
+            shape(80_000_000, 8 * u64::from(u32::MAX)).burst,
+            2_560_000_000
         );
         assert_eq!(
             shape(1_000_000, 80_000).to_string(),
