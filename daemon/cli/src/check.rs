@@ -8,7 +8,7 @@ use bulkhead_plan::{Op, Plan};
 use clap::Args;
 use serde::Serialize;
 
-use crate::attachments::{Asked, Found, Looked, Subject, alone, inspect, repair};
+use crate::attachments::{Asked, Found, Looked, Subject, alone, inspect, is_sound, repair};
 use crate::failure::{Exit, Failure, Outcome, chain};
 use crate::output::{Format, json};
 
@@ -49,7 +49,7 @@ enum Finding {
 struct Verdict {
     attachment: String,
     state: State,
-    /// What would mend it if nothing else were mended.
+    /// What would mend it if it were alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     drift: Vec<String>,
     /// What mends it, or did, after all that is listed before it: attachments share bridges and tables.
@@ -83,14 +83,18 @@ pub(crate) fn run(args: &CheckArgs, format: Format) -> Outcome {
         Err(failure) => return Err(failure).into(),
     };
     // All are looked at before the first is mended: what they share is wrong for each of them.
-    let findings: Vec<_> = found.iter().map(|one| finding(args, one)).collect();
     let mut done = Vec::new();
-    let mut verdicts = Vec::new();
-    for (found, (finding, note)) in found.iter().zip(findings) {
-        let mut verdict = verdict(args, found, finding, &mut done);
-        verdict.note = note;
-        verdicts.push(verdict);
-    }
+    let findings: Vec<_> = found
+        .iter()
+        .map(|one| finding(args, one, &mut done))
+        .collect();
+    let both = found.iter().zip(findings);
+    let verdicts: Vec<_> = both
+        .map(|(found, (finding, note))| Verdict {
+            note,
+            ..verdict(args, found, finding)
+        })
+        .collect();
     let stdout = match format {
         Format::Json => json(&verdicts),
         Format::Table => verdicts.iter().map(text).collect(),
@@ -107,7 +111,8 @@ pub(crate) fn run(args: &CheckArgs, format: Format) -> Outcome {
     outcome
 }
 
-fn finding(args: &CheckArgs, found: &Found) -> (Finding, Option<String>) {
+/// `done` is what mends those before it.
+fn finding(args: &CheckArgs, found: &Found, done: &mut Vec<Op>) -> (Finding, Option<String>) {
     if let Some(reason) = found.death {
         return (Finding::Dead(reason), None);
     }
@@ -118,14 +123,17 @@ fn finding(args: &CheckArgs, found: &Found) -> (Finding, Option<String>) {
         Ok(asked) => asked,
         Err(failure) => return (Finding::Unknown(failure), None),
     };
-    let finding = look(found, &asked).unwrap_or_else(Finding::Unknown);
+    let finding = look(found, &asked, done).unwrap_or_else(Finding::Unknown);
+    if let Finding::Drifted(seen) = &finding {
+        done.extend_from_slice(seen.remainder.ops());
+    }
     (finding, asked.blind_spot())
 }
 
 /// What is half made or half deleted is no drift: it is looked at again when nobody is at it.
-fn look(found: &Found, asked: &Asked) -> Result<Finding, Failure> {
+fn look(found: &Found, asked: &Asked, done: &[Op]) -> Result<Finding, Failure> {
     let at_once = StateDir::open(&found.state_dir, Access::Shared)?;
-    if inspect(found, asked, &at_once).is_ok_and(|seen| seen.drift.is_empty()) {
+    if is_sound(found, asked, &at_once).is_ok_and(|sound| sound) {
         return Ok(Finding::Sound);
     }
     drop(at_once);
@@ -136,7 +144,7 @@ fn look(found: &Found, asked: &Asked) -> Result<Finding, Failure> {
     if let Some(reason) = found.death {
         return Ok(Finding::Dead(reason));
     }
-    let seen = inspect(&found, asked, &state)?;
+    let seen = inspect(&found, asked, &state, done)?;
     Ok(if seen.drift.is_empty() {
         Finding::Sound
     } else {
@@ -144,7 +152,7 @@ fn look(found: &Found, asked: &Asked) -> Result<Finding, Failure> {
     })
 }
 
-fn verdict(args: &CheckArgs, found: &Found, finding: Finding, done: &mut Vec<Op>) -> Verdict {
+fn verdict(args: &CheckArgs, found: &Found, finding: Finding) -> Verdict {
     let of = |state| Verdict {
         attachment: found.name(),
         state,
@@ -174,18 +182,14 @@ fn verdict(args: &CheckArgs, found: &Found, finding: Finding, done: &mut Vec<Op>
             let mended = if args.repair {
                 mend(args, found)
             } else {
-                let plan = seen.after(done).unwrap_or_else(|_| seen.drift.clone());
-                Ok((State::Drift, plan))
+                Ok((State::Drift, seen.remainder))
             };
             match mended {
-                Ok((state, plan)) => {
-                    done.extend_from_slice(plan.ops());
-                    Verdict {
-                        drift: lines(&seen.drift),
-                        plan: lines(&plan),
-                        ..of(state)
-                    }
-                }
+                Ok((state, plan)) => Verdict {
+                    drift: lines(&seen.drift),
+                    plan: lines(&plan),
+                    ..of(state)
+                },
                 Err(failure) => Verdict {
                     drift: lines(&seen.drift),
                     ..failed(&failure)

@@ -90,7 +90,7 @@ fn told(found: &Found, asked: &Asked, explanation: Explanation) -> Told {
     Told {
         attachment: found.name(),
         values,
-        drift: lines(&explanation.inspection.drift),
+        drift: lines(&explanation.inspection.remainder),
         add: lines(&explanation.rehearsal.add),
         del: lines(&explanation.rehearsal.del),
         later: asked.later.clone(),

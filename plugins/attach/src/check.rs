@@ -38,7 +38,7 @@ fn verify<N: Network>(network: &N, call: &Call, previous: &CniResult) -> Result<
     let netns = (path, Netns::open(path)?);
     let kernel = crate::kernel();
     let mut attachment = Attachment::of(network, kernel, record, pool, netns, Some(previous))?;
-    let mend = attachment.inspect(state.as_ref())?.drift;
+    let mend = attachment.inspect(state.as_ref(), &[])?.remainder;
     if !mend.is_empty() {
         let error = drift(format!("attachment {key} is not as ADD left it"))
             .with_details(mend.to_string().trim_end());

@@ -37,7 +37,7 @@ pub use ipam::{ipam, release};
 pub use loopback::loopback;
 pub use origin::{Origin, Own, configured, origins};
 pub use recorded::{
-    Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, repair,
+    Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, is_sound, repair,
 };
 
 /// A main plugin: a configuration with nothing wrong in it, and what it wants.

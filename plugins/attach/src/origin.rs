@@ -233,7 +233,7 @@ fn own_chain(seen: &Inspection) -> Option<nft::Name> {
     let table = seen.world.space(&Ns::Host).tables.get(&filter_table());
     let standing = table.and_then(|table| table.chains.keys().find(is_own));
     let added = || {
-        seen.drift
+        seen.remainder
             .ops()
             .iter()
             .find_map(|op| added_chain(op, is_own))

@@ -7,7 +7,7 @@ use bulkhead_cni::{Call, CniError, CniResult, Code};
 use bulkhead_ipam::{AttachmentRecord, HostChange, HostStore, Pool, StateDir};
 use bulkhead_kernel::{Deletion, Identity, Kernel, Netns};
 use bulkhead_model::Mtu;
-use bulkhead_plan::{Attached, Conflict, Op, Plan, Want, World, plan, scope};
+use bulkhead_plan::{Attached, Op, Plan, Want, World, plan, scope};
 
 use crate::converge::ConvergeError;
 use crate::failure::Failure;
@@ -22,8 +22,12 @@ pub struct Inspection {
     pub want: Attached,
     /// What is, as far as the want claims it.
     pub world: World,
-    /// What would mend it; empty if nothing has to be.
+    /// What is not as it should be, by the commands that would mend it if nobody else's were to be;
+    /// empty if all is.
     pub drift: Plan,
+    /// What mends it after what was said to be done before: attachments share bridges, tables and
+    /// sysctls. A table that has to be loaded whole comes with what every other attachment has in it.
+    pub remainder: Plan,
 }
 
 /// An attachment, told whole.
@@ -59,7 +63,7 @@ pub enum Successors {
 }
 
 /// Compares an attachment with its want. `call` carries the configuration of its network and, if one
-/// is known, the result of its ADD.
+/// is known, the result of its ADD; `done` is what will have been done before.
 ///
 /// # Errors
 /// The configuration's; code 4 if the namespace is gone; code 102 if something is in the way.
@@ -68,10 +72,27 @@ pub fn inspect<N: Network>(
     state: &StateDir,
     record: &AttachmentRecord,
     successors: Successors,
+    done: &[Op],
 ) -> Result<Inspection, CniError> {
     let network = N::parse(call)?;
     let mut attachment = Attachment::open(&network, call, state, record, successors)?;
-    Ok(attachment.inspect(Some(state))?)
+    Ok(attachment.inspect(Some(state), done)?)
+}
+
+/// Whether an attachment is as it should be: as [`inspect`], which costs more where it is not.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn is_sound<N: Network>(
+    call: &Call,
+    state: &StateDir,
+    record: &AttachmentRecord,
+    successors: Successors,
+) -> Result<bool, CniError> {
+    let network = N::parse(call)?;
+    let mut attachment = Attachment::open(&network, call, state, record, successors)?;
+    let (_, drift) = attachment.compare()?;
+    Ok(drift.is_empty())
 }
 
 /// Mends an attachment and returns what was done. Nobody may call ADD or DEL meanwhile: `state` is
@@ -88,7 +109,7 @@ pub fn repair<N: Network>(
     let network = N::parse(call)?;
     let mut attachment = Attachment::open(&network, call, state, record, successors)?;
     // What plugins chained later made of it stays.
-    attachment.inspect(Some(state))?;
+    attachment.compare()?;
     let mut done = Vec::new();
     let Attachment { kernel, want, .. } = &mut attachment;
     add::stand(kernel, state, &record.key, want.clone(), |plan| {
@@ -110,7 +131,7 @@ pub fn explain<N: Network>(
 ) -> Result<Explanation, CniError> {
     let network = N::parse(call)?;
     let mut attachment = Attachment::open(&network, call, state, record, successors)?;
-    let inspection = attachment.inspect(Some(state))?;
+    let inspection = attachment.inspect(Some(state), &[])?;
     let rehearsal = attachment.rehearse(state, record)?;
     Ok(Explanation {
         origins: network.origins(call, &inspection, &rehearsal),
@@ -142,20 +163,14 @@ pub fn collect<N: Network>(
     )?)
 }
 
-impl Inspection {
-    /// What is still to be done once `done` is: for who mends several attachments, whose bridges,
-    /// tables and sysctls are shared, with one list of commands.
-    ///
-    /// # Errors
-    /// What would be in the way then.
-    pub fn after(&self, done: &[Op]) -> Result<Plan, Conflict> {
-        let mut world = self.world.clone();
-        for op in done {
-            // What is about an object outside of this attachment's scope is refused, and of no account.
-            let _ = world.run(&unbound(op));
-        }
-        plan(&world, &Want::Attached(Box::new(self.want.clone())))
+/// The world once these operations are done.
+fn after(world: &World, done: &[Op]) -> World {
+    let mut world = world.clone();
+    for op in done {
+        // What is about an object that the attachment does not look at is refused, and of no account.
+        let _ = world.run(&unbound(op));
     }
+    world
 }
 
 /// The operation on a ruleset of any generation: each attachment was looked at in another.
@@ -240,27 +255,42 @@ impl Attachment {
         })
     }
 
-    /// With `state`, a table that has to be loaded whole comes with what every other attachment has in
-    /// it.
-    pub(crate) fn inspect(&mut self, state: Option<&StateDir>) -> Result<Inspection, Failure> {
-        loop {
-            let mut want = Want::Attached(Box::new(self.want.clone()));
-            let world = self.kernel.observe(&scope(&want))?;
-            self.leave_as_it_stands(&world);
-            want = Want::Attached(Box::new(self.want.clone()));
-            let drift = plan(&world, &want).map_err(ConvergeError::from)?;
-            if let Some(state) = state
-                && add::complete(&mut self.want, &drift, state, &self.grant.key)?
-            {
-                continue;
+    /// What is, and what leads from it to what should be.
+    fn compare(&mut self) -> Result<(World, Plan), Failure> {
+        let world = self.kernel.observe(&scope(&self.wanted()))?;
+        self.leave_as_it_stands(&world);
+        let drift = plan(&world, &self.wanted()).map_err(ConvergeError::from)?;
+        Ok((world, drift))
+    }
+
+    fn wanted(&self) -> Want {
+        Want::Attached(Box::new(self.want.clone()))
+    }
+
+    /// `done` is what will have been done before. With `state`, a table that has to be loaded whole
+    /// comes with what every other attachment has in it.
+    pub(crate) fn inspect(
+        &mut self,
+        state: Option<&StateDir>,
+        done: &[Op],
+    ) -> Result<Inspection, Failure> {
+        let (mut world, drift) = self.compare()?;
+        let remainder = loop {
+            let rest = plan(&after(&world, done), &self.wanted()).map_err(ConvergeError::from)?;
+            match state {
+                Some(state) if add::complete(&mut self.want, &rest, state, &self.grant.key)? => {
+                    world = self.kernel.observe(&scope(&self.wanted()))?;
+                }
+                _ => break rest,
             }
-            return Ok(Inspection {
-                grant: self.grant.clone(),
-                want: self.want.clone(),
-                world,
-                drift,
-            });
-        }
+        };
+        Ok(Inspection {
+            grant: self.grant.clone(),
+            want: self.want.clone(),
+            world,
+            drift,
+            remainder,
+        })
     }
 
     fn leave_as_it_stands(&mut self, world: &World) {

@@ -3,7 +3,7 @@
 use bulkhead_attach::{Explanation, Inspection};
 use bulkhead_bridge as bridge;
 use bulkhead_ipam::StateDir;
-use bulkhead_plan::Plan;
+use bulkhead_plan::{Op, Plan};
 
 use super::{Asked, Found};
 use crate::failure::Failure;
@@ -32,15 +32,24 @@ pub(super) fn has_addresses_only(found: &Found) -> bool {
     found.record.kind == "ipam"
 }
 
-/// Compares an attachment with what it should be.
+/// Whether an attachment is as it should be.
+pub(crate) fn is_sound(found: &Found, asked: &Asked, state: &StateDir) -> Result<bool, Failure> {
+    for_kind!(
+        found,
+        is_sound(&asked.call, state, &found.record, asked.successors())
+    )
+}
+
+/// Compares an attachment with what it should be, once `done` is done.
 pub(crate) fn inspect(
     found: &Found,
     asked: &Asked,
     state: &StateDir,
+    done: &[Op],
 ) -> Result<Inspection, Failure> {
     for_kind!(
         found,
-        inspect(&asked.call, state, &found.record, asked.successors())
+        inspect(&asked.call, state, &found.record, asked.successors(), done)
     )
 }
 

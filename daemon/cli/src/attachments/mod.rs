@@ -12,7 +12,7 @@ use bulkhead_model::{AttachmentKey, NetworkName};
 use clap::Args;
 
 pub(crate) use asked::Asked;
-pub(crate) use kind::{collect, explain, inspect, repair};
+pub(crate) use kind::{collect, explain, inspect, is_sound, repair};
 pub(crate) use subject::Subject;
 
 use crate::failure::Failure;
