@@ -11,6 +11,7 @@
 
 pub mod allocate;
 mod boot;
+pub mod cluster;
 pub mod config;
 mod error;
 mod host;
