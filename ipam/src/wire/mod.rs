@@ -1,0 +1,3 @@
+//! What goes over the node daemon's socket.
+
+pub mod admin;
