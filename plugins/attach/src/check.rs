@@ -1,7 +1,8 @@
 //! CHECK: the plan from the kernel to the recorded want must be empty; else it is the drift. MAC,
 //! MTU and addresses come from prevResult, since plugins chained later may have changed them.
 
-use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, exec};
+use bulkhead_cni::exec::{self, Children};
+use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Verb};
 use bulkhead_ipam::{AttachmentRecord, Ipam};
 use bulkhead_kernel::Netns;
 
@@ -45,7 +46,7 @@ fn verify<N: Network>(network: &N, call: &Call, previous: &CniResult) -> Result<
         return Err(error.into());
     }
     if let Ipam::Delegated { plugin } = ipam {
-        exec::delegate_check(call, &plugin)?;
+        exec::delegate(&mut Children, call, &plugin, Verb::Check)?;
     }
     Ok(())
 }

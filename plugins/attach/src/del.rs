@@ -4,7 +4,8 @@
 
 use std::net::IpAddr;
 
-use bulkhead_cni::{Answer, Call, CniError, exec};
+use bulkhead_cni::exec::{self, Children};
+use bulkhead_cni::{Answer, Call, CniError, Verb};
 use bulkhead_ipam::{
     Access, AttachmentRecord, HostChange, Ipam, LockMode, LockedStore, OpenError, Released,
     StateDir,
@@ -157,7 +158,7 @@ fn release_delegated(call: &Call, record: Option<&AttachmentRecord>) -> Result<(
         None => configured.filter(|plugin| *plugin != OWN_IPAM),
     };
     match plugin {
-        Some(plugin) => Ok(exec::delegate_del(call, plugin)?),
+        Some(plugin) => Ok(exec::delegate(&mut Children, call, plugin, Verb::Del)?),
         None => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
 //! GC: every attachment of this network on this node that the runtime does not list is detached as
 //! DEL would. It goes on past failures and reports all of them.
 
-use bulkhead_cni::{Answer, Call, CniError, Code, ValidAttachments, exec};
+use bulkhead_cni::exec::{self, Children};
+use bulkhead_cni::{Answer, Call, CniError, Code, ValidAttachments, Verb};
 use bulkhead_ipam::{AttachmentRecord, StateDir, Valid};
 use bulkhead_model::{ContainerId, IfName};
 
@@ -22,7 +23,7 @@ pub(crate) fn gc<N: Network>(call: &Call) -> Result<Answer, CniError> {
         .as_ref()
         .filter(|ipam| ipam.plugin_type != OWN_IPAM);
     if let Some(ipam) = delegate
-        && let Err(error) = exec::delegate_gc(call, &ipam.plugin_type)
+        && let Err(error) = exec::delegate(&mut Children, call, &ipam.plugin_type, Verb::Gc)
     {
         failures.push(error.to_string());
     }

@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use bulkhead_cni::exec::{self, Children};
 use bulkhead_cni::json::Value;
-use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Code, Dns, Ip, Route, exec};
+use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Code, Dns, Ip, Route, Verb};
 use bulkhead_ipam::config::PoolSource;
 use bulkhead_ipam::{
     Acquired, AttachmentRecord, Draft, Ipam, LeasedAddress, LockedStore, Names, Netns, Pool,
@@ -216,7 +217,7 @@ fn delegated(
         let acquired = locked.record(draft, addresses, ipam)?;
         return Ok((acquired, locked.live_count() == 1));
     }
-    let answer = exec::delegate_add(call, plugin)?;
+    let answer = exec::delegate_add(&mut Children, call, plugin)?;
     let text = answer
         .to_json(CniVersion::NEWEST)
         .map(|json| json.to_string());
@@ -231,10 +232,12 @@ fn delegated(
         let acquired = locked.record(draft, addresses, ipam)?;
         Ok((acquired, locked.live_count() == 1))
     });
-    recorded.map_err(|error| match exec::delegate_del(call, plugin) {
-        Ok(()) => error,
-        Err(also) => error.and(&format!("and its addresses were not released: {also}")),
-    })
+    recorded.map_err(
+        |error| match exec::delegate(&mut Children, call, plugin, Verb::Del) {
+            Ok(()) => error,
+            Err(also) => error.and(&format!("and its addresses were not released: {also}")),
+        },
+    )
 }
 
 fn leased(ip: &Ip) -> LeasedAddress {

@@ -105,15 +105,15 @@ fn serve(
     about: &str,
     handler: impl FnOnce(&Call) -> Result<Answer, CniError>,
 ) -> ExitCode {
-    bulkhead_cni::serve(
-        plugin,
-        about,
-        Environment::new(std::env::vars_os()),
-        std::io::stdin().lock(),
-        std::io::stdout().lock(),
-        std::io::stderr().lock(),
-        handler,
-    )
+    let environment = Environment::new(std::env::vars_os());
+    let stdin = std::io::stdin().lock();
+    let output = bulkhead_cni::answer(plugin, about, environment, stdin, |call| {
+        if matches!(call.verb, Verb::Add | Verb::Del) {
+            call.check_netns()?;
+        }
+        handler(call)
+    });
+    output.write(std::io::stdout().lock(), std::io::stderr().lock())
 }
 
 /// The kernel for one call. A link's deletion is handed to a process of its own, so that the answer

@@ -1,6 +1,7 @@
 //! STATUS: whether an ADD would be served now. It takes no lock and changes nothing.
 
-use bulkhead_cni::{Answer, Call, CniError, exec};
+use bulkhead_cni::exec::{self, Children};
+use bulkhead_cni::{Answer, Call, CniError, Verb};
 use bulkhead_ipam::StateDir;
 use bulkhead_plan::{Ns, Scope, TableScope, filter_table};
 
@@ -15,7 +16,7 @@ pub(crate) fn status<N: Network>(call: &Call) -> Result<Answer, CniError> {
     }
     kernel_serves().map_err(unavailable)?;
     if let Addressing::Delegated { plugin, .. } = network.addressing() {
-        exec::delegate_status(call, plugin)?;
+        exec::delegate(&mut Children, call, plugin, Verb::Status)?;
     }
     Ok(Answer::Silent)
 }
