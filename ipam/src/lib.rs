@@ -24,6 +24,7 @@ mod spool;
 mod store;
 #[cfg(test)]
 mod testing;
+pub mod wire;
 
 pub use allocate::Refusal;
 pub use boot::{Boot, Now};
