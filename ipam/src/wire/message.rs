@@ -28,6 +28,7 @@ mod answer {
 mod delegate {
     pub(super) const PLUGIN: u16 = 1;
     pub(super) const VERB: u16 = 2;
+    pub(super) const ENVIRONMENT: u16 = 3;
 }
 
 /// The version in which calls have a deadline.
@@ -70,13 +71,15 @@ pub struct Answer {
 }
 
 /// What the daemon asks of a plugin during a call: run this foreign IPAM plugin on the call's own
-/// environment and input.
+/// environment and input. Garbage collection takes down attachments that its call does not name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Delegate {
     /// Its `type`.
     pub plugin: String,
     /// The verb.
     pub verb: String,
+    /// Variables that are to be others than the call's, besides the verb's.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 impl CallFrame {
@@ -157,6 +160,7 @@ impl Delegate {
         let sections = vec![
             Section::new(delegate::PLUGIN, self.plugin.as_bytes()),
             Section::new(delegate::VERB, self.verb.as_bytes()),
+            Section::new(delegate::ENVIRONMENT, joined(&self.environment)),
         ];
         Frame::new(version, spoken, Kind::Delegate, sections)
     }
@@ -166,11 +170,13 @@ impl Delegate {
     /// # Errors
     /// [`MessageError`].
     pub fn from_frame(frame: Frame) -> Result<Self, MessageError> {
-        let tags = delegate::PLUGIN..=delegate::VERB;
+        let tags = delegate::PLUGIN..=delegate::ENVIRONMENT;
         let mut sections = Sections::of(frame, Kind::Delegate, |tag| tags.contains(&tag))?;
         Ok(Self {
             plugin: sections.text(delegate::PLUGIN, "plugin")?,
             verb: sections.text(delegate::VERB, "verb")?,
+            environment: split(&sections.bytes(delegate::ENVIRONMENT, "environment")?)
+                .map_err(|why| sections.malformed("environment", why))?,
         })
     }
 }

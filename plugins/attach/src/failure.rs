@@ -1,7 +1,6 @@
 //! The one place where our errors become the specification's codes. Each prints its whole chain of
 //! causes once.
 
-use bulkhead_cni::exec::ExecError;
 use bulkhead_cni::json::FieldError;
 use bulkhead_cni::{CniError, Code, ConvertError};
 use bulkhead_ipam::{AcquireError, FileError, OpenError, Refusal, StoreError};
@@ -48,7 +47,7 @@ macro_rules! coded {
     )+};
 }
 
-coded!(CniError, FieldError, ConvertError, ExecError);
+coded!(CniError, FieldError, ConvertError);
 
 /// Every error type with one code, or a function that picks one.
 macro_rules! failures {

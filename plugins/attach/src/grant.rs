@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use bulkhead_cni::exec::{self, Delegates};
 use bulkhead_cni::json::Value;
-use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Code, Dns, Ip, Route, exec};
+use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Code, Dns, Ip, Route, Verb};
 use bulkhead_ipam::config::PoolSource;
 use bulkhead_ipam::{
     Acquired, AttachmentRecord, Draft, Ipam, LeasedAddress, LockedStore, Names, Netns, Pool,
@@ -17,7 +18,7 @@ use bulkhead_plan::{Forward, Ns};
 
 use crate::failure::Failure;
 use crate::host_ports::Reservation;
-use crate::{Addressing, Network, claims, host_ports};
+use crate::{Addressing, Host, Network, claims, host_ports};
 
 /// Everything a want is made from, besides the configuration.
 #[derive(Clone, Debug)]
@@ -80,7 +81,7 @@ pub(crate) struct Recorded {
 
 /// Gives the attachment its addresses and records it, durably, with every name that will be used.
 pub(crate) fn acquire<N: Network>(
-    kernel: &mut Kernel,
+    host: &mut dyn Host,
     network: &N,
     call: &Call,
     state: &StateDir,
@@ -118,11 +119,13 @@ pub(crate) fn acquire<N: Network>(
             let mut store = store.lock()?;
             refuse_taken_mac(&store, &draft)?;
             if store.needs_pool(pool) {
-                store.choose_pool(pool, &kernel.host_prefixes()?)?;
+                store.choose_pool(pool, &host.kernel().host_prefixes()?)?;
             }
             (store.acquire(draft, pool)?, store.live_count() == 1)
         }
-        Addressing::Delegated { plugin, .. } => delegated(call, &store, draft, plugin)?,
+        Addressing::Delegated { plugin, .. } => {
+            delegated(host.delegates(), call, &store, draft, plugin)?
+        }
     };
     let (record, age) = match acquired {
         Acquired::New(record) => (record, Age::New),
@@ -199,6 +202,7 @@ pub(crate) fn granted<N: Network>(
 /// Asks an IPAM plugin. A live attachment is not asked for twice: the plugin would refuse, or give
 /// another address.
 fn delegated(
+    delegates: &mut dyn Delegates,
     call: &Call,
     store: &bulkhead_ipam::NetworkStore,
     mut draft: Draft,
@@ -216,7 +220,7 @@ fn delegated(
         let acquired = locked.record(draft, addresses, ipam)?;
         return Ok((acquired, locked.live_count() == 1));
     }
-    let answer = exec::delegate_add(call, plugin)?;
+    let answer = exec::delegate_add(delegates, call, plugin)?;
     let text = answer
         .to_json(CniVersion::NEWEST)
         .map(|json| json.to_string());
@@ -231,10 +235,12 @@ fn delegated(
         let acquired = locked.record(draft, addresses, ipam)?;
         Ok((acquired, locked.live_count() == 1))
     });
-    recorded.map_err(|error| match exec::delegate_del(call, plugin) {
-        Ok(()) => error,
-        Err(also) => error.and(&format!("and its addresses were not released: {also}")),
-    })
+    recorded.map_err(
+        |error| match exec::delegate(delegates, call, plugin, Verb::Del) {
+            Ok(()) => error,
+            Err(also) => error.and(&format!("and its addresses were not released: {also}")),
+        },
+    )
 }
 
 fn leased(ip: &Ip) -> LeasedAddress {

@@ -1,41 +1,35 @@
 //! `bulkhead-ipam`: the embedded store as an IPAM plugin for any main plugin.
 
-use std::process::ExitCode;
-
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Ip, Verb};
 use bulkhead_ipam::{Access, Acquired, Draft, Names, Netns, StateDir, Valid};
 
 use crate::addressing::pool;
 use crate::failure::Failure;
-use crate::{del, gc, grant, kernel, state_dir, status};
+use crate::{Host, del, gc, grant, state_dir, status};
 
-const ABOUT: &str = "addresses from a local store, for any main plugin's \"ipam\"";
+pub(crate) const ABOUT: &str = "addresses from a local store, for any main plugin's \"ipam\"";
 
-/// Serves one call of `bulkhead-ipam` on this process's environment and standard streams.
-#[must_use]
-pub fn ipam(plugin: &str) -> ExitCode {
-    crate::serve(plugin, ABOUT, |call| match call.verb {
-        Verb::Add => Ok(Answer::Result(acquire(call)?)),
-        Verb::Del => detach(call),
-        Verb::Check => check(call),
-        Verb::Gc => collect(call),
-        Verb::Status => serves(call),
+pub(crate) fn serve(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
+    match call.verb {
+        Verb::Add => Ok(Answer::Result(acquire(call, host)?)),
+        Verb::Del => detach(call, host),
+        Verb::Check => check(call, host),
+        Verb::Gc => collect(call, host),
+        Verb::Status => serves(call, host),
         Verb::Version => Ok(Answer::Silent),
-    })
+    }
 }
 
-fn acquire(call: &Call) -> Result<CniResult, Failure> {
+fn acquire(call: &Call, host: &mut dyn Host) -> Result<CniResult, Failure> {
     let config = pool(call)?;
-    let state = StateDir::open(&state_dir(call)?, Access::Add)?;
+    let state = host.state(&state_dir(call)?, Access::Add)?;
     let mut store = state.network(&call.config.name).lock()?;
     if store.needs_pool(&config) {
-        store.choose_pool(&config, &kernel().host_prefixes()?)?;
+        store.choose_pool(&config, &host.kernel().host_prefixes()?)?;
     }
     let netns = call.netns.clone().map(|path| {
         // Where the main plugin made no namespace, its path still tells the dead from the living.
-        let identity = bulkhead_kernel::Netns::open(&path)
-            .ok()
-            .map(|netns| netns.identity());
+        let identity = host.container(&path).ok().map(|netns| netns.identity());
         Netns {
             path,
             device: identity.map(|id| id.dev),
@@ -66,9 +60,9 @@ fn acquire(call: &Call) -> Result<CniResult, Failure> {
     })
 }
 
-fn detach(call: &Call) -> Result<Answer, CniError> {
+fn detach(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
     let key = call.attachment()?;
-    if let Some(state) = del::open(call)? {
+    if let Some(state) = del::open(call, host)? {
         forget(&state, &key, "del")?;
     }
     Ok(Answer::Silent)
@@ -100,10 +94,10 @@ fn forget(
     Ok(())
 }
 
-fn check(call: &Call) -> Result<Answer, CniError> {
+fn check(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
     let key = call.attachment()?;
     let previous = call.config.required_prev_result()?;
-    let state = del::open(call)?;
+    let state = del::open(call, host)?;
     let known = state
         .map(|state| state.network(&key.network).read())
         .transpose()
@@ -130,8 +124,8 @@ fn check(call: &Call) -> Result<Answer, CniError> {
     Ok(Answer::Silent)
 }
 
-fn collect(call: &Call) -> Result<Answer, CniError> {
-    let Some(state) = del::open(call)? else {
+fn collect(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
+    let Some(state) = del::open(call, host)? else {
         return Ok(Answer::Silent);
     };
     let known = state
@@ -154,9 +148,9 @@ fn collect(call: &Call) -> Result<Answer, CniError> {
     gc::report(&failures)
 }
 
-fn serves(call: &Call) -> Result<Answer, CniError> {
+fn serves(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
     pool(call)?;
-    if let Some(state) = del::open(call)? {
+    if let Some(state) = del::open(call, host)? {
         status::store_serves(call, &state)?;
     }
     Ok(Answer::Silent)

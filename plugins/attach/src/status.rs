@@ -1,21 +1,22 @@
 //! STATUS: whether an ADD would be served now. It takes no lock and changes nothing.
 
-use bulkhead_cni::{Answer, Call, CniError, exec};
+use bulkhead_cni::{Answer, Call, CniError, Verb, exec};
 use bulkhead_ipam::StateDir;
+use bulkhead_kernel::Kernel;
 use bulkhead_plan::{Ns, Scope, TableScope, filter_table};
 
 use crate::failure::Failure;
-use crate::{Addressing, Network, del};
+use crate::{Addressing, Host, Network, del};
 
-pub(crate) fn status<N: Network>(call: &Call) -> Result<Answer, CniError> {
+pub(crate) fn status<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
-    let state = del::open(call).map_err(unavailable)?;
+    let state = del::open(call, host).map_err(unavailable)?;
     if let Some(state) = &state {
         store_serves(call, state)?;
     }
-    kernel_serves().map_err(unavailable)?;
+    kernel_serves(host.kernel()).map_err(unavailable)?;
     if let Addressing::Delegated { plugin, .. } = network.addressing() {
-        exec::delegate_status(call, plugin)?;
+        exec::delegate(host.delegates(), call, plugin, Verb::Status)?;
     }
     Ok(Answer::Silent)
 }
@@ -51,12 +52,12 @@ pub(crate) fn store_serves(call: &Call, state: &StateDir) -> Result<(), CniError
 }
 
 /// rtnetlink and `nf_tables` answer, and this process may use them.
-fn kernel_serves() -> Result<(), Failure> {
+fn kernel_serves(kernel: &mut Kernel) -> Result<(), Failure> {
     let mut scope = Scope::default();
     scope
         .space(&Ns::Host)
         .tables
         .insert(filter_table(), TableScope::default());
-    crate::kernel().observe(&scope)?;
+    kernel.observe(&scope)?;
     Ok(())
 }

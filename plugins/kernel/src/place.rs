@@ -42,8 +42,13 @@ impl Kernel {
     /// Gives `ns` a meaning.
     #[must_use]
     pub fn with(mut self, ns: Ns, netns: Netns) -> Self {
-        self.places.insert(ns, Place::new(Some(netns)));
+        self.admit(ns, netns);
         self
+    }
+
+    /// As [`Kernel::with`].
+    pub fn admit(&mut self, ns: Ns, netns: Netns) {
+        self.places.insert(ns, Place::new(Some(netns)));
     }
 
     /// Reads the part of the kernel that `scope` names, by key wherever the kernel can.

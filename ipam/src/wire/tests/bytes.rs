@@ -77,6 +77,7 @@ fn messages_come_back_as_they_went() {
     let delegate = Delegate {
         plugin: "host-local".to_owned(),
         verb: "DEL".to_owned(),
+        environment: vec![("CNI_IFNAME".into(), "eth1".into())],
     };
     let frame = delegate.to_frame(1, Spoken::OURS);
     assert_eq!(Delegate::from_frame(frame).unwrap(), delegate);

@@ -137,6 +137,7 @@ fn descriptors_arrive_in_their_order_beside_a_call() {
     let ask = Delegate {
         plugin: "host-local".to_owned(),
         verb: "ADD".to_owned(),
+        environment: Vec::new(),
     };
     let frame = ask.to_frame(2, Spoken::OURS).encode().unwrap();
     stream.write_all(&frame).unwrap();
