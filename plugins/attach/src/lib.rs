@@ -20,6 +20,7 @@ mod ipam;
 mod loopback;
 mod origin;
 mod plugin;
+mod pod;
 mod pools;
 mod recorded;
 mod status;
