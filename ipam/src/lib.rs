@@ -17,6 +17,7 @@ mod error;
 mod host;
 mod host_ports;
 mod journal;
+mod managed;
 mod pool;
 mod record;
 mod span;
@@ -32,6 +33,7 @@ pub use config::{ConfigError, PoolConfig};
 pub use error::{AcquireError, FileError, OpenError, StoreError};
 pub use host::{HostChange, HostStore};
 pub use host_ports::{HostPortIndex, PortClaim};
+pub use managed::Managed;
 pub use pool::{Pool, Range, RangeSet};
 pub use record::{
     AttachmentRecord, BootId, Draft, Ipam, LeasedAddress, Names, Netns, PodRef, PoolLease,

@@ -5,6 +5,7 @@
 //! asynchronous one, and answers frames or a [`FrameError`]; it never panics. The layout of a frame is
 //! the same in every version. What a version adds are sections, which older ones pass over.
 
+pub mod admin;
 mod client;
 mod decoder;
 mod descriptors;
