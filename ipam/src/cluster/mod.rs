@@ -4,14 +4,19 @@
 //! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted.
 
 pub mod geometry;
+mod history;
 mod kv;
+mod memory;
+mod mvcc;
 mod name;
 pub mod schema;
+mod watched;
 
 pub use kv::{
     ClusterStore, Committed, Compare, Event, Key, KeyRange, KvError, Listing, Revision, Row, Txn,
     Watch, Write,
 };
+pub use memory::MemoryStore;
 pub use name::{
     Attempt, NameError, NodeId, PodRef, PoolName, ReservationName, StickyId, StickyPart,
 };
