@@ -29,7 +29,7 @@ pub mod wire;
 
 pub use allocate::Refusal;
 pub use boot::{Boot, Now};
-pub use config::{ConfigError, PoolConfig};
+pub use config::{ClusterConfig, ConfigError, PoolChoice, PoolConfig};
 pub use error::{AcquireError, FileError, OpenError, StoreError};
 pub use host::{HostChange, HostStore};
 pub use host_ports::{HostPortIndex, PortClaim};
