@@ -13,6 +13,7 @@ use crate::error::{FileError, OpenError, StoreError};
 use crate::host::HostStore;
 use crate::host_ports::HostPortIndex;
 use crate::journal::{replace_file, sync_parent};
+use crate::managed::Managed;
 use crate::spool::Spool;
 
 /// What a state directory is opened for.
@@ -22,6 +23,8 @@ pub enum Access {
     Add,
     /// Any other call in this process: not created.
     Shared,
+    /// Reading what is recorded, beside whoever has the directory: nothing is locked or created.
+    Look,
     /// A daemon, for its life; or a repair that must be alone. Created if missing.
     Exclusive,
 }
@@ -35,12 +38,12 @@ pub enum LockMode {
     Exclusive,
 }
 
-/// The state directory, locked until dropped.
+/// The state directory; locked until dropped, unless it is only looked at.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
     boot: Boot,
-    _lock: FileLock,
+    _lock: Option<FileLock>,
 }
 
 /// A lock on a file (`flock(2)`), held until dropped.
@@ -53,7 +56,8 @@ impl StateDir {
     /// Opens and locks the directory; waits for who holds it otherwise.
     ///
     /// # Errors
-    /// [`OpenError`]; `Missing` only for `Access::Shared`, `Managed` only for `Access::Add`.
+    /// [`OpenError`]; `Missing` only for `Access::Shared` and `Access::Look`, `Managed` only for
+    /// `Access::Add`.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
         Self::open_in(path, access, Boot::current()?)
     }
@@ -64,16 +68,18 @@ impl StateDir {
     /// As [`StateDir::open`].
     pub fn open_in(path: &Path, access: Access, boot: Boot) -> Result<Self, OpenError> {
         let lock_path = path.join("lock");
-        if access != Access::Shared && !lock_path.exists() {
-            make_dir(path)?;
-        }
         let (mode, create) = match access {
+            Access::Look if lock_path.exists() => return Ok(Self::unlocked(path, boot)),
+            Access::Look => return Err(OpenError::Missing(path.to_owned())),
             Access::Add => (LockMode::Shared, true),
             Access::Shared => (LockMode::Shared, false),
             Access::Exclusive => (LockMode::Exclusive, true),
         };
+        if create && !lock_path.exists() {
+            make_dir(path)?;
+        }
         // A daemon marks the directory before it locks it, so nobody waits here for its whole life.
-        let managed = path.join("managed");
+        let managed = Managed::path(path);
         if access == Access::Add && managed.exists() {
             return Err(OpenError::Managed(path.to_owned()));
         }
@@ -87,10 +93,17 @@ impl StateDir {
             return Err(OpenError::Managed(path.to_owned()));
         }
         Ok(Self {
+            _lock: Some(lock),
+            ..Self::unlocked(path, boot)
+        })
+    }
+
+    fn unlocked(path: &Path, boot: Boot) -> Self {
+        Self {
             path: path.to_owned(),
             boot,
-            _lock: lock,
-        })
+            _lock: None,
+        }
     }
 
     /// Where it is.
@@ -108,7 +121,7 @@ impl StateDir {
     /// Whether a daemon owns it.
     #[must_use]
     pub fn is_managed(&self) -> bool {
-        self.path.join("managed").exists()
+        Managed::path(&self.path).exists()
     }
 
     /// The node's id: made on first use and kept; 32 hexadecimal digits.

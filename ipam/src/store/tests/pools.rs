@@ -141,6 +141,22 @@ fn a_managed_directory_is_not_for_add() {
 }
 
 #[test]
+fn what_is_recorded_is_looked_at_while_somebody_holds_the_directory_alone() {
+    let dir = TempDir::new("look");
+    let path = dir.path().join("state");
+    assert!(matches!(
+        StateDir::open(&path, Access::Look),
+        Err(OpenError::Missing(_))
+    ));
+    assert!(!path.exists());
+    let alone = StateDir::open(&path, Access::Exclusive).unwrap();
+    acquire(&mut blue(&alone).lock().unwrap(), "c0", &small());
+    let looked = StateDir::open(&path, Access::Look).unwrap();
+    assert_eq!(looked.networks().unwrap(), ["blue".parse().unwrap()]);
+    assert_eq!(blue(&looked).read().unwrap().unwrap().live_count(), 1);
+}
+
+#[test]
 fn the_node_id_is_made_once() {
     let dir = TempDir::new("node");
     let state = state(dir.path(), "a", 0);
