@@ -4,6 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bulkhead_model::AttachmentKey;
 
@@ -83,6 +84,19 @@ pub(super) fn trim(audit: &Path, max: u64) -> Result<(), FileError> {
             .len();
         if total > max {
             fs::remove_file(path).map_err(FileError::at("remove", path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the journals whose last record is from before `before_unix_ms`.
+pub(super) fn forget(audit: &Path, before_unix_ms: u64) -> Result<(), FileError> {
+    let before = UNIX_EPOCH + Duration::from_millis(before_unix_ms);
+    for path in segments(audit)? {
+        // A journal is kept by a hard link: nothing is written to it any more.
+        let written = fs::metadata(&path).and_then(|file| file.modified());
+        if written.map_err(FileError::at("stat", &path))? < before {
+            fs::remove_file(&path).map_err(FileError::at("remove", &path))?;
         }
     }
     Ok(())
