@@ -89,7 +89,12 @@ fn dead_in(known: &Snapshot) -> Result<Vec<Dead>, bulkhead_ipam::StoreError> {
 fn judge(known: &Snapshot, record: AttachmentRecord) -> Option<Dead> {
     let reason = known.death(&record)?;
     let port = record.names.port.filter(|_| kind::has_objects(&record));
-    let boot = || format!("made in an earlier boot of the machine, {:?}", record.boot_id);
+    let boot = || {
+        format!(
+            "made in an earlier boot of the machine, {:?}",
+            record.boot_id
+        )
+    };
     let evidence = match (reason, port) {
         (StaleReason::OtherBoot, _) => boot(),
         // The path is somebody's word; the port says whether the namespace lives on without it.
