@@ -97,10 +97,11 @@ fn store(mut section: Section<'_>) -> Store {
 
 fn etcd(mut section: Section<'_>, is_used: bool) -> Etcd {
     let line = section.line();
+    demand_pairs(&section);
+    let listed = section.has("endpoints");
     let what = "a list of URLs, each http://HOST:PORT or https://HOST:PORT";
     let endpoints = section.list("endpoints", what, endpoint);
-    let missing = endpoints.as_ref().is_none_or(Vec::is_empty);
-    if missing && is_used {
+    if is_used && (!listed || endpoints.as_ref().is_some_and(Vec::is_empty)) {
         let text = "store.etcd.endpoints: missing, list the URLs of the cluster's members";
         section.mistake(line, text.to_owned());
     }
@@ -115,8 +116,8 @@ fn etcd(mut section: Section<'_>, is_used: bool) -> Etcd {
         endpoints: endpoints.unwrap_or_default(),
         prefix: prefix.unwrap_or_else(|| "/".to_owned()),
         ca: section.file("ca"),
-        certificate: both(&section, ("cert", cert), ("key", key)),
-        user: both(&section, ("user", user), ("password_file", password)),
+        certificate: cert.zip(key),
+        user: user.zip(password),
         timeout: Duration::from_millis(
             section
                 .number("timeout_ms", "milliseconds", 100..=60_000)
@@ -132,20 +133,17 @@ fn etcd(mut section: Section<'_>, is_used: bool) -> Etcd {
     etcd
 }
 
-/// Two keys that need each other.
-fn both<A, B>(
-    section: &Section<'_>,
-    (one, first): (&str, Option<A>),
-    (other, second): (&str, Option<B>),
-) -> Option<(A, B)> {
-    let (there, missing) = match (&first, &second) {
-        (Some(_), None) => (one, other),
-        (None, Some(_)) => (other, one),
-        _ => return first.zip(second),
-    };
-    let text = format!("store.etcd.{missing}: missing, {there} needs it");
-    section.mistake(section.line(), text);
-    None
+/// Keys of `[store.etcd]` that need each other.
+fn demand_pairs(section: &Section<'_>) {
+    for (one, other) in [("cert", "key"), ("user", "password_file")] {
+        let (there, missing) = match (section.has(one), section.has(other)) {
+            (true, false) => (one, other),
+            (false, true) => (other, one),
+            _ => continue,
+        };
+        let text = format!("store.etcd.{missing}: missing, {there} needs it");
+        section.mistake(section.line(), text);
+    }
 }
 
 fn log(mut section: Section<'_>) -> Log {
