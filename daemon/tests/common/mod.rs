@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod monitor;
+pub(crate) mod stream;
+
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
