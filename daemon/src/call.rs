@@ -8,12 +8,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bulkhead_cni::{CniError, CniVersion, Code, Environment, Output};
+use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_ipam::wire::{Answer, CallFrame, Kind, Spoken, peer_is_gone};
 use bulkhead_model::AttachmentKey;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock::millis;
+use crate::events::{of_attachment, of_record};
 use crate::host::{Container, Here, Shim};
 use crate::metrics::CodeLabels;
 use crate::node::Node;
@@ -145,6 +147,7 @@ impl Call {
         let key = self.key();
         if let (Some(key), 0) = (&key, output.exit) {
             self.remember(node, key);
+            self.tell(node, key);
         }
         self.log(key.as_ref(), &said, queued, lost);
     }
@@ -160,6 +163,22 @@ impl Call {
                 }
             }
             "DEL" => node.remembered.forget(key),
+            _ => {}
+        }
+    }
+
+    fn tell(&self, node: &Node, key: &AttachmentKey) {
+        let recorded = || {
+            let known = node.state.network(&key.network).read().ok()??;
+            known.find(&key.id()).ok()?
+        };
+        let event = |kind| match recorded() {
+            Some(record) => of_record(kind, &record, String::new()),
+            None => of_attachment(kind, key, Vec::new(), String::new()),
+        };
+        match self.verb() {
+            "ADD" => node.events.tell(|| event(EventKind::Acquired)),
+            "DEL" => node.events.tell(|| event(EventKind::Released)),
             _ => {}
         }
     }

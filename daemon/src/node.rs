@@ -7,11 +7,13 @@ use std::sync::{Arc, RwLock};
 
 use bulkhead_attach::PoolLeases;
 use bulkhead_ipam::StateDir;
+use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_kernel::{Identity, Reaper};
 use tokio::runtime::Handle;
 
 use crate::clock::unix_ms;
 use crate::config::Config;
+use crate::events::{Events, event};
 use crate::failings::Failings;
 use crate::gate::Gate;
 use crate::log::Threshold;
@@ -40,6 +42,7 @@ pub(crate) struct Node {
     pub(crate) gate: Gate,
     pub(crate) metrics: Metrics,
     pub(crate) failings: Failings,
+    pub(crate) events: Events,
     pub(crate) tally: Tally,
     pub(crate) started_at_unix_ms: u64,
     is_stopping: AtomicBool,
@@ -87,6 +90,7 @@ impl Node {
             gate: Gate::default(),
             metrics: Metrics::new(),
             failings: Failings::default(),
+            events: Events::default(),
             tally: Tally::default(),
             started_at_unix_ms: unix_ms(),
             is_stopping: AtomicBool::new(false),
@@ -156,7 +160,7 @@ impl Node {
     /// Something went wrong that an operator should hear of.
     pub(crate) fn failed(&self, what: &str, why: &dyn std::fmt::Display) {
         tracing::error!(error = %why, "{what}");
-        self.failings.note(format!("{what}: {why}"));
+        self.tell_failing(format!("{what}: {why}"));
     }
 
     /// `what` ended in a panic, whose place the log tells.
@@ -164,6 +168,11 @@ impl Node {
         self.metrics.panics.inc();
         let text = format!("{what} met a bug of bulkheadd, the log has its place; report it");
         tracing::error!("{text}");
+        self.tell_failing(text);
+    }
+
+    fn tell_failing(&self, text: String) {
+        self.events.tell(|| event(EventKind::Error, text.clone()));
         self.failings.note(text);
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bulkhead_cni::{CniError, Verb};
 use bulkhead_ipam::AttachmentRecord;
+use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_model::AttachmentKey;
 
 use crate::clock::unix_ms;
+use crate::events::of_record;
 use crate::kind;
 use crate::node::Node;
 use crate::workers::Workers;
