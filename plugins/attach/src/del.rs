@@ -18,7 +18,7 @@ use bulkhead_plan::{Binding, Detached, NetworkGone, Want};
 use crate::addressing::OWN_IPAM;
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::{Host, Network, claims, host_ports, nat_table, state_dir};
+use crate::{Host, Network, claims, host_ports, lease, nat_table, state_dir};
 
 /// Among the other names of a record: present if the port's filter accepts only the interface's MAC.
 pub const CHECKED_MAC: &str = "checkedMac";
@@ -81,7 +81,7 @@ pub(crate) fn detach<N: Network>(
         return Ok(());
     };
     if let Some(record) = record
-        && let Released::Superseded(_) = locked.release(&key.id(), record.sequence, reason)?
+        && let Released::Superseded(_) = lease::release(host, &mut locked, &record, reason)?
     {
         return Ok(());
     }
