@@ -24,6 +24,7 @@ mod plugin;
 mod pod;
 mod pools;
 mod recorded;
+mod shim;
 mod status;
 
 use bulkhead_cni::{Call, CniError};
