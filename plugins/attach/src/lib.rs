@@ -26,6 +26,7 @@ mod pools;
 mod recorded;
 mod shim;
 mod status;
+mod under_way;
 
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
@@ -45,6 +46,7 @@ pub use pools::{PoolAsk, PoolGrant, PoolLeases};
 pub use recorded::{
     Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, is_sound, repair,
 };
+pub use under_way::{Turn, UnderWay};
 
 /// A main plugin: a configuration with nothing wrong in it, and what it wants.
 pub trait Network: Sized {

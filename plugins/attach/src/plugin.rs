@@ -106,6 +106,9 @@ impl Plugin {
 
     fn serve(&self, call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
         begin(call, host)?;
+        let under_way = host.under_way().filter(|_| call.verb.names_attachment());
+        let turn = under_way.map(|calls| Ok::<_, CniError>(calls.begin(&call.attachment()?)));
+        let _turn = turn.transpose()?;
         (self.serve)(call, host)
     }
 }
