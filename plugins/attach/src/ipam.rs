@@ -1,9 +1,7 @@
 //! `bulkhead-ipam`: the embedded store as an IPAM plugin for any main plugin.
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Ip, Verb};
-use bulkhead_ipam::{Access, Draft, Names, Netns, StateDir, Valid};
-
-use bulkhead_model::AttachmentKey;
+use bulkhead_ipam::{Access, AttachmentRecord, Draft, Names, Netns, StateDir, Valid};
 
 use crate::addressing::Source;
 use crate::failure::Failure;
@@ -63,36 +61,36 @@ fn acquire(call: &Call, host: &mut dyn Host) -> Result<CniResult, Failure> {
 
 fn detach(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
     let key = call.attachment()?;
-    if let Some(state) = del::open(call, host)? {
-        forget(host, &state, &key, "del")?;
+    if let Some(state) = del::open(call, host)?
+        && let Some(record) = del::recorded(&state, &key)?
+    {
+        forget(host, &state, &record, "del")?;
     }
     Ok(Answer::Silent)
 }
 
-/// Ends the lease of an attachment that has nothing but addresses; `reason` goes into the audit log.
+/// Ends the lease of an attachment that has nothing but addresses, unless it has another one by now;
+/// `reason` goes into the audit log.
 ///
 /// # Errors
 /// What the store refused.
 pub fn release(
     host: &dyn Host,
     state: &StateDir,
-    key: &AttachmentKey,
+    record: &AttachmentRecord,
     reason: &str,
 ) -> Result<(), CniError> {
-    Ok(forget(host, state, key, reason)?)
+    Ok(forget(host, state, record, reason)?)
 }
 
 fn forget(
     host: &dyn Host,
     state: &StateDir,
-    key: &AttachmentKey,
+    record: &AttachmentRecord,
     reason: &str,
 ) -> Result<(), Failure> {
-    let Some(mut store) = state.network(&key.network).lock_existing()? else {
-        return Ok(());
-    };
-    if let Some(record) = store.find(&key.id())? {
-        lease::release(host, &mut store, &record, reason)?;
+    if let Some(mut store) = state.network(&record.key.network).lock_existing()? {
+        lease::release(host, &mut store, record, reason)?;
     }
     Ok(())
 }
@@ -144,7 +142,7 @@ fn collect(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
     let mut failures = Vec::new();
     for one in dead.unwrap_or_default() {
         let reason = format!("gc: {}", one.reason);
-        if let Err(error) = forget(host, &state, &one.record.key, &reason) {
+        if let Err(error) = forget(host, &state, &one.record, &reason) {
             failures.push(format!("{}: {error}", one.record.key));
         }
     }
