@@ -78,10 +78,11 @@ impl Call {
             node.met_bug("a call");
             bug()
         });
+        let said = self.count(node, &output);
         let answered = self.answer(&output);
         node.metrics
             .took(self.verb(), "total", self.received.elapsed());
-        self.told(node, &output, queued, answered.err());
+        self.told(node, &said, queued, answered.err());
         is_sound
     }
 
@@ -133,8 +134,8 @@ impl Call {
         (&self.stream).write_all(&bytes)
     }
 
-    /// Counts it, remembers it, and writes its line into the log.
-    fn told(&self, node: &Node, output: &Output, queued: Duration, lost: Option<std::io::Error>) {
+    /// Counts it; what it was answered.
+    fn count(&self, node: &Node, output: &Output) -> Said {
         let said = said(output);
         let labels = CodeLabels {
             verb: self.verb().to_owned(),
@@ -144,12 +145,17 @@ impl Call {
         node.tally.calls.fetch_add(1, Ordering::Relaxed);
         let failed = u64::from(output.exit != 0);
         node.tally.calls_failed.fetch_add(failed, Ordering::Relaxed);
+        said
+    }
+
+    /// Remembers it, tells watchers, and writes its line into the log.
+    fn told(&self, node: &Node, said: &Said, queued: Duration, lost: Option<std::io::Error>) {
         let key = self.key();
-        if let (Some(key), 0) = (&key, output.exit) {
+        if let (Some(key), 0) = (&key, said.code) {
             self.remember(node, key);
             self.tell(node, key);
         }
-        self.log(key.as_ref(), &said, queued, lost);
+        self.log(key.as_ref(), said, queued, lost);
     }
 
     fn remember(&self, node: &Node, key: &AttachmentKey) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use bulkhead_attach::PoolLeases;
+use bulkhead_attach::{PoolLeases, UnderWay};
 use bulkhead_ipam::StateDir;
 use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_kernel::{Identity, Reaper};
@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) sockets: Handle,
     /// Who deletes links while calls go on.
     pub(crate) reaper: Reaper,
+    /// Calls about one attachment are served one after another.
+    pub(crate) under_way: UnderWay,
     pub(crate) gate: Gate,
     pub(crate) metrics: Metrics,
     pub(crate) failings: Failings,
@@ -87,6 +89,7 @@ impl Node {
             pools: parts.pools,
             sockets: parts.sockets,
             reaper: Reaper::new(),
+            under_way: UnderWay::default(),
             gate: Gate::default(),
             metrics: Metrics::new(),
             failings: Failings::default(),

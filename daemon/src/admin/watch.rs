@@ -11,6 +11,8 @@ use crate::node::Node;
 /// Tells `replies` of every event that `filter` lets pass, until nobody reads them any more.
 pub(super) async fn watch(node: &Node, filter: Filter, replies: mpsc::Sender<Said>) {
     let mut events = node.events.listen();
+    // From here on nothing is missed, and the watcher may know.
+    let _ = replies.send(Said::More(Reply::Idle)).await;
     loop {
         let next = tokio::select! {
             next = events.recv() => next,
