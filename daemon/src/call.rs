@@ -12,13 +12,13 @@ use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_ipam::wire::{Answer, CallFrame, Kind, Spoken, peer_is_gone};
 use bulkhead_model::AttachmentKey;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock::millis;
 use crate::events::{of_attachment, of_record};
 use crate::host::{Container, Here, Shim};
 use crate::metrics::CodeLabels;
 use crate::node::Node;
+use crate::server::{Admitted, Counted};
 use crate::workers::Worker;
 
 /// Longest that an answer may take to be taken: it fits into the socket's buffer.
@@ -33,8 +33,9 @@ pub(crate) struct Call {
     pub(crate) container: Option<OwnedFd>,
     pub(crate) stream: UnixStream,
     pub(crate) received: Instant,
-    /// One of the connections that there may be.
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// Held until it is answered.
+    pub(crate) _admitted: Admitted,
+    pub(crate) _in_flight: Counted,
 }
 
 /// What an error object says.
@@ -54,7 +55,7 @@ struct Named {
 
 impl Call {
     /// Serves it and answers its caller. Whether the worker is still to be trusted.
-    pub(crate) fn serve(self: Box<Self>, node: &Node, worker: &mut Worker) -> bool {
+    pub(crate) fn serve(&self, node: &Node, worker: &mut Worker) -> bool {
         let queued = self.received.elapsed();
         if self.is_given_up(queued) {
             tracing::warn!(

@@ -1,4 +1,4 @@
-//! What is measured, as a reader of OpenMetrics gets it.
+//! What is measured, as a reader of `OpenMetrics` gets it.
 
 mod common;
 

@@ -74,7 +74,7 @@ impl Admin {
             Request::Repair { attachment } => self.repair(&attachment),
             Request::Endpoints { filter } => self.endpoints(&filter, replies),
             Request::ConfigReload => reload(&self.node).map(Reply::Reloaded),
-            Request::Support => self.support(replies),
+            Request::Support => Ok(self.support(replies)),
             _ => Err(RequestError {
                 code: Reason::Unsupported,
                 text: "not served".to_owned(),

@@ -120,11 +120,14 @@ pub(crate) fn mend(node: &Node, key: &AttachmentKey) -> Result<Verdict, CniError
     node.tally
         .drift_found_at
         .store(unix_ms(), Ordering::Relaxed);
+    node.events
+        .tell(|| of_record(EventKind::Drift, &record, String::new()));
     let plan = kind::repair(&call, &node.state, &record)?;
+    let plan: Vec<String> = plan.ops().iter().map(ToString::to_string).collect();
     node.metrics.drift_mended.inc();
-    Ok(Verdict::Mended(
-        plan.ops().iter().map(ToString::to_string).collect(),
-    ))
+    node.events
+        .tell(|| of_record(EventKind::Mended, &record, plan.join("; ")));
+    Ok(Verdict::Mended(plan))
 }
 
 /// The record and the call that made it, or why there is nothing to compare.

@@ -1,4 +1,4 @@
-//! A reader of the OpenMetrics text format 1.0 that shares nothing with the writer.
+//! A reader of the `OpenMetrics` text format 1.0 that shares nothing with the writer.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(crate) fn read(text: &str) -> Families {
                     !families.contains_key(name),
                     "families are not mixed: {line}"
                 );
-                current = name.to_owned();
+                name.clone_into(&mut current);
             }
             let family = families.entry(current.clone()).or_default();
             assert!(family.samples.is_empty(), "metadata comes first: {line}");
@@ -142,7 +142,7 @@ fn check(name: &str, family: &Family) {
                 // The count stands before or after its buckets.
                 if let Some((bound, all)) = last.get(&key) {
                     assert!(
-                        bound.is_infinite() && all == value,
+                        bound.is_infinite() && all.to_bits() == value.to_bits(),
                         "{name}: the last has all"
                     );
                 }
