@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigError};
-use crate::loops::Loops;
+use crate::loops::{self, Loops};
 use crate::metrics::{self, Endpoint};
 use crate::node::Node;
 use crate::owner::{self, OwnerError};
@@ -67,9 +67,9 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     let sockets = runtime.handle().clone();
     let node = Arc::new(owner::take(config, path, threshold, sockets)?);
     let workers = Arc::new(Workers::start(&node)?);
-    let loops = Loops::start(&node, &workers)?;
-    loops.consume_spool();
+    loops::consume_spool(&node, &workers);
     let listener = listen(&node)?;
+    let loops = Loops::start(&node, &workers)?;
     let ended = runtime.block_on(serve(&node, &workers, listener));
     loops.stop();
     runtime.shutdown_background();
