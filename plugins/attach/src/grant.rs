@@ -113,7 +113,7 @@ pub(crate) fn acquire<N: Network>(
             refuse_taken_mac(&store, &draft)?;
             (
                 store.record(draft, Vec::new(), Ipam::None)?,
-                store.live_count() == 1,
+                store.is_only(),
             )
         }
         Addressing::Own(pool) => {
@@ -122,7 +122,7 @@ pub(crate) fn acquire<N: Network>(
             if store.needs_pool(pool) {
                 store.choose_pool(pool, &kernel.host_prefixes()?)?;
             }
-            (store.acquire(draft, pool)?, store.live_count() == 1)
+            (store.acquire(draft, pool)?, store.is_only())
         }
         Addressing::Delegated { plugin, .. } => delegated(call, &store, draft, plugin)?,
     };
@@ -216,7 +216,7 @@ fn delegated(
         let (addresses, ipam) = (record.addresses.clone(), record.ipam.clone());
         draft.names = record.names.clone();
         let acquired = locked.record(draft, addresses, ipam)?;
-        return Ok((acquired, locked.live_count() == 1));
+        return Ok((acquired, locked.is_only()));
     }
     let answer = exec::delegate_add(call, plugin)?;
     let text = answer
@@ -231,7 +231,7 @@ fn delegated(
         let mut locked: LockedStore = store.lock()?;
         refuse_taken_mac(&locked, &draft)?;
         let acquired = locked.record(draft, addresses, ipam)?;
-        Ok((acquired, locked.live_count() == 1))
+        Ok((acquired, locked.is_only()))
     });
     recorded.map_err(|error| match exec::delegate_del(call, plugin) {
         Ok(()) => error,
