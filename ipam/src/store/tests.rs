@@ -5,6 +5,7 @@ mod crash;
 mod leases;
 mod model;
 mod pools;
+mod warm;
 
 use std::fs;
 use std::net::IpAddr;
@@ -37,7 +38,7 @@ fn store(dir: &Path, since_boot_ms: u64, tail_records: usize) -> LockedStore {
     let limits = Limits {
         tail_records,
         journal_bytes: 2000,
-        ..Limits::default()
+        ..Limits::FILES
     };
     let store = blue(&state(dir, "a", since_boot_ms));
     store.with_limits(limits).lock().unwrap()
