@@ -8,7 +8,7 @@ use bulkhead_model::AttachmentKey;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
-use crate::journal::{Journal, first_record};
+use crate::journal::{Journal, Reader, Tail, first_record};
 use crate::store::FileLock;
 
 /// The spool, locked against every other process until dropped.
@@ -59,16 +59,19 @@ impl Spool {
     /// # Errors
     /// `Damaged` if one is not understood.
     pub fn tombstones(&self) -> Result<Vec<Tombstone>, StoreError> {
-        let tail = self.journal.tail();
-        let read = |body: &std::ops::Range<usize>| {
-            let tombstone = serde_json::from_slice(&tail.bytes()[body.clone()]);
-            tombstone.map_err(|error| StoreError::Damaged {
-                path: self.path.clone(),
-                offset: tail.in_file(body.start),
-                what: error.to_string(),
-            })
-        };
-        tail.bodies().iter().map(read).collect()
+        tombstones(&self.path, self.journal.tail())
+    }
+
+    /// Those of a state directory, read without a lock; none if there never was one. Makes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn look(state_dir: &Path) -> Result<Vec<Tombstone>, StoreError> {
+        let path = state_dir.join("spool").join("journal");
+        match Reader::open(&path)? {
+            Some(reader) => tombstones(&path, &reader.tail(first_record())?),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Removes every tombstone, once their leases have ended durably.
@@ -79,6 +82,18 @@ impl Spool {
         self.journal.close();
         Journal::replace(&self.path, self.journal.generation() + 1, &[]).map(drop)
     }
+}
+
+fn tombstones(path: &Path, tail: &Tail) -> Result<Vec<Tombstone>, StoreError> {
+    let read = |body: &std::ops::Range<usize>| {
+        let tombstone = serde_json::from_slice(&tail.bytes()[body.clone()]);
+        tombstone.map_err(|error| StoreError::Damaged {
+            path: path.to_owned(),
+            offset: tail.in_file(body.start),
+            what: error.to_string(),
+        })
+    };
+    tail.bodies().iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -100,11 +115,16 @@ mod tests {
             sequence: Some(7),
             detached_at_unix_ms: 1,
         };
+        assert_eq!(Spool::look(dir.path()).unwrap(), []);
         let both = ["c0", "c1"].map(tombstone);
         for one in &both {
             state.spool().unwrap().add(one).unwrap();
         }
-        assert_eq!(state.spool().unwrap().tombstones().unwrap(), both);
+        assert_eq!(Spool::look(dir.path()).unwrap(), both);
+        let locked = state.spool().unwrap();
+        assert_eq!(locked.tombstones().unwrap(), both);
+        assert_eq!(Spool::look(dir.path()).unwrap(), both);
+        drop(locked);
         state.spool().unwrap().clear().unwrap();
         assert_eq!(state.spool().unwrap().tombstones().unwrap(), []);
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::attachments::{Asked, Found, Looked, Subject, alone, inspect, is_sound, repair};
 use crate::failure::{Exit, Failure, Outcome, chain};
-use crate::output::{Format, json};
+use crate::output::Format;
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
@@ -95,10 +95,7 @@ pub(crate) fn run(args: &CheckArgs, format: Format) -> Outcome {
             ..verdict(args, found, finding)
         })
         .collect();
-    let stdout = match format {
-        Format::Json => json(&verdicts),
-        Format::Table => verdicts.iter().map(text).collect(),
-    };
+    let stdout = format.render(&verdicts, |_| verdicts.iter().map(text).collect());
     let mut outcome = Outcome::partial(stdout, &failures);
     let any = |state| verdicts.iter().any(|verdict| verdict.state == state);
     if outcome.exit == Exit::Done {

@@ -12,7 +12,7 @@ use clap::Args;
 use self::finding::{Finding, Severity};
 use self::node::Node;
 use crate::failure::{Exit, Outcome};
-use crate::output::{Format, json};
+use crate::output::Format;
 use crate::sources::Sources;
 
 #[derive(Args, Debug)]
@@ -54,10 +54,7 @@ pub(crate) fn run(args: &DoctorArgs, format: Format) -> Outcome {
         (false, true) => Exit::Done,
     };
     Outcome {
-        stdout: match format {
-            Format::Json => json(&findings),
-            Format::Table => text(&findings),
-        },
+        stdout: format.render(&findings, |_| text(&findings)),
         stderr: node.unread,
         exit,
     }

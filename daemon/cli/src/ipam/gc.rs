@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::attachments::{Found, Looked, alone, collect};
 use crate::failure::{Failure, Outcome};
-use crate::output::{Format, json, or_dash, table};
+use crate::output::{Format, or_dash, table};
 
 #[derive(Args, Debug)]
 pub(crate) struct GcArgs {
@@ -62,16 +62,13 @@ pub(super) fn run(args: &GcArgs, format: Format) -> Outcome {
             removed,
         });
     }
-    let stdout = match format {
-        Format::Json => json(&rows),
-        Format::Table => {
-            let rows: Vec<_> = rows.iter().map(cells).collect();
-            table(
-                &["ATTACHMENT", "ADDRESS", "NETNS", "REASON", "REMOVED"],
-                &rows,
-            )
-        }
-    };
+    let stdout = format.render(&rows, |_| {
+        let rows: Vec<_> = rows.iter().map(cells).collect();
+        table(
+            &["ATTACHMENT", "ADDRESS", "NETNS", "REASON", "REMOVED"],
+            &rows,
+        )
+    });
     Outcome::partial(stdout, &failures)
 }
 

@@ -96,7 +96,7 @@ impl Dead {
 
 /// Runtimes' ids have 64 characters, of which people read and paste the first 12; ids that people
 /// make up stay whole.
-pub(super) fn short(id: &ContainerId) -> &str {
+pub(crate) fn short(id: &ContainerId) -> &str {
     const RUNTIME: usize = 64;
     const SHORT: usize = 12;
     // The alphabet of an id is ASCII.

@@ -6,7 +6,7 @@ use bulkhead_model::NetworkName;
 
 use super::lease::{Dead, Lease, short};
 use crate::failure::{Failure, Outcome};
-use crate::output::{Format, json, or_dash, table};
+use crate::output::{Format, or_dash, table};
 use crate::sources::{Network, Sources};
 use crate::time;
 
@@ -35,13 +35,10 @@ pub(super) fn run(
         }
     }
     leases.sort_by_cached_key(order);
-    let stdout = match format {
-        Format::Json => json(&leases),
-        Format::Table => {
-            let rows: Vec<_> = leases.iter().map(|lease| cells(lease, ids)).collect();
-            table(&HEADINGS, &rows)
-        }
-    };
+    let stdout = format.render(&leases, |_| {
+        let rows: Vec<_> = leases.iter().map(|lease| cells(lease, ids)).collect();
+        table(&HEADINGS, &rows)
+    });
     Outcome::partial(stdout, &failures)
 }
 

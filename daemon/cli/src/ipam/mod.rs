@@ -1,17 +1,24 @@
 //! `bulkhead ipam`: leases and pools.
 
 mod address;
+mod check;
 mod gc;
 mod lease;
 mod ls;
 mod pool;
+mod release;
+mod reserve;
+mod who;
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
+pub(crate) use lease::short;
+
 use bulkhead_model::{NetworkName, ParseError};
 use clap::Subcommand;
 
+use crate::done;
 use crate::failure::Outcome;
 use crate::output::Format;
 use crate::sources::Sources;
@@ -30,6 +37,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         sources: Sources,
     },
+    /// Tell who had an address at an instant, and who has it now.
+    Who(who::WhoArgs),
+    /// Keep addresses of a pool for a pod, for pods with a label, or for nobody.
+    Reserve(reserve::ReserveArgs),
+    /// End a reservation.
+    Unreserve(reserve::UnreserveArgs),
+    /// List reservations.
+    Reservations(reserve::ReservationsArgs),
+    /// End a lease, kernel objects first: what a DEL that never came would have done.
+    Release(release::ReleaseArgs),
+    /// Prove that no address is given twice, that every lease lies in a block of its node and every block
+    /// in its pool, and that the journals, the store and the kernel say the same.
+    Check(check::CheckArgs),
     /// Remove what dead containers left: kernel objects and leases.
     ///
     /// Dead is an attachment of an earlier boot, or one whose namespace is gone.
@@ -77,6 +97,12 @@ pub(crate) fn run(command: &Command, format: Format) -> Outcome {
             ls::run(sources, network.as_ref(), ids, format)
         }
         Command::Gc(args) => gc::run(args, format),
+        Command::Who(args) => who::run(args, format),
+        Command::Reserve(args) => done::outcome(args.run(), format),
+        Command::Unreserve(args) => done::outcome(args.run(), format),
+        Command::Reservations(args) => reserve::list(args, format).into(),
+        Command::Release(args) => done::outcome(args.run(), format),
+        Command::Check(args) => check::run(args, format),
         Command::Show {
             subject: Subject::Network(name),
             sources,
