@@ -29,13 +29,15 @@ pub mod wire;
 
 pub use allocate::Refusal;
 pub use boot::{Boot, Now};
-pub use config::{ConfigError, PoolConfig};
+pub use config::{ClusterConfig, ConfigError, PoolChoice, PoolConfig};
 pub use error::{AcquireError, FileError, OpenError, StoreError};
 pub use host::{HostChange, HostStore};
 pub use host_ports::{HostPortIndex, PortClaim};
 pub use managed::Managed;
 pub use pool::{Pool, Range, RangeSet};
-pub use record::{AttachmentRecord, BootId, Draft, Ipam, LeasedAddress, Names, Netns};
+pub use record::{
+    AttachmentRecord, BootId, Draft, Ipam, LeasedAddress, Names, Netns, PodRef, PoolLease,
+};
 pub use span::{NotASpan, Span};
 pub use spool::{Spool, Tombstone};
 pub use store::{

@@ -4,6 +4,8 @@
 //!
 //! Everything blocks. A backend that is asynchronous inside hides that.
 
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -26,6 +28,12 @@ impl Key {
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -117,13 +125,23 @@ pub enum Compare {
     Absent(Key),
     /// No key of the range exists.
     NoneIn(KeyRange),
-    /// The key exists, and this was its last change.
+    /// This was the key's last change; revision 0: it does not exist.
     Modified(Key, Revision),
     /// The key exists with exactly this value.
     Value(Key, Vec<u8>),
 }
 
-/// A change. One transaction changes a key at most once.
+impl Compare {
+    const fn weight(&self) -> usize {
+        match self {
+            Self::Absent(key) | Self::Modified(key, _) => key.0.len(),
+            Self::NoneIn(range) => range.from.len() + range.until.len(),
+            Self::Value(key, value) => key.0.len() + value.len(),
+        }
+    }
+}
+
+/// A change of one key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Write {
     /// Sets a key.
@@ -140,20 +158,61 @@ impl Write {
             Self::Put(key, _) | Self::Delete(key) => key,
         }
     }
+
+    const fn weight(&self) -> usize {
+        match self {
+            Self::Put(key, value) => key.0.len() + value.len(),
+            Self::Delete(key) => key.0.len(),
+        }
+    }
 }
 
 /// All of `writes` if all of `when` holds, else nothing; in one step.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Txn {
-    /// What must hold.
+    /// What must hold; at most [`Txn::MOST_WRITES`] too.
     pub when: Vec<Compare>,
-    /// What is written then; at most [`Txn::MOST_WRITES`].
+    /// What is written then, each key once; at most [`Txn::MOST_WRITES`].
     pub writes: Vec<Write>,
 }
 
 impl Txn {
     /// Most writes: etcd's default of `--max-txn-ops` is 128.
     pub const MOST_WRITES: usize = 120;
+    /// Most bytes of its keys and values: etcd's default of `--max-request-bytes` is 1.5 MiB, and
+    /// counts the encoding.
+    pub const MOST_BYTES: usize = 1 << 20;
+
+    /// What no store takes, so that each refuses the same.
+    ///
+    /// # Errors
+    /// `Refused` if there are too many writes or conditions, too many bytes, or a key is written
+    /// twice.
+    pub fn check(&self, store: &str) -> Result<(), KvError> {
+        let bytes: usize = self.when.iter().map(Compare::weight).sum::<usize>()
+            + self.writes.iter().map(Write::weight).sum::<usize>();
+        let keys: BTreeSet<&Key> = self.writes.iter().map(Write::key).collect();
+        let many = self.when.len().max(self.writes.len());
+        let why = if many > Self::MOST_WRITES {
+            format!(
+                "{many} steps in one transaction, {} at most",
+                Self::MOST_WRITES
+            )
+        } else if bytes > Self::MOST_BYTES {
+            format!(
+                "{bytes} bytes in one transaction, {} at most",
+                Self::MOST_BYTES
+            )
+        } else if keys.len() < self.writes.len() {
+            "one transaction writes a key twice".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(KvError::Refused {
+            store: store.to_owned(),
+            why,
+        })
+    }
 }
 
 /// What became of a transaction.
@@ -209,7 +268,8 @@ pub enum KvError {
     Compacted {
         /// Which store.
         store: String,
-        /// The oldest revision that can be watched from.
+        /// The oldest revision whose successors are all remembered: the least that
+        /// [`ClusterStore::watch`] takes.
         oldest: Revision,
     },
 }

@@ -1,9 +1,22 @@
 //! Many nodes, one set of pools: what they agree on in a store that all of them reach, and what each
 //! may do alone while it cannot.
+//!
+//! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted.
 
+pub mod geometry;
+mod history;
 mod kv;
+mod memory;
+mod mvcc;
+mod name;
+pub mod schema;
+mod watched;
 
 pub use kv::{
     ClusterStore, Committed, Compare, Event, Key, KeyRange, KvError, Listing, Revision, Row, Txn,
     Watch, Write,
+};
+pub use memory::MemoryStore;
+pub use name::{
+    Attempt, NameError, NodeId, PodRef, PoolName, ReservationName, StickyId, StickyPart,
 };

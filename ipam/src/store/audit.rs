@@ -4,6 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bulkhead_model::AttachmentKey;
 
@@ -11,15 +12,17 @@ use super::head::{Head, Release, What, payload};
 use super::snapshot::Snapshot;
 use crate::error::{FileError, StoreError};
 use crate::journal::{Reader, first_record};
-use crate::record::AttachmentRecord;
+use crate::record::{AttachmentRecord, PodRef};
 
 /// A change of an address's lease.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Event {
     /// When, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// The attachment.
+    /// The attachment, with its network.
     pub key: AttachmentKey,
+    /// Whose container it was, if the runtime said so.
+    pub pod: Option<PodRef>,
     /// The lease's sequence.
     pub sequence: u64,
     /// What happened.
@@ -86,6 +89,19 @@ pub(super) fn trim(audit: &Path, max: u64) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Removes the journals whose last record is from before `before_unix_ms`.
+pub(super) fn forget(audit: &Path, before_unix_ms: u64) -> Result<(), FileError> {
+    let before = UNIX_EPOCH + Duration::from_millis(before_unix_ms);
+    for path in segments(audit)? {
+        // A journal is kept by a hard link: nothing is written to it any more.
+        let written = fs::metadata(&path).and_then(|file| file.modified());
+        if written.map_err(FileError::at("stat", &path))? < before {
+            fs::remove_file(&path).map_err(FileError::at("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// The old journals, oldest first: their names are their generations.
 fn segments(audit: &Path) -> Result<Vec<PathBuf>, FileError> {
     let entries = match fs::read_dir(audit) {
@@ -120,6 +136,7 @@ fn event(body: &[u8], address: IpAddr) -> Result<Option<Event>, serde_json::Erro
             Ok(has.then_some(Event {
                 at_unix_ms: release.freed_at_unix_ms,
                 key: release.key,
+                pod: release.pod,
                 sequence: release.lease,
                 change: Change::Released(release.reason),
             }))
@@ -132,6 +149,7 @@ fn acquired(record: AttachmentRecord) -> Event {
         at_unix_ms: record.created_at_unix_ms,
         sequence: record.sequence,
         key: record.key,
+        pod: record.pod,
         change: Change::Acquired,
     }
 }

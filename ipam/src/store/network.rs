@@ -100,6 +100,15 @@ impl NetworkStore {
         Snapshot::read(&self.dir, &self.boot)
     }
 
+    /// Forgets history from before `before_unix_ms`, in milliseconds since 1970, a journal at a time:
+    /// some of it may stay. Takes no lock: whoever writes only adds journals.
+    ///
+    /// # Errors
+    /// If a file cannot be looked at or removed.
+    pub fn forget_before(&self, before_unix_ms: u64) -> Result<(), FileError> {
+        super::audit::forget(&self.dir.join("audit"), before_unix_ms)
+    }
+
     fn open(&self, lock: FileLock) -> Result<LockedStore, StoreError> {
         let path = self.dir.join("journal");
         let base = Checkpoint::open(&self.dir.join("checkpoint"))?;

@@ -5,7 +5,7 @@ use bulkhead_ipam::{Access, Acquired, Draft, Names, Netns, StateDir, Valid};
 
 use crate::addressing::pool;
 use crate::failure::Failure;
-use crate::{Host, del, gc, grant, state_dir, status};
+use crate::{Host, del, gc, grant, pod, state_dir, status};
 
 pub(crate) const ABOUT: &str = "addresses from a local store, for any main plugin's \"ipam\"";
 
@@ -42,6 +42,8 @@ fn acquire(call: &Call, host: &mut dyn Host) -> Result<CniResult, Failure> {
         netns,
         names: Names::default(),
         config_digest: String::new(),
+        pod: pod::of(call),
+        pool: None,
     };
     let acquired = store.acquire(draft, &config)?;
     let (Acquired::New(record) | Acquired::Renewed(record) | Acquired::Existing(record)) = acquired;

@@ -20,6 +20,7 @@ mod ipam;
 mod loopback;
 mod origin;
 mod plugin;
+mod pod;
 mod pools;
 mod recorded;
 mod status;
@@ -38,7 +39,7 @@ pub use host::{Host, InProcess};
 pub use ipam::release;
 pub use origin::{Origin, Own, configured, origins};
 pub use plugin::Plugin;
-pub use pools::{PodRef, PoolAsk, PoolChoice, PoolGrant, PoolLeases};
+pub use pools::{PoolAsk, PoolChoice, PoolGrant, PoolLeases};
 pub use recorded::{
     Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, is_sound, repair,
 };

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use bulkhead_cni::CniError;
-use bulkhead_ipam::{AttachmentRecord, LeasedAddress, Pool};
-use bulkhead_model::{AttachmentKey, Prefix};
+use bulkhead_ipam::{AttachmentRecord, LeasedAddress, PodRef, Pool, PoolLease};
+use bulkhead_model::AttachmentKey;
 
 /// The node's share of the cluster's pools.
 ///
@@ -61,34 +61,14 @@ pub enum PoolChoice {
     Any,
 }
 
-/// A pod (`K8S_POD_NAMESPACE`, `K8S_POD_NAME`, `K8S_POD_UID` of `CNI_ARGS`).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PodRef {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its id, if told.
-    pub uid: Option<String>,
-}
-
 /// What was picked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolGrant {
-    /// The pool's name.
-    pub pool: String,
-    /// Which of the pool's addresses.
-    pub ordinal: u64,
+    /// The place in the pool.
+    pub lease: PoolLease,
     /// The addresses, one of each family, IPv4 first, with the pool's prefix length and gateway.
     pub addresses: Vec<LeasedAddress>,
     /// The pool as the network's store records it: of each family one set of one range, which is the
     /// pool's whole prefix.
     pub description: Pool,
-}
-
-impl PoolGrant {
-    /// The pool's prefixes.
-    pub fn subnets(&self) -> impl Iterator<Item = Prefix> {
-        self.description.ranges().map(|(_, range)| range.subnet)
-    }
 }
