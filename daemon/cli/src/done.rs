@@ -11,16 +11,20 @@ pub(crate) struct Done {
     /// `pool default`.
     object: String,
     /// `added`.
-    done: &'static str,
+    outcome: &'static str,
     /// What the operator should know, a sentence each.
     notes: Vec<String>,
 }
 
 impl Done {
-    pub(crate) fn new(object: impl Into<String>, done: &'static str, notes: Vec<String>) -> Self {
+    pub(crate) fn new(
+        object: impl Into<String>,
+        outcome: &'static str,
+        notes: Vec<String>,
+    ) -> Self {
         Self {
             object: object.into(),
-            done,
+            outcome,
             notes,
         }
     }
@@ -28,7 +32,7 @@ impl Done {
     fn text(&self) -> String {
         let notes = self.notes.iter().map(|note| format!("  note: {note}\n"));
         let notes: String = notes.collect();
-        let text = format!("{}: {}\n{notes}", self.object, self.done);
+        let text = format!("{}: {}\n{notes}", self.object, self.outcome);
         text.chars()
             .map(|c| {
                 if c.is_control() && c != '\n' {

@@ -80,7 +80,7 @@ fn tell(looked: &Looked, found: &Found) -> Result<Told, Failure> {
         });
     }
     let asked = looked.call(found, Verb::Add)?;
-    let state = StateDir::open(&found.state_dir, Access::Shared)?;
+    let state = StateDir::open(&found.state_dir, Access::Look)?;
     Ok(told(found, &asked, explain(found, &asked, &state)?))
 }
 

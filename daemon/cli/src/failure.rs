@@ -12,6 +12,7 @@ use bulkhead_ipam::{FileError, OpenError, StaleReason, StoreError};
 use bulkhead_model::{AttachmentKey, NetworkName};
 
 use crate::daemon::DaemonError;
+use crate::store::BackupError;
 
 /// The exit codes, as `--help` lists them; 2, a wrong command line, is clap's own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,6 +62,13 @@ pub(crate) enum Failure {
     /// A person's word was another.
     #[error("nothing is done: it was not confirmed")]
     Declined,
+    /// A file that is to be restored.
+    #[error("backup {}", file.display())]
+    Backup {
+        file: PathBuf,
+        #[source]
+        source: BackupError,
+    },
     /// Whoever reads the output.
     #[error("cannot write to standard output")]
     Reader(#[source] io::Error),
@@ -163,6 +171,7 @@ impl Failure {
             | Self::Attachment { .. } => Exit::Failed,
             Self::NetnsPath { .. }
             | Self::Reader(_)
+            | Self::Backup { .. }
             | Self::Load(_)
             | Self::Open(_)
             | Self::File(_)

@@ -12,6 +12,7 @@ mod confirm;
 mod daemon;
 mod doctor;
 mod done;
+mod endpoint;
 mod explain;
 mod failure;
 mod filter;
@@ -25,6 +26,7 @@ mod pool;
 mod ports;
 mod sources;
 mod status;
+mod store;
 mod time;
 mod watch;
 
@@ -84,8 +86,14 @@ enum Noun {
     /// Addresses: leases, pools and who had what when.
     #[command(subcommand)]
     Ipam(ipam::Command),
+    /// What goes through the ports of this node's attachments.
+    #[command(subcommand)]
+    Endpoint(endpoint::Command),
     /// Print what happens, a line each, until it is stopped.
     Watch(watch::WatchArgs),
+    /// The cluster's store as a whole: backup, restoring, moving to etcd.
+    #[command(subcommand)]
+    Store(store::Command),
     /// The node daemon's configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -132,7 +140,9 @@ fn main() -> ExitCode {
         Noun::Node(command) => node::run(&command, cli.output),
         Noun::Pool(command) => pool::run(&command, cli.output),
         Noun::Block(command) => block::run(&command, cli.output),
+        Noun::Endpoint(command) => endpoint::run(&command, cli.output),
         Noun::Watch(args) => watch::run(&args, cli.output),
+        Noun::Store(command) => store::run(&command, cli.output),
         Noun::Config(command) => config::run(&command, cli.output),
         Noun::Ipam(command) => ipam::run(&command, cli.output),
         Noun::Ports(command) => ports::run(&command, cli.output),

@@ -30,7 +30,7 @@ pub(crate) enum Width {
 
 impl Format {
     /// `value` for programs, or what `text` makes of it for people.
-    pub(crate) fn render<T: Serialize>(
+    pub(crate) fn render<T: Serialize + ?Sized>(
         self,
         value: &T,
         text: impl FnOnce(Width) -> String,
@@ -88,13 +88,13 @@ pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
 }
 
 /// Indented JSON and a line feed.
-pub(crate) fn json<T: Serialize>(value: &T) -> String {
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> String {
     let text = serde_json::to_string_pretty(value);
     text.expect("strings, numbers and lists of them have a JSON form") + "\n"
 }
 
-fn yaml<T: Serialize>(value: &T) -> String {
-    serde_saphyr::to_string(value).expect("strings, numbers and lists of them have a YAML form")
+fn yaml<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_saphyr::to_string(&value).expect("strings, numbers and lists of them have a YAML form")
 }
 
 /// `-` for what is not there.

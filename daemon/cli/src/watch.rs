@@ -98,7 +98,7 @@ fn line(event: &Event, format: Format) -> String {
         words.push(addresses.join(","));
     }
     if let Some(pod) = &event.pod {
-        words.push(named("pod", &format!("{}/{}", pod.namespace, pod.name)));
+        words.push(named("pod", &crate::ipam::pod(pod)));
     }
     if let Some(key) = &event.attachment {
         let container = match format {

@@ -136,7 +136,7 @@ fn ls(sources: &Sources, format: Format) -> Outcome {
         Exit::Unreadable
     };
     Outcome {
-        stdout: printed(rows, format),
+        stdout: printed(&rows, format),
         stderr,
         exit,
     }
@@ -177,7 +177,7 @@ fn told(result: Result<Vec<Row>, CoexistError>, none: &str, format: Format) -> O
             if rows.is_empty() {
                 outcome.stderr.push(none.to_owned());
             }
-            outcome.stdout = printed(rows, format);
+            outcome.stdout = printed(&rows, format);
             outcome
         }
         Err(error) => Outcome {
@@ -188,8 +188,8 @@ fn told(result: Result<Vec<Row>, CoexistError>, none: &str, format: Format) -> O
     }
 }
 
-fn printed(rows: Vec<Row>, format: Format) -> String {
-    format.render(&rows, |_| {
+fn printed(rows: &[Row], format: Format) -> String {
+    format.render(rows, |_| {
         if rows.is_empty() {
             return String::new();
         }

@@ -62,24 +62,29 @@ pub(crate) enum DaemonError {
 
 impl Reach {
     pub(crate) fn daemon(&self) -> Result<Daemon, Failure> {
-        let owner = self.socket.owner(&self.state_dir)?;
-        Ok(owner.unwrap_or_else(|| Daemon {
+        let named = self.socket.named(&self.state_dir)?;
+        Ok(named.unwrap_or_else(|| Daemon {
             socket: Managed::default().socket,
         }))
     }
 }
 
 impl Socket {
-    /// The daemon that was named, else the one that owns the directory.
-    pub(crate) fn owner(&self, state_dir: &Path) -> Result<Option<Daemon>, Failure> {
-        if let Some(socket) = &self.given {
-            return Ok(Some(Daemon {
+    /// The daemon that was named, else the one that has the directory.
+    pub(crate) fn named(&self, state_dir: &Path) -> Result<Option<Daemon>, Failure> {
+        match &self.given {
+            Some(socket) => Ok(Some(Daemon {
                 socket: socket.clone(),
-            }));
+            })),
+            None => self.owner(state_dir),
         }
+    }
+
+    /// The daemon that has the directory, where it was said to listen.
+    pub(crate) fn owner(&self, state_dir: &Path) -> Result<Option<Daemon>, Failure> {
         let managed = Managed::read(state_dir)?;
         Ok(managed.map(|managed| Daemon {
-            socket: managed.socket,
+            socket: self.given.clone().unwrap_or(managed.socket),
         }))
     }
 }

@@ -15,7 +15,8 @@ use std::str::FromStr;
 
 pub(crate) use lease::short;
 
-use bulkhead_model::{NetworkName, ParseError};
+use bulkhead_ipam::wire::admin::PodName;
+use bulkhead_model::{AttachmentKey, NetworkName, ParseError};
 use clap::Subcommand;
 
 use crate::done;
@@ -26,17 +27,7 @@ use crate::sources::Sources;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List leases.
-    Ls {
-        /// Only this network's.
-        network: Option<NetworkName>,
-
-        /// Print container ids in full.
-        #[arg(long)]
-        no_trunc: bool,
-
-        #[command(flatten)]
-        sources: Sources,
-    },
+    Ls(ls::LsArgs),
     /// Tell who had an address at an instant, and who has it now.
     Who(who::WhoArgs),
     /// Keep addresses of a pool for a pod, for pods with a label, or for nobody.
@@ -84,18 +75,7 @@ impl FromStr for Subject {
 
 pub(crate) fn run(command: &Command, format: Format) -> Outcome {
     match command {
-        Command::Ls {
-            network,
-            no_trunc,
-            sources,
-        } => {
-            let ids = if *no_trunc {
-                ls::Ids::Full
-            } else {
-                ls::Ids::Short
-            };
-            ls::run(sources, network.as_ref(), ids, format)
-        }
+        Command::Ls(args) => ls::run(args, format),
         Command::Gc(args) => gc::run(args, format),
         Command::Who(args) => who::run(args, format),
         Command::Reserve(args) => done::outcome(args.run(), format),
@@ -112,4 +92,14 @@ pub(crate) fn run(command: &Command, format: Format) -> Outcome {
             sources,
         } => address::run(sources, *address, format),
     }
+}
+
+/// An attachment's whole name, as it is written on a command line.
+pub(crate) fn name(key: &AttachmentKey) -> String {
+    format!("{}/{}/{}", key.network, key.container, key.interface)
+}
+
+/// A pod's, likewise.
+pub(crate) fn pod(pod: &PodName) -> String {
+    format!("{}/{}", pod.namespace, pod.name)
 }

@@ -11,7 +11,6 @@ use clap::Args;
 use super::reserve::pod_name;
 use crate::attachments::{Looked, Subject, alone, collect};
 use crate::confirm::{Confirm, operator};
-use crate::daemon::Socket;
 use crate::done::Done;
 use crate::failure::Failure;
 
@@ -36,9 +35,6 @@ pub(crate) struct ReleaseArgs {
 
     #[command(flatten)]
     confirm: Confirm,
-
-    #[command(flatten)]
-    socket: Socket,
 
     #[command(flatten)]
     looked: Looked,
@@ -76,7 +72,7 @@ impl Target {
     fn word(&self) -> String {
         match self {
             Self::Address(address) => address.to_string(),
-            Self::Attachment(key) => format!("{}/{}/{}", key.network, key.container, key.interface),
+            Self::Attachment(key) => super::name(key),
         }
     }
 
@@ -113,32 +109,28 @@ impl ReleaseArgs {
         let consequences = format!(
             "The lease of {word} ends and what the kernel has of its attachment goes: a container that still runs loses its network.\n  The address cools down and is then given to others."
         );
-        let notes = match self.socket.owner(&self.looked.sources.state_dir)? {
-            Some(daemon) => {
-                self.confirm.ask(&consequences, &word)?;
-                daemon.done(&Request::Release {
-                    target: match target.clone() {
-                        Target::Address(address) => ReleaseTarget::Address { address },
-                        Target::Attachment(attachment) => ReleaseTarget::Attachment { attachment },
-                    },
-                    by: operator(),
-                    reason: self.reason.clone(),
-                })?
-            }
-            None => {
-                self.release_here(target, &consequences)?;
-                Vec::new()
-            }
+        let Some(daemon) = self.looked.socket.named(&self.looked.sources.state_dir)? else {
+            self.release_here(target, &consequences)?;
+            return Ok(Done::new(word, "released", Vec::new()));
         };
+        self.confirm.ask(&consequences, &word)?;
+        let notes = daemon.done(&Request::Release {
+            target: match target.clone() {
+                Target::Address(address) => ReleaseTarget::Address { address },
+                Target::Attachment(attachment) => ReleaseTarget::Attachment { attachment },
+            },
+            by: operator(),
+            reason: self.reason.clone(),
+        })?;
         Ok(Done::new(word, "released", notes))
     }
 
     fn release_sticky(&self, pod: &PodName, network: &NetworkName) -> Result<Done, Failure> {
-        let name = super::who::pod(pod);
+        let name = super::pod(pod);
         let consequences = format!(
             "Pod {name} gets another address on network {network} the next time, and this one is given to others."
         );
-        let daemon = self.socket.owner(&self.looked.sources.state_dir)?;
+        let daemon = self.looked.socket.named(&self.looked.sources.state_dir)?;
         let daemon =
             daemon.ok_or_else(|| Failure::NoSticky(pod.namespace.clone(), pod.name.clone()))?;
         self.confirm.ask(&consequences, &name)?;

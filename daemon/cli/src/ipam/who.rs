@@ -5,7 +5,7 @@ mod tenure;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use bulkhead_ipam::wire::admin::{ChangeKind, History, ListedChange, NodeName, PodName, Reason};
+use bulkhead_ipam::wire::admin::{ChangeKind, History, ListedChange, NodeName, Reason};
 use bulkhead_ipam::{Change, Event};
 use clap::Args;
 use serde::Serialize;
@@ -68,7 +68,7 @@ pub(super) fn run(args: &WhoArgs, format: Format) -> Outcome {
     let mut failures = Vec::new();
     let mut known = Vec::new();
     let at_unix_ms = args.at.unix_ms(time::now_unix_ms());
-    match args.socket.owner(&args.sources.state_dir) {
+    match args.socket.named(&args.sources.state_dir) {
         Ok(Some(daemon)) => match of_pool(&daemon, args.address, at_unix_ms) {
             Ok(found) => known.extend(found),
             Err(failure) => failures.push(failure),
@@ -252,15 +252,10 @@ fn cells(change: &ListedChange) -> Vec<String> {
                 key.interface
             )
         })),
-        or_dash(change.pod.as_ref().map(pod)),
+        or_dash(change.pod.as_ref().map(super::pod)),
         or_dash(Some(change.node.name.clone())),
         or_dash(Some(change.reason.clone())),
     ]
-}
-
-/// As it is written on a command line.
-pub(super) fn pod(pod: &PodName) -> String {
-    format!("{}/{}", pod.namespace, pod.name)
 }
 
 const fn what(what: ChangeKind) -> &'static str {
@@ -278,6 +273,7 @@ const fn what(what: ChangeKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use bulkhead_ipam::wire::admin::PodName;
     use bulkhead_model::AttachmentKey;
 
     use super::*;

@@ -174,7 +174,7 @@ pub(crate) fn reservation(row: &ListedReservation) -> Vec<String> {
         lines(&reservation.spans),
         match &reservation.kept_for {
             None => "nobody".to_owned(),
-            Some(ReservedFor::Pod(pod)) => format!("{}/{}", pod.namespace, pod.name),
+            Some(ReservedFor::Pod(pod)) => crate::ipam::pod(pod),
             Some(ReservedFor::Labels(of)) => labels(of),
         },
         format!("{} of {}", row.held, row.size),

@@ -117,7 +117,7 @@ impl Tenure {
         };
         format!(
             "holder     {network}/{container}/{interface}\npod        {}\nnode       {}\nfrom       {}\nuntil      {until}\n",
-            or_dash(self.pod.as_ref().map(super::pod)),
+            or_dash(self.pod.as_ref().map(crate::ipam::pod)),
             or_dash(Some(self.node.name.clone())),
             from.unwrap_or_else(|| "before what is kept".to_owned()),
         )
