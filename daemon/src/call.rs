@@ -8,15 +8,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bulkhead_cni::{CniError, CniVersion, Code, Environment, Output};
+use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_ipam::wire::{Answer, CallFrame, Kind, Spoken, peer_is_gone};
 use bulkhead_model::AttachmentKey;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock::millis;
+use crate::events::{of_attachment, of_record};
 use crate::host::{Container, Here, Shim};
 use crate::metrics::CodeLabels;
 use crate::node::Node;
+use crate::server::{Admitted, Counted};
 use crate::workers::Worker;
 
 /// Longest that an answer may take to be taken: it fits into the socket's buffer.
@@ -31,8 +33,9 @@ pub(crate) struct Call {
     pub(crate) container: Option<OwnedFd>,
     pub(crate) stream: UnixStream,
     pub(crate) received: Instant,
-    /// One of the connections that there may be.
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// Held until it is answered.
+    pub(crate) _admitted: Admitted,
+    pub(crate) _in_flight: Counted,
 }
 
 /// What an error object says.
@@ -52,7 +55,7 @@ struct Named {
 
 impl Call {
     /// Serves it and answers its caller. Whether the worker is still to be trusted.
-    pub(crate) fn serve(self: Box<Self>, node: &Node, worker: &mut Worker) -> bool {
+    pub(crate) fn serve(&self, node: &Node, worker: &mut Worker) -> bool {
         let queued = self.received.elapsed();
         if self.is_given_up(queued) {
             tracing::warn!(
@@ -76,10 +79,11 @@ impl Call {
             node.met_bug("a call");
             bug()
         });
+        let said = self.count(node, &output);
         let answered = self.answer(&output);
         node.metrics
             .took(self.verb(), "total", self.received.elapsed());
-        self.told(node, &output, queued, answered.err());
+        self.told(node, &said, queued, answered.err());
         is_sound
     }
 
@@ -131,8 +135,8 @@ impl Call {
         (&self.stream).write_all(&bytes)
     }
 
-    /// Counts it, remembers it, and writes its line into the log.
-    fn told(&self, node: &Node, output: &Output, queued: Duration, lost: Option<std::io::Error>) {
+    /// Counts it; what it was answered.
+    fn count(&self, node: &Node, output: &Output) -> Said {
         let said = said(output);
         let labels = CodeLabels {
             verb: self.verb().to_owned(),
@@ -142,11 +146,17 @@ impl Call {
         node.tally.calls.fetch_add(1, Ordering::Relaxed);
         let failed = u64::from(output.exit != 0);
         node.tally.calls_failed.fetch_add(failed, Ordering::Relaxed);
+        said
+    }
+
+    /// Remembers it, tells watchers, and writes its line into the log.
+    fn told(&self, node: &Node, said: &Said, queued: Duration, lost: Option<std::io::Error>) {
         let key = self.key();
-        if let (Some(key), 0) = (&key, output.exit) {
+        if let (Some(key), 0) = (&key, said.code) {
             self.remember(node, key);
+            self.tell(node, key);
         }
-        self.log(key.as_ref(), &said, queued, lost);
+        self.log(key.as_ref(), said, queued, lost);
     }
 
     fn remember(&self, node: &Node, key: &AttachmentKey) {
@@ -160,6 +170,22 @@ impl Call {
                 }
             }
             "DEL" => node.remembered.forget(key),
+            _ => {}
+        }
+    }
+
+    fn tell(&self, node: &Node, key: &AttachmentKey) {
+        let recorded = || {
+            let known = node.state.network(&key.network).read().ok()??;
+            known.find(&key.id()).ok()?
+        };
+        let event = |kind| match recorded() {
+            Some(record) => of_record(kind, &record, String::new()),
+            None => of_attachment(kind, key, Vec::new(), String::new()),
+        };
+        match self.verb() {
+            "ADD" => node.events.tell(|| event(EventKind::Acquired)),
+            "DEL" => node.events.tell(|| event(EventKind::Released)),
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bulkhead_attach::{Host, PoolLeases};
+use bulkhead_attach::{Host, PoolLeases, UnderWay};
 use bulkhead_cni::exec::{Children, Delegates};
 use bulkhead_cni::json::Value;
 use bulkhead_cni::{Call, CniError, Code, Environment, NetnsCheck};
@@ -78,6 +78,10 @@ impl<D: Delegates> Host for Here<'_, D> {
 
     fn delegates(&mut self) -> &mut dyn Delegates {
         &mut self.delegates
+    }
+
+    fn under_way(&self) -> Option<UnderWay> {
+        Some(self.node.under_way.clone())
     }
 
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {

@@ -54,7 +54,7 @@ pub(crate) fn collect(
 ) -> Result<(), CniError> {
     let state = &*host.node.state.clone();
     if !has_objects(record) {
-        return bulkhead_attach::release(state, &record.key, reason);
+        return bulkhead_attach::release(host, state, record, reason);
     }
     for_kind!(record, collect(host, call, state, record, reason))
 }

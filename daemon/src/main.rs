@@ -8,6 +8,7 @@ mod call;
 mod clock;
 mod config;
 mod daemon;
+mod events;
 mod failings;
 mod gate;
 mod gauges;

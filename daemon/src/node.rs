@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use bulkhead_attach::PoolLeases;
+use bulkhead_attach::{PoolLeases, UnderWay};
 use bulkhead_ipam::StateDir;
+use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_kernel::{Identity, Reaper};
 use tokio::runtime::Handle;
 
 use crate::clock::unix_ms;
 use crate::config::Config;
+use crate::events::{Events, event};
 use crate::failings::Failings;
 use crate::gate::Gate;
 use crate::log::Threshold;
@@ -37,9 +39,12 @@ pub(crate) struct Node {
     pub(crate) sockets: Handle,
     /// Who deletes links while calls go on.
     pub(crate) reaper: Reaper,
+    /// Calls about one attachment are served one after another.
+    pub(crate) under_way: UnderWay,
     pub(crate) gate: Gate,
     pub(crate) metrics: Metrics,
     pub(crate) failings: Failings,
+    pub(crate) events: Events,
     pub(crate) tally: Tally,
     pub(crate) started_at_unix_ms: u64,
     is_stopping: AtomicBool,
@@ -84,9 +89,11 @@ impl Node {
             pools: parts.pools,
             sockets: parts.sockets,
             reaper: Reaper::new(),
+            under_way: UnderWay::default(),
             gate: Gate::default(),
             metrics: Metrics::new(),
             failings: Failings::default(),
+            events: Events::default(),
             tally: Tally::default(),
             started_at_unix_ms: unix_ms(),
             is_stopping: AtomicBool::new(false),
@@ -156,7 +163,7 @@ impl Node {
     /// Something went wrong that an operator should hear of.
     pub(crate) fn failed(&self, what: &str, why: &dyn std::fmt::Display) {
         tracing::error!(error = %why, "{what}");
-        self.failings.note(format!("{what}: {why}"));
+        self.tell_failing(format!("{what}: {why}"));
     }
 
     /// `what` ended in a panic, whose place the log tells.
@@ -164,6 +171,11 @@ impl Node {
         self.metrics.panics.inc();
         let text = format!("{what} met a bug of bulkheadd, the log has its place; report it");
         tracing::error!("{text}");
+        self.tell_failing(text);
+    }
+
+    fn tell_failing(&self, text: String) {
+        self.events.tell(|| event(EventKind::Error, text.clone()));
         self.failings.note(text);
     }
 }

@@ -14,11 +14,6 @@ pub(crate) fn ready(status: &str) {
     say(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// What the daemon is doing.
-pub(crate) fn status(status: &str) {
-    say(&[NotifyState::Status(status)]);
-}
-
 /// The configuration is read anew; [`ready`] follows.
 pub(crate) fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {

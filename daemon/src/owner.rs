@@ -4,6 +4,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -125,7 +126,7 @@ fn wait_for_lock(dir: &Path) -> Result<(), OwnerError> {
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if Instant::now() >= until => {
+            Err(TryLockError::WouldBlock) if Instant::now() >= until || is_served(dir) => {
                 return Err(OwnerError::Held(dir.to_owned()));
             }
             Err(TryLockError::WouldBlock) => {
@@ -137,4 +138,10 @@ fn wait_for_lock(dir: &Path) -> Result<(), OwnerError> {
             Err(TryLockError::Error(source)) => return Err(taking(source)),
         }
     }
+}
+
+/// Whether another daemon serves the directory.
+fn is_served(dir: &Path) -> bool {
+    let managed = Managed::read(dir).ok().flatten();
+    managed.is_some_and(|managed| UnixStream::connect(managed.socket).is_ok())
 }

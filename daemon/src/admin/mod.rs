@@ -1,8 +1,13 @@
 //! What operators ask over the socket (`bulkhead_ipam::wire::admin`). Each request has a thread of its
 //! own while it lasts, because most of them read files, the kernel or the cluster's store.
 
+mod endpoints;
+mod gc;
 mod reload;
+mod repair;
 mod status;
+mod support;
+mod watch;
 
 use std::sync::Arc;
 
@@ -50,6 +55,10 @@ impl Admin {
 
     /// Begins to serve a request.
     pub(crate) fn begin(self: Arc<Self>, request: Request, replies: mpsc::Sender<Said>) {
+        if let Request::Watch { filter } = request {
+            tokio::spawn(async move { watch::watch(&self.node, filter, replies).await });
+            return;
+        }
         tokio::task::spawn_blocking(move || {
             let replies = Replies(replies);
             let last = self.answer(request, &replies);
@@ -58,14 +67,26 @@ impl Admin {
     }
 
     /// The last reply; those before it are said.
-    fn answer(&self, request: Request, _replies: &Replies) -> Result<Reply, RequestError> {
+    fn answer(&self, request: Request, replies: &Replies) -> Result<Reply, RequestError> {
         match request {
             Request::Status => Ok(Reply::Status(Box::new(status::status(&self.node)))),
+            Request::Gc { dry_run, filter } => self.gc(dry_run, &filter, replies),
+            Request::Repair { attachment } => self.repair(&attachment),
+            Request::Endpoints { filter } => self.endpoints(&filter, replies),
             Request::ConfigReload => reload(&self.node).map(Reply::Reloaded),
+            Request::Support => Ok(self.support(replies)),
             _ => Err(RequestError {
                 code: Reason::Unsupported,
                 text: "not served".to_owned(),
             }),
         }
+    }
+}
+
+/// Something on the node failed.
+fn failed(why: &dyn std::fmt::Display) -> RequestError {
+    RequestError {
+        code: Reason::Failed,
+        text: why.to_string(),
     }
 }

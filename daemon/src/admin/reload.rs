@@ -1,8 +1,9 @@
 //! Reading the configuration anew while the daemon runs.
 
-use bulkhead_ipam::wire::admin::{Reason, ReloadReport, RequestError, SettingChange};
+use bulkhead_ipam::wire::admin::{EventKind, Reason, ReloadReport, RequestError, SettingChange};
 
 use crate::config::{Change, Config, Effect};
+use crate::events::event;
 use crate::node::Node;
 
 /// Reads the file again. What takes effect at once does; what does not is named, and stays as it was.
@@ -45,6 +46,8 @@ pub(crate) fn reload(node: &Node) -> Result<ReloadReport, RequestError> {
             "takes effect when bulkheadd starts again"
         );
     }
+    let text = format!("{} keys", report.applied.len() + report.at_restart.len());
+    node.events.tell(|| event(EventKind::Reloaded, text));
     Ok(report)
 }
 

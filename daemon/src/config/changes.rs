@@ -1,6 +1,6 @@
 //! A configuration as keys and values: to be printed, and to be compared with another.
 
-use super::{Config, Listen, Log, Node, Store};
+use super::{Config, Listen, Log, Node, Server, Store};
 
 /// When a changed key takes effect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,7 +57,7 @@ impl Config {
             (
                 "server.connections",
                 server.connections.to_string(),
-                Effect::Now,
+                Effect::Restart,
             ),
             (
                 "server.read_timeout_secs",
@@ -117,6 +117,10 @@ impl Config {
             },
             metrics: self.metrics.clone(),
             threads: self.threads,
+            server: Server {
+                connections: self.server.connections,
+                ..new.server
+            },
             ..new
         }
     }

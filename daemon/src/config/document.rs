@@ -160,13 +160,6 @@ impl<'i> Section<'i> {
         self.value(key, &what, read).map(|(_, read)| read)
     }
 
-    /// A truth.
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        let read = |value: &DeValue<'i>| value.as_bool();
-        let read = self.value(key, "true or false", read);
-        read.map(|(_, read)| read)
-    }
-
     /// Keys and values of a table of texts.
     pub(super) fn texts(
         &mut self,
@@ -278,8 +271,9 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 fn line_of(input: &str, at: usize) -> usize {
-    let before = &input.as_bytes()[..at.min(input.len())];
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
+    input
+        .get(..at)
+        .map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 #[cfg(test)]

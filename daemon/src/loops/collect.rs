@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bulkhead_cni::{CniError, Verb};
+use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_ipam::{AttachmentRecord, Snapshot, StaleReason};
 use bulkhead_model::AttachmentId;
 
 use super::port;
+use crate::events::of_record;
 use crate::host::Here;
 use crate::kind;
 use crate::metrics::ReasonLabels;
@@ -133,6 +135,8 @@ pub(crate) fn reclaim(
                 .reclaimed
                 .get_or_create(&ReasonLabels { reason })
                 .inc();
+            node.events
+                .tell(|| of_record(EventKind::Reclaimed, &dead.record, dead.evidence.clone()));
             tracing::warn!(
                 network = %key.network,
                 container = %key.container,

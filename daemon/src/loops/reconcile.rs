@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bulkhead_cni::{CniError, Verb};
 use bulkhead_ipam::AttachmentRecord;
+use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_model::AttachmentKey;
 
 use crate::clock::unix_ms;
+use crate::events::of_record;
 use crate::kind;
 use crate::node::Node;
 use crate::workers::Workers;
@@ -118,11 +120,14 @@ pub(crate) fn mend(node: &Node, key: &AttachmentKey) -> Result<Verdict, CniError
     node.tally
         .drift_found_at
         .store(unix_ms(), Ordering::Relaxed);
+    node.events
+        .tell(|| of_record(EventKind::Drift, &record, String::new()));
     let plan = kind::repair(&call, &node.state, &record)?;
+    let plan: Vec<String> = plan.ops().iter().map(ToString::to_string).collect();
     node.metrics.drift_mended.inc();
-    Ok(Verdict::Mended(
-        plan.ops().iter().map(ToString::to_string).collect(),
-    ))
+    node.events
+        .tell(|| of_record(EventKind::Mended, &record, plan.join("; ")));
+    Ok(Verdict::Mended(plan))
 }
 
 /// The record and the call that made it, or why there is nothing to compare.

@@ -17,89 +17,79 @@ use crate::workers::{Worker, Workers};
 /// How long until what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// What was seen of the spool's file last.
+/// When the spool was looked at last, by its directory's own clock.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    file: Option<(SystemTime, u64)>,
+    changed: Option<SystemTime>,
     failed: Option<Instant>,
 }
 
 impl Seen {
     /// Takes in what has come since.
     pub(super) fn look(&mut self, node: &Arc<Node>, workers: &Arc<Workers>) {
-        let file = fs::metadata(node.state.path().join("spool/journal")).ok();
-        let file = file.and_then(|file| Some((file.modified().ok()?, file.len())));
+        let changed = changed(node);
         let again = self.failed.is_some_and(|at| at.elapsed() >= AGAIN);
-        if file == self.file && !again {
+        if changed == self.changed && !again {
             return;
         }
         let done = consume(node, workers);
         self.failed = (!done).then(Instant::now);
-        let file = fs::metadata(node.state.path().join("spool/journal")).ok();
-        self.file = file.and_then(|file| Some((file.modified().ok()?, file.len())));
+        self.changed = changed;
     }
+}
+
+fn changed(node: &Node) -> Option<SystemTime> {
+    let dir = fs::metadata(node.state.path().join("spool"));
+    dir.and_then(|dir| dir.modified()).ok()
 }
 
 /// Takes in every tombstone; whether nothing is left to be tried again.
 pub(super) fn consume(node: &Arc<Node>, workers: &Arc<Workers>) -> bool {
-    if !node.state.path().join("spool/journal").exists() {
+    if changed(node).is_none() {
         return true;
     }
-    let (at, chore) = (Arc::clone(node), |worker: &mut Worker, node: &Node| {
-        all(node, worker)
+    let at = Arc::clone(node);
+    let left = workers.run(move |worker: &mut Worker| {
+        let left = all(&at, worker);
+        left.map_err(|error| at.failed("detachments without the daemon are not taken in", &error))
     });
-    match workers.run(move |worker| chore(worker, &at)) {
-        Some(Ok(0)) => true,
-        Some(Ok(left)) => {
-            node.metrics
-                .spool_waiting
-                .set(i64::try_from(left).unwrap_or(i64::MAX));
-            false
-        }
-        Some(Err(error)) => {
-            node.failed(
-                "the spool cannot be read: detachments without the daemon are not taken in",
-                &error,
-            );
-            false
-        }
-        None => false,
-    }
+    let Some(Ok(left)) = left else {
+        return false;
+    };
+    node.metrics
+        .spool_waiting
+        .set(i64::try_from(left).unwrap_or(i64::MAX));
+    left == 0
 }
 
 /// How many could not be taken in.
 fn all(node: &Node, worker: &mut Worker) -> Result<usize, CniError> {
     let spool = node.state.spool().map_err(crate::told::failure)?;
-    let tombstones = spool.tombstones().map_err(crate::told::failure)?;
-    if tombstones.is_empty() {
-        return Ok(0);
-    }
     let mut left = 0;
-    for tombstone in &tombstones {
+    for tombstone in spool.tombstones().map_err(crate::told::failure)? {
         let key = &tombstone.key;
-        match one(node, worker, tombstone) {
-            Ok(outcome) => tracing::info!(
-                network = %key.network,
-                container = %key.container,
-                ifname = %key.interface,
-                detached_at_unix_ms = tombstone.detached_at_unix_ms,
-                outcome,
-                "took in a detachment made without the daemon"
-            ),
+        let taken = one(node, worker, &tombstone);
+        let removed = taken.and_then(|outcome| {
+            spool.remove(&tombstone).map_err(crate::told::failure)?;
+            Ok(outcome)
+        });
+        match removed {
+            Ok(outcome) => {
+                node.metrics.spool_consumed.inc();
+                tracing::info!(
+                    network = %key.network,
+                    container = %key.container,
+                    ifname = %key.interface,
+                    detached_at_unix_ms = tombstone.detached_at_unix_ms,
+                    outcome,
+                    "took in a detachment made without the daemon"
+                );
+            }
             Err(error) => {
                 left += 1;
                 node.failed(&format!("the detachment of {key} is not taken in"), &error);
             }
         }
-    }
-    let consumed = tombstones.len() - left;
-    if left == 0 {
-        // Only then: each is taken in as often as it stands there.
-        spool.clear().map_err(crate::told::failure)?;
-        node.metrics
-            .spool_consumed
-            .inc_by(u64::try_from(consumed).unwrap_or(u64::MAX));
-        node.metrics.spool_waiting.set(0);
     }
     Ok(left)
 }
@@ -107,7 +97,7 @@ fn all(node: &Node, worker: &mut Worker) -> Result<usize, CniError> {
 /// What became of one, in a word.
 fn one(node: &Node, worker: &mut Worker, tombstone: &Tombstone) -> Result<&'static str, CniError> {
     let key = &tombstone.key;
-    let _pass = node.gate.pass();
+    let (_pass, _turn) = (node.gate.pass(), node.under_way.begin(key));
     let Some(known) = node
         .state
         .network(&key.network)
@@ -139,8 +129,9 @@ fn one(node: &Node, worker: &mut Worker, tombstone: &Tombstone) -> Result<&'stat
     Ok("released")
 }
 
-/// Whether the lease is the one that was detached. A plugin that could not read the record does not know
-/// its number; then the port tells: it took that down, and whoever attached anew has made another.
+/// Whether the lease is the one that was detached. A plugin that saw no record took down by derived names
+/// what a call of the daemon's was about to make; then the port tells: whoever attached anew has made
+/// another.
 fn is_meant(tombstone: &Tombstone, record: &AttachmentRecord) -> bool {
     let port_is_gone = || {
         let port = record.names.port;

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use crate::config::Listen;
 use crate::socket;
 
-/// The media type of OpenMetrics 1.0.
+/// The media type of `OpenMetrics` 1.0.
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Readers at once.

@@ -1,4 +1,4 @@
-//! What is counted and measured, in the OpenMetrics text format. docs/metrics.md lists all of it.
+//! What is counted and measured, in the `OpenMetrics` text format. docs/metrics.md lists all of it.
 
 mod http;
 mod labels;

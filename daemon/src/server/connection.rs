@@ -11,11 +11,11 @@ use bulkhead_ipam::wire::{
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::Server;
 use super::refusal::Refused;
+use super::{Admitted, Counted, Server};
 use crate::admin::Said;
 use crate::call::Call;
 
@@ -34,7 +34,7 @@ pub(super) struct Connection {
     stream: UnixStream,
     decoder: Decoder,
     descriptors: Vec<OwnedFd>,
-    permit: OwnedSemaphorePermit,
+    admitted: Admitted,
 }
 
 /// How a connection ends before its time.
@@ -61,17 +61,13 @@ impl From<io::Error> for End {
 }
 
 impl Connection {
-    pub(super) fn new(
-        server: Arc<Server>,
-        stream: UnixStream,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(server: Arc<Server>, stream: UnixStream, admitted: Admitted) -> Self {
         Self {
             server,
             stream,
             decoder: Decoder::new(Spoken::OURS),
             descriptors: Vec::new(),
-            permit,
+            admitted,
         }
     }
 
@@ -85,7 +81,7 @@ impl Connection {
             };
             let next = next.unwrap_or_else(|_| Err(self.is_late(patience)));
             let served = match next {
-                Ok(frame) if frame.kind == Kind::Call => return self.call(frame).await,
+                Ok(frame) if frame.kind == Kind::Call => return self.call(frame),
                 Ok(frame) if frame.kind == Kind::AdminRequest => self.admin(frame, &mut stop).await,
                 Ok(frame) => Err(Refused::unexpected(frame.kind).into()),
                 Err(end) => Err(end),
@@ -137,7 +133,7 @@ impl Connection {
     }
 
     /// Hands the caller over to a worker, who answers.
-    async fn call(self, frame: Frame) {
+    fn call(self, frame: Frame) {
         let received = Instant::now();
         let (server, version) = (Arc::clone(&self.server), frame.version);
         let read = CallFrame::from_frame(frame).map_err(Refused::from);
@@ -160,7 +156,8 @@ impl Connection {
             container,
             stream,
             received,
-            permit: self.permit,
+            _in_flight: Counted::new(&server.node.metrics.calls_in_flight),
+            _admitted: self.admitted,
         });
         if let Err(call) = server.workers.call(call)
             && let Ok(stream) = UnixStream::from_std(call.stream)

@@ -7,8 +7,9 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::admin::Admin;
 use crate::node::Node;
@@ -25,6 +26,30 @@ pub(crate) struct Server {
     pub(crate) workers: Arc<Workers>,
     pub(crate) admin: Arc<Admin>,
     connections: Arc<Semaphore>,
+}
+
+/// One of the connections that there may be; another one may come once it is dropped.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    _permit: OwnedSemaphorePermit,
+    _counted: Counted,
+}
+
+/// One more in a gauge, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Server {
@@ -70,13 +95,12 @@ impl Server {
             let most = self.node.config().server.connections;
             return self.refuse(&stream, &Refused::busy(most));
         };
-        self.node.metrics.connections.inc();
-        let (server, stop) = (Arc::clone(self), stop.clone());
-        tokio::spawn(async move {
-            let node = Arc::clone(&server.node);
-            Connection::new(server, stream, permit).serve(stop).await;
-            node.metrics.connections.dec();
-        });
+        let admitted = Admitted {
+            _permit: permit,
+            _counted: Counted::new(&self.node.metrics.connections),
+        };
+        let connection = Connection::new(Arc::clone(self), stream, admitted);
+        tokio::spawn(connection.serve(stop.clone()));
     }
 
     /// Says why and closes. Nobody waits for a caller who does not listen.

@@ -2,6 +2,10 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod monitor;
+pub(crate) mod openmetrics;
+pub(crate) mod stream;
+
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -103,12 +107,17 @@ impl Node {
     }
 
     pub(crate) fn start_daemon(&mut self) {
+        let command = self.command();
+        self.start_as(command);
+    }
+
+    /// Starts the daemon by another command.
+    pub(crate) fn start_as(&mut self, mut command: Command) {
         let log = fs::File::options()
             .append(true)
             .create(true)
             .open(self.dir.path("log"));
-        let child = self
-            .command()
+        let child = command
             .stdin(Stdio::null())
             .stderr(log.unwrap())
             .spawn()

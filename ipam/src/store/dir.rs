@@ -1,9 +1,11 @@
 //! The state directory: its lock, its owner, its networks.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use bulkhead_model::{IfName, NetworkName};
 
@@ -56,8 +58,8 @@ impl StateDir {
     /// Opens and locks the directory; waits for who holds it otherwise.
     ///
     /// # Errors
-    /// [`OpenError`]; `Missing` only for `Access::Shared` and `Access::Look`, `Managed` only for
-    /// `Access::Add`.
+    /// [`OpenError`]; `Missing` only for `Access::Shared` and `Access::Look`, `Managed` for
+    /// `Access::Add`, and for `Access::Shared` if a daemon holds the directory.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
         Self::open_in(path, access, Boot::current()?)
     }
@@ -83,11 +85,15 @@ impl StateDir {
         if access == Access::Add && managed.exists() {
             return Err(OpenError::Managed(path.to_owned()));
         }
-        let lock = match FileLock::take(&lock_path, mode, create) {
+        let taken = match access {
+            Access::Exclusive => FileLock::take(&lock_path, mode, create).map(Some),
+            _ => FileLock::take_while(&lock_path, mode, create, || !managed.exists()),
+        };
+        let lock = match taken {
             Err(error) if !create && error.source.kind() == ErrorKind::NotFound => {
                 return Err(OpenError::Missing(path.to_owned()));
             }
-            other => other?,
+            other => other?.ok_or_else(|| OpenError::Managed(path.to_owned()))?,
         };
         if access == Access::Add && managed.exists() {
             return Err(OpenError::Managed(path.to_owned()));
@@ -193,13 +199,14 @@ impl StateDir {
         Ok(HostPortIndex::new(dir, lock))
     }
 
-    /// The detachments that a daemon has still to hear of, locked.
+    /// The detachments that a daemon has still to hear of.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub fn spool(&self) -> Result<Spool, StoreError> {
-        let (dir, lock) = self.locked_dir("spool")?;
-        Spool::open(&dir, lock)
+    /// If the directory cannot be made.
+    pub fn spool(&self) -> Result<Spool, FileError> {
+        let dir = self.path.join("spool");
+        make_dir(&dir)?;
+        Ok(Spool::new(dir))
     }
 
     fn locked_dir(&self, name: &str) -> Result<(PathBuf, FileLock), FileError> {
@@ -250,12 +257,7 @@ pub(super) fn networks(state_dir: &Path) -> Result<Vec<NetworkName>, FileError> 
 
 impl FileLock {
     pub(crate) fn take(path: &Path, mode: LockMode, create: bool) -> Result<Self, FileError> {
-        let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
-        if create {
-            options.write(true).create(true);
-        }
-        let file = options.open(path).map_err(FileError::at("open", path))?;
+        let file = lock_file(path, create)?;
         loop {
             let locked = match mode {
                 LockMode::Shared => file.lock_shared(),
@@ -268,6 +270,40 @@ impl FileLock {
             }
         }
     }
+
+    /// The same, given up once `waits` says no while somebody else has it: a daemon that comes in
+    /// between has it for life.
+    fn take_while(
+        path: &Path,
+        mode: LockMode,
+        create: bool,
+        waits: impl Fn() -> bool,
+    ) -> Result<Option<Self>, FileError> {
+        const PAUSE: Duration = Duration::from_millis(5);
+        let file = lock_file(path, create)?;
+        loop {
+            let locked = match mode {
+                LockMode::Shared => file.try_lock_shared(),
+                LockMode::Exclusive => file.try_lock(),
+            };
+            match locked {
+                Ok(()) => return Ok(Some(Self { _file: file })),
+                Err(TryLockError::WouldBlock) if waits() => thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(error)) => return Err(FileError::at("lock", path)(error)),
+            }
+        }
+    }
+}
+
+fn lock_file(path: &Path, create: bool) -> Result<File, FileError> {
+    let mut options = OpenOptions::new();
+    options.read(true).mode(0o600);
+    if create {
+        options.write(true).create(true);
+    }
+    options.open(path).map_err(FileError::at("open", path))
 }
 
 /// Makes a directory for root alone and every parent it lacks, each durable.

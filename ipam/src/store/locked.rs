@@ -91,20 +91,12 @@ impl LockedStore {
     ///
     /// # Errors
     /// [`AcquireError`]; the attachment has no new lease then.
-    pub fn acquire(
-        &mut self,
-        mut draft: Draft,
-        config: &PoolConfig,
-    ) -> Result<Acquired, AcquireError> {
+    pub fn acquire(&mut self, draft: Draft, config: &PoolConfig) -> Result<Acquired, AcquireError> {
         let pool = self.settled_pool(config)?;
-        let existing = self.snapshot.find(&draft.key.id())?;
-        if let Some(existing) = &existing
-            && existing.ipam == Ipam::Own
-        {
-            let addresses = kept_addresses(existing, &config.requested)?;
-            draft.pool.clone_from(&existing.pool);
-            return Ok(self.keep(existing, draft, addresses, Ipam::Own)?);
+        if let Some(kept) = self.keep_own(&draft, &config.requested)? {
+            return Ok(kept);
         }
+        let existing = self.snapshot.find(&draft.key.id())?;
         let picks = match self.picked(&pool, &config.requested) {
             Err(AcquireError::Refused { refusal, .. })
                 if matches!(refusal, Refusal::Exhausted { .. }) && self.bury_dead()? =>
@@ -142,6 +134,38 @@ impl LockedStore {
         let record = batch.attach(draft, addresses, ipam, Vec::new(), Place::New);
         self.commit(&batch)?;
         Ok(Acquired::New(record))
+    }
+
+    /// Records that an attachment keeps the addresses it has from this store or from the cluster's pools,
+    /// `requested` among them; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`AcquireError`]; nothing is recorded then.
+    pub fn keep_own(
+        &mut self,
+        draft: &Draft,
+        requested: &[IpAddr],
+    ) -> Result<Option<Acquired>, AcquireError> {
+        let existing = self.snapshot.find(&draft.key.id())?;
+        let Some(existing) = existing.filter(|existing| existing.ipam == Ipam::Own) else {
+            return Ok(None);
+        };
+        let addresses = kept_addresses(&existing, requested)?;
+        let draft = Draft {
+            pool: existing.pool.clone(),
+            ..draft.clone()
+        };
+        Ok(Some(self.keep(&existing, draft, addresses, Ipam::Own)?))
+    }
+
+    /// Records that attachments of the network may have addresses of `pool` too, which is not this
+    /// store's to give out: its subnets are the network's.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is recorded then.
+    pub fn describe(&mut self, pool: &Pool) -> Result<(), StoreError> {
+        let known = self.snapshot.pool().cloned().unwrap_or_default();
+        self.set_pool(&known.with(pool))
     }
 
     /// Records other host ports for an attachment that has a record; its lease goes on under a new
@@ -246,7 +270,9 @@ impl LockedStore {
         all.sort_unstable_by_key(|record| record.sequence);
         for record in all {
             let reason = self.snapshot.death(&record);
-            if let Some(reason) = reason.filter(|_| record.ipam == Ipam::Own) {
+            if let Some(reason) =
+                reason.filter(|_| record.ipam == Ipam::Own && record.pool.is_none())
+            {
                 batch.bury(&record, reason);
             }
         }

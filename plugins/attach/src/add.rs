@@ -26,7 +26,7 @@ fn attach<N: Network>(network: &N, call: &Call, host: &mut dyn Host) -> Result<C
     let recorded = grant::acquire(host, network, call, &state, identity)?;
     let (key, age) = (recorded.record.key.clone(), recorded.age);
     // From here on something is recorded, and whatever fails has to take it back.
-    let plugged = grant::granted(host.kernel(), network, call, &state, recorded)
+    let plugged = grant::granted(host.kernel(), network, call, recorded)
         .and_then(|grant| plug(host.kernel(), network, call, &state, &grant));
     plugged.map_err(|failure| match age {
         Age::Known => failure,

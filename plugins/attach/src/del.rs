@@ -18,7 +18,7 @@ use bulkhead_plan::{Binding, Detached, NetworkGone, Want};
 use crate::addressing::OWN_IPAM;
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::{Host, Network, claims, host_ports, nat_table, state_dir};
+use crate::{Host, Network, claims, host_ports, lease, nat_table, state_dir};
 
 /// Among the other names of a record: present if the port's filter accepts only the interface's MAC.
 pub const CHECKED_MAC: &str = "checkedMac";
@@ -50,51 +50,102 @@ pub(crate) fn detach<N: Network>(
     key: &AttachmentKey,
     reason: &str,
 ) -> Result<(), Failure> {
-    let store = state.map(|state| state.network(&key.network));
-    let known = store
-        .as_ref()
-        .map(bulkhead_ipam::NetworkStore::read)
+    let record = state
+        .map(|state| recorded(state, key))
         .transpose()?
         .flatten();
-    let record = known
-        .map(|known| known.find(&key.id()))
-        .transpose()?
-        .flatten();
-    let bridge = record
-        .as_ref()
-        .and_then(|r| r.names.bridge)
-        .or_else(|| network.map(N::bridge));
-    let want = detached(key, record.as_ref(), bridge);
-    converge(
-        host.kernel(),
-        &mut Want::Detached(Box::new(want.clone())),
-        |_, _, _| Ok(Before::Apply),
-    )?;
-    release_delegated(host.delegates(), call, record.as_ref())?;
-    let (Some(state), Some(store)) = (state, store) else {
-        return Ok(());
-    };
+    let configured = network.map(N::bridge);
+    let gone = unplug(host, call, key, record.as_ref(), configured)?;
+    match state {
+        Some(state) => forget(host, state, key, record, gone, reason),
+        None => Ok(()),
+    }
+}
+
+/// DEL while the node daemon that owns the state directory does not answer: as [`detach`], but for what
+/// only the directory's owner may do.
+pub(crate) fn detach_without_daemon<N: Network>(
+    host: &mut dyn Host,
+    call: &Call,
+    key: &AttachmentKey,
+    record: Option<&AttachmentRecord>,
+) -> Result<(), CniError> {
+    let configured = N::parse(call).ok().map(|network| network.bridge());
+    unplug(host, call, key, record, configured)?;
+    Ok(())
+}
+
+/// The attachment's record.
+pub(crate) fn recorded(
+    state: &StateDir,
+    key: &AttachmentKey,
+) -> Result<Option<AttachmentRecord>, Failure> {
+    let known = state.network(&key.network).read()?;
+    let record = known.map(|known| known.find(&key.id())).transpose()?;
+    Ok(record.flatten())
+}
+
+/// What was unplugged: the want, and the bridges it was on or is configured for now.
+struct Unplugged {
+    want: Detached,
+    bridge: Option<IfName>,
+    /// Another bridge that the configuration names by now: it is for new attachments.
+    configured: Option<IfName>,
+}
+
+/// Takes the attachment's own objects out of the kernel, and has another IPAM plugin release what it
+/// gave.
+fn unplug(
+    host: &mut dyn Host,
+    call: &Call,
+    key: &AttachmentKey,
+    record: Option<&AttachmentRecord>,
+    configured: Option<IfName>,
+) -> Result<Unplugged, Failure> {
+    let bridge = record.and_then(|r| r.names.bridge).or(configured);
+    let want = detached(key, record, bridge);
+    let mut wanted = Want::Detached(Box::new(want.clone()));
+    converge(host.kernel(), &mut wanted, |_, _, _| Ok(Before::Apply))?;
+    release_delegated(host.delegates(), call, record)?;
+    Ok(Unplugged {
+        want,
+        bridge,
+        configured: configured.filter(|other| bridge.is_some_and(|bridge| bridge != *other)),
+    })
+}
+
+/// Ends the record and the lease, and with the network's last attachment takes down what it shared.
+fn forget(
+    host: &mut dyn Host,
+    state: &StateDir,
+    key: &AttachmentKey,
+    record: Option<AttachmentRecord>,
+    gone: Unplugged,
+    reason: &str,
+) -> Result<(), Failure> {
     if let Some(record) = &record {
         host_ports::give_up(host.kernel(), state, record)?;
     }
-    let Some(mut locked) = store.lock_existing()? else {
+    let Some(mut locked) = state.network(&key.network).lock_existing()? else {
         return Ok(());
     };
     if let Some(record) = record
-        && let Released::Superseded(_) = locked.release(&key.id(), record.sequence, reason)?
+        && let Released::Superseded(_) = lease::release(host, &mut locked, &record, reason)?
     {
         return Ok(());
     }
-    // A configuration that names another bridge by now is for new attachments.
-    let configured = network.map(N::bridge);
-    let other = configured.filter(|configured| bridge.is_some_and(|bridge| bridge != *configured));
+    let Unplugged {
+        want,
+        bridge,
+        configured,
+    } = gone;
     if locked.live_count() == 0 {
         let kernel = host.kernel();
         take_down(kernel, state, &locked, key, want.clone(), bridge)?;
-        if let Some(other) = other {
+        if let Some(other) = configured {
             take_down_bridge(kernel, state, want, other)?;
         }
-    } else if let (Some(_), Some(bridge)) = (other, bridge)
+    } else if let (Some(_), Some(bridge)) = (configured, bridge)
         && !is_in_use(&locked, bridge)?
     {
         take_down_bridge(host.kernel(), state, want, bridge)?;

@@ -67,6 +67,12 @@ fn collect<N: Network>(
     let valid = listed.as_deref().map_or(Valid::Absent, Valid::Listed);
     for stale in known.stale(&valid)? {
         let key = &stale.record.key;
+        let _turn = host.under_way().map(|calls| calls.begin(key));
+        // A call that was under way may have attached it anew.
+        let now = del::recorded(state, key)?.map(|record| record.sequence);
+        if now != Some(stale.record.sequence) {
+            continue;
+        }
         let reason = format!("gc: {}", stale.reason);
         let call = &naming(call, &stale.record);
         if let Err(error) = del::detach::<N>(host, network, call, Some(state), key, &reason) {

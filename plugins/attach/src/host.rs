@@ -9,7 +9,7 @@ use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::{Access, OpenError, StateDir};
 use bulkhead_kernel::{Deletion, Kernel, Netns, NetnsError};
 
-use crate::PoolLeases;
+use crate::{PoolLeases, UnderWay};
 
 /// Where a call is served.
 pub trait Host {
@@ -36,6 +36,9 @@ pub trait Host {
 
     /// Who runs IPAM plugins that are not ours.
     fn delegates(&mut self) -> &mut dyn Delegates;
+
+    /// The calls that this process serves; `None` if there is only one.
+    fn under_way(&self) -> Option<UnderWay>;
 
     /// The addresses of the cluster's pools; `None` without a node daemon.
     fn pools(&self) -> Option<Arc<dyn PoolLeases>>;
@@ -92,6 +95,10 @@ impl Host for InProcess {
 
     fn delegates(&mut self) -> &mut dyn Delegates {
         &mut self.children
+    }
+
+    fn under_way(&self) -> Option<UnderWay> {
+        None
     }
 
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {

@@ -17,13 +17,16 @@ mod grant;
 mod host;
 mod host_ports;
 mod ipam;
+mod lease;
 mod loopback;
 mod origin;
 mod plugin;
 mod pod;
 mod pools;
 mod recorded;
+mod shim;
 mod status;
+mod under_way;
 
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
@@ -31,7 +34,7 @@ use bulkhead_model::{AttachmentKey, IfName, NetworkName};
 use bulkhead_nft as nft;
 use bulkhead_plan::Attached;
 
-pub use addressing::{Addressing, DEFAULT_STATE_DIR, state_dir};
+pub use addressing::{Addressing, DEFAULT_STATE_DIR, Source, state_dir};
 pub use capabilities::Capabilities;
 pub use del::CHECKED_MAC;
 pub use grant::{Grant, GrantedAddress};
@@ -39,10 +42,11 @@ pub use host::{Host, InProcess};
 pub use ipam::release;
 pub use origin::{Origin, Own, configured, origins};
 pub use plugin::Plugin;
-pub use pools::{PoolAsk, PoolChoice, PoolGrant, PoolLeases};
+pub use pools::{PoolAsk, PoolGrant, PoolLeases};
 pub use recorded::{
     Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, is_sound, repair,
 };
+pub use under_way::{Turn, UnderWay};
 
 /// A main plugin: a configuration with nothing wrong in it, and what it wants.
 pub trait Network: Sized {

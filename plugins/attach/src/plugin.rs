@@ -4,11 +4,17 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use bulkhead_cni::{Answer, Call, CniError, Environment, Output, Verb};
+use bulkhead_ipam::{AttachmentRecord, Managed};
+use bulkhead_model::AttachmentKey;
 
+use crate::failure::Failure;
 use crate::host::{Host, InProcess};
-use crate::{Network, add, check, del, gc, ipam, loopback, status};
+use crate::{Network, add, check, del, gc, ipam, loopback, shim, state_dir, status};
 
 type Serve = fn(&Call, &mut dyn Host) -> Result<Answer, CniError>;
+/// Takes an attachment out of the kernel, by its record if there is one.
+pub(crate) type Detach =
+    fn(&mut dyn Host, &Call, &AttachmentKey, Option<&AttachmentRecord>) -> Result<(), CniError>;
 
 /// One of our plugins.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +22,16 @@ pub struct Plugin {
     name: &'static str,
     about: &'static str,
     serve: Serve,
+    keeps: Keeps,
+}
+
+/// What a plugin keeps of its attachments.
+#[derive(Clone, Copy, Debug)]
+enum Keeps {
+    /// Nothing but what is in the container, so that it needs no daemon.
+    Nothing,
+    /// A record in the state directory.
+    Records(Detach),
 }
 
 impl Plugin {
@@ -26,6 +42,7 @@ impl Plugin {
             name,
             about: N::ABOUT,
             serve: network::<N>,
+            keeps: Keeps::Records(del::detach_without_daemon::<N>),
         }
     }
 
@@ -36,6 +53,7 @@ impl Plugin {
             name,
             about: ipam::ABOUT,
             serve: ipam::serve,
+            keeps: Keeps::Records(|_, _, _, _| Ok(())),
         }
     }
 
@@ -46,15 +64,30 @@ impl Plugin {
             name,
             about: loopback::ABOUT,
             serve: loopback::serve,
+            keeps: Keeps::Nothing,
         }
     }
 
-    /// Serves a call on this process's environment and standard streams.
+    /// Answers a call on this process's environment and standard streams: as a client of the node
+    /// daemon if one owns the state directory, else in this process.
     #[must_use]
     pub fn run(&self) -> ExitCode {
         let environment = Environment::new(std::env::vars_os());
         let stdin = std::io::stdin().lock();
-        let output = self.answer(environment, stdin, &mut InProcess::plugin());
+        let output = bulkhead_cni::answer(self.name, self.about, environment, stdin, |call| {
+            let mut host = InProcess::plugin();
+            let Keeps::Records(detach) = self.keeps else {
+                return self.serve(call, &mut host);
+            };
+            let state_dir = state_dir(call)?;
+            match Managed::read(&state_dir).map_err(Failure::from)? {
+                None => self.serve(call, &mut host),
+                Some(managed) => {
+                    begin(call, &host)?;
+                    shim::pass_on(self.name, call, &state_dir, &managed, detach)
+                }
+            }
+        });
         output.write(std::io::stdout().lock(), std::io::stderr().lock())
     }
 
@@ -67,11 +100,23 @@ impl Plugin {
         host: &mut dyn Host,
     ) -> Output {
         bulkhead_cni::answer(self.name, self.about, environment, stdin, |call| {
-            if matches!(call.verb, Verb::Add | Verb::Del) {
-                host.refuse_own_netns(call)?;
-            }
-            (self.serve)(call, host)
+            self.serve(call, host)
         })
+    }
+
+    fn serve(&self, call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
+        begin(call, host)?;
+        let under_way = host.under_way().filter(|_| call.verb.names_attachment());
+        let turn = under_way.map(|calls| Ok::<_, CniError>(calls.begin(&call.attachment()?)));
+        let _turn = turn.transpose()?;
+        (self.serve)(call, host)
+    }
+}
+
+fn begin(call: &Call, host: &dyn Host) -> Result<(), CniError> {
+    match call.verb {
+        Verb::Add | Verb::Del => host.refuse_own_netns(call),
+        Verb::Check | Verb::Gc | Verb::Status | Verb::Version => Ok(()),
     }
 }
 

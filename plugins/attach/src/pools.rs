@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bulkhead_cni::CniError;
-use bulkhead_ipam::{AttachmentRecord, LeasedAddress, PodRef, Pool, PoolLease};
+use bulkhead_ipam::{AttachmentRecord, LeasedAddress, PodRef, Pool, PoolChoice, PoolLease};
 use bulkhead_model::AttachmentKey;
 
 /// The node's share of the cluster's pools.
@@ -19,7 +19,8 @@ pub trait PoolLeases: Send + Sync {
     /// the pool is exhausted, 101 if what is asked for is taken.
     fn acquire(&self, ask: &PoolAsk) -> Result<PoolGrant, CniError>;
 
-    /// What was picked for the attachment is recorded, durably.
+    /// What was picked for the attachment is recorded, durably; or what it has is recorded anew, under
+    /// another sequence.
     fn settle(&self, record: &AttachmentRecord);
 
     /// What was picked for the attachment is not recorded and will not be.
@@ -50,15 +51,6 @@ pub struct PoolAsk {
     pub requested: Vec<IpAddr>,
     /// Whether the pod keeps its address for life, on whichever node it runs.
     pub sticky: bool,
-}
-
-/// Which pools an address may come from.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum PoolChoice {
-    /// These, the first that has one.
-    Named(Vec<String>),
-    /// Every enabled pool that is for the node and the pod, by priority.
-    Any,
 }
 
 /// What was picked.

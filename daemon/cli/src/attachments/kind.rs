@@ -81,7 +81,8 @@ pub(crate) fn collect(
     reason: &str,
 ) -> Result<(), Failure> {
     if has_addresses_only(found) {
-        let released = bulkhead_attach::release(state, found.key(), reason);
+        let released =
+            bulkhead_attach::release(&InProcess::command(), state, &found.record, reason);
         return released.map_err(|source| Failure::attachment(found.key(), source));
     }
     let host = &mut InProcess::command();

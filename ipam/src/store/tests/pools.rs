@@ -4,7 +4,7 @@ use super::leases::refusal;
 use super::*;
 use crate::error::{AcquireError, OpenError};
 use crate::record::Ipam;
-use crate::{Refusal, StoreError};
+use crate::{Managed, Refusal, StoreError};
 
 #[test]
 fn another_pool_leaves_old_leases_valid() {
@@ -138,6 +138,20 @@ fn a_managed_directory_is_not_for_add() {
     assert!(blue(&shared).lock_existing().unwrap().is_none());
     assert!(shared.networks().unwrap().is_empty());
     assert!(!path.join("networks").exists());
+}
+
+/// A daemon that comes between a plugin's look at the mark and its lock has the directory for life.
+#[test]
+fn nobody_waits_for_a_daemon_that_holds_the_directory() {
+    let dir = TempDir::new("held");
+    let daemon = StateDir::open(dir.path(), Access::Exclusive).unwrap();
+    Managed::default().write(dir.path()).unwrap();
+    assert!(matches!(
+        StateDir::open(dir.path(), Access::Shared),
+        Err(OpenError::Managed(_))
+    ));
+    drop(daemon);
+    assert!(StateDir::open(dir.path(), Access::Shared).is_ok());
 }
 
 #[test]
