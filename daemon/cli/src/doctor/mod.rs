@@ -11,6 +11,7 @@ use clap::Args;
 
 use self::finding::{Finding, Severity};
 use self::node::Node;
+use crate::daemon::Socket;
 use crate::failure::{Exit, Outcome};
 use crate::output::Format;
 use crate::sources::Sources;
@@ -28,6 +29,9 @@ pub(crate) struct DoctorArgs {
 /// Where to look.
 #[derive(Args, Debug)]
 struct Places {
+    #[command(flatten)]
+    socket: Socket,
+
     #[command(flatten)]
     sources: Sources,
 
