@@ -27,6 +27,7 @@ mod ports;
 mod sources;
 mod status;
 mod store;
+mod support;
 mod time;
 mod watch;
 
@@ -116,6 +117,8 @@ enum Noun {
     /// Run a network's plugins as a runtime does.
     #[command(subcommand)]
     Cni(cni::Command),
+    /// Gather what helps somebody who cannot look at the node, in one archive without secrets.
+    SupportBundle(support::SupportArgs),
     /// Put the plugins where runtimes look for them, and a network's configuration.
     ///
     /// Every file is replaced in one instant and only where it differs. A configuration of the
@@ -151,6 +154,7 @@ fn main() -> ExitCode {
         Noun::Doctor(args) => doctor::run(&args, cli.output),
         Noun::Coexist(command) => coexist::run(&command, cli.output),
         Noun::Cni(command) => cni::run(command, cli.output),
+        Noun::SupportBundle(args) => support::run(&args, cli.output),
         Noun::Install(args) => install::install(&args, cli.output),
         Noun::Uninstall(args) => install::uninstall(&args, cli.output),
         Noun::Completions(args) => manual::completions(&args, command()),

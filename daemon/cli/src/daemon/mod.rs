@@ -12,7 +12,7 @@ use bulkhead_ipam::wire::admin::{IDLE_MS, Reason, Reply, Request, RequestError};
 use bulkhead_ipam::wire::{Client, ClientError};
 use clap::Args;
 
-use self::progress::Bar;
+pub(crate) use self::progress::Bar;
 use crate::failure::{Exit, Failure};
 
 /// The daemon says at least that it lives every [`IDLE_MS`]; a loaded node may be late.
@@ -70,6 +70,11 @@ impl Reach {
 }
 
 impl Socket {
+    /// Where it was said to listen on the command line.
+    pub(crate) fn given(&self) -> Option<&Path> {
+        self.given.as_deref()
+    }
+
     /// The daemon that was named, else the one that has the directory.
     pub(crate) fn named(&self, state_dir: &Path) -> Result<Option<Daemon>, Failure> {
         match &self.given {

@@ -16,6 +16,11 @@ pub(crate) fn millis(unix_ms: u64) -> String {
     format!("{}.{:03}Z", date_and_time(unix_ms / 1000), unix_ms % 1000)
 }
 
+/// To the second, for the name of a file.
+pub(crate) fn compact(unix_ms: u64) -> String {
+    seconds(unix_ms).replace(['-', ':'], "")
+}
+
 /// The wall clock.
 pub(crate) fn now_unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -83,6 +88,7 @@ mod tests {
         ] {
             assert_eq!(seconds(unix_secs * 1000 + 999), text);
         }
+        assert_eq!(compact(1_772_352_000_000), "20260301T080000Z");
         assert_eq!(millis(1_007), "1970-01-01T00:00:01.007Z");
     }
 
