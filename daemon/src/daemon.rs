@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigError};
-use crate::loops::Loops;
+use crate::loops::{self, Loops};
 use crate::metrics::{self, Endpoint};
 use crate::node::Node;
 use crate::owner::{self, OwnerError};
@@ -64,13 +64,14 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     let threshold = log::start(config.log).map_err(DaemonError::Log)?;
     crate::bug::log_panics();
     let runtime = runtime().map_err(DaemonError::Runtime)?;
+    let hangup = hangup(&runtime).map_err(DaemonError::Runtime)?;
     let sockets = runtime.handle().clone();
     let node = Arc::new(owner::take(config, path, threshold, sockets)?);
     let workers = Arc::new(Workers::start(&node)?);
-    let loops = Loops::start(&node, &workers)?;
-    loops.consume_spool();
+    loops::consume_spool(&node, &workers);
     let listener = listen(&node)?;
-    let ended = runtime.block_on(serve(&node, &workers, listener));
+    let loops = Loops::start(&node, &workers)?;
+    let ended = runtime.block_on(serve(&node, &workers, listener, hangup));
     loops.stop();
     runtime.shutdown_background();
     ended
@@ -85,6 +86,13 @@ fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
+/// From the beginning: whoever reloads a daemon that starts must not end it. To be told to stop while it
+/// starts ends it as it is.
+fn hangup(runtime: &Runtime) -> std::io::Result<Signal> {
+    let _context = runtime.enter();
+    signal(SignalKind::hangup())
+}
+
 fn listen(node: &Node) -> Result<UnixListener, DaemonError> {
     let path = &node.config().socket;
     socket::bind(path).map_err(|source| DaemonError::Socket {
@@ -97,8 +105,9 @@ async fn serve(
     node: &Arc<Node>,
     workers: &Arc<Workers>,
     listener: UnixListener,
+    hangup: Signal,
 ) -> Result<(), DaemonError> {
-    let mut signals = Signals::listen().map_err(DaemonError::Runtime)?;
+    let mut signals = Signals::listen(hangup).map_err(DaemonError::Runtime)?;
     let (stop, stopped) = watch::channel(false);
     let admin = Arc::new(Admin::new(Arc::clone(node), Arc::clone(workers)));
     let server = Arc::new(Server::new(Arc::clone(node), Arc::clone(workers), admin));
@@ -175,11 +184,11 @@ struct Signals {
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    fn listen(hangup: Signal) -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup,
         })
     }
 

@@ -61,9 +61,15 @@ fn calls_are_measured_by_verb_stage_and_code() {
         .unwrap();
     let families = wait_for("both calls to be counted", LIMIT, || {
         let families = scraped(&node);
-        let failed = [("verb", "ADD"), ("code", "7")];
-        value(&families, "bulkhead_calls", "_total", &failed).map(|_| families)
+        let total = [("verb", "ADD"), ("stage", "total")];
+        let count = value(&families, "bulkhead_call_seconds", "_count", &total);
+        (count == Some(2.0)).then_some(families)
     });
+    let failed = [("verb", "ADD"), ("code", "7")];
+    assert_eq!(
+        value(&families, "bulkhead_calls", "_total", &failed),
+        Some(1.0)
+    );
     let served = [("verb", "ADD"), ("code", "0")];
     assert_eq!(
         value(&families, "bulkhead_calls", "_total", &served),

@@ -172,8 +172,10 @@ fn the_unit_is_one_that_systemd_understands() {
         .output()
         .is_err()
     {
-        eprintln!("skipped: systemd-analyze is not installed");
-        return;
+        return common::skip(
+            "the_unit_is_one_that_systemd_understands",
+            "no systemd-analyze",
+        );
     }
     let dir = Scratch::new();
     let unit = fs::read_to_string(deploy("bulkheadd.service")).unwrap();

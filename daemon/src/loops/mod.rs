@@ -32,8 +32,6 @@ const HISTORY: Duration = Duration::from_hours(1);
 /// The thread.
 pub(crate) struct Loops {
     stop: mpsc::Sender<()>,
-    node: Arc<Node>,
-    workers: Arc<Workers>,
 }
 
 /// Something that is done again and again.
@@ -62,22 +60,18 @@ impl Loops {
         let run = move || go_on(&its_node, &its_workers, &stopped);
         thread.spawn(run).map_err(NoThread)?;
         watchdog::start(Arc::clone(workers), node).map_err(NoThread)?;
-        Ok(Self {
-            stop,
-            node: Arc::clone(node),
-            workers: Arc::clone(workers),
-        })
-    }
-
-    /// Takes in what was detached before the daemon started, before anybody is served.
-    pub(crate) fn consume_spool(&self) {
-        spool::consume(&self.node, &self.workers);
+        Ok(Self { stop })
     }
 
     /// Begins nothing more.
     pub(crate) fn stop(&self) {
         let _ = self.stop.send(());
     }
+}
+
+/// Takes in what was detached before the daemon started, before anybody is served.
+pub(crate) fn consume_spool(node: &Arc<Node>, workers: &Arc<Workers>) {
+    spool::consume(node, workers);
 }
 
 fn go_on(node: &Arc<Node>, workers: &Arc<Workers>, stopped: &mpsc::Receiver<()>) {

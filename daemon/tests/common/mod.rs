@@ -313,3 +313,25 @@ pub(crate) fn read(mut from: impl Read) -> String {
     from.read_to_string(&mut text).unwrap();
     text
 }
+
+/// Where the plugins' executables are; `None`, and the skip on record, where they are not built.
+pub(crate) fn plugins(test: &str) -> Option<PathBuf> {
+    let dir = std::env::var_os("BULKHEAD_BIN_DIR").map(PathBuf::from);
+    let dir = dir.filter(|dir| dir.join("bulkhead-bridge").exists());
+    if dir.is_none() {
+        let why = "BULKHEAD_BIN_DIR names no directory with our plugins, `make build` does";
+        skip(test, why);
+    }
+    dir
+}
+
+/// Says that a test does not run.
+pub(crate) fn skip(test: &str, why: &str) {
+    let line = format!("SKIPPED {test}: {why}\n");
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os("BULKHEAD_SKIPS") {
+        let file = fs::File::options().create(true).append(true).open(path);
+        // An unrecorded skip would pass for a success.
+        std::io::Write::write_all(&mut file.unwrap(), line.as_bytes()).unwrap();
+    }
+}

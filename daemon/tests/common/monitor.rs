@@ -25,9 +25,7 @@ impl Monitor {
             command.spawn().unwrap()
         };
         // Neighbours learned and aged are nobody's doing.
-        let objects = [
-            "monitor", "link", "address", "route", "rule", "nexthop", "netconf",
-        ];
+        let objects = ["monitor", "link", "address", "route", "rule", "nexthop"];
         let children = vec![
             listen("ip", "ip", &objects),
             listen("nft", "nft", &["monitor"]),
