@@ -32,7 +32,9 @@ pub use error::{AcquireError, FileError, OpenError, StoreError};
 pub use host::{HostChange, HostStore};
 pub use host_ports::{HostPortIndex, PortClaim};
 pub use pool::{Pool, Range, RangeSet};
-pub use record::{AttachmentRecord, BootId, Draft, Ipam, LeasedAddress, Names, Netns};
+pub use record::{
+    AttachmentRecord, BootId, Draft, Ipam, LeasedAddress, Names, Netns, PodRef, PoolLease,
+};
 pub use span::{NotASpan, Span};
 pub use spool::{Spool, Tombstone};
 pub use store::{

@@ -38,6 +38,12 @@ pub struct AttachmentRecord {
     pub addresses: Vec<LeasedAddress>,
     /// Who gave the addresses.
     pub ipam: Ipam,
+    /// Whose container it is, if the runtime said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodRef>,
+    /// The cluster's pool that the addresses come from; `None` where the network has ranges of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolLease>,
 }
 
 impl AttachmentRecord {
@@ -61,6 +67,31 @@ pub struct Draft {
     pub names: Names,
     /// A digest of the configuration; may be empty.
     pub config_digest: String,
+    /// Whose container it is, if the runtime says so.
+    pub pod: Option<PodRef>,
+    /// The cluster's pool that its addresses come from.
+    pub pool: Option<PoolLease>,
+}
+
+/// A pod of an orchestrator.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct PodRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, unique in the namespace at any time.
+    pub name: String,
+    /// Unique for ever: a pod that is made anew under the same name has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+/// A place in a cluster's pool. The addresses of every family follow from the ordinal.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct PoolLease {
+    /// The pool's name.
+    pub pool: String,
+    /// Which address of it, counted from 0.
+    pub ordinal: u64,
 }
 
 /// A network namespace: its path, and what the path led to.

@@ -36,6 +36,8 @@ fn draft(container: &str) -> Draft {
         netns: None,
         names: Names::default(),
         config_digest: String::new(),
+        pod: None,
+        pool: None,
     }
 }
 

@@ -11,15 +11,17 @@ use super::head::{Head, Release, What, payload};
 use super::snapshot::Snapshot;
 use crate::error::{FileError, StoreError};
 use crate::journal::{Reader, first_record};
-use crate::record::AttachmentRecord;
+use crate::record::{AttachmentRecord, PodRef};
 
 /// A change of an address's lease.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Event {
     /// When, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// The attachment.
+    /// The attachment, with its network.
     pub key: AttachmentKey,
+    /// Whose container it was, if the runtime said so.
+    pub pod: Option<PodRef>,
     /// The lease's sequence.
     pub sequence: u64,
     /// What happened.
@@ -120,6 +122,7 @@ fn event(body: &[u8], address: IpAddr) -> Result<Option<Event>, serde_json::Erro
             Ok(has.then_some(Event {
                 at_unix_ms: release.freed_at_unix_ms,
                 key: release.key,
+                pod: release.pod,
                 sequence: release.lease,
                 change: Change::Released(release.reason),
             }))
@@ -132,6 +135,7 @@ fn acquired(record: AttachmentRecord) -> Event {
         at_unix_ms: record.created_at_unix_ms,
         sequence: record.sequence,
         key: record.key,
+        pod: record.pod,
         change: Change::Acquired,
     }
 }

@@ -60,6 +60,8 @@ impl Batch {
             config_digest: draft.config_digest,
             addresses,
             ipam,
+            pod: draft.pod,
+            pool: draft.pool,
         };
         let head = Head {
             live: self.live,
@@ -95,6 +97,7 @@ impl Batch {
             freed_at_unix_ms: self.now.unix_ms,
             addresses: addresses.collect(),
             reason: reason.to_owned(),
+            pod: record.pod.clone(),
         };
         let head = Head {
             live: self.live,

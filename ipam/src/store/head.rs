@@ -9,7 +9,7 @@ use bulkhead_model::AttachmentKey;
 use serde::{Deserialize, Serialize};
 
 use crate::pool::Pool;
-use crate::record::{AttachmentRecord, BootId};
+use crate::record::{AttachmentRecord, BootId, PodRef};
 
 /// What a record did.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -62,6 +62,8 @@ pub(crate) struct Release {
     pub(crate) freed_at_unix_ms: u64,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pod: Option<PodRef>,
 }
 
 impl<'a> Head<'a> {

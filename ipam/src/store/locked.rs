@@ -91,13 +91,18 @@ impl LockedStore {
     ///
     /// # Errors
     /// [`AcquireError`]; the attachment has no new lease then.
-    pub fn acquire(&mut self, draft: Draft, config: &PoolConfig) -> Result<Acquired, AcquireError> {
+    pub fn acquire(
+        &mut self,
+        mut draft: Draft,
+        config: &PoolConfig,
+    ) -> Result<Acquired, AcquireError> {
         let pool = self.settled_pool(config)?;
         let existing = self.snapshot.find(&draft.key.id())?;
         if let Some(existing) = &existing
             && existing.ipam == Ipam::Own
         {
             let addresses = kept_addresses(existing, &config.requested)?;
+            draft.pool.clone_from(&existing.pool);
             return Ok(self.keep(existing, draft, addresses, Ipam::Own)?);
         }
         let picks = match self.picked(&pool, &config.requested) {
@@ -161,6 +166,8 @@ impl LockedStore {
                 ..record.names
             },
             config_digest: record.config_digest,
+            pod: record.pod,
+            pool: record.pool,
         };
         let mut batch = Batch::new(&self.snapshot);
         let place = Place::Renewed;
@@ -199,7 +206,8 @@ impl LockedStore {
         addresses: Vec<LeasedAddress>,
         ipam: Ipam,
     ) -> Result<Acquired, StoreError> {
-        let same_source = existing.ipam == ipam && existing.addresses == addresses;
+        let same_source =
+            existing.ipam == ipam && existing.addresses == addresses && existing.pool == draft.pool;
         let same_life = existing.boot_id == *self.snapshot.boot.id()
             && existing.netns == draft.netns
             && existing.kind == draft.kind;

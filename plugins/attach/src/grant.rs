@@ -17,7 +17,7 @@ use bulkhead_plan::{Forward, Ns};
 
 use crate::failure::Failure;
 use crate::host_ports::Reservation;
-use crate::{Addressing, Network, claims, host_ports};
+use crate::{Addressing, Network, claims, host_ports, pod};
 
 /// Everything a want is made from, besides the configuration.
 #[derive(Clone, Debug)]
@@ -103,6 +103,8 @@ pub(crate) fn acquire<N: Network>(
             inode: Some(netns.ino),
         }),
         config_digest: String::new(),
+        pod: pod::of(call),
+        pool: None,
     };
     let store = state.network(&key.network);
     let (acquired, first) = match network.addressing() {

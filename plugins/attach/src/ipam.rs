@@ -7,7 +7,7 @@ use bulkhead_ipam::{Access, Acquired, Draft, Names, Netns, StateDir, Valid};
 
 use crate::addressing::pool;
 use crate::failure::Failure;
-use crate::{del, gc, grant, kernel, state_dir, status};
+use crate::{del, gc, grant, kernel, pod, state_dir, status};
 
 const ABOUT: &str = "addresses from a local store, for any main plugin's \"ipam\"";
 
@@ -48,6 +48,8 @@ fn acquire(call: &Call) -> Result<CniResult, Failure> {
         netns,
         names: Names::default(),
         config_digest: String::new(),
+        pod: pod::of(call),
+        pool: None,
     };
     let acquired = store.acquire(draft, &config)?;
     let (Acquired::New(record) | Acquired::Renewed(record) | Acquired::Existing(record)) = acquired;

@@ -17,6 +17,7 @@ mod host_ports;
 mod ipam;
 mod loopback;
 mod origin;
+mod pod;
 mod recorded;
 mod status;
 

@@ -54,6 +54,8 @@ impl<'a> Book<'a> {
             netns: Some(netns.map_or_else(gone, here)),
             names: bulkhead_ipam::Names::default(),
             config_digest: String::new(),
+            pod: None,
+            pool: None,
         };
         match &self.config {
             Some(config) => drop(store.acquire(draft, config).unwrap()),

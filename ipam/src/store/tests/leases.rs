@@ -3,7 +3,7 @@
 use super::*;
 use crate::Refusal;
 use crate::error::AcquireError;
-use crate::record::Netns;
+use crate::record::{Ipam, Netns, PodRef, PoolLease};
 
 pub(super) fn refusal(result: Result<Acquired, AcquireError>) -> Refusal {
     match result {
@@ -192,6 +192,54 @@ fn a_late_release_cannot_free_a_new_lease() {
         Released::Freed(_)
     ));
     assert_eq!(store.live_count(), 0);
+}
+
+#[test]
+fn a_lease_says_whose_it_is_and_which_pool_it_comes_from() {
+    let dir = TempDir::new("pod");
+    let config = small();
+    let pod = |name: &str| PodRef {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        uid: Some("7f0c".to_owned()),
+    };
+    let lease = PoolLease {
+        pool: "default".to_owned(),
+        ordinal: 71,
+    };
+    let of_pod = Draft {
+        pod: Some(pod("cart")),
+        ..draft("c0")
+    };
+    let of_pool = Draft {
+        pool: Some(lease.clone()),
+        ..draft("c1")
+    };
+    {
+        let mut store = store(dir.path(), 0, 128);
+        store.acquire(of_pod, &config).unwrap();
+        let theirs = addresses(&store.acquire(draft("c2"), &config).unwrap());
+        assert_eq!(theirs, ["10.1.0.11", "fd00::11"]);
+        store
+            .record(of_pool.clone(), Vec::new(), Ipam::Own)
+            .unwrap();
+    }
+    let mut store = store(dir.path(), 1, 128);
+    let record = store.find(&draft("c0").key.id()).unwrap().unwrap();
+    assert_eq!((record.pod, record.pool), (Some(pod("cart")), None));
+    let record = store.find(&draft("c1").key.id()).unwrap().unwrap();
+    assert_eq!((record.pod, record.pool), (None, Some(lease)));
+    assert!(matches!(
+        store.record(of_pool, Vec::new(), Ipam::Own).unwrap(),
+        Acquired::Existing(_)
+    ));
+    release(&mut store, "c0");
+    let events = store.history(ip("10.1.0.10")).unwrap();
+    assert_eq!(events.len(), 2);
+    for event in events {
+        assert_eq!(event.pod, Some(pod("cart")), "{event:?}");
+        assert_eq!(event.key.network.as_str(), "blue");
+    }
 }
 
 #[test]
