@@ -17,6 +17,4 @@ pub use kv::{
     Watch, Write,
 };
 pub use memory::MemoryStore;
-pub use name::{
-    Attempt, NameError, NodeId, PodRef, PoolName, ReservationName, StickyId, StickyPart,
-};
+pub use name::{Attempt, NameError, NodeId, PoolName, ReservationName, StickyId, StickyPart};
