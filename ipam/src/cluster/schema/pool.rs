@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::selector::{LabelSelector, Labels, NamePattern};
 use super::{Place, Value, text};
 use crate::cluster::geometry::{Geometry, GeometryError, Layout, Subnet};
-use crate::cluster::name::PodRef;
+use crate::record::PodRef;
 use crate::span::Span;
 
 /// `pools/<pool>`: addresses, how they are cut into blocks, and for whom they are.
