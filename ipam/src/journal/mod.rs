@@ -136,6 +136,11 @@ impl Journal {
         self.settled = false;
     }
 
+    /// Whether it takes appends: every one that failed was taken back.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// Appends the records and returns once they are on the disk. After an error none of them is
     /// there.
     pub(crate) fn append(&mut self, records: &[Vec<u8>]) -> Result<(), StoreError> {
@@ -157,6 +162,13 @@ impl Journal {
         let (length, end) = (self.tail.bytes.len(), self.end());
         self.tail.push(records);
         self.file.write_all_at(&self.tail.bytes[length..], end)
+    }
+
+    /// As on a disk that takes nothing any more: every write fails, also the one that would take back
+    /// what a failed one left.
+    #[cfg(test)]
+    pub(crate) fn refuse_writes(&mut self) {
+        self.file = File::open(&self.path).expect("it is there");
     }
 
     /// An append that a crash may lose: for tests that only need a full store.
@@ -346,7 +358,7 @@ mod tests {
         let path = dir.path().join("journal");
         let mut journal = Journal::replace(&path, 1, &[]).unwrap();
         let before = fs::read(&path).unwrap();
-        journal.file = File::open(&path).unwrap();
+        journal.refuse_writes();
         assert!(matches!(
             journal.append(&[b"{}".to_vec()]),
             Err(StoreError::File(_))

@@ -1,6 +1,6 @@
 //! The state directory: its lock, its owner, its networks.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -236,6 +236,22 @@ pub(super) fn networks(state_dir: &Path) -> Result<Vec<NetworkName>, FileError> 
 }
 
 impl FileLock {
+    /// Takes the lock alone, or `None` if somebody else has it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, FileError> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(FileError::at("open", path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(FileError::at("lock", path)(error)),
+        }
+    }
+
     pub(crate) fn take(path: &Path, mode: LockMode, create: bool) -> Result<Self, FileError> {
         let mut options = OpenOptions::new();
         options.read(true).mode(0o600);

@@ -20,6 +20,7 @@ mod tests;
 mod view;
 
 pub use audit::{Change, Event};
+pub(crate) use dir::make_dir;
 pub use dir::{Access, FileLock, LockMode, StateDir};
 pub use locked::{Acquired, LockedStore, Released};
 pub use network::NetworkStore;
