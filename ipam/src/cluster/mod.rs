@@ -4,6 +4,7 @@
 //! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted, [`ledger`] what
 //! a node knows and does.
 
+mod embedded;
 pub mod geometry;
 mod history;
 mod kv;
@@ -14,6 +15,7 @@ mod name;
 pub mod schema;
 mod watched;
 
+pub use embedded::{EmbeddedError, EmbeddedStore};
 pub use kv::{
     ClusterStore, Committed, Compare, Event, Key, KeyRange, KvError, Listing, Revision, Row, Txn,
     Watch, Write,

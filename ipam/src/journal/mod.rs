@@ -202,6 +202,11 @@ impl Journal {
         self.settle()
     }
 
+    /// Whether the file is as it should be: every append that failed was taken back.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.owed == Owed::Nothing
+    }
+
     fn settle(&mut self) -> Result<(), FileError> {
         match self.owed {
             Owed::Nothing => {}
