@@ -9,6 +9,7 @@ mod kv;
 mod memory;
 mod mvcc;
 mod name;
+pub mod operations;
 pub mod schema;
 mod watched;
 

@@ -1,0 +1,17 @@
+mod cluster;
+mod lost;
+mod pools;
+mod reservations;
+mod stores;
+
+pub(in crate::cluster) use cluster::{Cluster, lease, node, operator, pool};
+pub(in crate::cluster) use stores::{Fate, Fated};
+
+use super::*;
+use crate::cluster::MemoryStore;
+use crate::cluster::kv::{Compare, KeyRange, Txn, Write};
+
+/// The operations on a store, under the default prefix.
+fn on<'a>(store: &'a dyn ClusterStore, schema: &'a Schema) -> Operations<'a> {
+    Operations::new(store, schema)
+}
