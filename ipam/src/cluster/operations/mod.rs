@@ -7,6 +7,7 @@
 
 mod commit;
 mod error;
+mod listing;
 mod lost;
 mod names;
 mod pools;
@@ -16,6 +17,10 @@ mod rows;
 mod tests;
 
 pub use error::{Reason, StoreTrouble};
+pub use listing::{
+    AddressHistory, BlockListed, Change, ChangeKind, ClusterUsage, Filter, LeaseListed, Listed,
+    NodeError, NodeListed, NodeState, PoolListed, ReservationListed, Tenure, WhoError,
+};
 pub use lost::{LostError, LostReport, Progress, Watcher};
 pub use pools::{Overlap, PoolAddError, PoolChange, PoolRemoveError, PoolSetError};
 pub use reservations::{ReservationDraft, ReserveError, UnreserveError};

@@ -6,7 +6,7 @@ use super::{Operations, StoreTrouble};
 use crate::cluster::geometry::Block;
 use crate::cluster::kv::{Key, KeyRange, KvError, Revision, Row};
 use crate::cluster::name::PoolName;
-use crate::cluster::schema::{BlockRow, LeaseRow, Place, PoolRow, Value};
+use crate::cluster::schema::{BlockRow, LeaseRow, Place, PoolRow, RowError, Value};
 
 /// Rows that are read at once where not all are needed together: a page of an admin reply.
 pub(super) const PAGE: usize = 2000;
@@ -17,6 +17,7 @@ pub(super) type Pools = BTreeMap<PoolName, (PoolRow, Revision)>;
 /// A block's row.
 #[derive(Clone, Debug)]
 pub(super) struct Owned {
+    pub(super) pool: PoolName,
     pub(super) block: Block,
     pub(super) row: BlockRow,
     pub(super) revision: Revision,
@@ -25,6 +26,7 @@ pub(super) struct Owned {
 /// A lease's row.
 #[derive(Clone, Debug)]
 pub(super) struct Leased {
+    pub(super) pool: PoolName,
     pub(super) ordinal: u64,
     pub(super) row: LeaseRow,
 }
@@ -50,6 +52,23 @@ impl Operations<'_> {
     /// All rows of a range, at one revision.
     pub(super) fn all(&self, range: &KeyRange) -> Result<Vec<Row>, KvError> {
         self.store.range(range, 0).map(|listing| listing.rows)
+    }
+
+    /// Hands the rows of a range out in pages, each as it is when it is read.
+    pub(super) fn pages<E: From<KvError>>(
+        &self,
+        range: &KeyRange,
+        mut page: impl FnMut(Vec<Row>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut rest = range.clone();
+        loop {
+            let listing = self.store.range(&rest, PAGE)?;
+            match listing.rows.last() {
+                Some(last) if listing.more => rest = range.after(&last.key),
+                _ => return page(listing.rows),
+            }
+            page(listing.rows)?;
+        }
     }
 
     /// The rows of a range as values, with their places and revisions.
@@ -87,21 +106,23 @@ impl Operations<'_> {
         self.all(range)?.iter().map(leased).collect()
     }
 
-    pub(super) fn owned(&self, row: &Row) -> Result<Owned, crate::cluster::schema::RowError> {
-        let (_, block, value) = self.schema.read_block(row)?;
+    pub(super) fn owned(&self, row: &Row) -> Result<Owned, RowError> {
+        let (pool, block, value) = self.schema.read_block(row)?;
         Ok(Owned {
+            pool,
             block,
             row: value,
             revision: row.modified,
         })
     }
 
-    pub(super) fn leased(&self, row: &Row) -> Result<Leased, crate::cluster::schema::RowError> {
+    pub(super) fn leased(&self, row: &Row) -> Result<Leased, RowError> {
         let (place, value) = self.schema.read::<LeaseRow>(row)?;
-        let Place::Lease { ordinal, .. } = place else {
+        let Place::Lease { pool, ordinal } = place else {
             unreachable!("a lease's row stands at a lease's place");
         };
         Ok(Leased {
+            pool,
             ordinal,
             row: value,
         })

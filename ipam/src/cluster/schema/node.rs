@@ -81,8 +81,18 @@ impl Value for NodeRow {
 pub struct LiveRow {
     /// When it was written, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// Free addresses of the node's blocks, by pool.
-    pub free: BTreeMap<PoolName, u64>,
+    /// The node's share of each pool it has blocks of.
+    pub pools: BTreeMap<PoolName, Share>,
+}
+
+/// A node's share of a pool, in ordinals.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Share {
+    /// That could be given out at once.
+    pub free: u64,
+    /// Freed, and not yet to be given out again.
+    pub cooling: u64,
 }
 
 impl Value for LiveRow {

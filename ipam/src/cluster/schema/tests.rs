@@ -24,7 +24,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "live/0f3a9c1e77d24b6e",
-        r#"{"v":1,"at_unix_ms":1795000030000,"free":{"default":52}}"#,
+        r#"{"v":1,"at_unix_ms":1795000030000,"pools":{"default":{"free":52,"cooling":3}}}"#,
     ),
     (
         "blocks/default/0000000000000040",

@@ -33,6 +33,8 @@ pub struct LostReport {
     pub asks: u64,
     /// Blocks given up now.
     pub blocks: u64,
+    /// Whether the node registered anew before everything was given up: what was left is its own.
+    pub came_back: bool,
     /// Keys of rows that are not understood, and may be the node's.
     pub unread: Vec<String>,
 }

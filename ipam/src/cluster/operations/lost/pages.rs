@@ -11,11 +11,8 @@ use crate::cluster::schema::{FenceRow, FenceState, Place};
 /// Rows in one transaction: each is written and audited, and two conditions stand beside theirs.
 const AT_ONCE: usize = Txn::MOST_WRITES / 2;
 
-/// That the node is fenced, and the store open.
-struct Stand {
-    when: [Compare; 2],
-    still_lost: bool,
-}
+/// Conditions that the node is lost, and the store open.
+type Stand = [Compare; 2];
 
 /// What became of a page.
 enum Page {
@@ -29,7 +26,7 @@ enum Page {
 }
 
 impl Operations<'_> {
-    /// Gives up every row of a kind.
+    /// Gives up every row of a kind, or what is left when the node comes back: then it is the node's.
     pub(super) fn give_up(
         &self,
         operator: &Operator,
@@ -42,13 +39,15 @@ impl Operations<'_> {
         let mut range = kind.range(self.schema, fenced);
         let mut rounds = 0;
         while rounds < ROUNDS {
-            let stand = self.stand(fenced)?;
+            let Some(stand) = self.stand(fenced)? else {
+                report.came_back = true;
+                return Ok(());
+            };
             let judge = Judge {
                 schema: self.schema,
                 operator,
                 fenced,
                 statement,
-                still_lost: stand.still_lost,
             };
             match self.give_up_page(&judge, &stand, kind, &range, report)? {
                 Page::Done { next: None } => return Ok(()),
@@ -67,15 +66,14 @@ impl Operations<'_> {
         Err(self.contended())
     }
 
-    fn stand(&self, fenced: &Fenced) -> Result<Stand, StoreTrouble> {
+    /// `None` if the node has registered anew.
+    fn stand(&self, fenced: &Fenced) -> Result<Option<Stand>, StoreTrouble> {
         let open = self.open()?;
         let place = Place::Fence(fenced.node.clone());
         let (fence, revision) = self.one::<FenceRow>(&place)?;
-        let fence = fence.unwrap_or_default();
-        Ok(Stand {
-            when: [open, Compare::Modified(self.schema.key(&place), revision)],
-            still_lost: fence.state == FenceState::Lost,
-        })
+        let lost = fence.is_some_and(|fence| fence.state == FenceState::Lost);
+        let fence = Compare::Modified(self.schema.key(&place), revision);
+        Ok(lost.then_some([open, fence]))
     }
 
     fn give_up_page(
@@ -115,7 +113,7 @@ impl Operations<'_> {
 
 /// Gives up some rows; the pivot is the audit row of the first, which has a key of its own.
 fn transaction(stand: &Stand, units: &[(&Row, Unit)]) -> (Txn, Key) {
-    let mut when = stand.when.to_vec();
+    let mut when = stand.to_vec();
     let rows = units.iter();
     when.extend(rows.map(|(row, _)| Compare::Modified(row.key.clone(), row.modified)));
     let mut writes: Vec<Write> = units.iter().map(|(_, unit)| unit.row.clone()).collect();

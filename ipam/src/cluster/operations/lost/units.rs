@@ -32,8 +32,6 @@ pub(super) struct Judge<'a> {
     pub(super) operator: &'a Operator,
     pub(super) fenced: &'a Fenced,
     pub(super) statement: &'a str,
-    /// Whether the node has not registered anew.
-    pub(super) still_lost: bool,
 }
 
 impl Kind {
@@ -86,7 +84,7 @@ impl Judge<'_> {
             Kind::Blocks => self.block(row, nth),
             Kind::Live => {
                 let (_, _) = self.schema.read::<LiveRow>(row)?;
-                Ok(self.still_lost.then(|| Unit::deletion(row)))
+                Ok(Some(Unit::deletion(row)))
             }
         }
     }
@@ -96,7 +94,7 @@ impl Judge<'_> {
         let Place::Lease { pool, ordinal } = place else {
             unreachable!("a lease's row stands at a lease's place");
         };
-        if lease.node != self.fenced.node || lease.epoch > self.fenced.epoch {
+        if lease.node != self.fenced.node {
             return Ok(None);
         }
         let audit = AuditRow {
@@ -112,7 +110,7 @@ impl Judge<'_> {
 
     fn block(&self, row: &Row, nth: u64) -> Result<Option<Unit>, RowError> {
         let (pool, block, value) = self.schema.read_block(row)?;
-        if value.node != self.fenced.node || value.epoch > self.fenced.epoch {
+        if value.node != self.fenced.node {
             return Ok(None);
         }
         let audit = AuditRow {
@@ -125,9 +123,8 @@ impl Judge<'_> {
 
     fn sticky(&self, row: &Row) -> Result<Option<Unit>, RowError> {
         let (_, sticky) = self.schema.read::<StickyRow>(row)?;
-        let is_its = |epoch| epoch <= self.fenced.epoch;
         let holder = sticky.holder.as_ref();
-        if !holder.is_some_and(|holder| holder.node == self.fenced.node && is_its(holder.epoch)) {
+        if holder.is_none_or(|holder| holder.node != self.fenced.node) {
             return Ok(None);
         }
         let freed = StickyRow {
@@ -148,10 +145,10 @@ impl Judge<'_> {
             unreachable!("an ask's row stands at an ask's place");
         };
         let node = &self.fenced.node;
-        if place.asker == *node && ask.epoch <= self.fenced.epoch {
+        if place.asker == *node {
             return Ok(Some(Unit::deletion(row)));
         }
-        if place.owner != *node || ask.answer.is_some() || !self.still_lost {
+        if place.owner != *node || ask.answer.is_some() {
             return Ok(None);
         }
         // Whoever asked a dead node need not wait for it.

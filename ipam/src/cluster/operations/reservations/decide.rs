@@ -6,7 +6,7 @@ use super::ReservationDraft;
 use super::error::ReserveError;
 use crate::cluster::name::{PoolName, ReservationName};
 use crate::cluster::operations::rows::Pools;
-use crate::cluster::schema::{Beneficiary, ReservationRow};
+use crate::cluster::schema::{Beneficiary, PoolRow, ReservationRow};
 use crate::span::Span;
 
 /// Ordinals of a pool.
@@ -32,7 +32,8 @@ pub(super) fn parts(
         return Err(ReserveError::Anybody { name: name.clone() });
     }
     let part = |span: &Span| {
-        part(*span, pools).filter(|part| draft.pool.as_ref().is_none_or(|pool| *pool == part.pool))
+        part(*span, rows(pools))
+            .filter(|part| draft.pool.as_ref().is_none_or(|pool| *pool == part.pool))
     };
     let found = draft.spans.iter().map(|span| {
         part(span).ok_or_else(|| ReserveError::Outside {
@@ -52,7 +53,7 @@ pub(super) fn alone<'a>(
     pools: &Pools,
 ) -> Result<(), ReserveError> {
     for (other, row) in others {
-        let theirs = row.spans.iter().filter_map(|span| part(*span, pools));
+        let theirs = row.spans.iter().filter_map(|span| part(*span, rows(pools)));
         for theirs in theirs {
             if let Some(ours) = parts.iter().find(|ours| ours.meets(&theirs)) {
                 return Err(ReserveError::Overlaps {
@@ -68,8 +69,11 @@ pub(super) fn alone<'a>(
 }
 
 /// The pool that has all of a span, and which ordinals those are.
-pub(super) fn part(span: Span, pools: &Pools) -> Option<Part> {
-    pools.iter().find_map(|(pool, (row, _))| {
+pub(super) fn part<'a>(
+    span: Span,
+    mut pools: impl Iterator<Item = (&'a PoolName, &'a PoolRow)>,
+) -> Option<Part> {
+    pools.find_map(|(pool, row)| {
         let ends = (
             row.geometry.ordinal(span.first())?,
             row.geometry.ordinal(span.last())?,
@@ -80,6 +84,10 @@ pub(super) fn part(span: Span, pools: &Pools) -> Option<Part> {
             span,
         })
     })
+}
+
+fn rows(pools: &Pools) -> impl Iterator<Item = (&PoolName, &PoolRow)> {
+    pools.iter().map(|(pool, (row, _))| (pool, row))
 }
 
 impl Part {

@@ -3,15 +3,18 @@
 mod decide;
 mod error;
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use decide::Part;
 pub use error::{ReserveError, UnreserveError};
 
 use super::commit::{Decision, Draft, Earlier};
 use super::rows::Leased;
 use super::{Operations, Operator, StoreTrouble, names};
-use crate::cluster::kv::{Compare, Revision, Write};
+use crate::cluster::kv::{Compare, Row, Write};
 use crate::cluster::name::{PoolName, ReservationName};
-use crate::cluster::schema::{Beneficiary, Place, ReservationRow, encode};
+use crate::cluster::schema::{Beneficiary, Place, PoolRow, ReservationRow, RowError, encode};
 use crate::span::Span;
 
 /// A reservation as an operator writes it.
@@ -49,13 +52,13 @@ impl Operations<'_> {
             let pools = self.pools_now()?;
             let parts = decide::parts(name, draft, &pools)?;
             let others = self.reservations_now()?;
-            let there = others.iter().find(|(other, _, _)| other == name);
+            let there = others.iter().find(|(other, _)| other == name);
             let standing = || self.standing(&parts, &row);
             match there {
-                Some((_, there, _)) if earlier == Earlier::Perhaps && *there == row => {
+                Some((_, there)) if earlier == Earlier::Perhaps && *there == row => {
                     return Ok(Decision::Stands(standing()?));
                 }
-                Some((_, there, _)) => {
+                Some((_, there)) => {
                     return Err(ReserveError::Taken {
                         name: name.clone(),
                         what: names::listed(there.spans.iter().map(Span::to_string)),
@@ -63,7 +66,7 @@ impl Operations<'_> {
                 }
                 None => {}
             }
-            let others = others.iter().map(|(other, row, _)| (other, row));
+            let others = others.iter().map(|(other, row)| (other, row));
             decide::alone(name, &parts, others, &pools)?;
             let key = self.schema.key(&Place::Reservation(name.clone()));
             let draft = Draft {
@@ -92,7 +95,7 @@ impl Operations<'_> {
                     return Ok(Decision::Stands(()));
                 }
                 let names = self.reservations_now()?;
-                let names: Vec<&str> = names.iter().map(|(name, _, _)| name.as_str()).collect();
+                let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
                 return Err(UnreserveError::Missing {
                     name: name.clone(),
                     names: if names.is_empty() {
@@ -112,15 +115,20 @@ impl Operations<'_> {
     }
 
     /// Every reservation.
-    pub(super) fn reservations_now(
+    fn reservations_now(&self) -> Result<Vec<(ReservationName, ReservationRow)>, StoreTrouble> {
+        let rows = self.all(&self.schema.kind("reservations"))?;
+        let read = |row: &Row| Ok(self.reservation(row)?);
+        rows.iter().map(read).collect()
+    }
+
+    pub(super) fn reservation(
         &self,
-    ) -> Result<Vec<(ReservationName, ReservationRow, Revision)>, StoreTrouble> {
-        let rows = self.values::<ReservationRow>(&self.schema.kind("reservations"))?;
-        let named = |(place, row, revision)| match place {
-            Place::Reservation(name) => (name, row, revision),
+        row: &Row,
+    ) -> Result<(ReservationName, ReservationRow), RowError> {
+        match self.schema.read::<ReservationRow>(row)? {
+            (Place::Reservation(name), value) => Ok((name, value)),
             _ => unreachable!("a reservation's row stands at a reservation's place"),
-        };
-        Ok(rows.into_iter().map(named).collect())
+        }
     }
 
     /// The leases that stand in a reservation and are not whom it is for.
@@ -143,4 +151,14 @@ impl Operations<'_> {
         });
         Ok(said.collect())
     }
+}
+
+/// The ordinals of a reservation, by pool. What lies in no pool is left out.
+pub(super) fn kept(
+    row: &ReservationRow,
+    pools: &BTreeMap<PoolName, PoolRow>,
+) -> Vec<(PoolName, Range<u64>)> {
+    let part = |span: &Span| decide::part(*span, pools.iter());
+    let parts = row.spans.iter().filter_map(part);
+    parts.map(|part| (part.pool, part.ordinals)).collect()
 }

@@ -149,7 +149,7 @@ impl Cluster {
                 epoch: 1,
                 claimed_at_unix_ms: NOW - 120_000,
                 attempt: Attempt(format!("{owner}-{first}")),
-                note: String::new(),
+                lender: None,
                 addresses: prefixes.iter().map(ToString::to_string).collect(),
             },
         );

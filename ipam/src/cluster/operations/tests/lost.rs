@@ -129,6 +129,7 @@ fn a_lost_node_is_fenced_and_everything_it_had_is_given_up() {
             sticky: 1,
             asks: 2,
             blocks: 3,
+            came_back: false,
             unread: Vec::new(),
         }
     );
@@ -205,50 +206,39 @@ fn two_operators_give_the_same_node_up_together() {
     }
 }
 
-/// n1 comes back, registers and claims a block in its new life.
+/// n1 comes back and registers.
 fn revive(cluster: &Cluster) {
     let fence = FenceRow {
         epoch: 3,
         ..FenceRow::default()
     };
     cluster.put(&Place::Fence(node("n1")), &fence);
-    let place = Place::Block {
-        pool: pool("default"),
-        first: 1024,
-    };
-    cluster.block("default", 1024, 6, "n1");
-    let mut block: crate::cluster::schema::BlockRow = cluster.value(&place).unwrap();
-    block.epoch = 3;
-    cluster.put(&place, &block);
 }
 
 #[test]
-fn a_later_life_of_the_node_is_not_meant() {
+fn a_node_that_comes_back_keeps_what_was_not_given_up_yet() {
     for nth in 1..transactions() {
         let cluster = cluster();
         let revived = Cluster {
             store: cluster.store.clone(),
             schema: cluster.schema.clone(),
         };
-        let back = Box::new(move |_: &MemoryStore| revive(&revived));
+        let back = Box::new(move |_: &MemoryStore| {
+            revive(&revived);
+            revived.put(&Place::Live(node("n1")), &LiveRow::default());
+        });
         let fates = (0..nth).map(|_| Fate::Well).chain([Fate::After(back)]);
-        lost(&cluster, &Fated::new(&cluster.store, fates)).unwrap();
-        assert_eq!(
-            (fence(&cluster).epoch, fence(&cluster).state),
-            (3, FenceState::Active)
-        );
-        let keys: Vec<String> = cluster.contents().into_keys().collect();
-        let blocks: Vec<&String> = keys
-            .iter()
-            .filter(|key| key.starts_with("blocks/"))
-            .collect();
-        assert_eq!(
-            blocks,
-            [
-                "blocks/default/0000000000000100",
-                "blocks/default/0000000000000400"
-            ]
-        );
+        let report = lost(&cluster, &Fated::new(&cluster.store, fates)).unwrap();
+        assert!(report.came_back, "{nth}");
+        let contents = cluster.contents();
+        let left = |kind: &str| {
+            let of = contents.keys().filter(|key| key.starts_with(kind));
+            u64::try_from(of.count()).unwrap()
+        };
+        assert_eq!(left("blocks/"), 4 - report.blocks, "{nth}");
+        assert_eq!(left("leases/"), 131 - report.leases, "{nth}");
+        assert_eq!(left("live/"), 1, "{nth}");
+        assert_eq!(fence(&cluster).epoch, 3);
     }
 }
 

@@ -1,4 +1,5 @@
 mod cluster;
+mod listing;
 mod lost;
 mod pools;
 mod reservations;
