@@ -5,25 +5,34 @@
 //! the decision rests on; a lost race decides anew. No answer is assumed: after one that did not come
 //! the rows are read back. What takes several transactions goes on where it was when it is done again.
 
+mod backup;
 mod commit;
 mod error;
+mod fill;
+mod janitor;
 mod listing;
 mod lost;
+mod migrate;
 mod names;
 mod pools;
 mod reservations;
+mod restore;
 mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{Backup, BackupError, BackupHead, StoredRow};
 pub use error::{Reason, StoreTrouble};
+pub use janitor::{Pruned, Retention};
 pub use listing::{
     AddressHistory, BlockListed, Change, ChangeKind, ClusterUsage, Filter, LeaseListed, Listed,
     NodeError, NodeListed, NodeState, PoolListed, ReservationListed, Tenure, WhoError,
 };
 pub use lost::{LostError, LostReport, Progress, Watcher};
+pub use migrate::{MigrateError, MigratePreview, MigrateReport, Migration};
 pub use pools::{Overlap, PoolAddError, PoolChange, PoolRemoveError, PoolSetError};
 pub use reservations::{ReservationDraft, ReserveError, UnreserveError};
+pub use restore::{RestoreError, RestoreReport};
 
 use super::kv::ClusterStore;
 use super::name::{Attempt, NodeId};

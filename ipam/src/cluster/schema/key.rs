@@ -190,6 +190,18 @@ impl Schema {
         KeyRange::prefix(&self.root)
     }
 
+    /// Every row but one.
+    #[must_use]
+    pub fn everything_but(&self, key: &Key) -> [KeyRange; 2] {
+        let everything = self.everything();
+        let after = everything.after(key);
+        let before = KeyRange {
+            until: key.to_string(),
+            ..everything
+        };
+        [before, after]
+    }
+
     /// Every row of a kind: `pools`, `fences`, `nodes`, `live`, `blocks`, `leases`, `kept`, `asks`,
     /// `sticky`, `reservations` or `audit`.
     #[must_use]

@@ -155,6 +155,24 @@ impl Cluster {
         );
     }
 
+    /// With so many leases more, so that its rows fill several transactions.
+    pub(in crate::cluster) fn with_leases(count: u64) -> Self {
+        let cluster = Self::new();
+        let row: PoolRow = cluster.value(&Place::Pool(pool("default"))).unwrap();
+        for ordinal in 1024..1024 + count {
+            cluster.put(&lease_at("default", ordinal), &lease(&row, ordinal, "n2"));
+        }
+        cluster
+    }
+
+    /// Without any row, under another prefix.
+    pub(in crate::cluster) fn blank(prefix: &str) -> Self {
+        Self {
+            store: MemoryStore::new(10_000),
+            schema: Schema::new(prefix).unwrap(),
+        }
+    }
+
     pub(in crate::cluster) fn put<T: Value>(&self, place: &Place, value: &T) {
         self.write(vec![Write::Put(self.schema.key(place), encode(value))]);
     }
@@ -162,6 +180,10 @@ impl Cluster {
     pub(in crate::cluster) fn put_raw(&self, key: &str, value: &[u8]) {
         let key = Key::new(format!("{}{key}", self.schema.root())).unwrap();
         self.write(vec![Write::Put(key, value.to_vec())]);
+    }
+
+    pub(in crate::cluster) fn delete(&self, place: &Place) {
+        self.write(vec![Write::Delete(self.schema.key(place))]);
     }
 
     pub(in crate::cluster) fn write(&self, writes: Vec<Write>) {

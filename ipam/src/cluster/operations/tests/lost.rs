@@ -153,8 +153,7 @@ fn giving_up_goes_on_after_an_interruption_at_any_transaction() {
     assert!(transactions > 6, "{transactions}");
     for nth in 0..transactions {
         let cluster = cluster();
-        let fates = (0..nth).map(|_| Fate::Well).chain([Fate::Unreachable]);
-        let error = lost(&cluster, &Fated::new(&cluster.store, fates)).unwrap_err();
+        let error = lost(&cluster, &Fated::at(&cluster.store, nth, Fate::Unreachable)).unwrap_err();
         assert_eq!(error.reason(), Reason::Unavailable);
         assert_eq!(matches!(error, LostError::Interrupted { .. }), nth > 0);
         lost(&cluster, &cluster.store).unwrap();
@@ -167,8 +166,7 @@ fn giving_up_survives_a_lost_answer_to_any_transaction() {
     for nth in 0..transactions() {
         for fate in Fate::unanswered() {
             let cluster = cluster();
-            let fates = (0..nth).map(|_| Fate::Well).chain([fate]);
-            let report = lost(&cluster, &Fated::new(&cluster.store, fates)).unwrap();
+            let report = lost(&cluster, &Fated::at(&cluster.store, nth, fate)).unwrap();
             assert_given_up(&cluster);
             assert_eq!((report.leases, report.blocks), (130, 3));
         }
@@ -178,8 +176,7 @@ fn giving_up_survives_a_lost_answer_to_any_transaction() {
 #[test]
 fn an_interruption_says_what_is_done_and_what_to_do() {
     let cluster = cluster();
-    let fates = (0..2).map(|_| Fate::Well).chain([Fate::Unreachable]);
-    let error = lost(&cluster, &Fated::new(&cluster.store, fates)).unwrap_err();
+    let error = lost(&cluster, &Fated::at(&cluster.store, 2, Fate::Unreachable)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "node n1 is fenced, and 60 of its leases and 0 of its blocks were given up now, but not all; say again that it is lost to go on"
@@ -200,8 +197,11 @@ fn two_operators_give_the_same_node_up_together() {
                 .node_lost(&other, &node("n1"), "its disk burnt", &mut |_| {})
                 .unwrap();
         });
-        let fates = (0..nth).map(|_| Fate::Well).chain([Fate::After(other)]);
-        lost(&cluster, &Fated::new(&cluster.store, fates)).unwrap();
+        lost(
+            &cluster,
+            &Fated::at(&cluster.store, nth, Fate::After(other)),
+        )
+        .unwrap();
         assert_given_up(&cluster);
     }
 }
@@ -227,8 +227,7 @@ fn a_node_that_comes_back_keeps_what_was_not_given_up_yet() {
             revive(&revived);
             revived.put(&Place::Live(node("n1")), &LiveRow::default());
         });
-        let fates = (0..nth).map(|_| Fate::Well).chain([Fate::After(back)]);
-        let report = lost(&cluster, &Fated::new(&cluster.store, fates)).unwrap();
+        let report = lost(&cluster, &Fated::at(&cluster.store, nth, Fate::After(back))).unwrap();
         assert!(report.came_back, "{nth}");
         let contents = cluster.contents();
         let left = |kind: &str| {

@@ -1,8 +1,12 @@
+mod backup;
 mod cluster;
+mod janitor;
 mod listing;
 mod lost;
+mod migrate;
 mod pools;
 mod reservations;
+mod restore;
 mod stores;
 
 pub(in crate::cluster) use cluster::{Cluster, lease, node, operator, pool};

@@ -428,9 +428,8 @@ fn a_removed_pool_takes_what_it_keeps_for_names_with_it() {
 fn removing_a_pool_goes_on_after_an_interruption_anywhere() {
     for interrupted in 0..5 {
         let cluster = idle(200);
-        let mut fates: Vec<Fate> = (0..interrupted).map(|_| Fate::Well).collect();
-        fates.push(Fate::Unreachable);
-        let error = remove(&cluster, &Fated::new(&cluster.store, fates)).unwrap_err();
+        let interrupted = Fated::at(&cluster.store, interrupted, Fate::Unreachable);
+        let error = remove(&cluster, &interrupted).unwrap_err();
         assert_eq!(error.reason(), Reason::Unavailable);
         assert!(row(&cluster, "default").is_some());
         remove(&cluster, &cluster.store).unwrap();
@@ -443,9 +442,7 @@ fn removing_a_pool_survives_lost_answers() {
     for nth in 0..5 {
         for fate in Fate::unanswered() {
             let cluster = idle(200);
-            let mut fates: Vec<Fate> = (0..nth).map(|_| Fate::Well).collect();
-            fates.push(fate);
-            remove(&cluster, &Fated::new(&cluster.store, fates)).unwrap();
+            remove(&cluster, &Fated::at(&cluster.store, nth, fate)).unwrap();
             assert_eq!(cluster.contents().len(), 2);
         }
     }

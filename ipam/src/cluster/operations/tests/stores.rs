@@ -55,6 +55,12 @@ impl Fated {
         }
     }
 
+    /// A store whose nth transaction, counted from 0, has a fate.
+    pub(in crate::cluster) fn at(store: &MemoryStore, nth: usize, fate: Fate) -> Self {
+        let fates = (0..nth).map(|_| Fate::Well).chain([fate]);
+        Self::new(store, fates)
+    }
+
     /// Transactions so far.
     pub(in crate::cluster) fn commits(&self) -> usize {
         self.commits.load(Ordering::Relaxed)
