@@ -1,11 +1,13 @@
 //! Many nodes, one set of pools: what they agree on in a store that all of them reach, and what each
 //! may do alone while it cannot.
 //!
-//! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted.
+//! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted, [`ledger`] what
+//! a node knows and does.
 
 pub mod geometry;
 mod history;
 mod kv;
+pub mod ledger;
 mod memory;
 mod mvcc;
 mod name;
