@@ -12,6 +12,7 @@ pub mod ledger;
 mod memory;
 mod mvcc;
 mod name;
+pub mod operations;
 pub mod schema;
 mod watched;
 
