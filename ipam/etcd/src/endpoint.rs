@@ -114,16 +114,18 @@ impl Endpoint {
         self.connection.lock().await.take();
     }
 
-    /// Asks the member how it is, and notes it. `highest` is the highest revision known before.
-    pub(crate) async fn probe(
-        &self,
-        config: &EtcdConfig,
-        highest: Revision,
-    ) -> Result<StatusResponse, Failure> {
+    pub(crate) async fn is_connected(&self) -> bool {
+        self.connection.lock().await.is_some()
+    }
+
+    /// Asks the member how it is.
+    pub(crate) async fn status(&self, config: &EtcdConfig) -> Result<StatusResponse, Failure> {
         let mut member = self.member(config).await?;
-        let begun = Instant::now();
-        let status = within(config.answer_timeout, member.maintenance.status()).await?;
-        self.note_answer(begun.elapsed());
+        within(config.answer_timeout, member.maintenance.status()).await
+    }
+
+    /// What it said of itself, when `highest` was the highest revision known.
+    pub(crate) fn note_status(&self, status: &StatusResponse, highest: Revision) {
         let revision = status.header().map(|header| revision(header.revision()));
         let mut health = self.lock();
         health.revision = revision;
@@ -131,9 +133,6 @@ impl Endpoint {
         health.version = Some(status.version().to_owned());
         health.database_bytes = u64::try_from(status.db_size()).ok();
         health.alarms = status.errors().to_vec();
-        drop(health);
-        serviceable(&status)?;
-        Ok(status)
     }
 
     pub(crate) fn state(&self) -> EndpointState {
@@ -176,10 +175,6 @@ impl Endpoint {
     /// It refused, as every other member would.
     pub(crate) fn note_refusal(&self, failure: &Failure) {
         self.lock().last_error = Some(failure.why());
-    }
-
-    pub(crate) fn failures(&self) -> u32 {
-        self.lock().failures
     }
 
     fn lock(&self) -> MutexGuard<'_, EndpointHealth> {
@@ -253,26 +248,4 @@ pub(crate) async fn within<T>(
 /// A revision of etcd's, which are positive.
 pub(crate) fn revision(raw: i64) -> Revision {
     Revision(u64::try_from(raw).unwrap_or_default())
-}
-
-fn serviceable(status: &StatusResponse) -> Result<(), Failure> {
-    let mut numbers = status.version().split('.').map(str::parse::<u32>);
-    let version = (numbers.next(), numbers.next());
-    if let (Some(Ok(major)), Some(Ok(minor))) = version
-        && (major, minor) < (3, 4)
-    {
-        return Err(Failure::Distrusted(format!(
-            "it is etcd {}, which lacks what we need: upgrade to 3.4 or later",
-            status.version()
-        )));
-    }
-    if status.is_learner() {
-        return Err(Failure::Unsent(
-            "it is a learner, which serves nobody".to_owned(),
-        ));
-    }
-    if status.leader() == 0 {
-        return Err(Failure::Unsent("no leader".to_owned()));
-    }
-    Ok(())
 }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bulkhead_ipam::cluster::{KvError, Revision};
-use etcd_client::ResponseHeader;
-use tokio::time::{Instant, timeout};
+use etcd_client::{ResponseHeader, StatusResponse};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::EtcdConfig;
 use crate::endpoint::{Endpoint, EndpointHealth, EndpointState, Member, revision, within};
@@ -45,6 +45,9 @@ pub(crate) struct Pool {
     pub(crate) name: String,
     pub(crate) endpoints: Vec<Endpoint>,
     preferred: AtomicUsize,
+    /// Which is asked before which, lowest first: another order in each process, so that nodes with the
+    /// same configuration spread over the members, and over those that are left when one goes.
+    ranks: Vec<u64>,
     cluster: OnceLock<u64>,
     /// The highest revision that was acknowledged to us.
     highest: AtomicU64,
@@ -53,9 +56,9 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(config: EtcdConfig) -> Self {
         let urls: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
-        // Nodes with the same configuration spread over the members.
-        let random = RandomState::new().hash_one(0_u8);
-        let first = random % u64::try_from(urls.len()).expect("a length in memory fits 64 bits");
+        let random = RandomState::new();
+        let ranks: Vec<u64> = (0..urls.len()).map(|nth| random.hash_one(nth)).collect();
+        let first = (0..urls.len()).min_by_key(|nth| ranks[*nth]);
         Self {
             name: format!("etcd {}", urls.join(", ")),
             endpoints: config
@@ -65,7 +68,8 @@ impl Pool {
                 .map(Endpoint::new)
                 .collect(),
             config,
-            preferred: AtomicUsize::new(usize::try_from(first).expect("less than a length")),
+            preferred: AtomicUsize::new(first.expect("a configuration has an endpoint")),
+            ranks,
             cluster: OnceLock::new(),
             highest: AtomicU64::new(0),
         }
@@ -107,7 +111,7 @@ impl Pool {
         let mut order: Vec<usize> = (0..self.endpoints.len()).collect();
         order.sort_by_key(|nth| {
             let ejected = self.endpoints[*nth].state() == EndpointState::Ejected;
-            (ejected, *nth != preferred, *nth)
+            (ejected, *nth != preferred, self.ranks[*nth])
         });
         order
     }
@@ -147,7 +151,7 @@ impl Pool {
 
     /// The member, known to be of our cluster. Whatever fails here, nothing was sent.
     pub(crate) async fn member(&self, endpoint: &Endpoint) -> Result<Member, Failure> {
-        if endpoint.state() != EndpointState::Serving {
+        if endpoint.state() != EndpointState::Serving || !endpoint.is_connected().await {
             self.probe(endpoint).await?;
         }
         match endpoint.member(&self.config).await {
@@ -156,17 +160,24 @@ impl Pool {
         }
     }
 
+    /// Asks a member how it is. It serves only if that is good and it is of our cluster.
     async fn probe(&self, endpoint: &Endpoint) -> Result<(), Failure> {
-        let status = match endpoint.probe(&self.config, self.highest()).await {
-            Ok(status) => status,
-            Err(Failure::Lost(why)) => {
-                return Err(self.failed(endpoint, Failure::Unsent(why)).await);
+        let begun = Instant::now();
+        let status = endpoint.status(&self.config).await;
+        let checked = status.and_then(|status| {
+            endpoint.note_status(&status, self.highest());
+            serviceable(&status)?;
+            status
+                .header()
+                .map_or(Ok(()), |header| self.check_cluster(header))
+        });
+        match checked {
+            Ok(()) => {
+                endpoint.note_answer(begun.elapsed());
+                Ok(())
             }
-            Err(failure) => return Err(self.failed(endpoint, failure).await),
-        };
-        match status.header().map(|header| self.check_cluster(header)) {
-            Some(Err(failure)) => Err(self.failed(endpoint, failure).await),
-            _ => Ok(()),
+            Err(Failure::Lost(why)) => Err(self.failed(endpoint, Failure::Unsent(why)).await),
+            Err(failure) => Err(self.failed(endpoint, failure).await),
         }
     }
 
@@ -268,25 +279,41 @@ impl Pool {
     pub(crate) async fn attend(&self, nth: usize) {
         let endpoint = &self.endpoints[nth];
         let mut states = endpoint.states();
+        let mut retry = FIRST_RETRY;
         loop {
             // The outcome is in the member's health.
             let _ = self.probe(endpoint).await;
-            let wait = match endpoint.state() {
-                EndpointState::Ejected => {
-                    let doublings = endpoint.failures().saturating_sub(1).min(8);
-                    (FIRST_RETRY * (1 << doublings)).min(LONGEST_RETRY)
-                }
-                EndpointState::Serving | EndpointState::Untried => {
-                    states.mark_unchanged();
-                    let ejected = states.wait_for(|state| *state == EndpointState::Ejected);
-                    // Either it was ejected, and is probed soon, or its time has come.
-                    match timeout(PROBE_INTERVAL, ejected).await {
-                        Ok(_) => FIRST_RETRY,
-                        Err(_) => Duration::ZERO,
-                    }
-                }
-            };
-            tokio::time::sleep(wait).await;
+            if endpoint.state() == EndpointState::Ejected {
+                sleep(retry).await;
+                retry = LONGEST_RETRY.min(2 * retry);
+                continue;
+            }
+            retry = FIRST_RETRY;
+            let ejected = states.wait_for(|state| *state == EndpointState::Ejected);
+            if timeout(PROBE_INTERVAL, ejected).await.is_ok() {
+                sleep(retry).await;
+            }
         }
     }
+}
+
+fn serviceable(status: &StatusResponse) -> Result<(), Failure> {
+    let mut numbers = status.version().split('.').map(str::parse::<u32>);
+    let version = (numbers.next(), numbers.next());
+    if let (Some(Ok(major)), Some(Ok(minor))) = version
+        && (major, minor) < (3, 4)
+    {
+        return Err(Failure::Distrusted(format!(
+            "it is etcd {}, which lacks what we need: upgrade to 3.4 or later",
+            status.version()
+        )));
+    }
+    if status.is_learner() {
+        let why = "it is a learner, which serves nobody".to_owned();
+        return Err(Failure::Unsent(why));
+    }
+    if status.leader() == 0 {
+        return Err(Failure::Unsent("no leader".to_owned()));
+    }
+    Ok(())
 }

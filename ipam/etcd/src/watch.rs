@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bulkhead_ipam::cluster::{Event, KeyRange, KvError, Revision, Watch};
 use etcd_client::{WatchOptions, WatchResponse, WatchStream};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::timeout;
 
 use crate::endpoint::{Endpoint, EndpointState, revision, within};
@@ -15,8 +15,9 @@ use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::translate::{EtcdRange, Prefix, raw};
 
-/// Answers of etcd that wait to be taken. Beyond that it is etcd that keeps them.
-const BACKLOG: usize = 16;
+/// Answers of etcd that wait to be taken. Beyond that the stream is ended, because a stream that is not
+/// read in the end halts the others of its connection, and begun anew once there is room.
+const BACKLOG: usize = 64;
 /// How long after no member could be watched they are tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -77,8 +78,10 @@ struct Follower {
 
 /// Why a stream is not followed any more.
 enum End {
-    /// Nobody takes the events.
+    /// Nobody takes the events any more.
     Left,
+    /// They are not taken as fast as they come.
+    Slow,
     /// etcd, or the connection to it.
     Failed(Failure),
 }
@@ -100,6 +103,12 @@ impl Follower {
             login_failed &= !self.opened;
             let error = match end {
                 End::Left => return,
+                End::Slow => {
+                    if self.batches.reserve().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 End::Failed(Failure::Compacted(oldest)) => pool.compacted(oldest),
                 End::Failed(Failure::Refused(why)) => pool.refused(why),
                 End::Failed(Failure::Login(why)) => {
@@ -145,7 +154,6 @@ impl Follower {
 
     async fn drain(&mut self, endpoint: &Endpoint, mut stream: WatchStream) -> End {
         let mut states = endpoint.states();
-        states.mark_unchanged();
         loop {
             let limit = if self.opened {
                 Duration::MAX
@@ -166,13 +174,13 @@ impl Follower {
                 Ok(Err(error)) => return Failure::from(error).into(),
                 Err(_) => return Failure::Lost("no answer to a watch".to_owned()).into(),
             };
-            if let Err(end) = self.take(&answer).await {
+            if let Err(end) = self.take(&answer) {
                 return end;
             }
         }
     }
 
-    async fn take(&mut self, answer: &WatchResponse) -> Result<(), End> {
+    fn take(&mut self, answer: &WatchResponse) -> Result<(), End> {
         if let Some(header) = answer.header() {
             self.pool.check_cluster(header)?;
         }
@@ -187,18 +195,23 @@ impl Follower {
             .filter_map(|event| prefix.event(event))
             .filter(|event| event.revision > self.seen)
             .collect();
-        if let Some(last) = answer.events().last().and_then(etcd_client::Event::kv) {
-            self.seen = self.seen.max(revision(last.mod_revision()));
-        } else if !answer.created() && answer.watch_id() >= 0 {
+        let told = match answer.events().last().and_then(etcd_client::Event::kv) {
+            Some(last) => revision(last.mod_revision()),
             // Progress of this watch alone: everything up to there was sent.
-            let header = answer.header().map(|header| revision(header.revision()));
-            self.seen = self.seen.max(header.unwrap_or_default());
+            None if !answer.created() && answer.watch_id() >= 0 => answer
+                .header()
+                .map_or(self.seen, |header| revision(header.revision())),
+            None => self.seen,
+        };
+        if !events.is_empty() {
+            match self.batches.try_send(Ok(events)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => return Err(End::Slow),
+                Err(TrySendError::Closed(_)) => return Err(End::Left),
+            }
         }
-        if events.is_empty() {
-            return Ok(());
-        }
-        let sent = self.batches.send(Ok(events)).await;
-        sent.map_err(|_| End::Left)
+        self.seen = self.seen.max(told);
+        Ok(())
     }
 }
 

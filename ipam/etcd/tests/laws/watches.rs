@@ -17,6 +17,7 @@ laws![
     a_compacted_revision_is_refused_and_the_oldest_is_told,
     a_watch_from_the_oldest_revision_misses_no_deletion,
     many_watches_see_the_same,
+    a_watch_that_nobody_takes_from_for_long_misses_nothing,
 ];
 
 fn a_watch_tells_every_change_of_its_range_in_order(bench: &Bench) {
@@ -153,4 +154,14 @@ fn many_watches_see_the_same(bench: &Bench) {
     for watch in &mut watches[1..] {
         assert_eq!(bench.events(&mut **watch, 50), first);
     }
+}
+
+fn a_watch_that_nobody_takes_from_for_long_misses_nothing(bench: &Bench) {
+    let mut watch = bench.watch("a", bench.now());
+    let mut written = Vec::new();
+    for nth in 0..500 {
+        let revision = bench.write(&[bench.put("a", &nth.to_string())]).0;
+        written.push(format!("a={nth}@{revision}"));
+    }
+    assert_eq!(bench.events(&mut *watch, 500), written);
 }
