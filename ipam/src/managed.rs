@@ -98,6 +98,13 @@ mod tests {
         assert_eq!(Managed::read(&path).unwrap(), Some(mark));
         let refused = StateDir::open(&path, Access::Add);
         assert!(matches!(refused, Err(OpenError::Managed(_))));
+        // The daemon itself has nobody to leave it to.
+        assert!(
+            !StateDir::open(&path, Access::Exclusive)
+                .unwrap()
+                .is_managed()
+        );
+        assert!(StateDir::open(&path, Access::Shared).unwrap().is_managed());
         Managed::unmark(&path).unwrap();
         Managed::unmark(&path).unwrap();
         assert_eq!(Managed::read(&path).unwrap(), None);

@@ -74,7 +74,8 @@ impl StateDir {
     /// Opens and locks the directory; waits for who holds it otherwise.
     ///
     /// # Errors
-    /// [`OpenError`]; `Missing` only for `Access::Shared`, `Managed` only for `Access::Add`.
+    /// [`OpenError`]; `Missing` only for `Access::Shared` and `Access::Beside`, `Managed` only for
+    /// `Access::Add`.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
         Self::open_in(path, access, Boot::current()?)
     }
@@ -143,10 +144,11 @@ impl StateDir {
         &self.boot
     }
 
-    /// Whether a daemon owns it; also if that cannot be told.
+    /// Whether a daemon owns it that is not this process; also if that cannot be told.
     #[must_use]
     pub fn is_managed(&self) -> bool {
-        exists(&Managed::path(&self.path)).unwrap_or(true)
+        let alone = matches!(self.reach, Reach::Memory(_));
+        !alone && exists(&Managed::path(&self.path)).unwrap_or(true)
     }
 
     /// How much of the past is kept from now on of every network, instead of the default.
