@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::FileError;
-use crate::journal::replace_file;
+use crate::journal::{replace_file, sync_parent};
+use crate::store::make_dir;
 use crate::wire::DEFAULT_SOCKET;
 
 /// What `managed` in a state directory says. Unknown keys are ignored; a file that says nothing, or
@@ -50,14 +51,28 @@ impl Managed {
         }
     }
 
-    /// Marks the directory; to be done before it is locked, so that nobody waits for the lock. Durable
-    /// when this returns.
+    /// Marks the directory, which is made if it is missing; to be done before it is locked, so that
+    /// nobody waits for the lock. Durable when this returns.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written; an earlier mark stands then.
     pub fn write(&self, state_dir: &Path) -> Result<(), FileError> {
+        make_dir(state_dir)?;
         let text = serde_json::to_string(self).expect("a path that was configured is text");
         replace_file(&Self::path(state_dir), format!("{text}\n").as_bytes()).map(drop)
+    }
+
+    /// Takes the mark away, if there is one: calls run in processes of their own again.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn unmark(state_dir: &Path) -> Result<(), FileError> {
+        let path = Self::path(state_dir);
+        match fs::remove_file(&path) {
+            Ok(()) => sync_parent(&path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(FileError::at("remove", &path)(error)),
+        }
     }
 }
 
@@ -84,7 +99,12 @@ mod tests {
             socket: "/run/elsewhere.sock".into(),
             version: 1,
         };
-        managed.write(dir.path()).unwrap();
-        assert_eq!(Managed::read(dir.path()).unwrap(), Some(managed));
+        let path = dir.path().join("made");
+        managed.write(&path).unwrap();
+        assert_eq!(Managed::read(&path).unwrap(), Some(managed));
+        for _ in 0..2 {
+            Managed::unmark(&path).unwrap();
+        }
+        assert_eq!(Managed::read(&path).unwrap(), None);
     }
 }

@@ -92,7 +92,12 @@ impl Config {
             ),
             (
                 "audit.retention_days",
-                (self.audit.as_secs() / 86_400).to_string(),
+                (self.audit.age.as_secs() / 86_400).to_string(),
+                Effect::Now,
+            ),
+            (
+                "audit.network_mib",
+                (self.audit.bytes >> 20).to_string(),
                 Effect::Now,
             ),
         ];

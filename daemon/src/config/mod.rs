@@ -41,8 +41,8 @@ pub(crate) struct Config {
     pub(crate) reconcile: Option<Duration>,
     /// How often the flows of addresses that cool down are looked at; `None` for never.
     pub(crate) flows: Option<Duration>,
-    /// How long the audit log goes back.
-    pub(crate) audit: Duration,
+    /// How far the audit log goes back.
+    pub(crate) audit: Audit,
 }
 
 /// The node, as the cluster sees it.
@@ -127,6 +127,15 @@ pub(crate) struct Collector {
     pub(crate) interval: Option<Duration>,
     /// How far two observations of the same fact must be apart.
     pub(crate) grace: Duration,
+}
+
+/// How far the audit log goes back: until the first bound that is met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Audit {
+    /// How long.
+    pub(crate) age: Duration,
+    /// How much of each network.
+    pub(crate) bytes: u64,
 }
 
 /// Why there is no configuration.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::document::{Mistake, Section};
 use super::values::{endpoint, is_label, is_node_name, level, listen, log_format, prefix};
-use super::{Collector, Config, Etcd, Listen, Log, LogFormat, Node, Server, Store};
+use super::{Audit, Collector, Config, Etcd, Listen, Log, LogFormat, Node, Server, Store};
 
 /// Most threads that serve calls: each has a stack and sockets of its own.
 const MOST_THREADS: u64 = 64;
@@ -202,10 +202,14 @@ fn interval(mut section: Section<'_>, otherwise: u64) -> Option<Duration> {
     some_secs(interval.unwrap_or(otherwise))
 }
 
-fn audit(mut section: Section<'_>) -> Duration {
+fn audit(mut section: Section<'_>) -> Audit {
     let days = section.number("retention_days", "days", 1..=3650);
+    let mebibytes = section.number("network_mib", "MiB", 1..=4096);
     section.end();
-    DAY * u32::try_from(days.unwrap_or(90)).expect("in the range")
+    Audit {
+        age: DAY * u32::try_from(days.unwrap_or(90)).expect("in the range"),
+        bytes: mebibytes.unwrap_or(64) << 20,
+    }
 }
 
 /// 0 stands for never.

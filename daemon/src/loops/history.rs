@@ -1,21 +1,17 @@
 //! The audit log goes back as far as the configuration says.
 
-use crate::clock::{millis, unix_ms};
+use bulkhead_ipam::AuditBounds;
+
 use crate::node::Node;
 
-/// Forgets what is older, network by network.
+/// Forgets what is older, or too much.
 pub(super) fn trim(node: &Node) {
-    let before = unix_ms().saturating_sub(millis(node.config().audit));
-    let networks = match node.state.networks() {
-        Ok(networks) => networks,
-        Err(error) => {
-            return node.failed("old history is not forgotten", &crate::told::chain(&error));
-        }
-    };
-    for network in networks {
-        if let Err(error) = node.state.network(&network).forget_before(before) {
-            let what = format!("old history of network {network} is not forgotten");
-            node.failed(&what, &crate::told::chain(&error));
-        }
+    let audit = node.config().audit;
+    node.state.keep_audit(AuditBounds {
+        bytes: audit.bytes,
+        age_secs: Some(audit.age.as_secs()),
+    });
+    if let Err(error) = node.state.trim_audit() {
+        node.failed("old history is not forgotten", &crate::told::chain(&error));
     }
 }

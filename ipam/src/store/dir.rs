@@ -1,15 +1,18 @@
 //! The state directory: its lock, its owner, its networks.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use bulkhead_model::{IfName, NetworkName};
 
+use super::audit::{AuditBounds, Retention};
 use super::network::NetworkStore;
+use super::warm::Warm;
 use crate::boot::Boot;
 use crate::error::{FileError, OpenError, StoreError};
 use crate::host::HostStore;
@@ -25,9 +28,11 @@ pub enum Access {
     Add,
     /// Any other call in this process: not created.
     Shared,
-    /// Reading what is recorded, beside whoever has the directory: nothing is locked or created.
+    /// Reading what is recorded, beside whoever has the directory: nothing is locked, and nothing but a
+    /// tombstone can be written. Not created.
     Look,
-    /// A daemon, for its life; or a repair that must be alone. Created if missing.
+    /// A daemon, for its life; or a repair that must be alone. Created if missing. Every network that
+    /// is opened stays open in memory, and any number of threads may share the directory.
     Exclusive,
 }
 
@@ -40,12 +45,25 @@ pub enum LockMode {
     Exclusive,
 }
 
-/// The state directory; locked until dropped, unless it is only looked at.
+/// The state directory, locked until dropped.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
     boot: Boot,
+    reach: Reach,
+    retention: Retention,
     _lock: Option<FileLock>,
+}
+
+/// How the networks of a directory are reached.
+#[derive(Clone, Debug)]
+pub(super) enum Reach {
+    /// By their files, which each call locks.
+    Files,
+    /// In this process's memory.
+    Memory(Arc<Warm>),
+    /// By their files, without a lock; nothing can be changed.
+    Beside,
 }
 
 /// A lock on a file (`flock(2)`), held until dropped.
@@ -71,23 +89,29 @@ impl StateDir {
     pub fn open_in(path: &Path, access: Access, boot: Boot) -> Result<Self, OpenError> {
         let lock_path = path.join("lock");
         let (mode, create) = match access {
-            Access::Look if lock_path.exists() => return Ok(Self::unlocked(path, boot)),
-            Access::Look => return Err(OpenError::Missing(path.to_owned())),
             Access::Add => (LockMode::Shared, true),
             Access::Shared => (LockMode::Shared, false),
             Access::Exclusive => (LockMode::Exclusive, true),
+            Access::Look if exists(&lock_path)? => {
+                return Ok(Self::new(path, boot, Reach::Beside, None));
+            }
+            Access::Look => return Err(OpenError::Missing(path.to_owned())),
         };
-        if create && !lock_path.exists() {
+        if create && !exists(&lock_path)? {
             make_dir(path)?;
         }
         // A daemon marks the directory before it locks it, so nobody waits here for its whole life.
-        let managed = Managed::path(path);
-        if access == Access::Add && managed.exists() {
-            return Err(OpenError::Managed(path.to_owned()));
-        }
+        let refuse_managed = || match access {
+            Access::Add if exists(&Managed::path(path))? => {
+                Err(OpenError::Managed(path.to_owned()))
+            }
+            _ => Ok(()),
+        };
+        refuse_managed()?;
+        let is_managed = || exists(&Managed::path(path)).unwrap_or(true);
         let taken = match access {
             Access::Exclusive => FileLock::take(&lock_path, mode, create).map(Some),
-            _ => FileLock::take_while(&lock_path, mode, create, || !managed.exists()),
+            _ => FileLock::take_while(&lock_path, mode, create, || !is_managed()),
         };
         let lock = match taken {
             Err(error) if !create && error.source.kind() == ErrorKind::NotFound => {
@@ -95,20 +119,23 @@ impl StateDir {
             }
             other => other?.ok_or_else(|| OpenError::Managed(path.to_owned()))?,
         };
-        if access == Access::Add && managed.exists() {
-            return Err(OpenError::Managed(path.to_owned()));
-        }
-        Ok(Self {
-            _lock: Some(lock),
-            ..Self::unlocked(path, boot)
+        refuse_managed()?;
+        Ok(match access {
+            Access::Exclusive => {
+                let reach = Reach::Memory(Arc::new(Warm::new(lock)));
+                Self::new(path, boot, reach, None)
+            }
+            _ => Self::new(path, boot, Reach::Files, Some(lock)),
         })
     }
 
-    fn unlocked(path: &Path, boot: Boot) -> Self {
+    fn new(path: &Path, boot: Boot, reach: Reach, lock: Option<FileLock>) -> Self {
         Self {
             path: path.to_owned(),
             boot,
-            _lock: None,
+            reach,
+            retention: Retention::default(),
+            _lock: lock,
         }
     }
 
@@ -124,10 +151,28 @@ impl StateDir {
         &self.boot
     }
 
-    /// Whether a daemon owns it.
+    /// Whether a daemon owns it; also if that cannot be told.
     #[must_use]
     pub fn is_managed(&self) -> bool {
-        Managed::path(&self.path).exists()
+        exists(&Managed::path(&self.path)).unwrap_or(true)
+    }
+
+    /// How much of the past is kept from now on of every network, instead of the default.
+    pub fn keep_audit(&self, bounds: AuditBounds) {
+        self.retention.set(bounds);
+    }
+
+    /// Removes what is beyond the bounds; also done whenever a journal is full. For bounds of age, to
+    /// be called from time to time.
+    ///
+    /// # Errors
+    /// If a file cannot be removed.
+    pub fn trim_audit(&self) -> Result<(), FileError> {
+        self.reach.may_change(&self.path)?;
+        for name in self.networks()? {
+            self.network(&name).trim_audit()?;
+        }
+        Ok(())
     }
 
     /// The node's id: made on first use and kept; 32 hexadecimal digits.
@@ -144,6 +189,7 @@ impl StateDir {
         if let Some(id) = read()? {
             return Ok(id);
         }
+        self.reach.may_change(&self.path)?;
         let _alone = FileLock::take(&self.path.join("node-id.lock"), LockMode::Exclusive, true)?;
         if let Some(id) = read()? {
             return Ok(id);
@@ -158,7 +204,8 @@ impl StateDir {
     /// One network's store; nothing is read yet.
     #[must_use]
     pub fn network(&self, name: &NetworkName) -> NetworkStore {
-        NetworkStore::new(&self.path, name, &self.boot)
+        let (reach, retention) = (self.reach.clone(), self.retention.clone());
+        NetworkStore::new(&self.path, name, &self.boot, reach, retention)
     }
 
     /// Every network with a record, by name.
@@ -174,6 +221,7 @@ impl StateDir {
     /// # Errors
     /// [`StoreError`].
     pub fn host(&self) -> Result<HostStore, StoreError> {
+        self.reach.may_change(&self.path)?;
         let (dir, lock) = self.locked_dir("host")?;
         HostStore::open(&dir, &self.boot, lock)
     }
@@ -183,7 +231,7 @@ impl StateDir {
     /// # Errors
     /// [`StoreError`].
     pub fn host_existing(&self) -> Result<Option<HostStore>, StoreError> {
-        if self.path.join("host/journal").exists() {
+        if exists(&self.path.join("host/journal"))? {
             self.host().map(Some)
         } else {
             Ok(None)
@@ -195,6 +243,7 @@ impl StateDir {
     /// # Errors
     /// If the directory or its lock cannot be made.
     pub fn host_ports(&self) -> Result<HostPortIndex, FileError> {
+        self.reach.may_change(&self.path)?;
         let (dir, lock) = self.locked_dir("host-ports")?;
         Ok(HostPortIndex::new(dir, lock))
     }
@@ -211,7 +260,7 @@ impl StateDir {
 
     fn locked_dir(&self, name: &str) -> Result<(PathBuf, FileLock), FileError> {
         let dir = self.path.join(name);
-        if !dir.exists() {
+        if !exists(&dir)? {
             make_dir(&dir)?;
         }
         let lock = FileLock::take(&dir.join("lock"), LockMode::Exclusive, true)?;
@@ -223,6 +272,7 @@ impl StateDir {
     /// # Errors
     /// If the lock file cannot be made.
     pub fn bridge_lock(&self, bridge: &IfName, mode: LockMode) -> Result<FileLock, FileError> {
+        self.reach.may_change(&self.path)?;
         let dir = self.path.join("bridges");
         let path = dir.join(format!("{bridge}.lock"));
         match FileLock::take(&path, mode, true) {
@@ -233,6 +283,29 @@ impl StateDir {
             other => other,
         }
     }
+}
+
+impl Reach {
+    /// Whether more than a tombstone can be written to the directory at `path`.
+    pub(super) fn may_change(&self, path: &Path) -> Result<(), FileError> {
+        match self {
+            Self::Files | Self::Memory(_) => Ok(()),
+            Self::Beside => {
+                let source = io::Error::new(ErrorKind::PermissionDenied, BesideDaemon);
+                Err(FileError::at("change", path)(source))
+            }
+        }
+    }
+}
+
+/// Why a directory opened for [`Access::Look`] is not written to.
+#[derive(Debug, thiserror::Error)]
+#[error("it belongs to a node daemon that does not answer, start bulkheadd")]
+struct BesideDaemon;
+
+/// Whether something is at `path`; an error is no answer.
+fn exists(path: &Path) -> Result<bool, FileError> {
+    path.try_exists().map_err(FileError::at("look for", path))
 }
 
 /// Every network under a state directory.
@@ -256,6 +329,22 @@ pub(super) fn networks(state_dir: &Path) -> Result<Vec<NetworkName>, FileError> 
 }
 
 impl FileLock {
+    /// Takes the lock alone, or `None` if somebody else has it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, FileError> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(FileError::at("open", path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(FileError::at("lock", path)(error)),
+        }
+    }
+
     pub(crate) fn take(path: &Path, mode: LockMode, create: bool) -> Result<Self, FileError> {
         let file = lock_file(path, create)?;
         loop {

@@ -27,7 +27,7 @@ impl Leased {
     pub(crate) fn of(acquired: Acquired, store: &LockedStore) -> Self {
         Self {
             acquired,
-            first: store.live_count() == 1,
+            first: store.is_only(),
             pool: store.pool().cloned(),
         }
     }

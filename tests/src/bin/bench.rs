@@ -5,14 +5,15 @@ use std::io;
 use std::process::{Command, ExitCode};
 
 use bulkhead_tests::bench::{
-    Chain, Deletion, Effort, Field, Figures, Floor, Packets, Plugins, Race, Report, adopt_orphans,
-    measure, prove_ports_and_limits, smallest_peak_kib, two_ports_and_limits,
+    Chain, Deletion, Effort, Field, Figures, Floor, Leasing, Packets, Plugins, Race, Report,
+    adopt_orphans, leases, measure, prove_ports_and_limits, smallest_peak_kib,
+    two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
 
 const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
-  parts: plain, chain, first-packet; --write takes them all";
+  parts: plain, chain, first-packet, leases; --write takes them all";
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +21,7 @@ enum Part {
     Plain,
     Chain,
     FirstPacket,
+    Leases,
 }
 
 struct Options {
@@ -29,6 +31,7 @@ struct Options {
     plain: Effort,
     chain: Effort,
     packets: Packets,
+    leasing: Leasing,
 }
 
 impl Options {
@@ -55,6 +58,10 @@ impl Options {
                 flows: 2000,
                 calls: 30,
             },
+            leasing: Leasing {
+                replayed: 100_000,
+                clients: vec![(1, 2000), (8, 1000), (64, 500)],
+            },
         }
     }
 
@@ -65,6 +72,7 @@ impl Options {
         self.chain.rounds = 1;
         self.packets.mapped = vec![10, 100];
         self.packets.calls = 10;
+        self.leasing.replayed = 10_000;
     }
 
     fn has(&self, part: Part) -> bool {
@@ -104,6 +112,7 @@ fn options(words: &[&str]) -> Option<Options> {
                 "plain" => Part::Plain,
                 "chain" => Part::Chain,
                 "first-packet" => Part::FirstPacket,
+                "leases" => Part::Leases,
                 _ => return None,
             }),
             _ => return None,
@@ -126,6 +135,10 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
         first_packet: options
             .has(Part::FirstPacket)
             .then(|| measure(&options.packets))
+            .transpose()?,
+        leases: options
+            .has(Part::Leases)
+            .then(|| leases(&options.leasing))
             .transpose()?,
     };
     print!("{report}");

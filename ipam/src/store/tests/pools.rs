@@ -1,5 +1,8 @@
 //! Pools that change, that are chosen, that others fill; and the directory they live in.
 
+use std::fs::File;
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::leases::refusal;
 use super::*;
 use crate::error::{AcquireError, OpenError};
@@ -68,7 +71,6 @@ fn freed_addresses_that_are_no_longer_listed_are_found_by_another_lap() {
         tail_records: 4,
         journal_bytes: 2000,
         freed: 2,
-        audit_bytes: 1 << 20,
     };
     let network = blue(&state(dir.path(), "a", 0)).with_limits(limits);
     let mut store = network.lock().unwrap();
@@ -211,9 +213,13 @@ fn the_audit_log_is_bounded() {
         tail_records: 4,
         journal_bytes: 2000,
         freed: 16,
-        audit_bytes: 10_000,
     };
-    let network = blue(&state(dir.path(), "a", 0)).with_limits(limits);
+    let state = state(dir.path(), "a", 0);
+    state.keep_audit(AuditBounds {
+        bytes: 10_000,
+        age_secs: None,
+    });
+    let network = blue(&state).with_limits(limits);
     for _ in 0..50 {
         let mut store = network.lock().unwrap();
         acquire(&mut store, "c", &config);
@@ -228,4 +234,44 @@ fn the_audit_log_is_bounded() {
         kept.len() > 1 && kept.iter().sum::<u64>() <= 10_000,
         "{kept:?}"
     );
+}
+
+#[test]
+fn old_journals_go_when_they_are_of_age() {
+    let dir = TempDir::new("aged");
+    let config = small();
+    {
+        let mut store = store(dir.path(), 0, 4);
+        for nth in 0..40 {
+            acquire(&mut store, &format!("c{nth}"), &config);
+            release(&mut store, &format!("c{nth}"));
+        }
+    }
+    let audit = dir.path().join("networks/blue/audit");
+    let mut segments: Vec<_> = fs::read_dir(&audit)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    segments.sort();
+    assert!(segments.len() > 2, "{segments:?}");
+    // It is 1000 seconds after 1970 in these tests.
+    for (nth, path) in (0..).zip(&segments) {
+        let written = UNIX_EPOCH + Duration::from_secs(990 + nth);
+        File::open(path).unwrap().set_modified(written).unwrap();
+    }
+    let state = state(dir.path(), "a", 0);
+    let kept = |age_secs| {
+        state.keep_audit(AuditBounds {
+            bytes: u64::MAX,
+            age_secs,
+        });
+        state.trim_audit().unwrap();
+        fs::read_dir(&audit).unwrap().count()
+    };
+    assert_eq!(kept(None), segments.len());
+    // A clock that goes back makes nothing older.
+    assert_eq!(kept(Some(2000)), segments.len());
+    assert_eq!(kept(Some(9)), segments.len() - 1);
+    assert!(!segments[0].exists());
+    assert_eq!(kept(Some(0)), 0);
 }

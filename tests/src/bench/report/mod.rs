@@ -1,6 +1,7 @@
 //! The figures as Markdown.
 
 mod first_packet;
+mod leases;
 mod race;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::first_packet::Beside;
+use super::leases::Leases;
 use super::rounds::{Call, Figures};
 use super::sample::Sample;
 
@@ -24,6 +26,8 @@ pub struct Report {
     pub chain: Option<Chain>,
     /// Many host ports.
     pub first_packet: Option<Vec<Beside>>,
+    /// The store by itself.
+    pub leases: Option<Leases>,
 }
 
 /// Ours against the reference's chain: the contestants are the chain, ours, and ours with nothing asked.
@@ -50,8 +54,11 @@ impl fmt::Display for Report {
         if let Some(chain) = &self.chain {
             self.chain(f, chain)?;
         }
-        match &self.first_packet {
-            Some(rows) => first_packet::report(f, rows),
+        if let Some(rows) = &self.first_packet {
+            first_packet::report(f, rows)?;
+        }
+        match &self.leases {
+            Some(measured) => leases::report(f, measured),
             None => Ok(()),
         }
     }

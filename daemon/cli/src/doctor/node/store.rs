@@ -165,7 +165,7 @@ impl Fault {
     fn of(error: &StoreError) -> Self {
         match error {
             StoreError::Damaged { .. } | StoreError::Schema { .. } => Self::Damage,
-            StoreError::File(_) | StoreError::Unsettled(_) => Self::Access,
+            StoreError::File(_) => Self::Access,
         }
     }
 }
