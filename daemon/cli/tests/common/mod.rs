@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod daemon;
 pub(crate) mod firewalld;
 pub(crate) mod node;
 pub(crate) mod ours;
