@@ -173,6 +173,56 @@ fn beside_a_daemon_leases_are_read_and_nothing_but_a_tombstone_is_written() {
     assert_eq!(daemon.spool().unwrap().tombstones(), [tombstone]);
 }
 
+#[test]
+fn addresses_of_a_clusters_pool_are_held_and_cool_down_wherever_they_come_from() {
+    let dir = TempDir::new("of-pool");
+    let leased = |nth: u8| {
+        let address = format!("10.9.0.{nth}/24").parse().unwrap();
+        vec![crate::LeasedAddress {
+            address,
+            gateway: None,
+            range: 0,
+        }]
+    };
+    let limits = Limits {
+        tail_records: 4,
+        ..Limits::FILES
+    };
+    for since_boot_ms in [100, 200] {
+        let state = warm(dir.path(), since_boot_ms);
+        let store = blue(&state).with_limits(limits);
+        for nth in 1..5 {
+            let draft = Draft {
+                pool: Some(crate::PoolLease {
+                    pool: "default".to_owned(),
+                    ordinal: nth.into(),
+                }),
+                ..draft(&format!("c{nth}"))
+            };
+            let key = draft.key.clone();
+            let mut store = store.lock().unwrap();
+            store.record(draft, leased(nth), crate::Ipam::Own).unwrap();
+            let held = store.holder(ip(&format!("10.9.0.{nth}"))).unwrap().unwrap();
+            assert_eq!((held.key, held.pool.unwrap().ordinal), (key, nth.into()));
+        }
+        for nth in 2..5 {
+            release(&mut store.lock().unwrap(), &format!("c{nth}"));
+        }
+        network(&store).rest();
+    }
+    let state = warm(dir.path(), 1000);
+    let freed = state
+        .everything()
+        .unwrap()
+        .filter_map(|one| match one.unwrap() {
+            Recorded::Freed(freed) => Some((freed.address, freed.freed_ms_ago)),
+            Recorded::Attachment(_) => None,
+        });
+    let freed: BTreeMap<_, _> = freed.collect();
+    let expected = [2, 3, 4].map(|nth| (ip(&format!("10.9.0.{nth}")), Some(800)));
+    assert_eq!(freed, BTreeMap::from(expected));
+}
+
 /// Takes and gives back at random, and keeps in `mine` what it has.
 fn churn(store: &NetworkStore, worker: u64, told: &Mutex<BTreeMap<String, u64>>) {
     let mut chance = Chance::seeded(worker + 1);
