@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod firewalld;
 pub(crate) mod node;
 pub(crate) mod ours;
+pub(crate) mod scripted;
 pub(crate) mod store;
 
 use std::fs::{self, OpenOptions};
