@@ -8,11 +8,12 @@ use std::process::ExitCode;
 
 use bulkhead_cni::CniError;
 use bulkhead_cni::list::LoadError;
+use bulkhead_ipam::cluster::EmbeddedError;
+use bulkhead_ipam::cluster::operations::{BackupError, RestoreError};
 use bulkhead_ipam::{FileError, OpenError, StaleReason, StoreError};
 use bulkhead_model::{AttachmentKey, NetworkName};
 
 use crate::daemon::DaemonError;
-use crate::store::BackupError;
 
 /// The exit codes, as `--help` lists them; 2, a wrong command line, is clap's own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,8 +68,14 @@ pub(crate) enum Failure {
     Backup {
         file: PathBuf,
         #[source]
-        source: BackupError,
+        source: Box<BackupError>,
     },
+    /// The embedded store, while the daemon is stopped.
+    #[error(transparent)]
+    Embedded(EmbeddedError),
+    /// What stands in the way of a backup that is put back.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Whoever reads the output.
     #[error("cannot write to standard output")]
     Reader(#[source] io::Error),
@@ -148,6 +155,13 @@ impl Failure {
         }
     }
 
+    pub(crate) fn backup(file: &Path, source: BackupError) -> Self {
+        Self::Backup {
+            file: file.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Daemon(error) => error.exit(),
@@ -161,7 +175,8 @@ impl Failure {
             | Self::NoPlugin { .. }
             | Self::NoConfiguration(_)
             | Self::Load(LoadError::NotFound { .. }) => Exit::NotFound,
-            Self::NothingToSet(_)
+            Self::Restore(_)
+            | Self::NothingToSet(_)
             | Self::NobodyToAsk
             | Self::Declined
             | Self::Ambiguous { .. }
@@ -172,6 +187,7 @@ impl Failure {
             Self::NetnsPath { .. }
             | Self::Reader(_)
             | Self::Backup { .. }
+            | Self::Embedded(_)
             | Self::Load(_)
             | Self::Open(_)
             | Self::File(_)

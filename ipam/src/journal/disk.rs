@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// What a journal asks of the disk.
+/// What is asked of the disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
     Write,
     Sync,
     Cut,
+    Checkpoint,
 }
 
 /// The disk as a test wants it: it is asked before each step, may wait, and may refuse.
@@ -23,7 +24,7 @@ impl Disk {
         Self(Some(Arc::new(asked)))
     }
 
-    pub(super) fn asked(&self, step: Step) -> io::Result<()> {
+    pub(crate) fn asked(&self, step: Step) -> io::Result<()> {
         self.0.as_ref().map_or(Ok(()), |asked| asked(step))
     }
 }

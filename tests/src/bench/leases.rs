@@ -16,6 +16,7 @@ use bulkhead_model::{AttachmentKey, NetworkName};
 use netns_fixtures::Sandbox;
 use serde_json::json;
 
+use super::per_address::per_address;
 use super::sample::Sample;
 use crate::Scratch;
 
@@ -37,6 +38,8 @@ pub struct Leases {
     pub rates: Vec<Rate>,
     /// A record of the same length appended and synced by itself, one after the other.
     pub alone: Sample,
+    /// One etcd transaction for each address, by the number of threads.
+    pub per_address: Vec<Rate>,
 }
 
 /// A store that was opened.
@@ -82,6 +85,7 @@ pub fn leases(asked: &Leasing) -> io::Result<Leases> {
         replay: replay(scratch.path(), asked.replayed)?,
         rates,
         alone: alone(&scratch.path().join("alone"))?,
+        per_address: per_address(&asked.clients)?,
     })
 }
 

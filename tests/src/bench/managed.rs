@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::contestant::Contestant;
 use super::field::{Field, Slot};
 use super::plugins::Plugins;
+use super::rounds::in_node;
 use super::usage::{Whose, reap_orphans, resident_kib};
-use crate::daemon::Daemon;
+use crate::{Daemon, Suite};
 
 /// The same plugins, which hand every call to the node's daemon.
 #[derive(Debug)]
@@ -33,6 +34,41 @@ impl Managed {
     pub fn resident_kib(&self) -> u64 {
         resident_kib(self.daemon.pid()).unwrap_or_default()
     }
+}
+
+/// What the daemon occupies beside attachments.
+#[derive(Clone, Copy, Debug)]
+pub struct Resident {
+    /// The attachments.
+    pub beside: usize,
+    /// Its resident memory in KiB.
+    pub kib: u64,
+}
+
+/// Attaches as many residents as each of `counts` says, rising, to a node with a daemon, and looks at it.
+///
+/// # Errors
+/// As [`Daemon::start`].
+///
+/// # Panics
+/// When a call fails.
+pub fn resident(counts: &[usize]) -> io::Result<Vec<Resident>> {
+    let most = counts.iter().copied().max().unwrap_or_default();
+    let field = Field::new(1, most).map_err(io::Error::other)?;
+    let managed = Managed::new(Plugins::new("bulkhead, daemon", Suite::ours(), field))?;
+    let mut attached = 0;
+    let mut seen = Vec::new();
+    for &beside in counts {
+        in_node(&managed, || {
+            for slot in &managed.field().residents[attached..beside] {
+                managed.add(slot);
+            }
+        });
+        attached = beside;
+        let kib = managed.resident_kib();
+        seen.push(Resident { beside, kib });
+    }
+    Ok(seen)
 }
 
 impl Contestant for Managed {

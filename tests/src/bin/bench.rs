@@ -5,15 +5,15 @@ use std::io;
 use std::process::{Command, ExitCode};
 
 use bulkhead_tests::bench::{
-    Chain, Deletion, Effort, Field, Figures, Floor, Leasing, Packets, Plugins, Race, Report,
-    adopt_orphans, leases, measure, prove_ports_and_limits, smallest_peak_kib,
-    two_ports_and_limits,
+    Chain, Contestant, Deletion, Durable, Effort, Field, Figures, Floor, Leasing, Managed, Packets,
+    Plugins, Race, Report, adopt_orphans, leases, measure, prove_ports_and_limits, resident,
+    smallest_peak_kib, two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
 
 const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
-  parts: plain, chain, first-packet, leases; --write takes them all";
+  parts: plain, daemon, chain, first-packet, leases; --write takes them all";
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +22,7 @@ enum Part {
     Chain,
     FirstPacket,
     Leases,
+    Daemon,
 }
 
 struct Options {
@@ -113,6 +114,7 @@ fn options(words: &[&str]) -> Option<Options> {
                 "chain" => Part::Chain,
                 "first-packet" => Part::FirstPacket,
                 "leases" => Part::Leases,
+                "daemon" => Part::Daemon,
                 _ => return None,
             }),
             _ => return None,
@@ -126,7 +128,14 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
     let report = Report {
         command: command_line(words),
         smallest_peak_kib: smallest_peak_kib(),
-        plain: options.has(Part::Plain).then(|| plain(&options.plain)),
+        plain: options
+            .has(Part::Plain)
+            .then(|| plain(&options.plain))
+            .transpose()?,
+        resident: options
+            .has(Part::Daemon)
+            .then(|| resident(&options.plain.beside))
+            .transpose()?,
         chain: options
             .has(Part::Chain)
             .then(|| chain(&options.chain))
@@ -154,12 +163,24 @@ fn field(effort: &Effort) -> Field {
     Field::new(effort.batch, most.max(1)).expect("root may make namespaces")
 }
 
-fn plain(effort: &Effort) -> Figures {
+fn plain(effort: &Effort) -> io::Result<Figures> {
     let reference = Plugins::new("reference", Suite::reference(), field(effort));
     let ours = Plugins::new("bulkhead", Suite::ours(), field(effort));
+    let served = Plugins::new("bulkhead, daemon", Suite::ours(), field(effort));
+    let served = Managed::new(served)?;
     let acknowledged = Floor::new("floor", field(effort), Deletion::Acknowledged);
     let announced = Floor::new("floor, announced", field(effort), Deletion::Announced);
-    Race::new(vec![&reference, &ours, &acknowledged, &announced]).run(effort)
+    let bare = Floor::new("floor", field(effort), Deletion::Announced);
+    let durable = Durable::new("floor, started and durable", bare, Suite::ours().bridge());
+    let contestants: Vec<&dyn Contestant> = vec![
+        &reference,
+        &ours,
+        &served,
+        &durable,
+        &acknowledged,
+        &announced,
+    ];
+    Ok(Race::new(contestants).run(effort))
 }
 
 /// `None` on a kernel that cannot limit bandwidth.

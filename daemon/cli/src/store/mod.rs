@@ -1,22 +1,22 @@
 //! `bulkhead store`: the cluster's store as a whole: its rows in a file, out of a file, into another
 //! store.
 
-mod backup;
-
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use bulkhead_ipam::wire::admin::{Migration, PAGE_ROWS, Reply, Request, RestoreReport, StoredRow};
+use bulkhead_ipam::cluster::EmbeddedStore;
+use bulkhead_ipam::cluster::operations::{self, Backup, Operations};
+use bulkhead_ipam::cluster::schema::Schema;
+use bulkhead_ipam::wire::admin::{
+    Migration, PAGE_ROWS, Progress, Reply, Request, RestoreReport, StoredRow,
+};
 use clap::{Args, Subcommand};
 
-use self::backup::Backup;
-pub(crate) use self::backup::BackupError;
 use crate::confirm::Confirm;
-use crate::daemon::{Daemon, Reach};
+use crate::daemon::{Bar, Daemon, Reach};
 use crate::failure::{Exit, Failure, Outcome, at};
 use crate::output::{Format, visible};
-use crate::time;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -40,6 +40,9 @@ pub(crate) struct BackupArgs {
     file: PathBuf,
 
     #[command(flatten)]
+    offline: Offline,
+
+    #[command(flatten)]
     reach: Reach,
 }
 
@@ -49,10 +52,21 @@ pub(crate) struct RestoreArgs {
     file: PathBuf,
 
     #[command(flatten)]
+    offline: Offline,
+
+    #[command(flatten)]
     confirm: Confirm,
 
     #[command(flatten)]
     reach: Reach,
+}
+
+/// Whether the daemon does it.
+#[derive(Args, Clone, Copy, Debug)]
+struct Offline {
+    /// The daemon is stopped: work on the embedded store of the state directory.
+    #[arg(long)]
+    offline: bool,
 }
 
 #[derive(Args, Debug)]
@@ -112,39 +126,63 @@ pub(crate) fn run(command: &Command, format: Format) -> Outcome {
 }
 
 fn backup(args: &BackupArgs) -> Result<String, Failure> {
-    let mut revision = 0;
-    let mut rows = Vec::new();
-    args.reach.daemon()?.ask(&Request::StoreExport, |reply| {
-        if let Reply::Stored {
-            revision: of,
-            rows: page,
-        } = reply
-        {
-            revision = of;
-            rows.extend(page);
-        }
-        Ok(())
-    })?;
-    let backup = Backup {
-        revision,
-        taken_at: time::millis(time::now_unix_ms()),
-        rows,
+    let backup = if args.offline.offline {
+        let store = embedded(&args.reach)?;
+        operations(&store, &Schema::default()).backup()
+    } else {
+        let (rows, revision) = exported(&args.reach.daemon()?)?;
+        Backup::of(rows, revision)
     };
-    let text = backup.text();
+    let backup = backup.map_err(|source| Failure::backup(&args.file, source))?;
+    let mut text = Vec::new();
+    backup.write(&mut text).map_err(at("write", &args.file))?;
     if args.file == Path::new("-") {
-        return Ok(text);
+        return Ok(String::from_utf8_lossy(&text).into_owned());
     }
     replace(&args.file, &text)?;
+    let head = backup.head();
     Ok(format!(
-        "{}: {} rows at revision {}\n",
+        "{}: {} rows of cluster {} at revision {}\n",
         args.file.display(),
-        backup.rows.len(),
-        backup.revision
+        head.rows,
+        head.cluster,
+        head.revision
     ))
 }
 
+/// Every row and the revision, as the daemon says.
+fn exported(daemon: &Daemon) -> Result<(Vec<operations::StoredRow>, u64), Failure> {
+    let mut at = 0;
+    let mut rows = Vec::new();
+    daemon.ask(&Request::StoreExport, |reply| {
+        if let Reply::Stored {
+            revision,
+            rows: page,
+        } = reply
+        {
+            at = revision;
+            rows.extend(page.into_iter().map(|row| operations::StoredRow {
+                key: row.key,
+                value: row.value.into_bytes(),
+            }));
+        }
+        Ok(())
+    })?;
+    Ok((rows, at))
+}
+
+/// The store that the daemon has while it runs; nobody else may be at it.
+fn embedded(reach: &Reach) -> Result<EmbeddedStore, Failure> {
+    let dir = reach.state_dir.join("cluster");
+    EmbeddedStore::open(&dir).map_err(Failure::Embedded)
+}
+
+fn operations<'a>(store: &'a EmbeddedStore, schema: &'a Schema) -> Operations<'a> {
+    Operations::new(store, schema)
+}
+
 /// Whoever reads the file sees the old one or the whole new one, also after a power loss.
-fn replace(file: &Path, text: &str) -> Result<(), Failure> {
+fn replace(file: &Path, text: &[u8]) -> Result<(), Failure> {
     let mut beside = file.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
@@ -159,27 +197,27 @@ fn replace(file: &Path, text: &str) -> Result<(), Failure> {
 
 fn read(file: &Path) -> Result<Backup, Failure> {
     let read = if file == Path::new("-") {
-        Backup::read(io::stdin().lock())
+        Backup::read(&mut io::stdin().lock())
     } else {
         let open = File::open(file).map_err(at("open", file))?;
-        Backup::read(BufReader::new(open))
+        Backup::read(&mut BufReader::new(open))
     };
-    read.map_err(|source| Failure::Backup {
-        file: file.to_owned(),
-        source,
-    })
+    read.map_err(|source| Failure::backup(file, source))
 }
 
 fn restore(args: &RestoreArgs, format: Format) -> Outcome {
     let restored = read(&args.file).and_then(|backup| {
+        let head = backup.head();
         let consequences = format!(
-            "{} rows of revision {}, taken {}, are put into the store, each only where there is none.\n  Restore only a store that was lost: nodes have gone on since, and what they claimed is not in the backup.",
-            backup.rows.len(),
-            backup.revision,
-            backup.taken_at,
+            "{} rows of cluster {}, of revision {}, are put into the store, each only where there is none.\n  Restore only a store that was lost: nodes have gone on since, and what they claimed is not in the backup.",
+            head.rows, head.cluster, head.revision,
         );
         args.confirm.ask(&consequences, "restore")?;
-        put(&args.reach.daemon()?, &backup.rows)
+        if args.offline.offline {
+            put_here(&args.reach, &backup)
+        } else {
+            put(&args.reach.daemon()?, &rows_of(&backup))
+        }
     });
     match restored {
         Ok(report) => Outcome {
@@ -193,6 +231,34 @@ fn restore(args: &RestoreArgs, format: Format) -> Outcome {
         },
         Err(failure) => Err(failure).into(),
     }
+}
+
+/// A daemon takes text; what is none was never written by one.
+fn rows_of(backup: &Backup) -> Vec<StoredRow> {
+    let rows = backup.rows().iter();
+    rows.map(|row| StoredRow {
+        key: row.key.clone(),
+        value: String::from_utf8_lossy(&row.value).into_owned(),
+    })
+    .collect()
+}
+
+fn put_here(reach: &Reach, backup: &Backup) -> Result<RestoreReport, Failure> {
+    let store = embedded(reach)?;
+    let schema = Schema::default();
+    let mut bar = Bar::new();
+    let report = operations(&store, &schema).restore(backup, &mut |progress| {
+        bar.show(&Progress {
+            what: progress.what.to_owned(),
+            done: progress.done,
+            total: progress.total,
+        });
+    })?;
+    Ok(RestoreReport {
+        written: report.written,
+        same: report.same,
+        differing: report.left,
+    })
 }
 
 /// In pages; what all of them did.

@@ -85,7 +85,7 @@ impl From<StoreError> for EmbeddedError {
         match error {
             StoreError::Damaged { path, offset, what } => Self::Damaged { path, offset, what },
             StoreError::File(error) => Self::File(error),
-            other => Self::Store(other),
+            schema @ StoreError::Schema { .. } => Self::Store(schema),
         }
     }
 }

@@ -155,3 +155,56 @@ fn a_refused_batch_is_told_to_all_who_built_on_it_and_is_forgotten() {
         assert_eq!(said(&super::store(dir.path(), 0, 128)), after);
     }
 }
+
+#[test]
+fn a_checkpoint_is_made_while_others_acquire() {
+    let dir = TempDir::new("beside-checkpoint");
+    let state = warm(dir.path(), 0);
+    let limits = Limits {
+        tail_records: 4,
+        journal_bytes: 1000,
+        freed: 16,
+    };
+    let store = blue(&state).with_limits(limits);
+    let network = network(&store);
+    let (disk, begun) = checkpoint_gate();
+    network.set_disk(disk);
+    let add = |nth: u32| acquire(&mut store.lock().unwrap(), &format!("c{nth}"), &wide());
+    // The pool's record is the first.
+    for nth in 0..3 {
+        add(nth);
+    }
+    let go = begun.recv().unwrap();
+    // It is not written until it is told to, and twenty go by.
+    for nth in 3..23 {
+        add(nth);
+    }
+    let files = dir.path().join("networks/blue");
+    assert!(!files.join("checkpoint").exists());
+    go.send(()).unwrap();
+    network.rest();
+    assert!(files.join("checkpoint").exists());
+    let journal = fs::read_to_string(files.join("journal")).unwrap();
+    assert!(journal.starts_with("bulkhead-journal 00000001 0000000000000002 "));
+    // The next one has what came meanwhile.
+    assert_eq!(journal.lines().count(), 1 + 20);
+    let expected = said(&store.read().unwrap().unwrap());
+    drop((store, network, state));
+    assert_eq!(said(&super::store(dir.path(), 0, 128)), expected);
+}
+
+/// A disk that waits before the first checkpoint, and who tells it to go on.
+fn checkpoint_gate() -> (Disk, Receiver<Sender<()>>) {
+    let (tell, begun) = channel();
+    let tell = Mutex::new(Some(tell));
+    let disk = Disk::new(move |step| {
+        let first = (step == Step::Checkpoint).then(|| tell.lock().unwrap().take());
+        if let Some(tell) = first.flatten() {
+            let (go, told) = channel();
+            tell.send(go).unwrap();
+            told.recv().unwrap();
+        }
+        Ok(())
+    });
+    (disk, begun)
+}

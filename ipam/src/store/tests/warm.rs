@@ -141,12 +141,12 @@ fn whoever_starts_is_told_everything_of_every_network() {
 #[test]
 fn beside_a_daemon_leases_are_read_and_nothing_but_a_tombstone_is_written() {
     let dir = TempDir::new("beside");
-    let gone = StateDir::open(&dir.path().join("never"), Access::Beside);
+    let gone = StateDir::open(&dir.path().join("never"), Access::Look);
     assert!(matches!(gone, Err(crate::OpenError::Missing(_))));
     let daemon = warm(dir.path(), 0);
     acquire(&mut blue(&daemon).lock().unwrap(), "c0", &small());
     // The daemon has the directory's lock and the network's, and keeps both.
-    let beside = StateDir::open(dir.path(), Access::Beside).unwrap();
+    let beside = StateDir::open(dir.path(), Access::Look).unwrap();
     let snapshot = blue(&beside).read().unwrap().unwrap();
     let record = snapshot.find(&draft("c0").key.id()).unwrap().unwrap();
     let tombstone = crate::Tombstone {
@@ -170,7 +170,57 @@ fn beside_a_daemon_leases_are_read_and_nothing_but_a_tombstone_is_written() {
     for text in refused {
         assert!(text.starts_with("cannot change /"), "{text}");
     }
-    assert_eq!(daemon.spool().unwrap().tombstones(), [tombstone]);
+    assert_eq!(daemon.spool().unwrap().tombstones().unwrap(), [tombstone]);
+}
+
+#[test]
+fn addresses_of_a_clusters_pool_are_held_and_cool_down_wherever_they_come_from() {
+    let dir = TempDir::new("of-pool");
+    let leased = |nth: u8| {
+        let address = format!("10.9.0.{nth}/24").parse().unwrap();
+        vec![crate::LeasedAddress {
+            address,
+            gateway: None,
+            range: 0,
+        }]
+    };
+    let limits = Limits {
+        tail_records: 4,
+        ..Limits::FILES
+    };
+    for since_boot_ms in [100, 200] {
+        let state = warm(dir.path(), since_boot_ms);
+        let store = blue(&state).with_limits(limits);
+        for nth in 1..5 {
+            let draft = Draft {
+                pool: Some(crate::PoolLease {
+                    pool: "default".to_owned(),
+                    ordinal: nth.into(),
+                }),
+                ..draft(&format!("c{nth}"))
+            };
+            let key = draft.key.clone();
+            let mut store = store.lock().unwrap();
+            store.record(draft, leased(nth), crate::Ipam::Own).unwrap();
+            let held = store.holder(ip(&format!("10.9.0.{nth}"))).unwrap().unwrap();
+            assert_eq!((held.key, held.pool.unwrap().ordinal), (key, nth.into()));
+        }
+        for nth in 2..5 {
+            release(&mut store.lock().unwrap(), &format!("c{nth}"));
+        }
+        network(&store).rest();
+    }
+    let state = warm(dir.path(), 1000);
+    let freed = state
+        .everything()
+        .unwrap()
+        .filter_map(|one| match one.unwrap() {
+            Recorded::Freed(freed) => Some((freed.address, freed.freed_ms_ago)),
+            Recorded::Attachment(_) => None,
+        });
+    let freed: BTreeMap<_, _> = freed.collect();
+    let expected = [2, 3, 4].map(|nth| (ip(&format!("10.9.0.{nth}")), Some(800)));
+    assert_eq!(freed, BTreeMap::from(expected));
 }
 
 /// Takes and gives back at random, and keeps in `mine` what it has.
@@ -290,7 +340,7 @@ fn a_checkpoint_that_cannot_be_made_is_made_later_and_stops_nobody() {
     assert!(files.join("checkpoint").exists());
     let reopened = || said(&blue(&super::state(dir.path(), "a", 0)).lock().unwrap());
     let before = said(&store.read().unwrap().unwrap());
-    let beside = StateDir::open_in(dir.path(), Access::Beside, state.boot().clone()).unwrap();
+    let beside = StateDir::open_in(dir.path(), Access::Look, state.boot().clone()).unwrap();
     assert_eq!(said(&blue(&beside).read().unwrap().unwrap()), before);
     fs::remove_dir(&in_the_way[1]).unwrap();
     take(51, 25);

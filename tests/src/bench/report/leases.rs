@@ -9,7 +9,8 @@ const TEXT: &str = "\
 ## Leases\n\n\
 The store by itself, in the memory of one process as a node daemon has it; no kernel object is made. \
 Threads take leases of a dual-stack pool, one after the other, each durable before it is told. *one \
-sync each* is a record of the same length appended and synced by itself, in the same run.\n\n";
+sync each* is a record of the same length appended and synced by itself, *etcd* one transaction for each \
+address on a member with its data on the same disk, all in the same run.\n\n";
 
 pub(super) fn report(f: &mut fmt::Formatter<'_>, leases: &Leases) -> fmt::Result {
     f.write_str(TEXT)?;
@@ -33,6 +34,9 @@ pub(super) fn report(f: &mut fmt::Formatter<'_>, leases: &Leases) -> fmt::Result
         row(&rate.clients.to_string(), &rate.sample)?;
     }
     row("one sync each", &leases.alone)?;
+    for rate in &leases.per_address {
+        row(&format!("{}, etcd", rate.clients), &rate.sample)?;
+    }
     let replay = &leases.replay;
     writeln!(
         f,

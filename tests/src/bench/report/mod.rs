@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::first_packet::Beside;
 use super::leases::Leases;
+use super::managed::Resident;
 use super::rounds::{Call, Figures};
 use super::sample::Sample;
 
@@ -22,6 +23,8 @@ pub struct Report {
     pub smallest_peak_kib: u64,
     /// Plain containers.
     pub plain: Option<Figures>,
+    /// What a daemon occupies.
+    pub resident: Option<Vec<Resident>>,
     /// Containers with host ports and limits.
     pub chain: Option<Chain>,
     /// Many host ports.
@@ -51,6 +54,9 @@ impl fmt::Display for Report {
         if let Some(figures) = &self.plain {
             self.plain(f, figures)?;
         }
+        if let Some(seen) = &self.resident {
+            resident(f, seen)?;
+        }
         if let Some(chain) = &self.chain {
             self.chain(f, chain)?;
         }
@@ -77,7 +83,9 @@ const PLAIN: &str = "\
 ## A plain container\n\n\
 *floor* is the same netlink messages from one warm process, from the first message to the last \
 answer; its DEL is done at the kernel's answer, or, where it says so, at the `RTM_DELLINK` \
-multicast.\n\n";
+multicast. *started and durable* is the same with a start of our executable (that answers VERSION) and \
+one record appended and synced before the answer: what a plugin with a node daemon cannot go below. \
+*daemon* is our plugins on a node that `bulkheadd` serves; its CPU time is counted too.\n\n";
 
 impl Report {
     fn plain(&self, f: &mut fmt::Formatter<'_>, figures: &Figures) -> fmt::Result {
@@ -118,6 +126,18 @@ impl Report {
         writeln!(f, "### What they cost over a plain container\n")?;
         race::price(f, figures, 2, 1)
     }
+}
+
+fn resident(f: &mut fmt::Formatter<'_>, seen: &[Resident]) -> fmt::Result {
+    writeln!(
+        f,
+        "## The daemon's memory\n\n| attachments | resident MiB |\n|--:|--:|"
+    )?;
+    for one in seen {
+        let tenths = one.kib * 10 / 1024;
+        writeln!(f, "| {} | {}.{} |", one.beside, tenths / 10, tenths % 10)?;
+    }
+    writeln!(f)
 }
 
 fn millis(time: Duration) -> String {
