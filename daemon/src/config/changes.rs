@@ -160,30 +160,28 @@ impl Store {
         let Self::Etcd(etcd) = self else {
             return vec![("store.backend", "embedded".to_owned())];
         };
-        let pair = etcd.certificate.as_ref();
-        let user = etcd.user.as_ref();
+        let etcd = &etcd.settings;
+        let ms = |ms: Option<u64>| ms.map(|ms| ms.to_string());
+        let file = |file: &Option<std::path::PathBuf>| file.as_deref().map(path);
+        let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let optional = [
-            ("store.etcd.ca", etcd.ca.as_deref().map(path)),
-            ("store.etcd.cert", pair.map(|(cert, _)| path(cert))),
-            ("store.etcd.key", pair.map(|(_, key)| path(key))),
-            ("store.etcd.user", user.map(|(user, _)| user.clone())),
-            ("store.etcd.password_file", user.map(|(_, file)| path(file))),
+            ("store.etcd.endpoints", Some(etcd.endpoints.join(", "))),
+            ("store.etcd.prefix", set(&etcd.prefix)),
+            ("store.etcd.ca", file(&etcd.ca)),
+            ("store.etcd.cert", file(&etcd.cert)),
+            ("store.etcd.key", file(&etcd.key)),
+            ("store.etcd.user", etcd.user.clone()),
+            ("store.etcd.password_file", file(&etcd.password_file)),
+            ("store.etcd.connect_timeout_ms", ms(etcd.connect_timeout_ms)),
+            ("store.etcd.timeout_ms", ms(etcd.timeout_ms)),
         ];
-        let mut settings = vec![
-            ("store.backend", "etcd".to_owned()),
-            ("store.etcd.endpoints", etcd.endpoints.join(", ")),
-            ("store.etcd.prefix", etcd.prefix.clone()),
-            (
-                "store.etcd.timeout_ms",
-                etcd.timeout.as_millis().to_string(),
-            ),
-        ];
-        settings.extend(
-            optional
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, value?))),
-        );
-        settings
+        let set = optional
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        [("store.backend", "etcd".to_owned())]
+            .into_iter()
+            .chain(set)
+            .collect()
     }
 }
 
