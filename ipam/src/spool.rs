@@ -84,6 +84,19 @@ impl Spool {
         Ok(all)
     }
 
+    /// Those of a state directory; none if there never was a spool. Makes nothing.
+    ///
+    /// # Errors
+    /// As [`Spool::tombstones`].
+    pub fn look(state_dir: &Path) -> Result<Vec<Tombstone>, StoreError> {
+        let spool = Self::new(state_dir.join("spool"));
+        if spool.dir.exists() {
+            spool.tombstones()
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
     /// Removes a tombstone, once its lease has ended durably.
     ///
     /// # Errors
@@ -143,6 +156,8 @@ mod tests {
     fn tombstones_wait_until_each_is_removed() {
         let dir = TempDir::new("spool");
         let state = StateDir::open(dir.path(), Access::Exclusive).unwrap();
+        assert_eq!(Spool::look(dir.path()).unwrap(), []);
+        assert!(!dir.path().join("spool").exists());
         // Two lives of one attachment, and one that nothing was known of.
         let all = [
             tombstone("c0", Some(7), 1),
@@ -160,6 +175,7 @@ mod tests {
         .unwrap();
         let spool = state.spool().unwrap();
         assert_eq!(spool.tombstones().unwrap(), all);
+        assert_eq!(Spool::look(dir.path()).unwrap(), all);
         spool.remove(&all[0]).unwrap();
         assert_eq!(spool.tombstones().unwrap(), all[1..]);
         spool.remove(&all[0]).unwrap();

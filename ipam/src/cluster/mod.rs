@@ -1,22 +1,26 @@
 //! Many nodes, one set of pools: what they agree on in a store that all of them reach, and what each
 //! may do alone while it cannot.
 //!
-//! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted.
+//! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted, [`ledger`] what
+//! a node knows and does.
 
+pub mod check;
+mod embedded;
 pub mod geometry;
 mod history;
 mod kv;
+pub mod ledger;
 mod memory;
 mod mvcc;
 mod name;
+pub mod operations;
 pub mod schema;
 mod watched;
 
+pub use embedded::{EmbeddedError, EmbeddedStore};
 pub use kv::{
     ClusterStore, Committed, Compare, Event, Key, KeyRange, KvError, Listing, Revision, Row, Txn,
     Watch, Write,
 };
 pub use memory::MemoryStore;
-pub use name::{
-    Attempt, NameError, NodeId, PodRef, PoolName, ReservationName, StickyId, StickyPart,
-};
+pub use name::{Attempt, NameError, NodeId, PoolName, ReservationName, StickyId, StickyPart};

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use bulkhead_model::AttachmentKey;
 use serde::{Deserialize, Serialize};
 
+use crate::record::PodRef;
+
 /// A text that is not the name it should be.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
@@ -113,25 +115,6 @@ impl NodeId {
     #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..self.0.len().min(8)]
-    }
-}
-
-/// A pod, as the runtime names it in `CNI_ARGS`.
-#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(default)]
-pub struct PodRef {
-    /// `K8S_POD_NAMESPACE`.
-    pub namespace: String,
-    /// `K8S_POD_NAME`.
-    pub name: String,
-    /// `K8S_POD_UID`; empty if the runtime does not say.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub uid: String,
-}
-
-impl fmt::Display for PodRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 

@@ -2,17 +2,23 @@
 //! writer.
 
 pub(crate) mod crc;
+#[cfg(test)]
+mod disk;
 pub(crate) mod frame;
+mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::error::{FileError, StoreError};
+#[cfg(test)]
+pub(crate) use disk::{Disk, Step};
 use frame::FrameError;
+pub(crate) use tail::{Piece, Tail};
 
 /// A journal open for appending.
 #[derive(Debug)]
@@ -34,78 +40,6 @@ enum Owed {
     Cut,
     /// Make the name durable.
     Name,
-}
-
-/// A journal's end: what no checkpoint has taken in.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tail {
-    /// Where it begins in the file.
-    start: usize,
-    bytes: Arc<Vec<u8>>,
-    bodies: Vec<Range<usize>>,
-}
-
-/// Bytes that share their memory with others.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Piece {
-    bytes: Arc<Vec<u8>>,
-    at: Range<usize>,
-}
-
-impl Tail {
-    /// The records' bodies, each with its place in the file.
-    pub(crate) fn records(&self) -> impl ExactSizeIterator<Item = (u64, Piece)> {
-        self.bodies.iter().map(|body| {
-            let piece = Piece {
-                bytes: Arc::clone(&self.bytes),
-                at: body.clone(),
-            };
-            (offset(self.start + body.start), piece)
-        })
-    }
-
-    /// Its length in bytes.
-    pub(crate) fn len(&self) -> u64 {
-        offset(self.bytes.len())
-    }
-}
-
-impl Piece {
-    /// A part of it.
-    pub(crate) fn part(&self, at: Range<usize>) -> Self {
-        Self {
-            bytes: Arc::clone(&self.bytes),
-            at: self.at.start + at.start..self.at.start + at.end,
-        }
-    }
-
-    /// The same bytes in memory of their own.
-    pub(crate) fn alone(&self) -> Self {
-        self.to_vec().into()
-    }
-}
-
-impl From<Vec<u8>> for Piece {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self {
-            at: 0..bytes.len(),
-            bytes: Arc::new(bytes),
-        }
-    }
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[self.at.clone()]
-    }
-}
-
-impl std::ops::Deref for Piece {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.as_ref()
-    }
 }
 
 impl Journal {
@@ -130,7 +64,7 @@ impl Journal {
             return Ok(None);
         };
         let (tail, torn) = tail_of(&file, path, start(generation)?)?;
-        let end = offset(tail.start) + tail.len();
+        let end = tail.end();
         let mut journal = Self::new(path, file, generation, end);
         if torn {
             journal.owed = Owed::Cut;
@@ -202,6 +136,11 @@ impl Journal {
         self.settle()
     }
 
+    /// Whether the file is as it should be: every append that failed was taken back.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.owed == Owed::Nothing
+    }
+
     fn settle(&mut self) -> Result<(), FileError> {
         match self.owed {
             Owed::Nothing => {}
@@ -232,38 +171,6 @@ impl Journal {
         self.disk.asked(Step::Cut)?;
         self.file.set_len(length)?;
         self.file.sync_data()
-    }
-}
-
-/// What a journal asks of the disk.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Step {
-    Write,
-    Sync,
-    Cut,
-}
-
-/// The disk as a test wants it: it is asked before each step, may wait, and may refuse.
-#[cfg(test)]
-#[derive(Clone, Default)]
-pub(crate) struct Disk(pub(crate) Option<Arc<dyn Fn(Step) -> io::Result<()> + Send + Sync>>);
-
-#[cfg(test)]
-impl Disk {
-    fn asked(&self, step: Step) -> io::Result<()> {
-        self.0.as_ref().map_or(Ok(()), |asked| asked(step))
-    }
-}
-
-#[cfg(test)]
-impl std::fmt::Debug for Disk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() {
-            "Disk"
-        } else {
-            "Disk as it is"
-        })
     }
 }
 
@@ -333,12 +240,7 @@ fn tail_of(file: &File, path: &Path, start: u64) -> Result<(Tail, bool), StoreEr
     let parsed = frame::parse(&bytes, start).map_err(|error| refused(path, error))?;
     let torn = parsed.good_len < bytes.len();
     bytes.truncate(parsed.good_len);
-    let tail = Tail {
-        start,
-        bytes: Arc::new(bytes),
-        bodies: parsed.bodies,
-    };
-    Ok((tail, torn))
+    Ok((Tail::new(start, bytes, parsed.bodies), torn))
 }
 
 /// Up to `long` bytes; fewer at the file's end.
@@ -415,6 +317,3 @@ pub(crate) fn offset(at: usize) -> u64 {
 fn index(offset: u64) -> usize {
     usize::try_from(offset).expect("offsets of a journal are bounded by its rotation")
 }
-
-#[cfg(test)]
-mod tests;

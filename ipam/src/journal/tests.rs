@@ -12,13 +12,13 @@ fn reopened(path: &Path) -> (Journal, Vec<Vec<u8>>) {
 /// A disk that refuses these steps.
 fn refusing(steps: &'static [Step]) -> Disk {
     let eio = rustix::io::Errno::IO.raw_os_error();
-    Disk(Some(Arc::new(move |step| {
+    Disk::new(move |step| {
         if steps.contains(&step) {
             Err(io::Error::from_raw_os_error(eio))
         } else {
             Ok(())
         }
-    })))
+    })
 }
 
 #[test]

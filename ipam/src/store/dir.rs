@@ -329,6 +329,22 @@ pub(super) fn networks(state_dir: &Path) -> Result<Vec<NetworkName>, FileError> 
 }
 
 impl FileLock {
+    /// Takes the lock alone, or `None` if somebody else has it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, FileError> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(FileError::at("open", path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(FileError::at("lock", path)(error)),
+        }
+    }
+
     pub(crate) fn take(path: &Path, mode: LockMode, create: bool) -> Result<Self, FileError> {
         let file = lock_file(path, create)?;
         loop {

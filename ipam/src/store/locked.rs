@@ -120,7 +120,12 @@ impl LockedStore {
         decided
     }
 
-    fn decide(&mut self, draft: Draft, config: &PoolConfig) -> Result<Acquired, AcquireError> {
+    /// [`LockedStore::acquire`], but for the settling.
+    pub(super) fn decide(
+        &mut self,
+        draft: Draft,
+        config: &PoolConfig,
+    ) -> Result<Acquired, AcquireError> {
         let pool = self.settled_pool(config)?;
         let existing = self.find(&draft.key.id())?;
         if let Some(kept) = self.kept(existing.as_ref(), &draft, &config.requested)? {
@@ -257,18 +262,29 @@ impl LockedStore {
         sequence: u64,
         reason: &str,
     ) -> Result<Released, StoreError> {
-        let released = match self.find(id)? {
-            None => Released::Absent,
-            Some(record) if record.sequence != sequence => Released::Superseded(record.sequence),
-            Some(record) => {
-                let mut batch = Batch::new(self);
-                batch.release(&record, reason);
-                self.stage(batch);
-                Released::Freed(Box::new(record))
-            }
-        };
+        let released = self.end(id, sequence, reason)?;
         self.settle()?;
         Ok(released)
+    }
+
+    /// [`LockedStore::release`], but for the settling.
+    pub(super) fn end(
+        &mut self,
+        id: &AttachmentId,
+        sequence: u64,
+        reason: &str,
+    ) -> Result<Released, StoreError> {
+        let record = match self.find(id)? {
+            None => return Ok(Released::Absent),
+            Some(record) if record.sequence != sequence => {
+                return Ok(Released::Superseded(record.sequence));
+            }
+            Some(record) => record,
+        };
+        let mut batch = Batch::new(self);
+        batch.release(&record, reason);
+        self.stage(batch);
+        Ok(Released::Freed(Box::new(record)))
     }
 
     /// The existing record if nothing about it changed, else a new one in its place.

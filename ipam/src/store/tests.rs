@@ -1,7 +1,9 @@
 //! The store against what can go wrong: a crash at every byte, between every two steps, in every
 //! order of calls.
 
+mod batches;
 mod crash;
+mod fuzz;
 mod leases;
 mod model;
 mod pools;

@@ -99,6 +99,7 @@ pub enum ClientError {
 pub struct Replies<R> {
     client: Client,
     first: Option<Frame>,
+    patience: Option<Duration>,
     is_over: bool,
     reply: PhantomData<fn() -> R>,
 }
@@ -189,6 +190,7 @@ impl Client {
         Ok(Replies {
             client: self,
             first: Some(first),
+            patience: None,
             is_over: false,
             reply: PhantomData,
         })
@@ -316,6 +318,15 @@ impl Client {
     }
 }
 
+impl<R> Replies<R> {
+    /// From now on every reply has this long to come, in place of all of them together.
+    #[must_use]
+    pub const fn each_within(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+}
+
 impl<R: DeserializeOwned> Iterator for Replies<R> {
     type Item = Result<R, ClientError>;
 
@@ -323,6 +334,9 @@ impl<R: DeserializeOwned> Iterator for Replies<R> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_over {
             return None;
+        }
+        if let Some(patience) = self.patience {
+            self.client.deadline = Some(Instant::now() + patience);
         }
         let frame = self.first.take().map_or_else(|| self.client.frame(), Ok);
         self.is_over = frame.as_ref().map_or(true, is_last);

@@ -107,10 +107,14 @@ fn versions(echo: CniVersion) -> Value {
     ])
 }
 
+/// Of all crates of the workspace.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
 fn introduction(plugin: &str, about: &str) -> Output {
     let versions = CniVersion::ALL.map(CniVersion::as_str).join(", ");
-    let text =
-        format!("CNI plugin {plugin}: {about}\nCNI protocol versions supported: {versions}\n");
+    let text = format!(
+        "CNI plugin {plugin} {RELEASE}: {about}\nCNI protocol versions supported: {versions}\n"
+    );
     Output {
         stderr: text.into_bytes(),
         ..Output::default()

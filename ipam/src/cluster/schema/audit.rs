@@ -4,7 +4,8 @@ use bulkhead_model::AttachmentKey;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Value};
-use crate::cluster::name::{NodeId, PodRef};
+use crate::cluster::name::NodeId;
+use crate::record::PodRef;
 
 /// `audit/<pool>/<ordinal>/<time>-<writer>-<number>`: a closed chapter. A lease that is held is its own
 /// row under `leases/`, with the time it began; when it ends, this row has both times, so that one row

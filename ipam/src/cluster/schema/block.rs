@@ -22,9 +22,9 @@ pub struct BlockRow {
     /// The attempt that wrote the row.
     #[serde(default)]
     pub attempt: Attempt,
-    /// How the owner got it, for people: `ceded by n2`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub note: String,
+    /// Who ceded it; nobody if the owner claimed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lender: Option<NodeId>,
     /// Its prefixes, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,

@@ -14,6 +14,8 @@ pub enum Place {
     Meta,
     /// Who removed old audit rows last.
     Janitor,
+    /// The last change of pools or reservations by an operator.
+    Change,
     /// A pool.
     Pool(PoolName),
     /// A node's fence.
@@ -119,6 +121,7 @@ impl Schema {
         let path = match place {
             Place::Meta => "meta".to_owned(),
             Place::Janitor => "janitor".to_owned(),
+            Place::Change => "change".to_owned(),
             Place::Pool(pool) => format!("pools/{pool}"),
             Place::Fence(node) => format!("fences/{node}"),
             Place::Node(node) => format!("nodes/{node}"),
@@ -187,6 +190,18 @@ impl Schema {
         KeyRange::prefix(&self.root)
     }
 
+    /// Every row but one.
+    #[must_use]
+    pub fn everything_but(&self, key: &Key) -> [KeyRange; 2] {
+        let everything = self.everything();
+        let after = everything.after(key);
+        let before = KeyRange {
+            until: key.to_string(),
+            ..everything
+        };
+        [before, after]
+    }
+
     /// Every row of a kind: `pools`, `fences`, `nodes`, `live`, `blocks`, `leases`, `kept`, `asks`,
     /// `sticky`, `reservations` or `audit`.
     #[must_use]
@@ -238,6 +253,7 @@ fn parse(parts: &[&str]) -> Option<Place> {
     Some(match parts {
         ["meta"] => Place::Meta,
         ["janitor"] => Place::Janitor,
+        ["change"] => Place::Change,
         ["pools", pool] => Place::Pool(pool.parse().ok()?),
         ["fences", node] => Place::Fence(node.parse().ok()?),
         ["nodes", node] => Place::Node(node.parse().ok()?),

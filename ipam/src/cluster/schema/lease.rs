@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::selector::{LabelSelector, Labels};
 use super::{Place, Value, text};
-use crate::cluster::name::{Attempt, NodeId, PodRef, PoolName, StickyId};
+use crate::cluster::name::{Attempt, NodeId, PoolName, StickyId};
+use crate::record::PodRef;
 use crate::span::Span;
 
 /// `leases/<pool>/<ordinal>`: who holds the ordinal's addresses. The truth is in the owner's journal;

@@ -8,6 +8,7 @@
 
 mod audit;
 mod block;
+mod change;
 mod key;
 mod lease;
 mod node;
@@ -20,12 +21,18 @@ mod text;
 
 pub use audit::{AuditRow, Happened};
 pub use block::{Answer, AskRow, BlockRow, Wanted};
+pub use change::ChangeRow;
 pub use key::{AskPlace, AuditPlace, Place, Schema};
 pub use lease::{Beneficiary, KeptRow, LeaseRow, ReservationRow, StickyHolder, StickyRow};
-pub use node::{FenceRow, FenceState, JanitorRow, LiveRow, MetaRow, MetaState, NodeRow};
+pub use node::{FenceRow, FenceState, JanitorRow, LiveRow, MetaRow, MetaState, NodeRow, Share};
 pub use pool::{PoolRow, PoolState};
 pub use row::{RowError, Value, decode, encode};
 pub use selector::{LabelSelector, Labels, NamePattern, SelectorError};
 
 /// The schema that this release writes, and the latest that it reads.
 pub const SCHEMA: u32 = 1;
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}

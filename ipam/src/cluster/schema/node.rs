@@ -30,7 +30,7 @@ pub struct FenceRow {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub statement: String,
     /// When, in milliseconds since 1970.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub lost_at_unix_ms: u64,
 }
 
@@ -81,8 +81,18 @@ impl Value for NodeRow {
 pub struct LiveRow {
     /// When it was written, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// Free addresses of the node's blocks, by pool.
-    pub free: BTreeMap<PoolName, u64>,
+    /// The node's share of each pool it has blocks of.
+    pub pools: BTreeMap<PoolName, Share>,
+}
+
+/// A node's share of a pool, in ordinals.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Share {
+    /// That could be given out at once.
+    pub free: u64,
+    /// Freed, and not yet to be given out again.
+    pub cooling: u64,
 }
 
 impl Value for LiveRow {
@@ -104,6 +114,9 @@ pub struct MetaRow {
     /// Where the rows are being copied to, or have gone.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub to: String,
+    /// What the store is being filled from.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub from: String,
 }
 
 /// Whether nodes may write to a store.
@@ -135,15 +148,12 @@ pub struct JanitorRow {
     pub node: Option<NodeId>,
     /// When it began, in milliseconds since 1970.
     pub at_unix_ms: u64,
+    /// What happened before is not kept, in milliseconds since 1970.
+    pub before_unix_ms: u64,
 }
 
 impl Value for JanitorRow {
     fn belongs(place: &Place) -> bool {
         *place == Place::Janitor
     }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-fn is_zero(value: &u64) -> bool {
-    *value == 0
 }

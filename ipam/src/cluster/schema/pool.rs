@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::selector::{LabelSelector, Labels, NamePattern};
 use super::{Place, Value, text};
 use crate::cluster::geometry::{Geometry, GeometryError, Layout, Subnet};
-use crate::cluster::name::PodRef;
+use crate::record::PodRef;
 use crate::span::Span;
 
 /// `pools/<pool>`: addresses, how they are cut into blocks, and for whom they are.
@@ -30,6 +30,9 @@ pub struct PoolRow {
     pub cooldown_max_secs: u64,
     /// Whether a node never asks another for a part of a block.
     pub strict: bool,
+    /// Since when its ordinals are these addresses, in milliseconds since 1970; 0 if there never was
+    /// another pool of its name. What was audited before is of that.
+    pub laid_out_at_unix_ms: u64,
 }
 
 /// Whether anything of a pool is given out.
@@ -66,6 +69,7 @@ impl PoolRow {
             cooldown_secs: Self::COOLDOWN_SECS,
             cooldown_max_secs: Self::COOLDOWN_MAX_SECS,
             strict: false,
+            laid_out_at_unix_ms: 0,
         }
     }
 
@@ -118,6 +122,8 @@ struct Wire {
     cooldown_max_secs: u64,
     #[serde(default)]
     strict: bool,
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    laid_out_at_unix_ms: u64,
 }
 
 const fn block_bits() -> u8 {
@@ -154,6 +160,7 @@ impl TryFrom<Wire> for PoolRow {
             cooldown_secs: wire.cooldown_secs,
             cooldown_max_secs: wire.cooldown_max_secs,
             strict: wire.strict,
+            laid_out_at_unix_ms: wire.laid_out_at_unix_ms,
         })
     }
 }
@@ -174,6 +181,7 @@ impl From<PoolRow> for Wire {
             cooldown_secs: row.cooldown_secs,
             cooldown_max_secs: row.cooldown_max_secs,
             strict: row.strict,
+            laid_out_at_unix_ms: row.laid_out_at_unix_ms,
         }
     }
 }

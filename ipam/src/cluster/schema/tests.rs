@@ -24,7 +24,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "live/0f3a9c1e77d24b6e",
-        r#"{"v":1,"at_unix_ms":1795000030000,"free":{"default":52}}"#,
+        r#"{"v":1,"at_unix_ms":1795000030000,"pools":{"default":{"free":52,"cooling":3}}}"#,
     ),
     (
         "blocks/default/0000000000000040",
@@ -56,7 +56,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "janitor",
-        r#"{"v":1,"node":"0f3a9c1e77d24b6e","at_unix_ms":1795000000000}"#,
+        r#"{"v":1,"node":"0f3a9c1e77d24b6e","at_unix_ms":1795000000000,"before_unix_ms":1792408000000}"#,
+    ),
+    (
+        "change",
+        r#"{"v":1,"attempt":"0f3a9c1e-5bd1-3","by":"ops","at_unix_ms":1795000000000,"what":"pool default added"}"#,
     ),
 ];
 
@@ -78,6 +82,7 @@ fn again(row: &Row) -> Result<Vec<u8>, RowError> {
     match schema.place(&row.key) {
         Some(Place::Meta) => one::<MetaRow>(&schema, row),
         Some(Place::Janitor) => one::<JanitorRow>(&schema, row),
+        Some(Place::Change) => one::<ChangeRow>(&schema, row),
         Some(Place::Pool(_)) => one::<PoolRow>(&schema, row),
         Some(Place::Fence(_)) => one::<FenceRow>(&schema, row),
         Some(Place::Node(_)) => one::<NodeRow>(&schema, row),

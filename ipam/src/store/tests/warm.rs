@@ -2,24 +2,20 @@
 //! anybody is told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::model::Chance;
 use super::*;
-use crate::error::{AcquireError, StoreError};
-use crate::journal::{Disk, Step};
 use crate::store::dir::Reach;
 use crate::store::warm::{Missing, Network};
 
 /// Several /24s of each family.
-fn wide() -> PoolConfig {
+pub(super) fn wide() -> PoolConfig {
     config(&json!({"ranges": [[{"subnet": "10.4.0.0/16"}], [{"subnet": "fd00::/64"}]]}))
 }
 
-fn warm(dir: &Path, since_boot_ms: u64) -> StateDir {
+pub(super) fn warm(dir: &Path, since_boot_ms: u64) -> StateDir {
     let now = Now {
         since_boot_ms,
         unix_ms: 1_000_000 + since_boot_ms,
@@ -28,56 +24,11 @@ fn warm(dir: &Path, since_boot_ms: u64) -> StateDir {
 }
 
 /// The network behind a warm store, which is opened.
-fn network(store: &NetworkStore) -> Arc<Network> {
+pub(super) fn network(store: &NetworkStore) -> Arc<Network> {
     let Reach::Memory(warm) = &store.reach else {
         panic!("{store:?}");
     };
     warm.network(store, Missing::Make).unwrap().unwrap()
-}
-
-/// A disk that stops before each step until it is told to go on, and does what it is told.
-struct Gate {
-    reached: Receiver<Step>,
-    go: Sender<io::Result<()>>,
-}
-
-fn gate() -> (Disk, Gate) {
-    let ((tell, reached), (go, told)) = (channel(), channel());
-    let (tell, told) = (Mutex::new(tell), Mutex::new(told));
-    let disk = Disk(Some(Arc::new(move |step| {
-        // A test that ended no longer asks.
-        if tell.lock().unwrap().send(step).is_err() {
-            return Ok(());
-        }
-        told.lock().unwrap().recv().unwrap_or(Ok(()))
-    })));
-    (disk, Gate { reached, go })
-}
-
-impl Gate {
-    /// Waits for the step and leaves it waiting.
-    fn wait_for(&self, step: Step) {
-        assert_eq!(self.reached.recv().unwrap(), step);
-    }
-
-    fn pass(&self, step: Step) {
-        self.wait_for(step);
-        self.go.send(Ok(())).unwrap();
-    }
-
-    fn refuse(&self) {
-        let eio = rustix::io::Errno::IO.raw_os_error();
-        self.go
-            .send(Err(io::Error::from_raw_os_error(eio)))
-            .unwrap();
-    }
-}
-
-/// Waits until `count` records gather for the next batch.
-fn gathered(network: &Network, count: usize) {
-    while network.waiting() < count {
-        thread::yield_now();
-    }
 }
 
 #[test]
@@ -116,105 +67,6 @@ fn it_says_the_same_as_files_do_after_every_call_and_every_opening() {
             let read = network.read().unwrap().unwrap();
             assert_eq!(timeless(&super::said(&read)), said[1], "{seed} {step}");
         }
-    }
-}
-
-#[test]
-fn threads_share_a_batch_and_nobody_waits_for_the_lock_meanwhile() {
-    let dir = TempDir::new("batch");
-    let state = warm(dir.path(), 0);
-    let store = blue(&state);
-    acquire(&mut store.lock().unwrap(), "first", &wide());
-    let network = network(&store);
-    let (disk, gate) = gate();
-    network.set_disk(disk);
-    let told = Mutex::new(Vec::new());
-    let add = |name: String| {
-        let addresses = acquire(&mut store.lock().unwrap(), &name, &wide());
-        told.lock().unwrap().push(addresses);
-    };
-    thread::scope(|scope| {
-        scope.spawn(|| add("lead".to_owned()));
-        gate.wait_for(Step::Write);
-        // While the first writes, others take their turns; what is read is what is durable.
-        for nth in 0..7 {
-            let add = &add;
-            scope.spawn(move || add(format!("c{nth}")));
-        }
-        gathered(&network, 7);
-        assert_eq!(store.lock().unwrap().live_count(), 9);
-        assert_eq!(store.read().unwrap().unwrap().live_count(), 1);
-        assert!(told.lock().unwrap().is_empty());
-        gate.go.send(Ok(())).unwrap();
-        gate.pass(Step::Sync);
-        gate.wait_for(Step::Write);
-        // All seven in one batch, and none before it is synced.
-        assert_eq!(network.waiting(), 0);
-        assert_eq!(store.read().unwrap().unwrap().live_count(), 2);
-        gate.go.send(Ok(())).unwrap();
-        gate.wait_for(Step::Sync);
-        assert_eq!(store.read().unwrap().unwrap().live_count(), 2);
-        gate.go.send(Ok(())).unwrap();
-    });
-    assert_eq!(store.read().unwrap().unwrap().live_count(), 9);
-    let told: BTreeSet<_> = told.into_inner().unwrap().into_iter().flatten().collect();
-    assert_eq!(told.len(), 8 * 2);
-    drop((store, network, state));
-    let files = blue(&super::state(dir.path(), "a", 0)).lock().unwrap();
-    assert_eq!(files.live_count(), 9);
-}
-
-#[test]
-fn a_refused_batch_is_told_to_all_who_built_on_it_and_is_forgotten() {
-    for refused in [Step::Write, Step::Sync] {
-        let dir = TempDir::new("refused-batch");
-        let state = warm(dir.path(), 0);
-        let store = blue(&state);
-        let first = acquire(&mut store.lock().unwrap(), "first", &small());
-        let before = said(&store.read().unwrap().unwrap());
-        let network = network(&store);
-        let (disk, gate) = gate();
-        network.set_disk(disk);
-        thread::scope(|scope| {
-            let add = |name: &'static str| {
-                let store = &store;
-                scope.spawn(move || store.lock().unwrap().acquire(draft(name), &small()))
-            };
-            let lead = add("lead");
-            gate.wait_for(Step::Write);
-            let built = [add("c1"), add("c2")];
-            gathered(&network, 2);
-            // One has the lock when it happens, and has looked.
-            let mut holder = store.lock().unwrap();
-            assert_eq!(holder.live_count(), 4);
-            if refused == Step::Sync {
-                gate.go.send(Ok(())).unwrap();
-                gate.wait_for(Step::Sync);
-            }
-            gate.refuse();
-            gate.pass(Step::Cut);
-            let [c1, c2] = built.map(|one| one.join().unwrap());
-            // As far as it can tell, the lease is there already.
-            let late = holder.acquire(draft("lead"), &small());
-            for told in [lead.join().unwrap(), c1, c2, late] {
-                let Err(AcquireError::Store(StoreError::File(told))) = told else {
-                    panic!("{told:?}");
-                };
-                assert!(told.path.ends_with("networks/blue/journal"), "{told}");
-                assert_eq!(told.source.raw_os_error(), Some(5));
-            }
-            assert_eq!(said(&holder), before);
-        });
-        assert_eq!(said(&store.read().unwrap().unwrap()), before);
-        network.set_disk(Disk::default());
-        assert_eq!(
-            acquire(&mut store.lock().unwrap(), "first", &small()),
-            first
-        );
-        acquire(&mut store.lock().unwrap(), "later", &small());
-        let after = said(&store.read().unwrap().unwrap());
-        drop((store, network, state));
-        assert_eq!(said(&super::store(dir.path(), 0, 128)), after);
     }
 }
 
@@ -284,6 +136,91 @@ fn whoever_starts_is_told_everything_of_every_network() {
     ];
     assert_eq!(told(&state(dir.path(), "a", 500)), expected);
     assert_eq!(told(&warm(dir.path(), 500)), expected);
+}
+
+#[test]
+fn beside_a_daemon_leases_are_read_and_nothing_but_a_tombstone_is_written() {
+    let dir = TempDir::new("beside");
+    let gone = StateDir::open(&dir.path().join("never"), Access::Look);
+    assert!(matches!(gone, Err(crate::OpenError::Missing(_))));
+    let daemon = warm(dir.path(), 0);
+    acquire(&mut blue(&daemon).lock().unwrap(), "c0", &small());
+    // The daemon has the directory's lock and the network's, and keeps both.
+    let beside = StateDir::open(dir.path(), Access::Look).unwrap();
+    let snapshot = blue(&beside).read().unwrap().unwrap();
+    let record = snapshot.find(&draft("c0").key.id()).unwrap().unwrap();
+    let tombstone = crate::Tombstone {
+        key: record.key,
+        sequence: Some(record.sequence),
+        detached_at_unix_ms: 1,
+    };
+    beside.spool().unwrap().add(&tombstone).unwrap();
+    let refused = [
+        blue(&beside).lock().map(drop).unwrap_err().to_string(),
+        blue(&beside)
+            .lock_existing()
+            .map(drop)
+            .unwrap_err()
+            .to_string(),
+        beside.host().map(drop).unwrap_err().to_string(),
+        beside.host_ports().map(drop).unwrap_err().to_string(),
+        beside.trim_audit().unwrap_err().to_string(),
+        beside.node_id().unwrap_err().to_string(),
+    ];
+    for text in refused {
+        assert!(text.starts_with("cannot change /"), "{text}");
+    }
+    assert_eq!(daemon.spool().unwrap().tombstones().unwrap(), [tombstone]);
+}
+
+#[test]
+fn addresses_of_a_clusters_pool_are_held_and_cool_down_wherever_they_come_from() {
+    let dir = TempDir::new("of-pool");
+    let leased = |nth: u8| {
+        let address = format!("10.9.0.{nth}/24").parse().unwrap();
+        vec![crate::LeasedAddress {
+            address,
+            gateway: None,
+            range: 0,
+        }]
+    };
+    let limits = Limits {
+        tail_records: 4,
+        ..Limits::FILES
+    };
+    for since_boot_ms in [100, 200] {
+        let state = warm(dir.path(), since_boot_ms);
+        let store = blue(&state).with_limits(limits);
+        for nth in 1..5 {
+            let draft = Draft {
+                pool: Some(crate::PoolLease {
+                    pool: "default".to_owned(),
+                    ordinal: nth.into(),
+                }),
+                ..draft(&format!("c{nth}"))
+            };
+            let key = draft.key.clone();
+            let mut store = store.lock().unwrap();
+            store.record(draft, leased(nth), crate::Ipam::Own).unwrap();
+            let held = store.holder(ip(&format!("10.9.0.{nth}"))).unwrap().unwrap();
+            assert_eq!((held.key, held.pool.unwrap().ordinal), (key, nth.into()));
+        }
+        for nth in 2..5 {
+            release(&mut store.lock().unwrap(), &format!("c{nth}"));
+        }
+        network(&store).rest();
+    }
+    let state = warm(dir.path(), 1000);
+    let freed = state
+        .everything()
+        .unwrap()
+        .filter_map(|one| match one.unwrap() {
+            Recorded::Freed(freed) => Some((freed.address, freed.freed_ms_ago)),
+            Recorded::Attachment(_) => None,
+        });
+    let freed: BTreeMap<_, _> = freed.collect();
+    let expected = [2, 3, 4].map(|nth| (ip(&format!("10.9.0.{nth}")), Some(800)));
+    assert_eq!(freed, BTreeMap::from(expected));
 }
 
 /// Takes and gives back at random, and keeps in `mine` what it has.
@@ -371,4 +308,48 @@ fn threads_checkpoints_and_readers_of_the_files_go_on_beside_each_other() {
     let files = super::store(dir.path(), 0, 128);
     assert_eq!(super::said(&files), said);
     assert_eq!(files.live_count(), u64::try_from(told.len()).unwrap());
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_made_is_made_later_and_stops_nobody() {
+    let dir = TempDir::new("no-checkpoint");
+    let state = warm(dir.path(), 0);
+    let limits = Limits {
+        tail_records: 10,
+        journal_bytes: 2000,
+        freed: 16,
+    };
+    let store = blue(&state).with_limits(limits);
+    let take = |from: u32, count: u32| {
+        for nth in from..from + count {
+            acquire(&mut store.lock().unwrap(), &format!("c{nth}"), &wide());
+            network(&store).rest();
+        }
+    };
+    take(0, 1);
+    let files = dir.path().join("networks/blue");
+    let in_the_way = ["checkpoint.new", "journal.new"].map(|name| files.join(name));
+    for path in &in_the_way {
+        fs::create_dir(path).unwrap();
+    }
+    take(1, 25);
+    assert!(!files.join("checkpoint").exists());
+    // The checkpoint is made, and no new journal is begun.
+    fs::remove_dir(&in_the_way[0]).unwrap();
+    take(26, 25);
+    assert!(files.join("checkpoint").exists());
+    let reopened = || said(&blue(&super::state(dir.path(), "a", 0)).lock().unwrap());
+    let before = said(&store.read().unwrap().unwrap());
+    let beside = StateDir::open_in(dir.path(), Access::Look, state.boot().clone()).unwrap();
+    assert_eq!(said(&blue(&beside).read().unwrap().unwrap()), before);
+    fs::remove_dir(&in_the_way[1]).unwrap();
+    take(51, 25);
+    let header = fs::read_to_string(files.join("journal")).unwrap();
+    assert!(
+        header.starts_with("bulkhead-journal 00000001 0000000000000002 "),
+        "{header}"
+    );
+    let after = said(&store.read().unwrap().unwrap());
+    drop((store, state));
+    assert_eq!(reopened(), after);
 }

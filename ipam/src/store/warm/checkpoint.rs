@@ -39,19 +39,23 @@ pub(super) struct Job {
     snapshot: Snapshot,
     /// Generation and length of the journal that it holds.
     place: (u64, u64),
+    #[cfg(test)]
+    disk: crate::journal::Disk,
 }
 
 impl Desk {
     /// The checkpoint that is due now, if one is. Its length is the store's, so the larger the store,
     /// the more changes are waited for.
-    pub(super) fn due(&self, limits: &Limits, generation: u64, end: u64) -> Option<Job> {
+    pub(super) fn due(&self, limits: &Limits, journal: &Journal) -> Option<Job> {
         let overlay = &self.durable.overlay;
         let records = overlay.sequence - self.kept.sequence;
         let enough = u64::try_from(limits.tail_records).unwrap_or(u64::MAX);
         let due = records >= enough.max(overlay.live / 2);
         (due && !self.kept.is_busy).then(|| Job {
             snapshot: self.durable.clone(),
-            place: (generation, end),
+            place: (journal.generation(), journal.end()),
+            #[cfg(test)]
+            disk: journal.disk.clone(),
         })
     }
 }
@@ -80,6 +84,10 @@ impl Network {
 
     fn checkpoint(&self, job: &Job) -> Result<(), StoreError> {
         let limits = &self.store.limits;
+        #[cfg(test)]
+        job.disk
+            .asked(crate::journal::Step::Checkpoint)
+            .expect("a test lets it pass");
         let bytes = compacted(&job.snapshot, job.place, limits.freed)?;
         self.store.put_checkpoint(&bytes)?;
         if job.place.1 <= limits.journal_bytes {

@@ -170,13 +170,12 @@ impl Network {
 
     fn write(self: &Arc<Self>, batch: Batch, mut journal: Journal) -> MutexGuard<'_, Desk> {
         let written = journal.append(&batch.records);
-        let end = journal.end();
         let mut desk = locked(&self.desk);
         desk.writing = None;
         match &written {
             Ok(()) => {
                 desk.durable = batch.after.expect("a batch has records");
-                if let Some(job) = desk.due(&self.store.limits, journal.generation(), end) {
+                if let Some(job) = desk.due(&self.store.limits, &journal) {
                     self.begin_checkpoint(&mut desk, job);
                 }
             }

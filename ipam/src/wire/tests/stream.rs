@@ -277,6 +277,31 @@ fn replies_that_end_too_early_are_an_error() {
 }
 
 #[test]
+fn each_reply_has_its_own_time_and_silence_is_an_error() {
+    let (_dir, socket, listener) = listener();
+    let (said, heard) = std::sync::mpsc::channel();
+    let daemon = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        read(&stream, Spoken::OURS).unwrap();
+        for nth in 0..3 {
+            let reply = json(2, Spoken::OURS, Kind::AdminReply, &nth);
+            stream.write_all(&reply.encode().unwrap()).unwrap();
+        }
+        heard.recv().unwrap();
+    });
+    let client = Client::connect(&socket, Some(Duration::from_secs(60))).unwrap();
+    let replies = client.stream::<u8>(&3).unwrap();
+    let mut replies = replies.each_within(Duration::from_millis(20));
+    for nth in 0..3 {
+        assert_eq!(replies.next().unwrap().unwrap(), nth);
+    }
+    let error = replies.next().unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Silent { .. }), "{error}");
+    said.send(()).unwrap();
+    daemon.join().unwrap();
+}
+
+#[test]
 fn a_caller_that_went_away_is_noticed() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     assert!(!peer_is_gone(&ours));
