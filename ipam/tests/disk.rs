@@ -169,7 +169,7 @@ fn a_read_only_disk_is_read_and_refuses_by_name() {
                 .unwrap();
             assert!(mounted.success());
             let told = |refused: &dyn Error| chain(refused).replace(path.to_str().unwrap(), "");
-            for access in [Access::Shared, Access::Beside] {
+            for access in [Access::Shared, Access::Look] {
                 let state = StateDir::open(&path, access).unwrap();
                 let read = state.network(&network()).read().unwrap().unwrap();
                 assert_eq!(read.find(&record.id()).unwrap().as_ref(), Some(&record));
@@ -181,7 +181,7 @@ fn a_read_only_disk_is_read_and_refuses_by_name() {
                 before: "0".to_owned(),
                 set: "1".to_owned(),
             };
-            let mark = Managed::by(Path::new("/run/bulkhead/bulkheadd.sock"));
+            let mark = Managed::default();
             let refused = [
                 told(&blue.lock().unwrap_err()),
                 told(&blue.lock_existing().unwrap_err()),
@@ -194,10 +194,10 @@ fn a_read_only_disk_is_read_and_refuses_by_name() {
                 told(
                     &state
                         .spool()
-                        .map(|mut spool| spool.add(&tombstone(&record)))
+                        .map(|spool| spool.add(&tombstone(&record)))
                         .unwrap_err(),
                 ),
-                told(&mark.mark(&path).unwrap_err()),
+                told(&mark.write(&path).unwrap_err()),
                 told(&StateDir::open(&path, Access::Exclusive).unwrap_err()),
             ];
             let because = "Read-only file system (os error 30)";
@@ -243,7 +243,7 @@ fn what_cannot_be_read_is_named_with_the_cause() {
         ("networks/blue/checkpoint", "read /networks/blue/checkpoint"),
         ("networks/blue/lock", "open /networks/blue/lock"),
         ("host/journal", "open /host/journal"),
-        ("spool/journal", "open /spool/journal"),
+        ("spool/tombstone", "read /spool/tombstone"),
         ("managed", "read /managed"),
         ("node-id", "read /node-id"),
     ] {
@@ -254,7 +254,7 @@ fn what_cannot_be_read_is_named_with_the_cause() {
             let refused = match name.split('/').next().unwrap() {
                 "networks" => told(&state.network(&network()).lock().unwrap_err()),
                 "host" => told(&state.host().unwrap_err()),
-                "spool" => told(&state.spool().unwrap_err()),
+                "spool" => told(&state.spool().unwrap().tombstones().unwrap_err()),
                 "managed" => told(&Managed::read(&path).unwrap_err()),
                 _ => told(&state.node_id().unwrap_err()),
             };

@@ -4,6 +4,7 @@
 //! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted, [`ledger`] what
 //! a node knows and does.
 
+pub mod check;
 mod embedded;
 pub mod geometry;
 mod history;

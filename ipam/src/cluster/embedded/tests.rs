@@ -251,9 +251,9 @@ fn what_the_disk_does_not_take_is_not_there_and_goes_once_it_does() {
     put(&store, "k1", b"1");
     let before = state(&store);
     let disk = |disk| store.0.disk.lock().unwrap().journal.disk = disk;
-    disk(journal::Disk(Some(Arc::new(|_| {
+    disk(journal::Disk::new(|_| {
         Err(io::Error::from(io::ErrorKind::StorageFull))
-    }))));
+    }));
     let txn = Txn {
         writes: vec![Write::Put(key("k2"), b"2".to_vec())],
         ..Txn::default()

@@ -19,7 +19,7 @@ mod reservations;
 mod restore;
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use backup::{Backup, BackupError, BackupHead, StoredRow};
 pub use error::{Reason, StoreTrouble};

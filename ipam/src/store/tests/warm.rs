@@ -141,12 +141,12 @@ fn whoever_starts_is_told_everything_of_every_network() {
 #[test]
 fn beside_a_daemon_leases_are_read_and_nothing_but_a_tombstone_is_written() {
     let dir = TempDir::new("beside");
-    let gone = StateDir::open(&dir.path().join("never"), Access::Beside);
+    let gone = StateDir::open(&dir.path().join("never"), Access::Look);
     assert!(matches!(gone, Err(crate::OpenError::Missing(_))));
     let daemon = warm(dir.path(), 0);
     acquire(&mut blue(&daemon).lock().unwrap(), "c0", &small());
     // The daemon has the directory's lock and the network's, and keeps both.
-    let beside = StateDir::open(dir.path(), Access::Beside).unwrap();
+    let beside = StateDir::open(dir.path(), Access::Look).unwrap();
     let snapshot = blue(&beside).read().unwrap().unwrap();
     let record = snapshot.find(&draft("c0").key.id()).unwrap().unwrap();
     let tombstone = crate::Tombstone {
@@ -170,7 +170,7 @@ fn beside_a_daemon_leases_are_read_and_nothing_but_a_tombstone_is_written() {
     for text in refused {
         assert!(text.starts_with("cannot change /"), "{text}");
     }
-    assert_eq!(daemon.spool().unwrap().tombstones(), [tombstone]);
+    assert_eq!(daemon.spool().unwrap().tombstones().unwrap(), [tombstone]);
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn a_checkpoint_that_cannot_be_made_is_made_later_and_stops_nobody() {
     assert!(files.join("checkpoint").exists());
     let reopened = || said(&blue(&super::state(dir.path(), "a", 0)).lock().unwrap());
     let before = said(&store.read().unwrap().unwrap());
-    let beside = StateDir::open_in(dir.path(), Access::Beside, state.boot().clone()).unwrap();
+    let beside = StateDir::open_in(dir.path(), Access::Look, state.boot().clone()).unwrap();
     assert_eq!(said(&blue(&beside).read().unwrap().unwrap()), before);
     fs::remove_dir(&in_the_way[1]).unwrap();
     take(51, 25);

@@ -9,7 +9,9 @@ mod reservations;
 mod restore;
 mod stores;
 
-pub(in crate::cluster) use cluster::{Cluster, lease, node, operator, pool};
+pub(in crate::cluster) use cluster::{
+    Cluster, NOW, lease, lease_at, node, operator, pool, pool_row,
+};
 pub(in crate::cluster) use stores::{Fate, Fated};
 
 use super::*;
