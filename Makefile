@@ -23,7 +23,7 @@ STATIC := $(SHELL) .ci/static-target
 .PHONY: help setup build demo test soak bench lint fmt edges licences deny install clean
 help:
 	@echo "make setup    install what the tests need (Debian packages, the musl target)"
-	@echo "make build    plugin executable and CLI into $(BIN_DIR)"
+	@echo "make build    plugin executable, CLI and node daemon into $(BIN_DIR)"
 	@echo "make demo     two containers on a dual-stack network, in namespaces of their own"
 	@echo "make test     everything; root; touches no namespace but its own"
 	@echo "make soak     longer churn"
@@ -42,6 +42,8 @@ build: setup
 	names=$$("$$plugin" 2>&1 | sed -n 's/^bulkhead-cni answers to: //p' | grep .); \
 	$(SHELL) .ci/place "$$plugin" "$(BIN_DIR)" $$names; \
 	$(SHELL) .ci/place "$(TARGET_DIR)/$$target/release/bulkhead" "$(BIN_DIR)" bulkhead
+	cargo build --locked --release -p bulkhead-daemon
+	$(SHELL) .ci/place "$(TARGET_DIR)/release/bulkheadd" "$(BIN_DIR)" bulkheadd
 
 demo: build
 	cargo run --locked --quiet -p netns-fixtures --bin bulkhead-demo -- --bin-dir "$(BIN_DIR)"

@@ -21,6 +21,19 @@ pub struct FileError {
 }
 
 impl FileError {
+    /// The same error for another who has to be told of it.
+    pub(crate) fn again(&self) -> Self {
+        let source = match self.source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(self.source.kind(), self.source.to_string()),
+        };
+        Self {
+            action: self.action,
+            path: self.path.clone(),
+            source,
+        }
+    }
+
     pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self {
@@ -80,9 +93,6 @@ pub enum StoreError {
         /// The highest one known here.
         supported: u32,
     },
-    /// An earlier write through this handle could not be undone, so nothing more is written by it.
-    #[error("{} is in an unknown state after a failed write; try again", .0.display())]
-    Unsettled(PathBuf),
 }
 
 /// Why an attachment got no addresses.
@@ -124,6 +134,12 @@ pub enum AcquireError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<FileError> for AcquireError {
+    fn from(error: FileError) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 impl AcquireError {

@@ -19,9 +19,10 @@ const RECORDS_MAX: usize = 256;
 /// The journal of changes to the node, locked against every other process until dropped.
 #[derive(Debug)]
 pub struct HostStore {
-    path: std::path::PathBuf,
     boot: BootId,
     journal: Journal,
+    /// In the journal.
+    records: usize,
     claims: BTreeMap<String, Claim>,
     _lock: FileLock,
 }
@@ -62,18 +63,21 @@ enum Record {
 impl HostStore {
     pub(crate) fn open(dir: &Path, boot: &Boot, lock: FileLock) -> Result<Self, StoreError> {
         let path = dir.join("journal");
-        let journal = match Journal::open(&path, |_| Ok(first_record()))? {
-            Some(journal) => journal,
-            None => Journal::replace(&path, 1, &[])?,
+        let opened = Journal::open(&path, |_| Ok(first_record()))?;
+        let (journal, before) = match opened {
+            Some((journal, tail)) => (journal, records(&tail, &path)?),
+            None => (Journal::create(&path)?, Vec::new()),
         };
         let mut store = Self {
-            path,
             boot: boot.id().clone(),
             journal,
+            records: before.len(),
             claims: BTreeMap::new(),
             _lock: lock,
         };
-        store.replay()?;
+        for record in before {
+            store.take_in(record);
+        }
         Ok(store)
     }
 
@@ -148,24 +152,15 @@ impl HostStore {
     fn append(&mut self, record: Record) -> Result<(), StoreError> {
         self.journal.append(&[json(&record)])?;
         self.take_in(record);
-        if self.journal.tail().bodies().len() > RECORDS_MAX {
+        self.records += 1;
+        if self.records > RECORDS_MAX {
             let claims = self.claims.values();
             let records = claims.flat_map(|claim| claim.records(&self.boot));
             let records: Vec<_> = records.map(|record| json(&record)).collect();
-            let generation = self.journal.generation() + 1;
-            // The record itself is durable. If the new journal may stand in the old one's place and
-            // is not in hand, only another open tells.
-            match Journal::replace(&self.path, generation, &records) {
-                Ok(journal) => self.journal = journal,
-                Err(_) => self.journal.close(),
+            // The record itself is durable; a journal that cannot be written anew goes on.
+            if self.journal.renew(&records).is_ok() {
+                self.records = records.len();
             }
-        }
-        Ok(())
-    }
-
-    fn replay(&mut self) -> Result<(), StoreError> {
-        for record in records(self.journal.tail(), &self.path)? {
-            self.take_in(record);
         }
         Ok(())
     }
@@ -207,11 +202,11 @@ impl Claim {
 }
 
 fn records(tail: &Tail, path: &Path) -> Result<Vec<Record>, StoreError> {
-    let records = tail.bodies().iter().map(|body| {
-        let record = serde_json::from_slice(&tail.bytes()[body.clone()]);
+    let records = tail.records().map(|(offset, body)| {
+        let record = serde_json::from_slice(&body);
         record.map_err(|error| StoreError::Damaged {
             path: path.to_owned(),
-            offset: tail.in_file(body.start),
+            offset,
             what: error.to_string(),
         })
     });
@@ -295,7 +290,7 @@ mod tests {
             host.claim(&network("comes"), &change("k", "9")).unwrap();
             host.drop_network(&network("comes")).unwrap();
         }
-        assert!(host.journal.tail().bodies().len() <= RECORDS_MAX);
+        assert!(host.records <= RECORDS_MAX);
         drop((host, state));
         let (_state, host) = open(&dir, "a");
         assert_eq!(host.last_needed_by(&network("stays")), [change("k", "0")]);

@@ -17,6 +17,7 @@ mod error;
 mod host;
 mod host_ports;
 mod journal;
+mod managed;
 mod pool;
 mod record;
 mod span;
@@ -24,13 +25,15 @@ mod spool;
 mod store;
 #[cfg(test)]
 mod testing;
+pub mod wire;
 
 pub use allocate::Refusal;
 pub use boot::{Boot, Now};
-pub use config::{ConfigError, PoolConfig};
+pub use config::{ClusterConfig, ConfigError, PoolChoice, PoolConfig};
 pub use error::{AcquireError, FileError, OpenError, StoreError};
 pub use host::{HostChange, HostStore};
 pub use host_ports::{HostPortIndex, PortClaim};
+pub use managed::Managed;
 pub use pool::{Pool, Range, RangeSet};
 pub use record::{
     AttachmentRecord, BootId, Draft, Ipam, LeasedAddress, Names, Netns, PodRef, PoolLease,
@@ -38,6 +41,7 @@ pub use record::{
 pub use span::{NotASpan, Span};
 pub use spool::{Spool, Tombstone};
 pub use store::{
-    Access, Acquired, Change, Event, FileLock, LockMode, LockedStore, NetworkStore, ReadCost,
-    Released, SetUsage, Snapshot, Stale, StaleReason, StateDir, Valid,
+    Access, Acquired, AuditBounds, Change, Event, FileLock, FreedAddress, LockMode, LockedStore,
+    NetworkStore, ReadCost, Recorded, Released, SetUsage, Snapshot, Stale, StaleReason, StateDir,
+    Valid,
 };

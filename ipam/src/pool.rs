@@ -36,6 +36,31 @@ impl Pool {
             .flat_map(|(nth, set)| set.ranges.iter().map(move |range| (nth, range)))
     }
 
+    /// This pool and what `more` has in addition; where subnets overlap, those of `more`.
+    #[must_use]
+    pub fn with(&self, more: &Self) -> Self {
+        let mut all = self.clone();
+        let replaced = |range: &Range| {
+            let mut others = more.ranges().map(|(_, other)| other);
+            others.any(|other| other != range && other.subnet.overlaps(range.subnet))
+        };
+        for set in &mut all.sets {
+            set.ranges.retain(|range| !replaced(range));
+        }
+        all.sets.retain(|set| !set.ranges.is_empty());
+        for (_, range) in more.ranges() {
+            let family = range.subnet.family();
+            match all.sets.iter_mut().find(|set| set.family() == family) {
+                Some(set) if set.ranges.contains(range) => {}
+                Some(set) => set.ranges.push(range.clone()),
+                None => all.sets.push(RangeSet {
+                    ranges: vec![range.clone()],
+                }),
+            }
+        }
+        all
+    }
+
     /// The range that holds `address`, with its set's number.
     #[must_use]
     pub fn range_of(&self, address: IpAddr) -> Option<(u32, &Range)> {
@@ -154,4 +179,39 @@ pub(crate) fn usable(subnet: Prefix) -> Span {
         .zip(span::from_bits(subnet.family(), last))
         .and_then(|(first, last)| Span::new(first, last))
         .expect("a subnet of four addresses or more has two between its ends")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(subnets: &[&[&str]]) -> Pool {
+        let range = |text: &&str| Range::of(text.parse().unwrap());
+        let set = |subnets: &&[&str]| RangeSet {
+            ranges: subnets.iter().map(range).collect(),
+        };
+        Pool {
+            sets: subnets.iter().map(set).collect(),
+            ..Pool::default()
+        }
+    }
+
+    #[test]
+    fn a_pool_grows_by_what_it_has_not_yet() {
+        let one = pool(&[&["10.1.0.0/24"], &["fd01::/64"]]);
+        let both = pool(&[&["10.1.0.0/24", "10.2.0.0/24"], &["fd01::/64"]]);
+        assert_eq!(one.with(&one), one);
+        assert_eq!(one.with(&pool(&[&["10.2.0.0/24"]])), both);
+        assert_eq!(Pool::default().with(&both), both);
+    }
+
+    #[test]
+    fn a_subnet_that_was_changed_takes_the_place_of_what_it_overlaps() {
+        let wide = pool(&[&["10.1.0.0/16"]]);
+        assert_eq!(
+            pool(&[&["10.1.2.0/24", "10.2.0.0/24"]]).with(&wide),
+            pool(&[&["10.2.0.0/24", "10.1.0.0/16"]])
+        );
+        assert_eq!(pool(&[&["10.1.2.0/24"]]).with(&wide), wide);
+    }
 }

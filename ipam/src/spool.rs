@@ -1,22 +1,26 @@
-//! Detachments made while the daemon that owns the directory was down: a DEL takes the kernel
+//! Detachments made while the daemon that owns the directory did not answer: a DEL takes the kernel
 //! objects away itself, leaves a tombstone here and succeeds; the daemon ends the leases before it
-//! serves.
+//! serves. Each is a file of its own, so that nobody waits for a lock that a daemon may hold which
+//! stands still.
 
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bulkhead_model::AttachmentKey;
 use serde::{Deserialize, Serialize};
 
-use crate::error::StoreError;
-use crate::journal::{Journal, first_record};
-use crate::store::FileLock;
+use crate::error::{FileError, StoreError};
+use crate::journal::sync_parent;
 
-/// The spool, locked against every other process until dropped.
+/// What a file is called while it is written.
+const UNFINISHED: &str = ".new";
+
+/// The spool.
 #[derive(Debug)]
 pub struct Spool {
-    path: PathBuf,
-    journal: Journal,
-    _lock: FileLock,
+    dir: PathBuf,
 }
 
 /// An attachment that was detached and whose lease is still to be ended.
@@ -24,61 +28,110 @@ pub struct Spool {
 pub struct Tombstone {
     /// The attachment.
     pub key: AttachmentKey,
-    /// The lease's sequence, if its record could be read: a later lease stays.
+    /// The lease's sequence, if it had one: a later lease stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     /// When, in milliseconds since 1970.
     pub detached_at_unix_ms: u64,
 }
 
+impl Tombstone {
+    /// Of one lease there is one.
+    fn file_name(&self) -> String {
+        let id = self.key.id();
+        match self.sequence {
+            Some(sequence) => format!("{id}-{sequence}"),
+            None => format!("{id}-none"),
+        }
+    }
+}
+
 impl Spool {
-    pub(crate) fn open(dir: &Path, lock: FileLock) -> Result<Self, StoreError> {
-        let path = dir.join("journal");
-        let journal = match Journal::open(&path, |_| Ok(first_record()))? {
-            Some(journal) => journal,
-            None => Journal::replace(&path, 1, &[])?,
-        };
-        Ok(Self {
-            path,
-            journal,
-            _lock: lock,
-        })
+    pub(crate) const fn new(dir: PathBuf) -> Self {
+        Self { dir }
     }
 
     /// Adds a tombstone; durable when this returns.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing is added then.
-    pub fn add(&mut self, tombstone: &Tombstone) -> Result<(), StoreError> {
+    /// If the file cannot be written; nothing is added then.
+    pub fn add(&self, tombstone: &Tombstone) -> Result<(), FileError> {
+        let name = tombstone.file_name();
+        let path = self.dir.join(&name);
+        let beside = self
+            .dir
+            .join(format!("{name}.{}{UNFINISHED}", std::process::id()));
         let body = serde_json::to_vec(tombstone).expect("a tombstone has text keys");
-        self.journal.append(&[body])
+        write(&beside, &body).map_err(FileError::at("write", &beside))?;
+        fs::rename(&beside, &path).map_err(FileError::at("replace", &path))?;
+        sync_parent(&path)
     }
 
-    /// Every tombstone, in the order of the detachments.
+    /// Every tombstone, the eldest first.
     ///
     /// # Errors
     /// `Damaged` if one is not understood.
     pub fn tombstones(&self) -> Result<Vec<Tombstone>, StoreError> {
-        let tail = self.journal.tail();
-        let read = |body: &std::ops::Range<usize>| {
-            let tombstone = serde_json::from_slice(&tail.bytes()[body.clone()]);
-            tombstone.map_err(|error| StoreError::Damaged {
-                path: self.path.clone(),
-                offset: tail.in_file(body.start),
-                what: error.to_string(),
-            })
-        };
-        tail.bodies().iter().map(read).collect()
+        let list = |error| FileError::at("list", &self.dir)(error);
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(list)? {
+            let path = entry.map_err(list)?.path();
+            if !path.to_string_lossy().ends_with(UNFINISHED) {
+                all.extend(read(&path)?);
+            }
+        }
+        all.sort_by_key(|tombstone: &Tombstone| tombstone.detached_at_unix_ms);
+        Ok(all)
     }
 
-    /// Removes every tombstone, once their leases have ended durably.
+    /// Those of a state directory; none if there never was a spool. Makes nothing.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub fn clear(mut self) -> Result<(), StoreError> {
-        self.journal.close();
-        Journal::replace(&self.path, self.journal.generation() + 1, &[]).map(drop)
+    /// As [`Spool::tombstones`].
+    pub fn look(state_dir: &Path) -> Result<Vec<Tombstone>, StoreError> {
+        let spool = Self::new(state_dir.join("spool"));
+        if spool.dir.exists() {
+            spool.tombstones()
+        } else {
+            Ok(Vec::new())
+        }
     }
+
+    /// Removes a tombstone, once its lease has ended durably.
+    ///
+    /// # Errors
+    /// If the file cannot be removed.
+    pub fn remove(&self, tombstone: &Tombstone) -> Result<(), FileError> {
+        let path = self.dir.join(tombstone.file_name());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(FileError::at("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file: File = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
+/// `None` if somebody has removed it meanwhile.
+fn read(path: &Path) -> Result<Option<Tombstone>, StoreError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.map_err(FileError::at("read", path))?,
+    };
+    let tombstone = serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
+        path: path.to_owned(),
+        offset: 0,
+        what: error.to_string(),
+    });
+    tombstone.map(Some)
 }
 
 #[cfg(test)]
@@ -87,25 +140,59 @@ mod tests {
     use crate::store::{Access, StateDir};
     use crate::testing::TempDir;
 
-    #[test]
-    fn tombstones_wait_until_they_are_cleared() {
-        let dir = TempDir::new("spool");
-        let state = StateDir::open(dir.path(), Access::Exclusive).unwrap();
-        let tombstone = |container: &str| Tombstone {
+    fn tombstone(container: &str, sequence: Option<u64>, at: u64) -> Tombstone {
+        Tombstone {
             key: AttachmentKey {
                 network: "blue".parse().unwrap(),
                 container: container.parse().unwrap(),
                 interface: "eth0".parse().unwrap(),
             },
-            sequence: Some(7),
-            detached_at_unix_ms: 1,
-        };
-        let both = ["c0", "c1"].map(tombstone);
-        for one in &both {
+            sequence,
+            detached_at_unix_ms: at,
+        }
+    }
+
+    #[test]
+    fn tombstones_wait_until_each_is_removed() {
+        let dir = TempDir::new("spool");
+        let state = StateDir::open(dir.path(), Access::Exclusive).unwrap();
+        assert_eq!(Spool::look(dir.path()).unwrap(), []);
+        assert!(!dir.path().join("spool").exists());
+        // Two lives of one attachment, and one that nothing was known of.
+        let all = [
+            tombstone("c0", Some(7), 1),
+            tombstone("c0", Some(9), 2),
+            tombstone("c1", None, 3),
+        ];
+        for one in all.iter().chain(&all).rev() {
             state.spool().unwrap().add(one).unwrap();
         }
-        assert_eq!(state.spool().unwrap().tombstones().unwrap(), both);
-        state.spool().unwrap().clear().unwrap();
-        assert_eq!(state.spool().unwrap().tombstones().unwrap(), []);
+        // What was being written when its writer died is none.
+        fs::write(
+            dir.path().join("spool").join(format!("x.1{UNFINISHED}")),
+            "{",
+        )
+        .unwrap();
+        let spool = state.spool().unwrap();
+        assert_eq!(spool.tombstones().unwrap(), all);
+        assert_eq!(Spool::look(dir.path()).unwrap(), all);
+        spool.remove(&all[0]).unwrap();
+        assert_eq!(spool.tombstones().unwrap(), all[1..]);
+        spool.remove(&all[0]).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_tombstone_is_named() {
+        let dir = TempDir::new("spool-damaged");
+        let state = StateDir::open(dir.path(), Access::Exclusive).unwrap();
+        let spool = state.spool().unwrap();
+        spool.add(&tombstone("c0", Some(7), 1)).unwrap();
+        let path = dir
+            .path()
+            .join("spool")
+            .join(tombstone("c0", Some(7), 1).file_name());
+        fs::write(&path, "{").unwrap();
+        let error = spool.tombstones().unwrap_err().to_string();
+        assert!(error.starts_with(&path.display().to_string()), "{error}");
     }
 }

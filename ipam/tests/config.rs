@@ -5,21 +5,30 @@ use std::path::Path;
 use std::{env, fs};
 
 use bulkhead_ipam::PoolConfig;
-use bulkhead_ipam::config::{AutomaticV6, Dns, PoolSource};
+use bulkhead_ipam::config::{AutomaticV6, ClusterConfig, Dns, PoolChoice, PoolSource};
 use serde_json::{Value, json};
 
-fn parse(config: &Value) -> Result<PoolConfig, String> {
+/// Of the cluster's pools, or else of its own.
+fn parse_any(config: &Value) -> Result<Result<ClusterConfig, PoolConfig>, String> {
     let runtime = &config["runtimeConfig"];
     let ips = runtime["ips"].as_array().into_iter().flatten();
     let requested: Vec<String> = ips.map(|ip| ip.as_str().unwrap().to_owned()).collect();
     let network = "blue".parse().unwrap();
-    PoolConfig::from_cni(
-        &network,
-        &config["ipam"],
-        runtime.get("ipRanges"),
-        &requested,
-    )
-    .map_err(|error| error.to_string())
+    let (ipam, ranges) = (&config["ipam"], runtime.get("ipRanges"));
+    let cluster = ClusterConfig::from_cni(&network, ipam, ranges, &requested);
+    if let Some(cluster) = cluster.map_err(|error| error.to_string())? {
+        return Ok(Ok(cluster));
+    }
+    let own = PoolConfig::from_cni(&network, ipam, ranges, &requested);
+    own.map(Err).map_err(|error| error.to_string())
+}
+
+fn parse(config: &Value) -> Result<PoolConfig, String> {
+    parse_any(config).map(Result::unwrap_err)
+}
+
+fn cluster(ipam: &Value) -> ClusterConfig {
+    parse_any(&json!({ "ipam": ipam })).unwrap().unwrap()
 }
 
 fn named(ipam: &Value) -> bulkhead_ipam::Pool {
@@ -38,7 +47,7 @@ fn every_refused_configuration_says_what_is_wrong() {
     for case in fs::read_dir(cases).unwrap() {
         let case = case.unwrap().path();
         let config = fs::read(case.join("config.json")).unwrap();
-        let error = match parse(&serde_json::from_slice(&config).unwrap()) {
+        let error = match parse_any(&serde_json::from_slice(&config).unwrap()) {
             Err(error) => format!("{error}\n"),
             Ok(config) => panic!("{} is accepted: {config:?}", case.display()),
         };
@@ -54,6 +63,25 @@ fn every_refused_configuration_says_what_is_wrong() {
     }
     assert!(count >= 50, "only {count} cases were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_pool_of_the_cluster_is_named_or_any() {
+    let named =
+        |names: &[&str]| PoolChoice::Named(names.iter().map(|n| n.parse().unwrap()).collect());
+    assert_eq!(
+        cluster(&json!({"pool": "default"})).pools,
+        named(&["default"])
+    );
+    let both = cluster(&json!({"pool": ["b", "a"], "sticky": true, "routes": [{"dst": "::/0"}]}));
+    assert_eq!(
+        (&both.pools, both.sticky, both.routes.len()),
+        (&named(&["b", "a"]), true, 1)
+    );
+    let any = cluster(&json!({"POOL": "*", "sticky": false, "dataDir": "/run/x"}));
+    assert_eq!((&any.pools, any.sticky), (&PoolChoice::Any, false));
+    assert_eq!(any.data_dir, Some("/run/x".into()));
+    assert_eq!(both.pools.to_string(), "pools b, a");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, fs, process};
+use std::{env, fs, process, thread};
 
-use bulkhead_ipam::{Access, Acquired, Draft, Names, PoolConfig, Released, StateDir};
+use bulkhead_ipam::{Access, Acquired, Draft, Names, NetworkStore, PoolConfig, Released, StateDir};
 use bulkhead_model::{AttachmentKey, NetworkName};
 use serde_json::json;
 
@@ -83,7 +83,7 @@ fn call(dir: &Path, caller: &str) {
     }
 }
 
-fn callers(dir: &Path, test: &str) -> Vec<Child> {
+fn callers(dir: &Path, test: &str, count: usize) -> Vec<Child> {
     let start = |caller: usize| {
         Command::new(env::current_exe().unwrap())
             .args(["--exact", test])
@@ -93,7 +93,7 @@ fn callers(dir: &Path, test: &str) -> Vec<Child> {
             .spawn()
             .unwrap()
     };
-    (0..CALLERS).map(start).collect()
+    (0..count).map(start).collect()
 }
 
 fn fresh(claim: &str) -> PathBuf {
@@ -135,7 +135,7 @@ fn many_processes_never_share_an_address_and_leave_none_behind() {
     }
     let dir = fresh("processes");
     let test = "many_processes_never_share_an_address_and_leave_none_behind";
-    for child in callers(&dir, test) {
+    for child in callers(&dir, test, CALLERS) {
         let output = child.wait_with_output().unwrap();
         assert!(
             output.status.success(),
@@ -150,15 +150,41 @@ fn many_processes_never_share_an_address_and_leave_none_behind() {
 #[test]
 fn processes_killed_at_any_moment_lose_and_invent_nothing() {
     if let Ok(caller) = env::var("BULKHEAD_CALLER") {
-        return call_and_tell(
-            Path::new(&env::var("BULKHEAD_CALLER_DIR").unwrap()),
-            &caller,
-        );
+        let dir = PathBuf::from(env::var("BULKHEAD_CALLER_DIR").unwrap());
+        let open = || {
+            StateDir::open(&dir, Access::Add)
+                .unwrap()
+                .network(&network())
+        };
+        return call_and_tell(&dir, &caller, &open);
     }
     let dir = fresh("killed");
     let test = "processes_killed_at_any_moment_lose_and_invent_nothing";
+    kill(&dir, test, CALLERS);
+}
+
+#[test]
+fn a_process_of_many_threads_killed_at_any_moment_loses_and_invents_nothing() {
+    if env::var("BULKHEAD_CALLER").is_ok() {
+        let dir = PathBuf::from(env::var("BULKHEAD_CALLER_DIR").unwrap());
+        let state = StateDir::open(&dir, Access::Exclusive).unwrap();
+        let store = state.network(&network());
+        return thread::scope(|scope| {
+            for caller in 0..CALLERS {
+                let (dir, store) = (&dir, &store);
+                scope.spawn(move || call_and_tell(dir, &caller.to_string(), &|| store.clone()));
+            }
+        });
+    }
+    let dir = fresh("killed-threads");
+    let test = "a_process_of_many_threads_killed_at_any_moment_loses_and_invents_nothing";
+    kill(&dir, test, 1);
+}
+
+/// Kills the callers again and again, and looks each time at what they left.
+fn kill(dir: &Path, test: &str, count: usize) {
     for round in 1..=6 {
-        let mut children = callers(&dir, test);
+        let mut children = callers(dir, test, count);
         let begun = Instant::now();
         // Some of them have said something by now, and none is done: they go on until they are killed.
         while fs::read_dir(dir.join("claims")).unwrap().count() < round {
@@ -166,14 +192,14 @@ fn processes_killed_at_any_moment_lose_and_invent_nothing() {
                 begun.elapsed() < Duration::from_mins(1),
                 "the callers say nothing"
             );
-            std::thread::yield_now();
+            thread::yield_now();
         }
         for child in &mut children {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        check(&dir);
-        told(&dir);
+        check(dir);
+        told(dir);
         for claim in fs::read_dir(dir.join("claims")).unwrap() {
             fs::remove_file(claim.unwrap().path()).unwrap();
         }
@@ -183,17 +209,19 @@ fn processes_killed_at_any_moment_lose_and_invent_nothing() {
 
 /// Acquires and releases without end; what it was told is written down after it was told, what it
 /// gives back is struck out before it is given back.
-fn call_and_tell(dir: &Path, caller: &str) {
+fn call_and_tell(dir: &Path, caller: &str, open: &dyn Fn() -> NetworkStore) {
     let me = process::id();
     for nth in 0.. {
         let container = format!("k{caller}-{me}-{}", nth % 3);
         let file = dir.join("claims").join(&container);
-        let acquired = acquire(dir, &container);
-        let sequence = acquired.record().sequence;
+        let acquired = open().lock().unwrap().acquire(draft(&container), &config());
+        let sequence = acquired.unwrap().record().sequence;
         fs::write(&file, sequence.to_string()).unwrap();
         if nth % 3 != 0 {
             fs::remove_file(&file).unwrap();
-            release(dir, &container, sequence);
+            let mut store = open().lock_existing().unwrap().unwrap();
+            let released = store.release(&draft(&container).key.id(), sequence, "del");
+            assert!(matches!(released.unwrap(), Released::Freed(_)));
         }
     }
 }

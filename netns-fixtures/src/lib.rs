@@ -7,7 +7,10 @@
 
 mod capture;
 mod cni_call;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod feature;
+mod lan;
 mod noise;
 mod ns;
 pub mod packet;
@@ -23,7 +26,10 @@ mod wait;
 
 pub use capture::{Capture, CaptureError, Captured, Direction, PacketSocket};
 pub use cni_call::{CniAnswer, CniCall, Verb};
+#[cfg(feature = "etcd")]
+pub use etcd::{Authority, CertificateFiles, Etcd, EtcdLogin, EtcdOptions, Place, Validity};
 pub use feature::{Feature, skip};
+pub use lan::Lan;
 pub use ns::{Ns, NsError};
 pub use ping::{Ping, path_mtu};
 pub use process::{ProcessError, run_bounded};

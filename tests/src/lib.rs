@@ -4,7 +4,9 @@
 
 pub mod bench;
 pub mod containerd;
+mod daemon;
 mod enclosure;
+pub mod hammer;
 mod image;
 pub mod licence;
 pub mod podman;
@@ -12,6 +14,7 @@ mod scratch;
 mod suite;
 pub mod workspace;
 
+pub use daemon::Daemon;
 pub use image::IMAGE;
 pub use scratch::Scratch;
 pub use suite::Suite;

@@ -23,6 +23,12 @@ const SYSTEM: &[&str] = &[
 /// What an executable that runs for a millisecond must not carry.
 const HEAVY: &[&str] = &["tokio", "async-std", "smol", "futures-executor", "clap"];
 
+/// What is asynchronous, and the clients made of it.
+const ASYNC: &[&str] = &["tokio", "tonic", "etcd-client"];
+
+/// Crates that may have it: the daemon's sockets, and etcd.
+const MAY_BE_ASYNC: &[&str] = &["bulkhead-daemon", "bulkhead-ipam-etcd"];
+
 /// What tests of any crate may use besides the crate's own dependencies.
 const FOR_TESTS: &str = "netns-fixtures";
 
@@ -164,6 +170,27 @@ fn the_plugin_executable_carries_no_runtime() {
     let graph = Graph::load();
     let path = graph.path_to(graph.member("bulkhead-cni-bin"), HEAVY);
     assert_eq!(path, None);
+}
+
+#[test]
+fn only_the_daemon_and_the_etcd_backend_are_asynchronous() {
+    let graph = Graph::load();
+    // What one of ours gets through another is that one's: the table says who may.
+    let of_others = |package| {
+        let edges = graph.dependencies(package);
+        edges.filter(|(kind, to)| *kind == Kind::Normal && to.directory.is_none())
+    };
+    let asynchronous: BTreeSet<&str> = graph
+        .members()
+        .filter(|package| of_others(package).any(|(_, to)| graph.path_to(to, ASYNC).is_some()))
+        .map(|package| package.name.as_str())
+        .collect();
+    let strays: Vec<&&str> = asynchronous
+        .iter()
+        .filter(|name| !MAY_BE_ASYNC.contains(name))
+        .collect();
+    assert!(strays.is_empty(), "{strays:?}");
+    assert!(asynchronous.contains("bulkhead-ipam-etcd"));
 }
 
 #[test]

@@ -1,16 +1,21 @@
 //! `bulkhead check`: whether the kernel holds what it should for each attachment, what would mend it, and
 //! with `--repair` mending it. What it prints is a script: all but the commands is comment.
 
+use std::thread;
+use std::time::Duration;
+
 use bulkhead_attach::Inspection;
 use bulkhead_cni::Verb;
+use bulkhead_ipam::wire::admin::{RepairState, Request};
 use bulkhead_ipam::{Access, StaleReason, StateDir};
 use bulkhead_plan::{Op, Plan};
 use clap::Args;
 use serde::Serialize;
 
 use crate::attachments::{Asked, Found, Looked, Subject, alone, inspect, is_sound, repair};
+use crate::daemon::Daemon;
 use crate::failure::{Exit, Failure, Outcome, chain};
-use crate::output::{Format, json};
+use crate::output::Format;
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
@@ -95,10 +100,7 @@ pub(crate) fn run(args: &CheckArgs, format: Format) -> Outcome {
             ..verdict(args, found, finding)
         })
         .collect();
-    let stdout = match format {
-        Format::Json => json(&verdicts),
-        Format::Table => verdicts.iter().map(text).collect(),
-    };
+    let stdout = format.render(&verdicts, |_| verdicts.iter().map(text).collect());
     let mut outcome = Outcome::partial(stdout, &failures);
     let any = |state| verdicts.iter().any(|verdict| verdict.state == state);
     if outcome.exit == Exit::Done {
@@ -123,7 +125,12 @@ fn finding(args: &CheckArgs, found: &Found, done: &mut Vec<Op>) -> (Finding, Opt
         Ok(asked) => asked,
         Err(failure) => return (Finding::Unknown(failure), None),
     };
-    let finding = look(found, &asked, done).unwrap_or_else(Finding::Unknown);
+    let looked = match args.looked.owner(found) {
+        Ok(None) => look(found, &asked, done),
+        Ok(Some(_)) => look_beside(found, &asked, done),
+        Err(failure) => Err(failure),
+    };
+    let finding = looked.unwrap_or_else(Finding::Unknown);
     if let Finding::Drifted(seen) = &finding {
         done.extend_from_slice(seen.remainder.ops());
     }
@@ -137,14 +144,36 @@ fn look(found: &Found, asked: &Asked, done: &[Op]) -> Result<Finding, Failure> {
         return Ok(Finding::Sound);
     }
     drop(at_once);
-    let state = alone(&found.state_dir)?;
-    let Some(found) = found.again(&state)? else {
+    settled(found, asked, &alone(&found.state_dir)?, done)
+}
+
+/// A call takes milliseconds, and may wait for another of its network.
+const CALL: Duration = Duration::from_millis(500);
+
+/// The same beside a daemon, which serves calls all the while: it is looked at again when a call that was
+/// at it is over.
+fn look_beside(found: &Found, asked: &Asked, done: &[Op]) -> Result<Finding, Failure> {
+    let state = StateDir::open(&found.state_dir, Access::Look)?;
+    if is_sound(found, asked, &state).is_ok_and(|sound| sound) {
+        return Ok(Finding::Sound);
+    }
+    thread::sleep(CALL);
+    settled(found, asked, &state, done)
+}
+
+fn settled(
+    found: &Found,
+    asked: &Asked,
+    state: &StateDir,
+    done: &[Op],
+) -> Result<Finding, Failure> {
+    let Some(found) = found.again(state)? else {
         return Ok(Finding::Gone);
     };
     if let Some(reason) = found.death {
         return Ok(Finding::Dead(reason));
     }
-    let seen = inspect(&found, asked, &state, done)?;
+    let seen = inspect(&found, asked, state, done)?;
     Ok(if seen.drift.is_empty() {
         Finding::Sound
     } else {
@@ -182,12 +211,12 @@ fn verdict(args: &CheckArgs, found: &Found, finding: Finding) -> Verdict {
             let mended = if args.repair {
                 mend(args, found)
             } else {
-                Ok((State::Drift, seen.remainder))
+                Ok((State::Drift, lines(&seen.remainder)))
             };
             match mended {
                 Ok((state, plan)) => Verdict {
                     drift: lines(&seen.drift),
-                    plan: lines(&plan),
+                    plan,
                     ..of(state)
                 },
                 Err(failure) => Verdict {
@@ -199,14 +228,31 @@ fn verdict(args: &CheckArgs, found: &Found, finding: Finding) -> Verdict {
     }
 }
 
-/// Alone, since a DEL in between would be undone; and only what is still recorded and alive.
-fn mend(args: &CheckArgs, found: &Found) -> Result<(State, Plan), Failure> {
+/// Only what is still recorded and alive; what was done.
+fn mend(args: &CheckArgs, found: &Found) -> Result<(State, Vec<String>), Failure> {
+    if let Some(daemon) = args.looked.owner(found)? {
+        return mend_through(&daemon, found);
+    }
+    // Alone, since a DEL in between would be undone.
     let state = alone(&found.state_dir)?;
     let Some(found) = found.again(&state)?.filter(|found| found.death.is_none()) else {
-        return Ok((State::Gone, Plan::default()));
+        return Ok((State::Gone, Vec::new()));
     };
     let asked = args.looked.call(&found, Verb::Add)?;
-    Ok((State::Repaired, repair(&found, &asked, &state)?))
+    Ok((State::Repaired, lines(&repair(&found, &asked, &state)?)))
+}
+
+fn mend_through(daemon: &Daemon, found: &Found) -> Result<(State, Vec<String>), Failure> {
+    let report = daemon.repaired(&Request::Repair {
+        attachment: found.key().clone(),
+    })?;
+    let state = match report.state {
+        RepairState::Sound | RepairState::Repaired => State::Repaired,
+        RepairState::Gone => State::Gone,
+        RepairState::Dead => State::Dead,
+        RepairState::Other => State::Failed,
+    };
+    Ok((state, report.plan))
 }
 
 fn lines(plan: &Plan) -> Vec<String> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::attachments::{Asked, Found, Looked, Subject, explain};
 use crate::failure::{Failure, Outcome};
-use crate::output::{Format, json, table};
+use crate::output::{Format, table};
 use crate::time;
 
 #[derive(Args, Debug)]
@@ -62,10 +62,10 @@ pub(crate) fn run(args: &ExplainArgs, format: Format) -> Outcome {
             Err(failure) => failures.push(failure),
         }
     }
-    let stdout = match format {
-        Format::Json => json(&all),
-        Format::Table => all.iter().map(text).collect::<Vec<_>>().join("\n"),
-    };
+    let stdout = format.render(&all, |_| {
+        let texts: Vec<_> = all.iter().map(text).collect();
+        texts.join("\n")
+    });
     Outcome::partial(stdout, &failures)
 }
 
@@ -80,7 +80,7 @@ fn tell(looked: &Looked, found: &Found) -> Result<Told, Failure> {
         });
     }
     let asked = looked.call(found, Verb::Add)?;
-    let state = StateDir::open(&found.state_dir, Access::Shared)?;
+    let state = StateDir::open(&found.state_dir, Access::Look)?;
     Ok(told(found, &asked, explain(found, &asked, &state)?))
 }
 

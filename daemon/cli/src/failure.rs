@@ -8,8 +8,12 @@ use std::process::ExitCode;
 
 use bulkhead_cni::CniError;
 use bulkhead_cni::list::LoadError;
+use bulkhead_ipam::cluster::EmbeddedError;
+use bulkhead_ipam::cluster::operations::{BackupError, RestoreError};
 use bulkhead_ipam::{FileError, OpenError, StaleReason, StoreError};
 use bulkhead_model::{AttachmentKey, NetworkName};
+
+use crate::daemon::DaemonError;
 
 /// The exit codes, as `--help` lists them; 2, a wrong command line, is clap's own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,6 +23,7 @@ pub(crate) enum Exit {
     NotFound = 3,
     Unreadable = 4,
     Drift = 5,
+    NoDaemon = 6,
 }
 
 /// Why a command did not do all it was asked to.
@@ -38,6 +43,42 @@ pub(crate) enum Failure {
     /// No pool holds the address and nobody ever had it.
     #[error("address {0} is in no recorded pool and no record of a lease")]
     NoAddress(IpAddr),
+    /// The cluster has no such node.
+    #[error("there is no node {0}, `bulkhead node ls` lists them")]
+    NoNode(String),
+    /// The cluster has no such pool.
+    #[error("there is no pool {0}, `bulkhead pool ls` lists them")]
+    NoPool(String),
+    /// Names keep addresses of pools alone, which a node daemon has.
+    #[error(
+        "pod {0}/{1} keeps no address: no node daemon has the state directory, and without one no name does"
+    )]
+    NoSticky(String, String),
+    /// A change of nothing.
+    #[error("pool {0} is left as it is: say what to set, `bulkhead pool set --help` lists it")]
+    NothingToSet(String),
+    /// What cannot be undone needs a person's word.
+    #[error("nothing is done: there is no terminal to ask for confirmation, say --yes")]
+    NobodyToAsk,
+    /// A person's word was another.
+    #[error("nothing is done: it was not confirmed")]
+    Declined,
+    /// A file that is to be restored.
+    #[error("backup {}", file.display())]
+    Backup {
+        file: PathBuf,
+        #[source]
+        source: Box<BackupError>,
+    },
+    /// The embedded store, while the daemon is stopped.
+    #[error(transparent)]
+    Embedded(EmbeddedError),
+    /// What stands in the way of a backup that is put back.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Whoever reads the output.
+    #[error("cannot write to standard output")]
+    Reader(#[source] io::Error),
     /// The namespace that something is to be done in.
     #[error("there is no network namespace {}, `ip netns add` makes one", .0.display())]
     NoNetns(PathBuf),
@@ -85,6 +126,9 @@ pub(crate) enum Failure {
         #[source]
         source: CniError,
     },
+    /// The node daemon.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
     /// Network configurations.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -111,21 +155,39 @@ impl Failure {
         }
     }
 
+    pub(crate) fn backup(file: &Path, source: BackupError) -> Self {
+        Self::Backup {
+            file: file.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         match self {
+            Self::Daemon(error) => error.exit(),
             Self::NoNetwork { .. }
             | Self::NoAddress(_)
+            | Self::NoNode(_)
+            | Self::NoPool(_)
+            | Self::NoSticky(..)
             | Self::NoNetns(_)
             | Self::NoAttachment(_)
             | Self::NoPlugin { .. }
             | Self::NoConfiguration(_)
             | Self::Load(LoadError::NotFound { .. }) => Exit::NotFound,
-            Self::Ambiguous { .. }
+            Self::Restore(_)
+            | Self::NothingToSet(_)
+            | Self::NobodyToAsk
+            | Self::Declined
+            | Self::Ambiguous { .. }
             | Self::Kind { .. }
             | Self::Dead { .. }
             | Self::Managed(_)
             | Self::Attachment { .. } => Exit::Failed,
             Self::NetnsPath { .. }
+            | Self::Reader(_)
+            | Self::Backup { .. }
+            | Self::Embedded(_)
             | Self::Load(_)
             | Self::Open(_)
             | Self::File(_)

@@ -2,20 +2,34 @@
 //! a runtime would. One module per noun; what a noun prints is a value first and text last.
 
 mod attachments;
+mod block;
 mod check;
 mod cni;
 mod coexist;
+mod colour;
+mod config;
+mod confirm;
+mod daemon;
 mod doctor;
+mod done;
+mod endpoint;
 mod explain;
 mod failure;
+mod filter;
 mod install;
 mod ipam;
 mod manual;
 mod net;
+mod node;
 mod output;
+mod pool;
 mod ports;
 mod sources;
+mod status;
+mod store;
+mod support;
 mod time;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -29,7 +43,9 @@ const EXIT_CODES: &str = "Exit codes:
   2  the command line is wrong
   3  not found: a network, an address, a namespace, a recorded attachment or an executable
   4  the store, a configuration or another file cannot be read or written
-  5  `check` found what is not as it should be, and was not told to mend it; `doctor` found a problem";
+  5  `check` found what is not as it should be, and was not told to mend it; `doctor` found a problem;
+     `ipam check` found a violation; `status` found that the daemon or its store does not serve
+  6  no node daemon answers";
 
 /// Container networks: what there is, who has which address, and running them by hand.
 #[derive(Debug, Parser)]
@@ -55,9 +71,33 @@ enum Noun {
     /// Networks: their configuration files and what is recorded of them.
     #[command(subcommand)]
     Net(net::Command),
+    /// Tell how the node daemon is, and its store, pools, publishing and last errors.
+    ///
+    /// Exit code 0 only if it serves and so does its store; without a daemon the state directory is read.
+    Status(daemon::Reach),
+    /// The nodes of the cluster.
+    #[command(subcommand)]
+    Node(node::Command),
+    /// The pools of the cluster, which addresses come from.
+    #[command(subcommand)]
+    Pool(pool::Command),
+    /// The blocks of the pools: a node's shares.
+    #[command(subcommand)]
+    Block(block::Command),
     /// Addresses: leases, pools and who had what when.
     #[command(subcommand)]
     Ipam(ipam::Command),
+    /// What goes through the ports of this node's attachments.
+    #[command(subcommand)]
+    Endpoint(endpoint::Command),
+    /// Print what happens, a line each, until it is stopped.
+    Watch(watch::WatchArgs),
+    /// The cluster's store as a whole: backup, restoring, moving to etcd.
+    #[command(subcommand)]
+    Store(store::Command),
+    /// The node daemon's configuration.
+    #[command(subcommand)]
+    Config(config::Command),
     /// Which port of the node leads to which container.
     #[command(subcommand)]
     Ports(ports::Command),
@@ -77,6 +117,8 @@ enum Noun {
     /// Run a network's plugins as a runtime does.
     #[command(subcommand)]
     Cni(cni::Command),
+    /// Gather what helps somebody who cannot look at the node, in one archive without secrets.
+    SupportBundle(support::SupportArgs),
     /// Put the plugins where runtimes look for them, and a network's configuration.
     ///
     /// Every file is replaced in one instant and only where it differs. A configuration of the
@@ -97,6 +139,14 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = match cli.noun {
         Noun::Net(command) => net::run(&command, cli.output),
+        Noun::Status(reach) => status::run(&reach, cli.output),
+        Noun::Node(command) => node::run(&command, cli.output),
+        Noun::Pool(command) => pool::run(&command, cli.output),
+        Noun::Block(command) => block::run(&command, cli.output),
+        Noun::Endpoint(command) => endpoint::run(&command, cli.output),
+        Noun::Watch(args) => watch::run(&args, cli.output),
+        Noun::Store(command) => store::run(&command, cli.output),
+        Noun::Config(command) => config::run(&command, cli.output),
         Noun::Ipam(command) => ipam::run(&command, cli.output),
         Noun::Ports(command) => ports::run(&command, cli.output),
         Noun::Check(args) => check::run(&args, cli.output),
@@ -104,6 +154,7 @@ fn main() -> ExitCode {
         Noun::Doctor(args) => doctor::run(&args, cli.output),
         Noun::Coexist(command) => coexist::run(&command, cli.output),
         Noun::Cni(command) => cni::run(command, cli.output),
+        Noun::SupportBundle(args) => support::run(&args, cli.output),
         Noun::Install(args) => install::install(&args, cli.output),
         Noun::Uninstall(args) => install::uninstall(&args, cli.output),
         Noun::Completions(args) => manual::completions(&args, command()),

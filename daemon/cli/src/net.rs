@@ -9,7 +9,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome, chain};
-use crate::output::{Format, Usage, count, json, or_dash, table};
+use crate::output::{Format, Usage, count, or_dash, table};
 use crate::sources::{Entry, Network, Sources};
 
 #[derive(Debug, Subcommand)]
@@ -38,13 +38,10 @@ fn ls(sources: &Sources, format: Format) -> Outcome {
         .iter()
         .map(|entry| row(entry, &mut failures))
         .collect();
-    let stdout = match format {
-        Format::Json => json(&rows),
-        Format::Table => {
-            let rows: Vec<_> = rows.iter().map(Row::cells).collect();
-            table(&HEADINGS, &rows)
-        }
-    };
+    let stdout = format.render(&rows, |_| {
+        let rows: Vec<_> = rows.iter().map(Row::cells).collect();
+        table(&HEADINGS, &rows)
+    });
     Outcome::partial(stdout, &failures)
 }
 

@@ -1,4 +1,6 @@
-//! Values as text: tables for people, JSON for programs.
+//! Values as text: tables for people, JSON and YAML for programs.
+
+use std::collections::BTreeMap;
 
 use bulkhead_ipam::SetUsage;
 use clap::ValueEnum;
@@ -8,11 +10,38 @@ use serde::Serialize;
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Format {
-    /// A table for people.
+    /// For people.
     #[default]
     Table,
-    /// JSON for programs.
+    /// For people with wide screens: all columns.
+    Wide,
+    /// For programs.
     Json,
+    /// As JSON, for configuration files.
+    Yaml,
+}
+
+/// How many columns a table has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Width {
+    Narrow,
+    All,
+}
+
+impl Format {
+    /// `value` for programs, or what `text` makes of it for people.
+    pub(crate) fn render<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        text: impl FnOnce(Width) -> String,
+    ) -> String {
+        match self {
+            Self::Table => text(Width::Narrow),
+            Self::Wide => text(Width::All),
+            Self::Json => json(value),
+            Self::Yaml => yaml(value),
+        }
+    }
 }
 
 /// Columns under their headings, two spaces apart; a cell with several lines takes several. What a
@@ -30,10 +59,42 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     table.trim_fmt() + "\n"
 }
 
+/// A table whose columns from the `narrow`-th on are for wide screens.
+pub(crate) fn columns(
+    headings: &[&str],
+    narrow: usize,
+    width: Width,
+    mut rows: Vec<Vec<String>>,
+) -> String {
+    let shown = match width {
+        Width::Narrow => narrow,
+        Width::All => headings.len(),
+    };
+    for row in &mut rows {
+        row.truncate(shown);
+    }
+    table(&headings[..shown], &rows)
+}
+
+/// One item a line, for a cell.
+pub(crate) fn lines<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let lines: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    or_dash(Some(lines.join("\n")))
+}
+
+/// `key=value`, one a line, for a cell.
+pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
+    lines(labels.iter().map(|(key, value)| format!("{key}={value}")))
+}
+
 /// Indented JSON and a line feed.
-pub(crate) fn json<T: Serialize>(value: &T) -> String {
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> String {
     let text = serde_json::to_string_pretty(value);
     text.expect("strings, numbers and lists of them have a JSON form") + "\n"
+}
+
+fn yaml<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_saphyr::to_string(&value).expect("strings, numbers and lists of them have a YAML form")
 }
 
 /// `-` for what is not there.
@@ -77,7 +138,8 @@ impl From<SetUsage> for Usage {
     }
 }
 
-fn visible(text: &str) -> String {
+/// Without control characters, which a terminal would obey; line feeds stay.
+pub(crate) fn visible(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' => c,
         c if c.is_control() => '\u{fffd}',
@@ -101,6 +163,35 @@ mod tests {
             "NETWORK  NOTE\nblue     one\n         two\n-        \u{fffd}[31mred\n"
         );
         assert_eq!(table(&["NETWORK", "NOTE"], &[]), "NETWORK  NOTE\n");
+    }
+
+    #[test]
+    fn yaml_says_what_json_says() {
+        let value = serde_json::json!([{
+            "network": "no", "version": "1.0", "empty": [], "nothing": null,
+            "text": "a: b # c\n\u{1b}[31m", "number": 3, "list": ["- x", "~", ""],
+        }]);
+        assert_eq!(
+            Format::Yaml.render(&value, |_| String::new()),
+            concat!(
+                "- empty: []\n",
+                "  list:\n  - \"- x\"\n  - \"~\"\n  - \"\"\n",
+                "  network: \"no\"\n",
+                "  nothing: null\n",
+                "  number: 3\n",
+                "  text: \"a: b # c\\n\\e[31m\"\n",
+                "  version: \"1.0\"\n",
+            )
+        );
+        let large = Usage {
+            set: 0,
+            ranges: "fd00::/16".to_owned(),
+            size: u128::MAX,
+            held: u64::MAX,
+            cooling: 0,
+            free: 1 << 80,
+        };
+        assert!(yaml(&large).contains(&format!("size: {}\n", u128::MAX)));
     }
 
     #[test]

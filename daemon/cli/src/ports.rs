@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::attachments::{Found, Looked};
 use crate::failure::Outcome;
-use crate::output::{Format, json, or_dash, table};
+use crate::output::{Format, or_dash, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -58,13 +58,10 @@ pub(crate) fn run(command: &Command, format: Format) -> Outcome {
         .iter()
         .map(|(mapping, found)| row(mapping, found))
         .collect();
-    let stdout = match format {
-        Format::Json => json(&rows),
-        Format::Table => {
-            let rows: Vec<_> = rows.iter().map(cells).collect();
-            table(&["PROTOCOL", "HOST", "TO", "ATTACHMENT", "NOTE"], &rows)
-        }
-    };
+    let stdout = format.render(&rows, |_| {
+        let rows: Vec<_> = rows.iter().map(cells).collect();
+        table(&["PROTOCOL", "HOST", "TO", "ATTACHMENT", "NOTE"], &rows)
+    });
     Outcome::partial(stdout, &failures)
 }
 

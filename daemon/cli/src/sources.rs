@@ -230,7 +230,7 @@ pub(crate) fn recorded(dir: &Path) -> Result<Vec<NetworkName>, Failure> {
 
 /// A state directory that does not exist holds no record, which is no failure.
 fn open(dir: &Path) -> Result<Option<StateDir>, Failure> {
-    match StateDir::open(dir, Access::Shared) {
+    match StateDir::open(dir, Access::Look) {
         Ok(store) => Ok(Some(store)),
         Err(OpenError::Missing(_)) => Ok(None),
         Err(error) => Err(error.into()),

@@ -380,19 +380,23 @@ fn what_a_daemon_manages_is_not_mended_beside_it() {
     let node = node!("what_a_daemon_manages_is_not_mended_beside_it");
     node.network("blue", dual(1), &[]);
     node.attach("blue", "c1", "");
-    node.scratch.write("state/managed", "");
+    let socket = node.scratch.text("socket");
+    let managed = json!({"socket": socket, "version": 1}).to_string();
+    node.scratch.write("state/managed", &managed);
     assert_eq!(
         node.run("check --repair").code,
         0,
         "nothing has to be mended"
     );
     node.host.ip("link set br-blue down").unwrap();
+    let ran = node.run("check");
+    assert_eq!(ran.code, 5, "looking needs no daemon: {ran:?}");
     let ran = node.run("check --repair");
     assert_eq!(
         (ran.code, ran.stdout.as_str()),
         (
             1,
-            "# blue/c1/eth0: state directory $DIR/state is managed by a node daemon, ask it\n"
+            "# blue/c1/eth0: no daemon listens on $DIR/socket, start bulkheadd: No such file or directory (os error 2)\n"
         )
     );
 }

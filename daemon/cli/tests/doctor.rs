@@ -11,7 +11,7 @@ use std::process::Command;
 use common::node::{DIRS, Node};
 use common::{Scratch, golden, skip};
 use netns_fixtures::{Host, Sandbox, Snapshot};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 macro_rules! node {
     ($test:literal) => {
@@ -413,11 +413,16 @@ fn a_store_that_cannot_serve_is_named() {
     fs::set_permissions(&dir, Permissions::from_mode(0o777)).unwrap();
     is_found_and_mended(&node, "state-permissions", "warn");
 
-    node.scratch.write("state/managed", "");
+    let managed = json!({"socket": node.scratch.text("socket")});
+    node.scratch.write("state/managed", &managed.to_string());
     assert_eq!(finding(&node, "state-managed")["severity"], "problem");
     let alone = File::open(dir.join("lock")).unwrap();
     alone.lock().unwrap();
-    assert_eq!(node.ids(), [""; 0], "the daemon holds it");
+    assert_eq!(
+        node.ids(),
+        ["daemon-silent"],
+        "somebody holds it and does not serve"
+    );
     fs::remove_file(dir.join("managed")).unwrap();
     assert_eq!(node.ids(), ["state-locked"]);
     drop(alone);

@@ -181,16 +181,22 @@ fn what_a_daemon_manages_is_not_collected_beside_it() {
     let node = node!("what_a_daemon_manages_is_not_collected_beside_it");
     node.network("blue", dual(1), &[]);
     let c1 = node.attach("blue", "c1", "");
-    node.scratch.write("state/managed", "");
+    let socket = node.scratch.text("socket");
+    let managed = json!({"socket": socket, "version": 1}).to_string();
+    node.scratch.write("state/managed", &managed);
     node.sandbox.remove(&c1).unwrap();
+    let absent = "bulkhead: no daemon listens on $DIR/socket, start bulkheadd: No such file or directory (os error 2)\n";
+    let ran = node.run("ipam gc --dry-run -o json");
+    assert_eq!((ran.code, ran.stderr.as_str()), (6, absent));
     assert_eq!(
-        rows(&node.json("ipam gc --dry-run")),
-        [("blue/c1/eth0", GONE, false)]
+        rows(&serde_json::from_str(&ran.stdout).unwrap()),
+        [("blue/c1/eth0", GONE, false)],
+        "looking needs no daemon"
     );
     let ran = node.run("ipam gc");
-    assert_eq!(ran.code, 1);
-    assert_eq!(
-        ran.stderr,
-        "bulkhead: state directory $DIR/state is managed by a node daemon, ask it\n"
-    );
+    assert_eq!((ran.code, ran.stderr.as_str()), (6, absent));
+    let sources = "--conf-dir $DIR/net.d --state-dir $DIR/state";
+    let ran = node.scratch.bulkhead(&format!("ipam ls {sources}"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (6, absent));
+    assert!(ran.stdout.contains(" c1 "), "its own leases: {ran:?}");
 }

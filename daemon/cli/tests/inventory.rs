@@ -227,7 +227,7 @@ fn a_wrong_command_line_is_2_and_help_lists_the_exit_codes() {
         "net rm",
         "ipam show",
         "ipam show a/b",
-        "net ls -o yaml",
+        "net ls -o xml",
     ] {
         assert_eq!(scratch.bulkhead(line).refused().0, 2, "{line:?}");
     }

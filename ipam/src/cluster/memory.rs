@@ -1,10 +1,9 @@
 //! A store that lives as long as its process: for simulations and tests.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::kv::{ClusterStore, Committed, KeyRange, KvError, Listing, Revision, Txn, Watch};
-use super::mvcc::{self, Mvcc};
+use super::mvcc::Mvcc;
 use super::watched::Watched;
 
 /// Rows in memory. Clones share them, as clients of one store do.
@@ -15,7 +14,7 @@ impl MemoryStore {
     /// An empty store that remembers about `remembered` changes, twice as many at most.
     #[must_use]
     pub fn new(remembered: usize) -> Self {
-        let rows = Mvcc::new(BTreeMap::new(), mvcc::FIRST, remembered);
+        let rows = Mvcc::empty(remembered);
         Self(Arc::new(Watched::new("memory store".to_owned(), rows)))
     }
 

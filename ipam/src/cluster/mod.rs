@@ -5,6 +5,7 @@
 //! a node knows and does.
 
 pub mod check;
+mod embedded;
 pub mod geometry;
 mod history;
 mod kv;
@@ -16,6 +17,7 @@ pub mod operations;
 pub mod schema;
 mod watched;
 
+pub use embedded::{EmbeddedError, EmbeddedStore};
 pub use kv::{
     ClusterStore, Committed, Compare, Event, Key, KeyRange, KvError, Listing, Revision, Row, Txn,
     Watch, Write,

@@ -9,7 +9,7 @@ use super::history::History;
 use super::kv::{Compare, Event, Key, KeyRange, Listing, Revision, Row, Write};
 
 /// The revision of a store that nothing was ever written to (etcd's too).
-pub(super) const FIRST: Revision = Revision(1);
+const FIRST: Revision = Revision(1);
 
 /// Rows under keys at one revision, and how they came about.
 #[derive(Debug)]
@@ -27,6 +27,15 @@ impl Mvcc {
             revision,
             history: History::new(revision, remembered),
         }
+    }
+
+    /// A store that nothing was ever written to.
+    pub(super) fn empty(remembered: usize) -> Self {
+        Self::new(BTreeMap::new(), FIRST, remembered)
+    }
+
+    pub(super) const fn rows(&self) -> &BTreeMap<Key, Row> {
+        &self.rows
     }
 
     pub(super) const fn revision(&self) -> Revision {

@@ -2,6 +2,7 @@
 //! over by changing `type`, and our own.
 
 mod automatic;
+mod cluster;
 mod object;
 mod ranges;
 mod routes;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use bulkhead_model::{NetworkName, Prefix};
 use serde_json::Value;
 
+pub use self::cluster::{ClusterConfig, PoolChoice};
 use self::object::Node;
 use crate::pool::{Pool, RangeSet};
 use crate::span::Span;
@@ -133,17 +135,13 @@ impl PoolConfig {
         runtime_ranges: Option<&Value>,
         requested: &[String],
     ) -> Result<Self, ConfigError> {
-        Self::parse(ipam, runtime_ranges, requested).map_err(|error| ConfigError {
-            network: network.clone(),
-            key: error.key,
-            what: error.what,
-        })
+        Self::parse(ipam, runtime_ranges, requested).map_err(|error| error.of(network))
     }
 
     fn parse(
         ipam: &Value,
         runtime_ranges: Option<&Value>,
-        requested: &[String],
+        asked: &[String],
     ) -> Result<Self, KeyError> {
         let ipam = Node::root("ipam", ipam);
         let sets = ranges::sets(&ipam, runtime_ranges)?;
@@ -152,10 +150,7 @@ impl PoolConfig {
             routes: routes::routes(&ipam)?,
             dns: dns(&ipam)?,
             data_dir: data_dir(&ipam)?,
-            requested: requested
-                .iter()
-                .map(|text| address(text))
-                .collect::<Result<_, _>>()?,
+            requested: requested(asked)?,
         };
         if let PoolSource::Named(pool) = &config.source {
             refuse_empty(pool)?;
@@ -255,11 +250,24 @@ fn data_dir(ipam: &Node<'_>) -> Result<Option<PathBuf>, KeyError> {
     Ok(Some(text.into()))
 }
 
-fn address(text: &str) -> Result<IpAddr, KeyError> {
-    ranges::requested(text).ok_or_else(|| KeyError {
-        key: "requested address".to_owned(),
-        what: format!("{text:?} is not an address such as 10.1.0.5, 10.1.0.5/24 or fd00::5"),
-    })
+fn requested(texts: &[String]) -> Result<Vec<IpAddr>, KeyError> {
+    let address = |text: &String| {
+        ranges::requested(text).ok_or_else(|| KeyError {
+            key: "requested address".to_owned(),
+            what: format!("{text:?} is not an address such as 10.1.0.5, 10.1.0.5/24 or fd00::5"),
+        })
+    };
+    texts.iter().map(address).collect()
+}
+
+impl KeyError {
+    fn of(self, network: &NetworkName) -> ConfigError {
+        ConfigError {
+            network: network.clone(),
+            key: self.key,
+            what: self.what,
+        }
+    }
 }
 
 impl Dns {

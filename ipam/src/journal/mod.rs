@@ -1,69 +1,62 @@
-//! The append-only journal: one file, one `fdatasync` for each append. Who calls it holds the lock
-//! that makes it the only writer.
+//! The append-only journal: one file, one `fdatasync` for each append. Who calls it is the only
+//! writer.
 
 pub(crate) mod crc;
+#[cfg(test)]
+mod disk;
 pub(crate) mod frame;
+mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{FileError, StoreError};
+#[cfg(test)]
+pub(crate) use disk::{Disk, Step};
 use frame::FrameError;
+pub(crate) use tail::{Piece, Tail};
 
-/// A journal open for appending, with the records from some place on.
+/// A journal open for appending.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     generation: u64,
-    tail: Tail,
-    settled: bool,
+    end: u64,
+    owed: Owed,
+    #[cfg(test)]
+    pub(crate) disk: Disk,
 }
 
-/// A journal's end: what no checkpoint has taken in.
-#[derive(Debug, Default)]
-pub(crate) struct Tail {
-    /// Where it begins in the file.
-    start: usize,
-    bytes: Vec<u8>,
-    bodies: Vec<Range<usize>>,
-}
-
-impl Tail {
-    /// The bytes.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Where the records' bodies are in them.
-    pub(crate) fn bodies(&self) -> &[Range<usize>] {
-        &self.bodies
-    }
-
-    /// Where a place in the bytes is in the file.
-    pub(crate) fn in_file(&self, at: usize) -> u64 {
-        offset(self.start + at)
-    }
-
-    fn push(&mut self, records: &[Vec<u8>]) {
-        for body in records {
-            let at = frame::push(&mut self.bytes, body);
-            self.bodies.push(at);
-        }
-    }
+/// What has to be done before the next append, because it could not be done when it was due.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Owed {
+    Nothing,
+    /// Cut off what an append that was refused left behind the end.
+    Cut,
+    /// Make the name durable.
+    Name,
 }
 
 impl Journal {
+    /// Makes the first journal at `path`, empty.
+    pub(crate) fn create(path: &Path) -> Result<Self, FileError> {
+        let header = frame::header(1);
+        let file = replace_file(path, &header)?;
+        Ok(Self::new(path, file, 1, offset(header.len())))
+    }
+
     /// Opens the journal at `path` and cuts off a torn tail. `start` says for its generation where
     /// the records begin that are wanted. `None` if there is no file or an empty one: nothing was
     /// ever acknowledged from it.
     pub(crate) fn open(
         path: &Path,
         start: impl FnOnce(u64) -> Result<u64, StoreError>,
-    ) -> Result<Option<Self>, StoreError> {
+    ) -> Result<Option<(Self, Tail)>, StoreError> {
         let Some(file) = existing(OpenOptions::new().read(true).write(true), path)? else {
             return Ok(None);
         };
@@ -71,41 +64,25 @@ impl Journal {
             return Ok(None);
         };
         let (tail, torn) = tail_of(&file, path, start(generation)?)?;
+        let end = tail.end();
+        let mut journal = Self::new(path, file, generation, end);
         if torn {
-            let end = tail.in_file(tail.bytes.len());
-            cut(&file, end).map_err(FileError::at("truncate", path))?;
+            journal.owed = Owed::Cut;
+            journal.settle()?;
         }
-        Ok(Some(Self {
-            path: path.to_owned(),
-            file,
-            generation,
-            tail,
-            settled: true,
-        }))
+        Ok(Some((journal, tail)))
     }
 
-    /// Puts a new journal with these records in the place of the one at `path`, if there is one:
-    /// after a crash, either is there as a whole.
-    pub(crate) fn replace(
-        path: &Path,
-        generation: u64,
-        records: &[Vec<u8>],
-    ) -> Result<Self, StoreError> {
-        let mut tail = Tail {
-            start: frame::HEADER_LEN,
-            ..Tail::default()
-        };
-        tail.push(records);
-        let mut bytes = frame::header(generation);
-        bytes.extend_from_slice(&tail.bytes);
-        let file = replace_file(path, &bytes)?;
-        Ok(Self {
+    fn new(path: &Path, file: File, generation: u64, end: u64) -> Self {
+        Self {
             path: path.to_owned(),
             file,
             generation,
-            tail,
-            settled: true,
-        })
+            end,
+            owed: Owed::Nothing,
+            #[cfg(test)]
+            disk: Disk::default(),
+        }
     }
 
     /// Which in the row of the journals at this path it is.
@@ -113,56 +90,87 @@ impl Journal {
         self.generation
     }
 
-    /// The records since it was opened, or since the last checkpoint.
-    pub(crate) const fn tail(&self) -> &Tail {
-        &self.tail
-    }
-
     /// Its length in bytes.
-    pub(crate) fn end(&self) -> u64 {
-        self.tail.in_file(self.tail.bytes.len())
+    pub(crate) const fn end(&self) -> u64 {
+        self.end
     }
 
-    /// Lets go of the records so far: a checkpoint has them.
-    pub(crate) fn forget_tail(&mut self) {
-        self.tail = Tail {
-            start: self.tail.start + self.tail.bytes.len(),
-            ..Tail::default()
-        };
+    /// The records from `start` on.
+    pub(crate) fn tail(&self, start: u64) -> Result<Tail, StoreError> {
+        tail_of(&self.file, &self.path, start).map(|(tail, _)| tail)
     }
 
-    /// Refuses every append from here on: another journal takes its place.
-    pub(crate) const fn close(&mut self) {
-        self.settled = false;
-    }
-
-    /// Appends the records and returns once they are on the disk. After an error none of them is
-    /// there.
-    pub(crate) fn append(&mut self, records: &[Vec<u8>]) -> Result<(), StoreError> {
-        if !self.settled {
-            return Err(StoreError::Unsettled(self.path.clone()));
+    /// Appends the records as one batch and returns once they are on the disk. After an error none of
+    /// them counts, and the next append makes sure that none is there.
+    pub(crate) fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), FileError> {
+        self.settle()?;
+        let mut bytes = Vec::new();
+        frame::push(&mut bytes, records);
+        let written = self
+            .write(&bytes)
+            .map_err(FileError::at("append to", &self.path));
+        let synced = written.and_then(|()| self.sync().map_err(FileError::at("sync", &self.path)));
+        if synced.is_err() {
+            self.owed = Owed::Cut;
+            // If this fails too, the next append tries again.
+            let _ = self.settle();
+        } else {
+            self.end += offset(bytes.len());
         }
-        let (length, count) = (self.tail.bytes.len(), self.tail.bodies.len());
-        let written = self.write(records).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
-            self.tail.bytes.truncate(length);
-            self.tail.bodies.truncate(count);
-            self.settled = cut(&self.file, self.end()).is_ok();
-            return Err(FileError::at("append to", &self.path)(error).into());
+        synced
+    }
+
+    /// Puts a journal of the next generation with these records in this one's place and goes on with
+    /// it. After a crash either is there as a whole; after an error this one goes on, unless the next
+    /// is there already.
+    pub(crate) fn renew<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), FileError> {
+        self.settle()?;
+        let generation = self.generation + 1;
+        let mut bytes = frame::header(generation);
+        for record in records {
+            frame::push(&mut bytes, &[record]);
         }
+        self.file = put_beside(&self.path, &bytes)?;
+        (self.generation, self.end) = (generation, offset(bytes.len()));
+        self.owed = Owed::Name;
+        self.settle()
+    }
+
+    /// Whether the file is as it should be: every append that failed was taken back.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.owed == Owed::Nothing
+    }
+
+    fn settle(&mut self) -> Result<(), FileError> {
+        match self.owed {
+            Owed::Nothing => {}
+            Owed::Cut => {
+                let cut = self.cut(self.end);
+                cut.map_err(FileError::at("truncate", &self.path))?;
+            }
+            Owed::Name => sync_parent(&self.path)?,
+        }
+        self.owed = Owed::Nothing;
         Ok(())
     }
 
-    fn write(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
-        let (length, end) = (self.tail.bytes.len(), self.end());
-        self.tail.push(records);
-        self.file.write_all_at(&self.tail.bytes[length..], end)
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        self.disk.asked(Step::Write)?;
+        self.file.write_all_at(bytes, self.end)
     }
 
-    /// An append that a crash may lose: for tests that only need a full store.
-    #[cfg(test)]
-    pub(crate) fn append_unsynced(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
-        self.write(records)
+    fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        self.disk.asked(Step::Sync)?;
+        self.file.sync_data()
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.disk.asked(Step::Cut)?;
+        self.file.set_len(length)?;
+        self.file.sync_data()
     }
 }
 
@@ -232,12 +240,7 @@ fn tail_of(file: &File, path: &Path, start: u64) -> Result<(Tail, bool), StoreEr
     let parsed = frame::parse(&bytes, start).map_err(|error| refused(path, error))?;
     let torn = parsed.good_len < bytes.len();
     bytes.truncate(parsed.good_len);
-    let tail = Tail {
-        start,
-        bytes,
-        bodies: parsed.bodies,
-    };
-    Ok((tail, torn))
+    Ok((Tail::new(start, bytes, parsed.bodies), torn))
 }
 
 /// Up to `long` bytes; fewer at the file's end.
@@ -274,6 +277,13 @@ fn refused(path: &Path, error: FrameError) -> StoreError {
 /// Puts a file with this content in the place of the one at `path`: written beside it, synced,
 /// renamed, the directory synced. After a crash either file is there as a whole.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<File, FileError> {
+    let file = put_beside(path, bytes)?;
+    sync_parent(path)?;
+    Ok(file)
+}
+
+/// The same, but for the directory: until it is synced, a crash may leave the file that was there.
+fn put_beside(path: &Path, bytes: &[u8]) -> Result<File, FileError> {
     let beside = path.with_extension("new");
     let write = || -> io::Result<File> {
         let file = OpenOptions::new()
@@ -289,7 +299,6 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<File, FileError>
     };
     let file = write().map_err(FileError::at("write", &beside))?;
     fs::rename(&beside, path).map_err(FileError::at("replace", path))?;
-    sync_parent(path)?;
     Ok(file)
 }
 
@@ -301,61 +310,10 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), FileError> {
         .map_err(FileError::at("sync", parent))
 }
 
-fn cut(file: &File, length: u64) -> io::Result<()> {
-    file.set_len(length)?;
-    file.sync_data()
-}
-
 pub(crate) fn offset(at: usize) -> u64 {
     u64::try_from(at).expect("a length in memory fits 64 bits")
 }
 
 fn index(offset: u64) -> usize {
     usize::try_from(offset).expect("offsets of a journal are bounded by its rotation")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_torn_tail_is_cut_off_and_appended_over() {
-        let dir = crate::testing::TempDir::new("torn");
-        let path = dir.path().join("journal");
-        let mut journal = Journal::replace(&path, 3, &[]).unwrap();
-        journal.append(&[b"{\"a\":1}".to_vec()]).unwrap();
-        let whole = fs::read(&path).unwrap();
-        journal.append(&[b"{\"b\":2}".to_vec()]).unwrap();
-        let both = fs::read(&path).unwrap();
-        for cut in whole.len()..both.len() {
-            fs::write(&path, &both[..cut]).unwrap();
-            let mut again = Journal::open(&path, |_| Ok(first_record()))
-                .unwrap()
-                .unwrap();
-            assert_eq!(again.end(), offset(whole.len()), "cut at {cut}");
-            again.append(&[b"{\"b\":2}".to_vec()]).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), both, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn an_append_that_the_disk_refuses_leaves_nothing() {
-        // A descriptor that cannot be written stands for a full disk: the write is refused, and so
-        // is the cut, so the handle must not be used again.
-        let dir = crate::testing::TempDir::new("refused");
-        let path = dir.path().join("journal");
-        let mut journal = Journal::replace(&path, 1, &[]).unwrap();
-        let before = fs::read(&path).unwrap();
-        journal.file = File::open(&path).unwrap();
-        assert!(matches!(
-            journal.append(&[b"{}".to_vec()]),
-            Err(StoreError::File(_))
-        ));
-        assert!(matches!(
-            journal.append(&[b"{}".to_vec()]),
-            Err(StoreError::Unsettled(_))
-        ));
-        assert_eq!(fs::read(&path).unwrap(), before);
-        assert!(journal.tail().bodies().is_empty());
-    }
 }

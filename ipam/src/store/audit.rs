@@ -4,11 +4,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bulkhead_model::AttachmentKey;
 
 use super::head::{Head, Release, What, payload};
 use super::snapshot::Snapshot;
+use crate::boot::Now;
 use crate::error::{FileError, StoreError};
 use crate::journal::{Reader, first_record};
 use crate::record::{AttachmentRecord, PodRef};
@@ -56,11 +59,11 @@ impl Snapshot {
                 continue;
             };
             let tail = reader.tail(first_record())?;
-            for body in tail.bodies() {
-                let event = event(&tail.bytes()[body.clone()], address);
+            for (offset, body) in tail.records() {
+                let event = event(&body, address);
                 let event = event.map_err(|error| StoreError::Damaged {
                     path: path.clone(),
-                    offset: tail.in_file(body.start),
+                    offset,
                     what: error.to_string(),
                 })?;
                 events.extend(event);
@@ -74,14 +77,50 @@ impl Snapshot {
     }
 }
 
-/// Removes the oldest journals until the log is no larger than `max` bytes.
-pub(super) fn trim(audit: &Path, max: u64) -> Result<(), FileError> {
+/// How much of the past is kept: journals that are full, each as a whole.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AuditBounds {
+    /// Bytes of each network, the oldest go first.
+    pub bytes: u64,
+    /// Seconds since the last record of a journal, by the wall clock; `None` for no bound.
+    pub age_secs: Option<u64>,
+}
+
+impl Default for AuditBounds {
+    fn default() -> Self {
+        Self {
+            bytes: 8 << 20,
+            age_secs: None,
+        }
+    }
+}
+
+/// The bounds of a directory's networks, which may change while they are open.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Retention(Arc<Mutex<AuditBounds>>);
+
+impl Retention {
+    pub(super) fn bounds(&self) -> AuditBounds {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set(&self, bounds: AuditBounds) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
+    }
+}
+
+/// Removes old journals until the log is within its bounds.
+pub(super) fn trim(audit: &Path, bounds: AuditBounds, now: Now) -> Result<(), FileError> {
+    let oldest = bounds.age_secs.map(|age| {
+        let age_ms = age.saturating_mul(1000);
+        UNIX_EPOCH + Duration::from_millis(now.unix_ms.saturating_sub(age_ms))
+    });
     let mut total = 0_u64;
     for path in segments(audit)?.iter().rev() {
-        total += fs::metadata(path)
-            .map_err(FileError::at("stat", path))?
-            .len();
-        if total > max {
+        let found = fs::metadata(path).map_err(FileError::at("stat", path))?;
+        let written = found.modified().map_err(FileError::at("stat", path))?;
+        total += found.len();
+        if total > bounds.bytes || oldest.is_some_and(|oldest| written < oldest) {
             fs::remove_file(path).map_err(FileError::at("remove", path))?;
         }
     }

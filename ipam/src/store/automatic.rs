@@ -2,14 +2,15 @@
 //! network, and remembered.
 
 use std::net::IpAddr;
+use std::sync::MutexGuard;
 
 use bulkhead_model::{Family, NetworkName, Prefix};
 
-use super::dir::{FileLock, LockMode, networks};
+use super::dir::{FileLock, LockMode, Reach, networks};
 use super::locked::LockedStore;
-use super::snapshot::Snapshot;
+use super::network::NetworkStore;
 use crate::config::{Automatic, AutomaticV6, PoolConfig, PoolSource};
-use crate::error::AcquireError;
+use crate::error::{AcquireError, FileError};
 use crate::pool::{Pool, Range, RangeSet};
 use crate::span::{from_bits, to_bits};
 
@@ -41,27 +42,44 @@ impl LockedStore {
         if !self.needs_pool(config) {
             return Ok(());
         }
+        let store = self.store.clone();
         // One network chooses at a time, so that each sees what the others chose.
-        let path = self.store.state_dir.join("networks").join(".choice.lock");
-        let _alone = FileLock::take(&path, LockMode::Exclusive, true)
-            .map_err(|error| AcquireError::Store(error.into()))?;
+        let _alone = store.choice()?;
         let name = self.store.name.clone();
         let mut taken: Vec<Prefix> = avoid
             .iter()
             .copied()
             .filter(|prefix| prefix.len() > 1)
             .collect();
-        let others =
-            networks(&self.store.state_dir).map_err(|error| AcquireError::Store(error.into()))?;
+        let others = networks(&store.state_dir)?;
         for other in others.iter().filter(|other| **other != name) {
-            let dir = self.store.state_dir.join("networks").join(other.as_str());
-            if let Some(other) = Snapshot::read(&dir, &self.store.boot)? {
+            if let Some(other) = store.other(other).read()? {
                 let pool = other.pool().into_iter();
                 taken.extend(pool.flat_map(Pool::ranges).map(|(_, range)| range.subnet));
             }
         }
         let pool = chosen(&name, automatic, &taken)?;
-        Ok(self.set_pool(&pool)?)
+        self.set_pool(&pool)?;
+        Ok(self.settle()?)
+    }
+}
+
+/// Held while a network chooses its pool.
+#[derive(Debug)]
+enum Choice<'a> {
+    Among(#[expect(dead_code, reason = "held, not read")] FileLock),
+    Inside(#[expect(dead_code, reason = "held, not read")] MutexGuard<'a, ()>),
+}
+
+impl NetworkStore {
+    fn choice(&self) -> Result<Choice<'_>, FileError> {
+        match &self.reach {
+            Reach::Memory(warm) => Ok(Choice::Inside(warm.choice())),
+            Reach::Files | Reach::Beside => {
+                let path = self.state_dir.join("networks").join(".choice.lock");
+                FileLock::take(&path, LockMode::Exclusive, true).map(Choice::Among)
+            }
+        }
     }
 }
 

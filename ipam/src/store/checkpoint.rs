@@ -22,9 +22,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{ENTRY_LEN, Entry, FreedEntry, HeldEntry, IdEntry, IdKey};
+use super::overlay::Moved;
 use crate::error::{FileError, StoreError};
 use crate::journal::crc::crc32c;
-use crate::journal::offset as long;
+use crate::journal::{Piece, offset as long};
 use crate::pool::Pool;
 use crate::record::BootId;
 use crate::span::Span;
@@ -68,6 +69,15 @@ pub(crate) struct RangeState {
     pub(crate) forgotten: bool,
     /// Oldest first.
     pub(crate) freed: Section,
+}
+
+impl RangeState {
+    pub(crate) const fn stands(&self) -> Moved {
+        Moved {
+            next: self.cursor,
+            forgotten: self.forgotten,
+        }
+    }
 }
 
 /// A checkpoint open for look-ups.
@@ -158,21 +168,20 @@ impl Checkpoint {
     }
 
     /// The record that `entry` points to, in what `records` read.
-    pub(crate) fn record_in<'a>(
-        &self,
-        records: &'a [u8],
-        entry: &IdEntry,
-    ) -> Result<&'a [u8], StoreError> {
+    pub(crate) fn record_in(&self, records: &Piece, entry: &IdEntry) -> Result<Piece, StoreError> {
         let start = usize::try_from(entry.offset).ok();
         let start = start.and_then(|start| start.checked_sub(HEADER_LEN));
         let len = usize::try_from(entry.len).unwrap_or(usize::MAX);
-        let bytes = start.and_then(|start| records.get(start..start.checked_add(len)?));
-        self.proved(entry, bytes.unwrap_or_default())
+        let end = start.and_then(|start| start.checked_add(len));
+        let place = start.zip(end).filter(|(_, end)| *end <= records.len());
+        let record = place.map_or_else(Piece::default, |(start, end)| records.part(start..end));
+        self.proved(entry, &record)?;
+        Ok(record)
     }
 
-    fn proved<'a>(&self, entry: &IdEntry, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    fn proved(&self, entry: &IdEntry, bytes: &[u8]) -> Result<(), StoreError> {
         if crc32c(&[bytes]) == entry.record_crc {
-            return Ok(bytes);
+            return Ok(());
         }
         let what = format!("the record of attachment {} fails its checksum", entry.id);
         Err(self.damaged(entry.offset, &what))

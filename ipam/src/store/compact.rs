@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use super::checkpoint::{HEADER_LEN, MAGIC, Meta, RangeState, SCHEMA, Section};
 use super::entry::{Entry, FreedEntry, HeldEntry, IdEntry, IdKey};
 use super::overlay::{Attachment, FreedAt, Use};
-use super::snapshot::{Snapshot, freed_of};
+use super::snapshot::Snapshot;
 use super::view::Lookup;
 use crate::allocate::{Cursor, View};
 use crate::error::StoreError;
+use crate::journal::Piece;
 use crate::journal::crc::crc32c;
 use crate::journal::offset as long;
 use crate::pool::Range;
@@ -33,7 +34,7 @@ pub(super) fn compacted(
     meta.ids = section(&mut out, &ids);
     meta.held = section(&mut out, &held(snapshot)?);
 
-    let freed = freed(snapshot)?;
+    let freed = snapshot.freed()?;
     let mut listed: Vec<FreedEntry> = Vec::with_capacity(freed.len());
     for range in snapshot.pool().iter().flat_map(|pool| pool.ranges()) {
         let (mut state, from) = range_state(snapshot, range.1, &freed, freed_max);
@@ -48,7 +49,7 @@ pub(super) fn compacted(
         listed.extend(kept);
         meta.ranges.push(state);
     }
-    listed.extend(outside(snapshot, &freed, &mut meta.boots));
+    listed.extend(outside(snapshot, &freed, freed_max, &mut meta.boots));
     listed.sort_unstable_by_key(|entry| entry.address);
     meta.freed = section(&mut out, &listed);
     Ok(finished(out, place.0, &meta))
@@ -68,17 +69,17 @@ fn records(snapshot: &Snapshot, out: &mut Vec<u8>) -> Result<Vec<IdEntry>, Store
         out.push(b'\n');
     };
     if let Some(base) = &snapshot.base {
-        let records = base.records()?;
+        let records = Piece::from(base.records()?);
         for entry in base.entries::<IdEntry>(base.meta.ids) {
             let entry = entry?;
-            if !snapshot.overlay.attachments.contains_key(&entry.id) {
-                push(entry.id, base.record_in(&records, &entry)?);
+            if !snapshot.overlay.attachments.contains(&entry.id) {
+                push(entry.id, &base.record_in(&records, &entry)?);
             }
         }
     }
-    for (id, now) in &snapshot.overlay.attachments {
-        if let Attachment::Live(at) = now {
-            push(*id, &snapshot.tail[at.clone()]);
+    for (id, now) in snapshot.overlay.attachments.iter() {
+        if let Attachment::Live(record) = now {
+            push(*id, record);
         }
     }
     index.sort_unstable_by_key(|entry| entry.id);
@@ -91,38 +92,18 @@ fn held(snapshot: &Snapshot) -> Result<Vec<HeldEntry>, StoreError> {
     if let Some(base) = &snapshot.base {
         for entry in base.entries::<HeldEntry>(base.meta.held) {
             let entry = entry?;
-            if !changed.contains_key(&entry.address) {
+            if !changed.contains(&entry.address) {
                 held.push(entry);
             }
         }
     }
-    for (&address, now) in changed {
+    for (&address, now) in changed.iter() {
         if let Use::Held(id) = now {
             held.push(HeldEntry { address, id: *id });
         }
     }
     held.sort_unstable_by_key(|entry| entry.address);
     Ok(held)
-}
-
-/// Every address known to be freed, the oldest first.
-fn freed(snapshot: &Snapshot) -> Result<Vec<FreedAt>, StoreError> {
-    let changed = &snapshot.overlay.addresses;
-    let mut freed = Vec::new();
-    if let Some(base) = &snapshot.base {
-        for entry in base.entries::<FreedEntry>(base.meta.freed) {
-            let entry = entry?;
-            if !changed.contains_key(&entry.address) {
-                freed.push(freed_of(base, &entry)?);
-            }
-        }
-    }
-    freed.extend(changed.values().filter_map(|now| match now {
-        Use::Freed(freed) => Some(freed.clone()),
-        Use::Held(_) => None,
-    }));
-    freed.sort_unstable_by_key(|freed| (freed.sequence, freed.address));
-    Ok(freed)
 }
 
 /// Where allocation stands in `range`, and how many of its oldest freed addresses are dropped.
@@ -153,16 +134,27 @@ fn range_state(
     (state, dropped)
 }
 
-/// Freed addresses of ranges that the pool no longer has: kept while they cool, since the range may
-/// come back.
-fn outside(snapshot: &Snapshot, freed: &[FreedAt], boots: &mut Vec<BootId>) -> Vec<FreedEntry> {
+/// Freed addresses of no range of the pool: a range may come back, and how long an address of a cluster's
+/// pool cools down is not said here. The latest of this boot are kept.
+fn outside(
+    snapshot: &Snapshot,
+    freed: &[FreedAt],
+    freed_max: usize,
+    boots: &mut Vec<BootId>,
+) -> Vec<FreedEntry> {
     let lookup = Lookup::new(snapshot);
     let pool = snapshot.pool();
     let inside = |address: IpAddr| pool.is_some_and(|pool| pool.range_of(address).is_some());
-    let cooling = freed
+    let this_boot = |freed: &&FreedAt| freed.boot == *snapshot.boot.id();
+    let outside = freed
         .iter()
-        .filter(|f| !inside(f.address) && !lookup.is_cool(f));
-    cooling.map(|freed| entry_of(boots, freed)).collect()
+        .filter(|f| !inside(f.address))
+        .filter(this_boot);
+    let excess = outside.clone().count().saturating_sub(freed_max);
+    let kept = outside
+        .enumerate()
+        .filter(|(nth, freed)| *nth >= excess || !lookup.is_cool(freed));
+    kept.map(|(_, freed)| entry_of(boots, freed)).collect()
 }
 
 fn entry_of(boots: &mut Vec<BootId>, freed: &FreedAt) -> FreedEntry {

@@ -1,18 +1,24 @@
 //! The state directory: its lock, its owner, its networks.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::ErrorKind;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use bulkhead_model::{IfName, NetworkName};
 
+use super::audit::{AuditBounds, Retention};
 use super::network::NetworkStore;
+use super::warm::Warm;
 use crate::boot::Boot;
 use crate::error::{FileError, OpenError, StoreError};
 use crate::host::HostStore;
 use crate::host_ports::HostPortIndex;
 use crate::journal::{replace_file, sync_parent};
+use crate::managed::Managed;
 use crate::spool::Spool;
 
 /// What a state directory is opened for.
@@ -22,7 +28,11 @@ pub enum Access {
     Add,
     /// Any other call in this process: not created.
     Shared,
-    /// A daemon, for its life; or a repair that must be alone. Created if missing.
+    /// Reading what is recorded, beside whoever has the directory: nothing is locked, and nothing but a
+    /// tombstone can be written. Not created.
+    Look,
+    /// A daemon, for its life; or a repair that must be alone. Created if missing. Every network that
+    /// is opened stays open in memory, and any number of threads may share the directory.
     Exclusive,
 }
 
@@ -40,7 +50,20 @@ pub enum LockMode {
 pub struct StateDir {
     path: PathBuf,
     boot: Boot,
-    _lock: FileLock,
+    reach: Reach,
+    retention: Retention,
+    _lock: Option<FileLock>,
+}
+
+/// How the networks of a directory are reached.
+#[derive(Clone, Debug)]
+pub(super) enum Reach {
+    /// By their files, which each call locks.
+    Files,
+    /// In this process's memory.
+    Memory(Arc<Warm>),
+    /// By their files, without a lock; nothing can be changed.
+    Beside,
 }
 
 /// A lock on a file (`flock(2)`), held until dropped.
@@ -53,7 +76,8 @@ impl StateDir {
     /// Opens and locks the directory; waits for who holds it otherwise.
     ///
     /// # Errors
-    /// [`OpenError`]; `Missing` only for `Access::Shared`, `Managed` only for `Access::Add`.
+    /// [`OpenError`]; `Missing` only for `Access::Shared` and `Access::Look`, `Managed` for
+    /// `Access::Add`, and for `Access::Shared` if a daemon holds the directory.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
         Self::open_in(path, access, Boot::current()?)
     }
@@ -64,33 +88,55 @@ impl StateDir {
     /// As [`StateDir::open`].
     pub fn open_in(path: &Path, access: Access, boot: Boot) -> Result<Self, OpenError> {
         let lock_path = path.join("lock");
-        if access != Access::Shared && !lock_path.exists() {
-            make_dir(path)?;
-        }
         let (mode, create) = match access {
             Access::Add => (LockMode::Shared, true),
             Access::Shared => (LockMode::Shared, false),
             Access::Exclusive => (LockMode::Exclusive, true),
+            Access::Look if exists(&lock_path)? => {
+                return Ok(Self::new(path, boot, Reach::Beside, None));
+            }
+            Access::Look => return Err(OpenError::Missing(path.to_owned())),
         };
-        // A daemon marks the directory before it locks it, so nobody waits here for its whole life.
-        let managed = path.join("managed");
-        if access == Access::Add && managed.exists() {
-            return Err(OpenError::Managed(path.to_owned()));
+        if create && !exists(&lock_path)? {
+            make_dir(path)?;
         }
-        let lock = match FileLock::take(&lock_path, mode, create) {
+        // A daemon marks the directory before it locks it, so nobody waits here for its whole life.
+        let refuse_managed = || match access {
+            Access::Add if exists(&Managed::path(path))? => {
+                Err(OpenError::Managed(path.to_owned()))
+            }
+            _ => Ok(()),
+        };
+        refuse_managed()?;
+        let is_managed = || exists(&Managed::path(path)).unwrap_or(true);
+        let taken = match access {
+            Access::Exclusive => FileLock::take(&lock_path, mode, create).map(Some),
+            _ => FileLock::take_while(&lock_path, mode, create, || !is_managed()),
+        };
+        let lock = match taken {
             Err(error) if !create && error.source.kind() == ErrorKind::NotFound => {
                 return Err(OpenError::Missing(path.to_owned()));
             }
-            other => other?,
+            other => other?.ok_or_else(|| OpenError::Managed(path.to_owned()))?,
         };
-        if access == Access::Add && managed.exists() {
-            return Err(OpenError::Managed(path.to_owned()));
-        }
-        Ok(Self {
+        refuse_managed()?;
+        Ok(match access {
+            Access::Exclusive => {
+                let reach = Reach::Memory(Arc::new(Warm::new(lock)));
+                Self::new(path, boot, reach, None)
+            }
+            _ => Self::new(path, boot, Reach::Files, Some(lock)),
+        })
+    }
+
+    fn new(path: &Path, boot: Boot, reach: Reach, lock: Option<FileLock>) -> Self {
+        Self {
             path: path.to_owned(),
             boot,
+            reach,
+            retention: Retention::default(),
             _lock: lock,
-        })
+        }
     }
 
     /// Where it is.
@@ -105,10 +151,28 @@ impl StateDir {
         &self.boot
     }
 
-    /// Whether a daemon owns it.
+    /// Whether a daemon owns it; also if that cannot be told.
     #[must_use]
     pub fn is_managed(&self) -> bool {
-        self.path.join("managed").exists()
+        exists(&Managed::path(&self.path)).unwrap_or(true)
+    }
+
+    /// How much of the past is kept from now on of every network, instead of the default.
+    pub fn keep_audit(&self, bounds: AuditBounds) {
+        self.retention.set(bounds);
+    }
+
+    /// Removes what is beyond the bounds; also done whenever a journal is full. For bounds of age, to
+    /// be called from time to time.
+    ///
+    /// # Errors
+    /// If a file cannot be removed.
+    pub fn trim_audit(&self) -> Result<(), FileError> {
+        self.reach.may_change(&self.path)?;
+        for name in self.networks()? {
+            self.network(&name).trim_audit()?;
+        }
+        Ok(())
     }
 
     /// The node's id: made on first use and kept; 32 hexadecimal digits.
@@ -125,6 +189,7 @@ impl StateDir {
         if let Some(id) = read()? {
             return Ok(id);
         }
+        self.reach.may_change(&self.path)?;
         let _alone = FileLock::take(&self.path.join("node-id.lock"), LockMode::Exclusive, true)?;
         if let Some(id) = read()? {
             return Ok(id);
@@ -139,7 +204,8 @@ impl StateDir {
     /// One network's store; nothing is read yet.
     #[must_use]
     pub fn network(&self, name: &NetworkName) -> NetworkStore {
-        NetworkStore::new(&self.path, name, &self.boot)
+        let (reach, retention) = (self.reach.clone(), self.retention.clone());
+        NetworkStore::new(&self.path, name, &self.boot, reach, retention)
     }
 
     /// Every network with a record, by name.
@@ -155,6 +221,7 @@ impl StateDir {
     /// # Errors
     /// [`StoreError`].
     pub fn host(&self) -> Result<HostStore, StoreError> {
+        self.reach.may_change(&self.path)?;
         let (dir, lock) = self.locked_dir("host")?;
         HostStore::open(&dir, &self.boot, lock)
     }
@@ -164,7 +231,7 @@ impl StateDir {
     /// # Errors
     /// [`StoreError`].
     pub fn host_existing(&self) -> Result<Option<HostStore>, StoreError> {
-        if self.path.join("host/journal").exists() {
+        if exists(&self.path.join("host/journal"))? {
             self.host().map(Some)
         } else {
             Ok(None)
@@ -176,22 +243,24 @@ impl StateDir {
     /// # Errors
     /// If the directory or its lock cannot be made.
     pub fn host_ports(&self) -> Result<HostPortIndex, FileError> {
+        self.reach.may_change(&self.path)?;
         let (dir, lock) = self.locked_dir("host-ports")?;
         Ok(HostPortIndex::new(dir, lock))
     }
 
-    /// The detachments that a daemon has still to hear of, locked.
+    /// The detachments that a daemon has still to hear of.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub fn spool(&self) -> Result<Spool, StoreError> {
-        let (dir, lock) = self.locked_dir("spool")?;
-        Spool::open(&dir, lock)
+    /// If the directory cannot be made.
+    pub fn spool(&self) -> Result<Spool, FileError> {
+        let dir = self.path.join("spool");
+        make_dir(&dir)?;
+        Ok(Spool::new(dir))
     }
 
     fn locked_dir(&self, name: &str) -> Result<(PathBuf, FileLock), FileError> {
         let dir = self.path.join(name);
-        if !dir.exists() {
+        if !exists(&dir)? {
             make_dir(&dir)?;
         }
         let lock = FileLock::take(&dir.join("lock"), LockMode::Exclusive, true)?;
@@ -203,6 +272,7 @@ impl StateDir {
     /// # Errors
     /// If the lock file cannot be made.
     pub fn bridge_lock(&self, bridge: &IfName, mode: LockMode) -> Result<FileLock, FileError> {
+        self.reach.may_change(&self.path)?;
         let dir = self.path.join("bridges");
         let path = dir.join(format!("{bridge}.lock"));
         match FileLock::take(&path, mode, true) {
@@ -213,6 +283,29 @@ impl StateDir {
             other => other,
         }
     }
+}
+
+impl Reach {
+    /// Whether more than a tombstone can be written to the directory at `path`.
+    pub(super) fn may_change(&self, path: &Path) -> Result<(), FileError> {
+        match self {
+            Self::Files | Self::Memory(_) => Ok(()),
+            Self::Beside => {
+                let source = io::Error::new(ErrorKind::PermissionDenied, BesideDaemon);
+                Err(FileError::at("change", path)(source))
+            }
+        }
+    }
+}
+
+/// Why a directory opened for [`Access::Look`] is not written to.
+#[derive(Debug, thiserror::Error)]
+#[error("it belongs to a node daemon that does not answer, start bulkheadd")]
+struct BesideDaemon;
+
+/// Whether something is at `path`; an error is no answer.
+fn exists(path: &Path) -> Result<bool, FileError> {
+    path.try_exists().map_err(FileError::at("look for", path))
 }
 
 /// Every network under a state directory.
@@ -236,13 +329,24 @@ pub(super) fn networks(state_dir: &Path) -> Result<Vec<NetworkName>, FileError> 
 }
 
 impl FileLock {
-    pub(crate) fn take(path: &Path, mode: LockMode, create: bool) -> Result<Self, FileError> {
-        let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
-        if create {
-            options.write(true).create(true);
+    /// Takes the lock alone, or `None` if somebody else has it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, FileError> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(FileError::at("open", path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(FileError::at("lock", path)(error)),
         }
-        let file = options.open(path).map_err(FileError::at("open", path))?;
+    }
+
+    pub(crate) fn take(path: &Path, mode: LockMode, create: bool) -> Result<Self, FileError> {
+        let file = lock_file(path, create)?;
         loop {
             let locked = match mode {
                 LockMode::Shared => file.lock_shared(),
@@ -255,6 +359,40 @@ impl FileLock {
             }
         }
     }
+
+    /// The same, given up once `waits` says no while somebody else has it: a daemon that comes in
+    /// between has it for life.
+    fn take_while(
+        path: &Path,
+        mode: LockMode,
+        create: bool,
+        waits: impl Fn() -> bool,
+    ) -> Result<Option<Self>, FileError> {
+        const PAUSE: Duration = Duration::from_millis(5);
+        let file = lock_file(path, create)?;
+        loop {
+            let locked = match mode {
+                LockMode::Shared => file.try_lock_shared(),
+                LockMode::Exclusive => file.try_lock(),
+            };
+            match locked {
+                Ok(()) => return Ok(Some(Self { _file: file })),
+                Err(TryLockError::WouldBlock) if waits() => thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(error)) => return Err(FileError::at("lock", path)(error)),
+            }
+        }
+    }
+}
+
+fn lock_file(path: &Path, create: bool) -> Result<File, FileError> {
+    let mut options = OpenOptions::new();
+    options.read(true).mode(0o600);
+    if create {
+        options.write(true).create(true);
+    }
+    options.open(path).map_err(FileError::at("open", path))
 }
 
 /// Makes a directory for root alone and every parent it lacks, each durable.

@@ -1,31 +1,40 @@
-//! Writing: acquire, record, release. One call is one append and one `fdatasync`.
+//! Writing: acquire, record, release. One call is one append and one `fdatasync`, or its share of one.
 
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bulkhead_model::{AttachmentId, PortMapping};
 
 use super::batch::{Batch, Place};
-use super::checkpoint::Checkpoint;
-use super::compact::compacted;
-use super::dir::FileLock;
 use super::network::NetworkStore;
+use super::own::Own;
 use super::snapshot::Snapshot;
 use super::view::Lookup;
+use super::warm::{Network, Turn};
 use crate::allocate::{AllocateError, Pick, Refusal, Source, allocate};
 use crate::config::{PoolConfig, PoolSource};
-use crate::error::{AcquireError, StoreError};
-use crate::journal::Journal;
+use crate::error::{AcquireError, FileError, StoreError};
+use crate::journal::Piece;
 use crate::pool::Pool;
 use crate::record::{AttachmentRecord, Draft, Ipam, LeasedAddress, Names};
 
 /// One network's store, locked against every other writer; unlocked when dropped.
+///
+/// Where the directory is open for [`Access::Exclusive`](super::Access), other threads have their turn
+/// while a change is made durable. What is read here afterwards is read under the lock again, with what
+/// they changed.
 #[derive(Debug)]
 pub struct LockedStore {
     pub(super) store: NetworkStore,
-    pub(super) snapshot: Snapshot,
-    journal: Journal,
-    _lock: FileLock,
+    hold: Hold,
+    is_only: bool,
+}
+
+#[derive(Debug)]
+enum Hold {
+    Alone(Box<Own>),
+    Warm(Turn),
 }
 
 /// What `acquire` and `record` found or made. Durable when it is returned.
@@ -64,23 +73,35 @@ impl Deref for LockedStore {
     type Target = Snapshot;
 
     fn deref(&self) -> &Snapshot {
-        &self.snapshot
+        match &self.hold {
+            Hold::Alone(own) => &own.snapshot,
+            Hold::Warm(turn) => turn.snapshot(),
+        }
     }
 }
 
 impl LockedStore {
-    pub(super) fn new(
-        store: NetworkStore,
-        snapshot: Snapshot,
-        journal: Journal,
-        lock: FileLock,
-    ) -> Self {
+    pub(super) fn alone(store: NetworkStore, own: Own) -> Self {
         Self {
             store,
-            snapshot,
-            journal,
-            _lock: lock,
+            hold: Hold::Alone(Box::new(own)),
+            is_only: false,
         }
+    }
+
+    pub(super) fn warm(store: NetworkStore, network: Arc<Network>) -> Self {
+        Self {
+            store,
+            hold: Hold::Warm(Turn::new(network)),
+            is_only: false,
+        }
+    }
+
+    /// Whether the attachment of the last [`LockedStore::acquire`] or [`LockedStore::record`] was the
+    /// network's only one at that moment.
+    #[must_use]
+    pub const fn is_only(&self) -> bool {
+        self.is_only
     }
 
     /// Gives the attachment one address of every range set, those of `config.requested` among them.
@@ -91,19 +112,24 @@ impl LockedStore {
     ///
     /// # Errors
     /// [`AcquireError`]; the attachment has no new lease then.
-    pub fn acquire(
+    pub fn acquire(&mut self, draft: Draft, config: &PoolConfig) -> Result<Acquired, AcquireError> {
+        let decided = self.decide(draft, config);
+        self.is_only = self.live_count() == 1;
+        // Also a refusal rests on what others have just taken.
+        self.settle()?;
+        decided
+    }
+
+    /// [`LockedStore::acquire`], but for the settling.
+    pub(super) fn decide(
         &mut self,
-        mut draft: Draft,
+        draft: Draft,
         config: &PoolConfig,
     ) -> Result<Acquired, AcquireError> {
         let pool = self.settled_pool(config)?;
-        let existing = self.snapshot.find(&draft.key.id())?;
-        if let Some(existing) = &existing
-            && existing.ipam == Ipam::Own
-        {
-            let addresses = kept_addresses(existing, &config.requested)?;
-            draft.pool.clone_from(&existing.pool);
-            return Ok(self.keep(existing, draft, addresses, Ipam::Own)?);
+        let existing = self.find(&draft.key.id())?;
+        if let Some(kept) = self.kept(existing.as_ref(), &draft, &config.requested)? {
+            return Ok(kept);
         }
         let picks = match self.picked(&pool, &config.requested) {
             Err(AcquireError::Refused { refusal, .. })
@@ -116,12 +142,12 @@ impl LockedStore {
         let moved = picks.iter().filter(|pick| pick.source == Source::Cursor);
         let moved = moved.map(|pick| pick.leased.address.address()).collect();
         let addresses = picks.into_iter().map(|pick| pick.leased).collect();
-        let mut batch = Batch::new(&self.snapshot);
+        let mut batch = Batch::new(self);
         if let Some(foreign) = &existing {
             batch.release(foreign, "its addresses come from this store now");
         }
         let record = batch.attach(draft, addresses, Ipam::Own, moved, Place::New);
-        self.commit(&batch)?;
+        self.stage(batch);
         Ok(Acquired::New(record))
     }
 
@@ -135,13 +161,61 @@ impl LockedStore {
         addresses: Vec<LeasedAddress>,
         ipam: Ipam,
     ) -> Result<Acquired, StoreError> {
-        if let Some(existing) = self.snapshot.find(&draft.key.id())? {
-            return self.keep(&existing, draft, addresses, ipam);
-        }
-        let mut batch = Batch::new(&self.snapshot);
-        let record = batch.attach(draft, addresses, ipam, Vec::new(), Place::New);
-        self.commit(&batch)?;
-        Ok(Acquired::New(record))
+        let acquired = if let Some(existing) = self.find(&draft.key.id())? {
+            self.keep(&existing, draft, addresses, ipam)
+        } else {
+            let mut batch = Batch::new(self);
+            let record = batch.attach(draft, addresses, ipam, Vec::new(), Place::New);
+            self.stage(batch);
+            Acquired::New(record)
+        };
+        self.is_only = self.live_count() == 1;
+        self.settle()?;
+        Ok(acquired)
+    }
+
+    /// Records that an attachment keeps the addresses it has from this store or from the cluster's pools,
+    /// `requested` among them; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`AcquireError`]; nothing is recorded then.
+    pub fn keep_own(
+        &mut self,
+        draft: &Draft,
+        requested: &[IpAddr],
+    ) -> Result<Option<Acquired>, AcquireError> {
+        let existing = self.find(&draft.key.id())?;
+        let kept = self.kept(existing.as_ref(), draft, requested);
+        self.is_only = self.live_count() == 1;
+        self.settle()?;
+        kept
+    }
+
+    fn kept(
+        &mut self,
+        existing: Option<&AttachmentRecord>,
+        draft: &Draft,
+        requested: &[IpAddr],
+    ) -> Result<Option<Acquired>, AcquireError> {
+        let Some(existing) = existing.filter(|existing| existing.ipam == Ipam::Own) else {
+            return Ok(None);
+        };
+        let addresses = kept_addresses(existing, requested)?;
+        let draft = Draft {
+            pool: existing.pool.clone(),
+            ..draft.clone()
+        };
+        Ok(Some(self.keep(existing, draft, addresses, Ipam::Own)))
+    }
+
+    /// Records that attachments of the network may have addresses of `pool` too, which is not this
+    /// store's to give out: its subnets are the network's. Durable with the next change.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is recorded then.
+    pub fn describe(&mut self, pool: &Pool) -> Result<(), StoreError> {
+        let known = self.pool().cloned().unwrap_or_default();
+        self.set_pool(&known.with(pool))
     }
 
     /// Records other host ports for an attachment that has a record; its lease goes on under a new
@@ -154,7 +228,8 @@ impl LockedStore {
         id: &AttachmentId,
         host_ports: Vec<PortMapping>,
     ) -> Result<Option<AttachmentRecord>, StoreError> {
-        let Some(record) = self.snapshot.find(id)? else {
+        let Some(record) = self.find(id)? else {
+            self.settle()?;
             return Ok(None);
         };
         let draft = Draft {
@@ -169,10 +244,11 @@ impl LockedStore {
             pod: record.pod,
             pool: record.pool,
         };
-        let mut batch = Batch::new(&self.snapshot);
+        let mut batch = Batch::new(self);
         let place = Place::Renewed;
         let record = batch.attach(draft, record.addresses, record.ipam, Vec::new(), place);
-        self.commit(&batch)?;
+        self.stage(batch);
+        self.settle()?;
         Ok(Some(record))
     }
 
@@ -186,15 +262,28 @@ impl LockedStore {
         sequence: u64,
         reason: &str,
     ) -> Result<Released, StoreError> {
-        let Some(record) = self.snapshot.find(id)? else {
-            return Ok(Released::Absent);
+        let released = self.end(id, sequence, reason)?;
+        self.settle()?;
+        Ok(released)
+    }
+
+    /// [`LockedStore::release`], but for the settling.
+    pub(super) fn end(
+        &mut self,
+        id: &AttachmentId,
+        sequence: u64,
+        reason: &str,
+    ) -> Result<Released, StoreError> {
+        let record = match self.find(id)? {
+            None => return Ok(Released::Absent),
+            Some(record) if record.sequence != sequence => {
+                return Ok(Released::Superseded(record.sequence));
+            }
+            Some(record) => record,
         };
-        if record.sequence != sequence {
-            return Ok(Released::Superseded(record.sequence));
-        }
-        let mut batch = Batch::new(&self.snapshot);
+        let mut batch = Batch::new(self);
         batch.release(&record, reason);
-        self.commit(&batch)?;
+        self.stage(batch);
         Ok(Released::Freed(Box::new(record)))
     }
 
@@ -205,16 +294,16 @@ impl LockedStore {
         draft: Draft,
         addresses: Vec<LeasedAddress>,
         ipam: Ipam,
-    ) -> Result<Acquired, StoreError> {
+    ) -> Acquired {
         let same_source =
             existing.ipam == ipam && existing.addresses == addresses && existing.pool == draft.pool;
-        let same_life = existing.boot_id == *self.snapshot.boot.id()
+        let same_life = existing.boot_id == *self.boot.id()
             && existing.netns == draft.netns
             && existing.kind == draft.kind;
         if same_source && same_life {
-            return Ok(Acquired::Existing(existing.clone()));
+            return Acquired::Existing(existing.clone());
         }
-        let mut batch = Batch::new(&self.snapshot);
+        let mut batch = Batch::new(self);
         let mut place = Place::Renewed;
         if !same_source {
             batch.release(
@@ -224,12 +313,12 @@ impl LockedStore {
             place = Place::New;
         }
         let record = batch.attach(draft, addresses, ipam, Vec::new(), place);
-        self.commit(&batch)?;
-        Ok(Acquired::Renewed(record))
+        self.stage(batch);
+        Acquired::Renewed(record)
     }
 
     fn picked(&self, pool: &Pool, wanted: &[IpAddr]) -> Result<Vec<Pick>, AcquireError> {
-        allocate(&Lookup::new(&self.snapshot), pool, wanted).map_err(|error| match error {
+        allocate(&Lookup::new(self), pool, wanted).map_err(|error| match error {
             AllocateError::Refused(refusal) => AcquireError::Refused {
                 network: self.store.name.clone(),
                 refusal,
@@ -241,19 +330,19 @@ impl LockedStore {
     /// Ends the leases of dead attachments; whether there were any. Their kernel objects went with
     /// the boot or the namespace.
     fn bury_dead(&mut self) -> Result<bool, StoreError> {
-        let mut batch = Batch::new(&self.snapshot);
-        let mut all = self.snapshot.attachments()?;
+        let mut batch = Batch::new(self);
+        let mut all = self.attachments()?;
         all.sort_unstable_by_key(|record| record.sequence);
         for record in all {
-            let reason = self.snapshot.death(&record);
-            if let Some(reason) = reason.filter(|_| record.ipam == Ipam::Own) {
+            let reason = self.death(&record);
+            if let Some(reason) =
+                reason.filter(|_| record.ipam == Ipam::Own && record.pool.is_none())
+            {
                 batch.bury(&record, reason);
             }
         }
         let any = !batch.records.is_empty();
-        if any {
-            self.commit(&batch)?;
-        }
+        self.stage(batch);
         Ok(any)
     }
 
@@ -262,7 +351,7 @@ impl LockedStore {
         let pool = match &config.source {
             PoolSource::Named(pool) => pool.clone(),
             PoolSource::Automatic(automatic) => {
-                let chosen = self.snapshot.pool().filter(|pool| pool.automatic);
+                let chosen = self.pool().filter(|pool| pool.automatic);
                 let mut chosen = chosen
                     .cloned()
                     .ok_or_else(|| AcquireError::NoPool(self.store.name.clone()))?;
@@ -276,75 +365,51 @@ impl LockedStore {
     }
 
     pub(super) fn set_pool(&mut self, pool: &Pool) -> Result<(), StoreError> {
-        if self.snapshot.pool() != Some(pool) {
-            let mut batch = Batch::new(&self.snapshot);
+        if self.pool() != Some(pool) {
+            let mut batch = Batch::new(self);
             batch.pool(pool);
-            self.commit(&batch)?;
+            self.stage(batch);
         }
         // A checkpoint lists freed addresses by range, and the ranges are others now.
-        let regroup = self.snapshot.overlay.pool.is_some() && self.snapshot.base.is_some();
-        if regroup { self.checkpoint() } else { Ok(()) }
+        if let Hold::Alone(own) = &mut self.hold
+            && own.snapshot.overlay.pool.is_some()
+            && own.snapshot.base.is_some()
+        {
+            own.settle(&self.store)?;
+            own.checkpoint(&self.store)?;
+        }
+        Ok(())
     }
 
     /// Many leases in one append and a checkpoint: for tests that need a full store.
     #[cfg(test)]
     pub(super) fn fill(&mut self, config: &PoolConfig, leases: u32, draft: fn(&str) -> Draft) {
         for nth in 0..leases {
-            if nth == 0 {
-                self.settled_pool(config).expect("a named pool");
-            }
-            let pool = self.snapshot.pool().expect("it is settled").clone();
-            let picks = self.picked(&pool, &[]).expect("there is room");
-            let addresses: Vec<_> = picks.into_iter().map(|pick| pick.leased).collect();
-            let moved = addresses
-                .iter()
-                .map(|held| held.address.address())
-                .collect();
-            let mut batch = Batch::new(&self.snapshot);
-            batch.attach(
-                draft(&format!("f{nth}")),
-                addresses,
-                Ipam::Own,
-                moved,
-                Place::New,
-            );
-            self.journal
-                .append_unsynced(&batch.records)
-                .expect("there is disk");
-            self.snapshot
-                .take_in(self.journal.tail())
-                .expect("it was just made");
+            let drafted = draft(&format!("f{nth}"));
+            self.decide(drafted, config).expect("there is room");
         }
-        self.checkpoint().expect("there is disk");
+        self.settle().expect("there is disk");
+        if let Hold::Alone(own) = &mut self.hold {
+            own.checkpoint(&self.store).expect("there is disk");
+        }
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.journal.append(&batch.records)?;
-        self.snapshot.take_in(self.journal.tail())?;
-        if self.snapshot.overlay.records >= self.store.limits.tail_records {
-            // What was to be recorded is durable: a checkpoint that cannot be made now (a full disk)
-            // is made by a later call, and must not turn this one into a failure.
-            let _ = self.checkpoint();
+    /// Adds records to what the next settling makes durable; they can be seen here at once.
+    fn stage(&mut self, batch: Batch) {
+        let records: Vec<_> = batch.records.into_iter().map(Piece::from).collect();
+        match &mut self.hold {
+            Hold::Alone(own) => own.stage(records),
+            Hold::Warm(turn) => turn.stage(records),
         }
-        Ok(())
     }
 
-    /// Makes a checkpoint, and begins a new journal if this one is long.
-    fn checkpoint(&mut self) -> Result<(), StoreError> {
-        let limits = self.store.limits;
-        let generation = self.journal.generation();
-        let place = (generation, self.journal.end());
-        let bytes = compacted(&self.snapshot, place, limits.freed)?;
-        self.store.put_checkpoint(&bytes)?;
-        let base = Checkpoint::open(&self.store.dir.join("checkpoint"))?;
-        self.snapshot = Snapshot::empty(&self.store.dir, &self.store.boot, base);
-        self.journal.forget_tail();
-        if self.journal.end() > limits.journal_bytes {
-            // From here on, whatever fails, another journal may stand in this one's place.
-            self.journal.close();
-            self.journal = self.store.next_journal(generation)?;
+    /// Returns once what was staged, and what else was seen here, is durable. After an error nothing of
+    /// what was staged is recorded.
+    pub(super) fn settle(&mut self) -> Result<(), FileError> {
+        match &mut self.hold {
+            Hold::Alone(own) => own.settle(&self.store),
+            Hold::Warm(turn) => turn.settle(),
         }
-        Ok(())
     }
 }
 

@@ -9,18 +9,26 @@ mod checkpoint;
 mod compact;
 mod dir;
 mod entry;
+mod everything;
+mod freed;
 mod head;
 mod locked;
 mod network;
 mod overlay;
+mod own;
 mod snapshot;
 mod stale;
 #[cfg(test)]
 mod tests;
+mod trie;
 mod view;
+mod warm;
+mod whole;
 
-pub use audit::{Change, Event};
+pub use audit::{AuditBounds, Change, Event};
+pub(crate) use dir::make_dir;
 pub use dir::{Access, FileLock, LockMode, StateDir};
+pub use everything::{FreedAddress, Recorded};
 pub use locked::{Acquired, LockedStore, Released};
 pub use network::NetworkStore;
 pub use snapshot::{ReadCost, SetUsage, Snapshot};

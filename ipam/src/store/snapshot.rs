@@ -2,31 +2,32 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bulkhead_model::AttachmentId;
+use bulkhead_model::{AttachmentId, Family};
 
 use super::checkpoint::{Checkpoint, RangeState};
-use super::entry::{FreedEntry, IdEntry, IdKey};
+use super::entry::{FreedEntry, IdKey};
 use super::head::payload;
-use super::overlay::{Attachment, FreedAt, Overlay, Use};
-use super::view::Lookup;
+use super::overlay::{Attachment, FreedAt, Ground, Moved, Overlay, Use};
+use super::view::{Cooling, Lookup};
 use crate::allocate::View;
 use crate::boot::Boot;
 use crate::error::StoreError;
-use crate::journal::{Reader, Tail, first_record, offset};
+use crate::journal::{Piece, Reader, Tail, first_record};
 use crate::pool::Pool;
 use crate::record::AttachmentRecord;
 use crate::span::Span;
 
-/// What was recorded at one moment.
-#[derive(Debug)]
+/// What was recorded at one moment. A clone costs little, however much it is.
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(super) dir: PathBuf,
     pub(super) boot: Boot,
-    pub(super) base: Option<Checkpoint>,
+    pub(super) base: Option<Arc<Checkpoint>>,
     pub(super) overlay: Overlay,
-    /// The journal, up to the last record taken in.
-    pub(super) tail: Vec<u8>,
+    /// Length of the journal's part that was read.
+    journal_bytes: u64,
 }
 
 /// How full a range set is. All numbers saturate.
@@ -63,13 +64,14 @@ impl Snapshot {
         if let Some(base) = &base {
             overlay.sequence = base.meta.sequence;
             overlay.live = base.meta.ids.count;
+            overlay.ground = Ground::Checkpoint;
         }
         Self {
             dir: dir.to_owned(),
             boot: boot.clone(),
-            base,
+            base: base.map(Arc::new),
             overlay,
-            tail: Vec::new(),
+            journal_bytes: 0,
         }
     }
 
@@ -116,25 +118,48 @@ impl Snapshot {
         }
     }
 
-    /// Takes in the records of the tail that are new.
+    /// Takes in the records of the journal's tail.
     pub(super) fn take_in(&mut self, tail: &Tail) -> Result<(), StoreError> {
-        let base = self.base.as_ref();
-        let pool = base.and_then(|base| base.meta.pool.as_ref());
-        for body in &tail.bodies()[self.overlay.records..] {
-            let cursor = |span: Span| match range_state(base, span) {
-                Some(state) => state.cursor,
-                None => Some(span.first()),
-            };
-            let taken = self.overlay.replay(tail.bytes(), body, pool, cursor);
-            taken.map_err(|what| StoreError::Damaged {
+        for (offset, body) in tail.records() {
+            self.replay(&body).map_err(|what| StoreError::Damaged {
                 path: self.dir.join("journal"),
-                offset: tail.in_file(body.start),
+                offset,
                 what,
             })?;
         }
-        self.tail
-            .extend_from_slice(&tail.bytes()[self.tail.len()..]);
+        self.journal_bytes += tail.len();
         Ok(())
+    }
+
+    /// Takes in records that were made from it.
+    pub(super) fn follow(&mut self, records: &[Piece]) {
+        for record in records {
+            let taken = self.replay(record);
+            taken.expect("a record that was just made from the snapshot follows it");
+        }
+    }
+
+    /// Drops freed addresses beyond `max` of a family that are cool.
+    pub(super) fn forget(&mut self, max: usize) {
+        let families = [Family::V4, Family::V6];
+        if families
+            .into_iter()
+            .any(|family| self.overlay.freed(family).len() > max)
+        {
+            let cooling = Cooling::of(self);
+            self.overlay
+                .forget(max, |freed| cooling.left_ms(freed) == 0);
+        }
+    }
+
+    fn replay(&mut self, body: &Piece) -> Result<(), String> {
+        let base = self.base.as_deref();
+        let pool = base.and_then(|base| base.meta.pool.as_ref());
+        let stood = |span: Span| match range_state(base, span) {
+            Some(state) => state.stands(),
+            None => Moved::at_start(span),
+        };
+        self.overlay.replay(body, pool, stood)
     }
 
     /// The attachment's record.
@@ -151,21 +176,9 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError`].
     pub fn attachments(&self) -> Result<Vec<AttachmentRecord>, StoreError> {
-        let mut all = Vec::new();
-        if let Some(base) = &self.base {
-            let records = base.records()?;
-            for entry in base.entries::<IdEntry>(base.meta.ids) {
-                let entry = entry?;
-                if !self.overlay.attachments.contains_key(&entry.id) {
-                    all.push(self.parsed(base.record_in(&records, &entry)?)?);
-                }
-            }
-        }
-        for at in self.overlay.attachments.values() {
-            if let Attachment::Live(at) = at {
-                all.push(self.parsed(&self.tail[at.clone()])?);
-            }
-        }
+        let pieces = self.pieces()?;
+        let all = pieces.iter().map(|record| self.parsed(record));
+        let mut all = all.collect::<Result<Vec<_>, StoreError>>()?;
         all.sort_by_cached_key(|record: &AttachmentRecord| record.id());
         Ok(all)
     }
@@ -181,7 +194,7 @@ impl Snapshot {
     pub fn pool(&self) -> Option<&Pool> {
         let base = self.base.as_ref();
         let before = || base.and_then(|base| base.meta.pool.as_ref());
-        self.overlay.pool.as_ref().or_else(before)
+        self.overlay.pool.as_deref().or_else(before)
     }
 
     /// The attachment that holds `address` of this store.
@@ -237,15 +250,15 @@ impl Snapshot {
     #[must_use]
     pub fn read_cost(&self) -> ReadCost {
         ReadCost {
-            checkpoint_bytes: self.base.as_ref().map_or(0, Checkpoint::bytes_read),
-            journal_bytes: offset(self.tail.len()),
+            checkpoint_bytes: self.base.as_ref().map_or(0, |base| base.bytes_read()),
+            journal_bytes: self.journal_bytes,
             journal_records: self.overlay.records,
         }
     }
 
     pub(super) fn record(&self, id: &IdKey) -> Result<Option<AttachmentRecord>, StoreError> {
         match self.overlay.attachments.get(id) {
-            Some(Attachment::Live(at)) => self.parsed(&self.tail[at.clone()]).map(Some),
+            Some(Attachment::Live(record)) => self.parsed(record).map(Some),
             Some(Attachment::Gone) => Ok(None),
             None => match &self.base {
                 Some(base) => {
@@ -258,14 +271,14 @@ impl Snapshot {
     }
 
     pub(super) fn range_state(&self, span: Span) -> Option<&RangeState> {
-        range_state(self.base.as_ref(), span)
+        range_state(self.base.as_deref(), span)
     }
 
     /// When `address` was last freed, if that is known and nobody holds it.
     pub(super) fn freed_at(&self, address: IpAddr) -> Result<Option<FreedAt>, StoreError> {
         match self.overlay.addresses.get(&address) {
             Some(Use::Held(_)) => Ok(None),
-            Some(Use::Freed(freed)) => Ok(Some(freed.clone())),
+            Some(Use::Freed(freed)) => Ok(Some(FreedAt::clone(freed))),
             None => match &self.base {
                 Some(base) => {
                     let entry = base.freed(address)?;
@@ -276,7 +289,7 @@ impl Snapshot {
         }
     }
 
-    fn parsed(&self, json: &[u8]) -> Result<AttachmentRecord, StoreError> {
+    pub(super) fn parsed(&self, json: &[u8]) -> Result<AttachmentRecord, StoreError> {
         payload(json).map_err(|error| StoreError::Damaged {
             path: self.dir.join("journal"),
             offset: 0,

@@ -1,10 +1,13 @@
 //! The store against what can go wrong: a crash at every byte, between every two steps, in every
 //! order of calls.
 
+mod batches;
 mod crash;
+mod fuzz;
 mod leases;
 mod model;
 mod pools;
+mod warm;
 
 use std::fs;
 use std::net::IpAddr;
@@ -37,7 +40,7 @@ fn store(dir: &Path, since_boot_ms: u64, tail_records: usize) -> LockedStore {
     let limits = Limits {
         tail_records,
         journal_bytes: 2000,
-        ..Limits::default()
+        ..Limits::FILES
     };
     let store = blue(&state(dir, "a", since_boot_ms));
     store.with_limits(limits).lock().unwrap()

@@ -4,60 +4,73 @@ use std::net::IpAddr;
 
 use bulkhead_model::AttachmentKey;
 
+use super::checkpoint::RangeState;
 use super::entry::FreedEntry;
-use super::overlay::{FreedAt, Use};
+use super::overlay::{FreedAt, Moved, Use};
 use super::snapshot::{Snapshot, freed_of};
 use crate::allocate::{Cursor, Freed, Slot, View};
 use crate::boot::Now;
 use crate::error::StoreError;
 use crate::pool::Range;
+use crate::record::BootId;
 use crate::span::Span;
 
 /// A snapshot at an instant.
 pub(super) struct Lookup<'a> {
     snapshot: &'a Snapshot,
+    cooling: Cooling,
+}
+
+/// What cools down at an instant.
+pub(super) struct Cooling {
     now: Now,
+    boot: BootId,
     cooldown_ms: u64,
+}
+
+impl Cooling {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let secs = snapshot.pool().map_or(0, |pool| pool.cooldown_secs);
+        Self {
+            now: snapshot.boot.now(),
+            boot: snapshot.boot.id().clone(),
+            cooldown_ms: secs.saturating_mul(1000),
+        }
+    }
+
+    /// Milliseconds until an address freed then is cool. What another boot freed has nothing left
+    /// in this kernel to cool.
+    pub(super) fn left_ms(&self, freed: &FreedAt) -> u64 {
+        if freed.boot != self.boot {
+            return 0;
+        }
+        let cool_at = freed.since_boot_ms.saturating_add(self.cooldown_ms);
+        cool_at.saturating_sub(self.now.since_boot_ms)
+    }
 }
 
 impl<'a> Lookup<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
-        let secs = snapshot.pool().map_or(0, |pool| pool.cooldown_secs);
         Self {
             snapshot,
-            now: snapshot.boot.now(),
-            cooldown_ms: secs.saturating_mul(1000),
+            cooling: Cooling::of(snapshot),
         }
     }
 
     /// Whether an address freed then may be given out.
     pub(super) fn is_cool(&self, freed: &FreedAt) -> bool {
-        self.cooling_ms(freed) == 0
+        self.cooling.left_ms(freed) == 0
     }
 
     /// Whether freed addresses of the range were dropped from its list since its last lap.
     pub(super) fn has_forgotten(&self, span: Span) -> bool {
-        let lapped = self
-            .snapshot
-            .overlay
-            .cursors
-            .get(&span)
-            .is_some_and(|moved| moved.lapped);
-        !lapped
-            && self
-                .snapshot
-                .range_state(span)
-                .is_some_and(|state| state.forgotten)
+        self.stands(span).forgotten
     }
 
-    /// Milliseconds until an address freed then is cool. What another boot freed has nothing left
-    /// in this kernel to cool.
-    fn cooling_ms(&self, freed: &FreedAt) -> u64 {
-        if freed.boot != *self.snapshot.boot.id() {
-            return 0;
-        }
-        let cool_at = freed.since_boot_ms.saturating_add(self.cooldown_ms);
-        cool_at.saturating_sub(self.now.since_boot_ms)
+    fn stands(&self, span: Span) -> Moved {
+        let moved = self.snapshot.overlay.cursor(span).copied();
+        let before = || self.snapshot.range_state(span).map(RangeState::stands);
+        moved.or_else(before).unwrap_or(Moved::at_start(span))
     }
 
     fn freed_before(&self, range: &Range) -> impl Iterator<Item = Result<Freed, StoreError>> {
@@ -71,28 +84,23 @@ impl<'a> Lookup<'a> {
                         Ok(freed) => freed,
                         Err(error) => return Some(Err(error)),
                     };
-                    let changed = self.snapshot.overlay.addresses.contains_key(&freed.address);
+                    let changed = self.snapshot.overlay.addresses.contains(&freed.address);
                     (!changed).then(|| Ok(self.seen(&freed)))
                 })
         })
     }
 
     fn freed_since(&self, range: &Range) -> impl Iterator<Item = Freed> {
-        let overlay = &self.snapshot.overlay;
         let span = range.span;
-        overlay.freed.iter().filter_map(move |freed| {
-            let last = match overlay.addresses.get(&freed.address) {
-                Some(Use::Freed(last)) => last.sequence == freed.sequence,
-                _ => false,
-            };
-            (last && span.contains(freed.address)).then(|| self.seen(freed))
-        })
+        let freed = self.snapshot.overlay.freed(span.family()).iter();
+        let inside = freed.filter(move |freed| span.contains(freed.address));
+        inside.map(|freed| self.seen(freed))
     }
 
     fn seen(&self, freed: &FreedAt) -> Freed {
         Freed {
             address: freed.address,
-            cooling_ms: self.cooling_ms(freed),
+            cooling_ms: self.cooling.left_ms(freed),
         }
     }
 }
@@ -112,7 +120,7 @@ impl View for Lookup<'_> {
         }
         Ok(match snapshot.freed_at(address)? {
             Some(freed) => Slot::Freed {
-                cooling_ms: self.cooling_ms(&freed),
+                cooling_ms: self.cooling.left_ms(&freed),
             },
             None => Slot::Unused,
         })
@@ -123,17 +131,11 @@ impl View for Lookup<'_> {
     }
 
     fn cursor(&self, range: &Range) -> Cursor {
-        let state = self.snapshot.range_state(range.span);
-        let moved = self.snapshot.overlay.cursors.get(&range.span);
-        let next = match (moved, state) {
-            (Some(moved), _) => moved.next,
-            (None, Some(state)) => state.cursor,
-            (None, None) => Some(range.span.first()),
-        };
-        match next {
+        let stands = self.stands(range.span);
+        match stands.next {
             Some(next) => Cursor::At(next),
             None => Cursor::End {
-                forgotten: self.has_forgotten(range.span),
+                forgotten: stands.forgotten,
             },
         }
     }
@@ -151,10 +153,8 @@ impl View for Lookup<'_> {
     fn held(&self, span: Span) -> Result<u64, StoreError> {
         let base = self.snapshot.base.as_ref();
         let mut held = base.map_or(Ok(0), |base| base.held_in(span))?;
-        for (address, now) in &self.snapshot.overlay.addresses {
-            if !span.contains(*address) {
-                continue;
-            }
+        let changed = &self.snapshot.overlay.addresses;
+        for (address, now) in changed.range(span.first()..=span.last()) {
             let before = base.map_or(Ok(None), |base| base.holder(*address))?;
             match (before, now) {
                 (None, Use::Held(_)) => held += 1,

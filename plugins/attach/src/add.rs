@@ -2,35 +2,35 @@
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Interface, Ip, Route};
 use bulkhead_ipam::{Access, AttachmentRecord, LockMode, StateDir};
-use bulkhead_kernel::{Kernel, Netns};
+use bulkhead_kernel::Kernel;
 use bulkhead_model::AttachmentKey;
 use bulkhead_plan::{Attached, Ns, Op, Plan, Want, World, filter_table, host_port_table};
 
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
 use crate::grant::{self, Age};
-use crate::{Capabilities, Grant, Network, claims, del, host_ports, state_dir};
+use crate::{Capabilities, Grant, Host, Network, claims, del, host_ports, state_dir};
 
-pub(crate) fn add<N: Network>(call: &Call) -> Result<Answer, CniError> {
+pub(crate) fn add<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
-    Ok(Answer::Result(attach(&network, call)?))
+    Ok(Answer::Result(attach(&network, call, host)?))
 }
 
-fn attach<N: Network>(network: &N, call: &Call) -> Result<CniResult, Failure> {
+fn attach<N: Network>(network: &N, call: &Call, host: &mut dyn Host) -> Result<CniResult, Failure> {
     let path = call.netns.as_deref().unwrap_or(std::path::Path::new(""));
-    let netns = Netns::open(path)?;
+    let netns = host.container(path)?;
     let identity = netns.identity();
-    let state = StateDir::open(&state_dir(call)?, Access::Add)?;
+    let state = host.state(&state_dir(call)?, Access::Add)?;
     let container = Ns::Container(path.display().to_string());
-    let mut kernel = crate::kernel().with(container, netns);
-    let recorded = grant::acquire(&mut kernel, network, call, &state, identity)?;
+    host.kernel().admit(container, netns);
+    let recorded = grant::acquire(host, network, call, &state, identity)?;
     let (key, age) = (recorded.record.key.clone(), recorded.age);
     // From here on something is recorded, and whatever fails has to take it back.
-    let plugged = grant::granted(&mut kernel, network, call, &state, recorded)
-        .and_then(|grant| plug(&mut kernel, network, call, &state, &grant));
+    let plugged = grant::granted(host.kernel(), network, call, recorded)
+        .and_then(|grant| plug(host.kernel(), network, call, &state, &grant));
     plugged.map_err(|failure| match age {
         Age::Known => failure,
-        Age::New => match undo(&mut kernel, network, call, &state, &key) {
+        Age::New => match undo(host, network, call, &state, &key) {
             Ok(()) => failure,
             Err(also) => failure.and(&format!("and undoing it: {also}")),
         },
@@ -38,13 +38,13 @@ fn attach<N: Network>(network: &N, call: &Call) -> Result<CniResult, Failure> {
 }
 
 fn undo<N: Network>(
-    kernel: &mut Kernel,
+    host: &mut dyn Host,
     network: &N,
     call: &Call,
     state: &StateDir,
     key: &AttachmentKey,
 ) -> Result<(), Failure> {
-    del::detach::<N>(kernel, Some(network), call, Some(state), key, "add failed")
+    del::detach::<N>(host, Some(network), call, Some(state), key, "add failed")
 }
 
 /// From the record to the answer.

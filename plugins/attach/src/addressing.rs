@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use bulkhead_cni::json::{FieldError, Value};
-use bulkhead_cni::{Call, CniError};
-use bulkhead_ipam::PoolConfig;
-use bulkhead_ipam::config::AutomaticV6;
-use bulkhead_ipam::config::PoolSource;
+use bulkhead_cni::{Call, CniError, Dns, Route};
+use bulkhead_ipam::config::{self, AutomaticV6, PoolSource};
+use bulkhead_ipam::{ClusterConfig, ConfigError, PoolConfig};
 use bulkhead_model::{Family, Prefix};
 
 /// The state directory if no configuration names one.
@@ -19,8 +18,8 @@ pub(crate) const OWN_IPAM: &str = "bulkhead-ipam";
 pub enum Addressing {
     /// Nowhere: layer 2 only.
     None,
-    /// The embedded store.
-    Own(Box<PoolConfig>),
+    /// Our own IPAM.
+    Own(Source),
     /// Another IPAM plugin.
     Delegated {
         /// Its `type`.
@@ -28,6 +27,15 @@ pub enum Addressing {
         /// Subnets its configuration names, as far as they can be told.
         subnets: Vec<Prefix>,
     },
+}
+
+/// Where our own IPAM takes them from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The network's own ranges, in the embedded store.
+    Ranges(Box<PoolConfig>),
+    /// Pools of the cluster, by way of the node daemon.
+    Pools(Box<ClusterConfig>),
 }
 
 impl Addressing {
@@ -38,7 +46,7 @@ impl Addressing {
     pub fn parse(call: &Call) -> Result<Self, CniError> {
         match &call.config.ipam {
             None => Ok(Self::None),
-            Some(ipam) if ipam.plugin_type == OWN_IPAM => Ok(Self::Own(Box::new(pool(call)?))),
+            Some(ipam) if ipam.plugin_type == OWN_IPAM => Ok(Self::Own(Source::parse(call)?)),
             Some(ipam) => {
                 let (plugin, subnets) = (ipam.plugin_type.clone(), named_subnets(call)?);
                 Ok(Self::Delegated { plugin, subnets })
@@ -50,8 +58,9 @@ impl Addressing {
     #[must_use]
     pub fn has_family(&self, family: Family) -> bool {
         match self {
-            Self::None => false,
-            Self::Own(pool) => match &pool.source {
+            // What the cluster's pools are is not the configuration's to say.
+            Self::None | Self::Own(Source::Pools(_)) => false,
+            Self::Own(Source::Ranges(config)) => match &config.source {
                 PoolSource::Named(pool) => pool.sets.iter().any(|set| set.family() == family),
                 PoolSource::Automatic(auto) => match family {
                     Family::V4 => !auto.ipv4.is_empty(),
@@ -62,6 +71,54 @@ impl Addressing {
                 subnets.iter().any(|subnet| subnet.family() == family)
             }
         }
+    }
+}
+
+impl Source {
+    /// Reads our own IPAM's configuration.
+    ///
+    /// # Errors
+    /// Code 7 naming the key.
+    pub(crate) fn parse(call: &Call) -> Result<Self, CniError> {
+        let root = call.config.root();
+        let ipam = root.required("ipam", "an object with the ranges to take addresses from")?;
+        let runtime = call.config.runtime_config()?;
+        let ranges = runtime
+            .optional("ipRanges")
+            .map(|field| plain(field.value()));
+        let requested = requested(call)?;
+        let (name, ipam, ranges) = (&call.config.name, plain(ipam.value()), ranges.as_ref());
+        let refused = |error: ConfigError| CniError::invalid_config(error.to_string());
+        let cluster = ClusterConfig::from_cni(name, &ipam, ranges, &requested).map_err(refused)?;
+        if let Some(cluster) = cluster {
+            return Ok(Self::Pools(Box::new(cluster)));
+        }
+        let own = PoolConfig::from_cni(name, &ipam, ranges, &requested).map_err(refused)?;
+        Ok(Self::Ranges(Box::new(own)))
+    }
+
+    /// The routes and resolver settings that come with an address.
+    pub(crate) fn settings(&self) -> (Vec<Route>, Dns) {
+        let (routes, dns) = match self {
+            Self::Ranges(config) => (&config.routes, &config.dns),
+            Self::Pools(config) => (&config.routes, &config.dns),
+        };
+        let route = |route: &config::Route| Route {
+            dst: route.dst,
+            gw: route.gw,
+            mtu: route.mtu,
+            advmss: route.advmss,
+            priority: route.priority,
+            table: route.table,
+            scope: route.scope,
+        };
+        let dns = Dns {
+            nameservers: dns.nameservers.clone(),
+            domain: dns.domain.clone(),
+            search: dns.search.clone(),
+            options: dns.options.clone(),
+        };
+        (routes.iter().map(route).collect(), dns)
     }
 }
 
@@ -85,27 +142,6 @@ pub fn state_dir(call: &Call) -> Result<PathBuf, FieldError> {
         None
     };
     Ok(data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR)))
-}
-
-/// Our own IPAM's configuration.
-///
-/// # Errors
-/// Code 7 naming the key.
-pub(crate) fn pool(call: &Call) -> Result<PoolConfig, CniError> {
-    let root = call.config.root();
-    let ipam = root.required("ipam", "an object with the ranges to take addresses from")?;
-    let runtime = call.config.runtime_config()?;
-    let ranges = runtime
-        .optional("ipRanges")
-        .map(|field| plain(field.value()));
-    let requested = requested(call)?;
-    PoolConfig::from_cni(
-        &call.config.name,
-        &plain(ipam.value()),
-        ranges.as_ref(),
-        &requested,
-    )
-    .map_err(|error| CniError::invalid_config(error.to_string()))
 }
 
 /// `runtimeConfig.ips`, then `args.cni.ips`, then `IP` of `CNI_ARGS`; each only for a family that none

@@ -1,24 +1,28 @@
 //! CHECK: the plan from the kernel to the recorded want must be empty; else it is the drift. MAC,
 //! MTU and addresses come from prevResult, since plugins chained later may have changed them.
 
-use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, exec};
+use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Verb, exec};
 use bulkhead_ipam::{AttachmentRecord, Ipam};
-use bulkhead_kernel::Netns;
 
 use crate::failure::Failure;
 use crate::recorded::Attachment;
-use crate::{Network, del};
+use crate::{Host, Network, del};
 
-pub(crate) fn check<N: Network>(call: &Call) -> Result<Answer, CniError> {
+pub(crate) fn check<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
     let previous = call.config.required_prev_result()?;
-    verify(&network, call, &previous)?;
+    verify(&network, call, host, &previous)?;
     Ok(Answer::Silent)
 }
 
-fn verify<N: Network>(network: &N, call: &Call, previous: &CniResult) -> Result<(), Failure> {
+fn verify<N: Network>(
+    network: &N,
+    call: &Call,
+    host: &mut dyn Host,
+    previous: &CniResult,
+) -> Result<(), Failure> {
     let key = call.attachment()?;
-    let state = del::open(call)?;
+    let state = del::open(call, host)?;
     let known = state
         .as_ref()
         .map(|state| state.network(&key.network).read())
@@ -35,17 +39,17 @@ fn verify<N: Network>(network: &N, call: &Call, previous: &CniResult) -> Result<
     leases_stand(&record, previous)?;
     let path = call.netns.as_deref().unwrap_or(std::path::Path::new(""));
     let (ipam, pool) = (record.ipam.clone(), pool.as_ref());
-    let netns = (path, Netns::open(path)?);
-    let kernel = crate::kernel();
+    let netns = (path, host.container(path)?);
+    let kernel = host.kernel();
     let mut attachment = Attachment::of(network, kernel, record, pool, netns, Some(previous))?;
-    let mend = attachment.inspect(state.as_ref(), &[])?.remainder;
+    let mend = attachment.inspect(state.as_deref(), &[])?.remainder;
     if !mend.is_empty() {
         let error = drift(format!("attachment {key} is not as ADD left it"))
             .with_details(mend.to_string().trim_end());
         return Err(error.into());
     }
     if let Ipam::Delegated { plugin } = ipam {
-        exec::delegate_check(call, &plugin)?;
+        exec::delegate(host.delegates(), call, &plugin, Verb::Check)?;
     }
     Ok(())
 }

@@ -3,8 +3,10 @@
 //! derived names; with no namespace, no prevResult, twice, and before ADD.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use bulkhead_cni::{Answer, Call, CniError, exec};
+use bulkhead_cni::exec::{self, Delegates};
+use bulkhead_cni::{Answer, Call, CniError, Verb};
 use bulkhead_ipam::{
     Access, AttachmentRecord, HostChange, Ipam, LockMode, LockedStore, OpenError, Released,
     StateDir,
@@ -16,30 +18,23 @@ use bulkhead_plan::{Binding, Detached, NetworkGone, Want};
 use crate::addressing::OWN_IPAM;
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::{Network, claims, host_ports, nat_table, state_dir};
+use crate::{Host, Network, claims, host_ports, lease, nat_table, state_dir};
 
 /// Among the other names of a record: present if the port's filter accepts only the interface's MAC.
 pub const CHECKED_MAC: &str = "checkedMac";
 
-pub(crate) fn del<N: Network>(call: &Call) -> Result<Answer, CniError> {
+pub(crate) fn del<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let key = call.attachment()?;
-    let state = open(call)?;
+    let state = open(call, host)?;
     // A configuration that is broken by now must not keep its containers from being taken down.
     let network = N::parse(call).ok();
-    detach::<N>(
-        &mut crate::kernel(),
-        network.as_ref(),
-        call,
-        state.as_ref(),
-        &key,
-        "del",
-    )?;
+    detach::<N>(host, network.as_ref(), call, state.as_deref(), &key, "del")?;
     Ok(Answer::Silent)
 }
 
 /// The state directory, if there ever was one.
-pub(crate) fn open(call: &Call) -> Result<Option<StateDir>, Failure> {
-    match StateDir::open(&state_dir(call)?, Access::Shared) {
+pub(crate) fn open(call: &Call, host: &dyn Host) -> Result<Option<Arc<StateDir>>, Failure> {
+    match host.state(&state_dir(call)?, Access::Shared) {
         Ok(state) => Ok(Some(state)),
         Err(OpenError::Missing(_)) => Ok(None),
         Err(error) => Err(error.into()),
@@ -48,60 +43,112 @@ pub(crate) fn open(call: &Call) -> Result<Option<StateDir>, Failure> {
 
 /// Removes every trace of an attachment; `reason` goes into the audit log.
 pub(crate) fn detach<N: Network>(
-    kernel: &mut Kernel,
+    host: &mut dyn Host,
     network: Option<&N>,
     call: &Call,
     state: Option<&StateDir>,
     key: &AttachmentKey,
     reason: &str,
 ) -> Result<(), Failure> {
-    let store = state.map(|state| state.network(&key.network));
-    let known = store
-        .as_ref()
-        .map(bulkhead_ipam::NetworkStore::read)
+    let record = state
+        .map(|state| recorded(state, key))
         .transpose()?
         .flatten();
-    let record = known
-        .map(|known| known.find(&key.id()))
-        .transpose()?
-        .flatten();
-    let bridge = record
-        .as_ref()
-        .and_then(|r| r.names.bridge)
-        .or_else(|| network.map(N::bridge));
-    let want = detached(key, record.as_ref(), bridge);
-    converge(
-        kernel,
-        &mut Want::Detached(Box::new(want.clone())),
-        |_, _, _| Ok(Before::Apply),
-    )?;
-    release_delegated(call, record.as_ref())?;
-    let (Some(state), Some(store)) = (state, store) else {
-        return Ok(());
-    };
-    if let Some(record) = &record {
-        host_ports::give_up(kernel, state, record)?;
+    let configured = network.map(N::bridge);
+    let gone = unplug(host, call, key, record.as_ref(), configured)?;
+    match state {
+        Some(state) => forget(host, state, key, record, gone, reason),
+        None => Ok(()),
     }
-    let Some(mut locked) = store.lock_existing()? else {
+}
+
+/// DEL while the node daemon that owns the state directory does not answer: as [`detach`], but for what
+/// only the directory's owner may do.
+pub(crate) fn detach_without_daemon<N: Network>(
+    host: &mut dyn Host,
+    call: &Call,
+    key: &AttachmentKey,
+    record: Option<&AttachmentRecord>,
+) -> Result<(), CniError> {
+    let configured = N::parse(call).ok().map(|network| network.bridge());
+    unplug(host, call, key, record, configured)?;
+    Ok(())
+}
+
+/// The attachment's record.
+pub(crate) fn recorded(
+    state: &StateDir,
+    key: &AttachmentKey,
+) -> Result<Option<AttachmentRecord>, Failure> {
+    let known = state.network(&key.network).read()?;
+    let record = known.map(|known| known.find(&key.id())).transpose()?;
+    Ok(record.flatten())
+}
+
+/// What was unplugged: the want, and the bridges it was on or is configured for now.
+struct Unplugged {
+    want: Detached,
+    bridge: Option<IfName>,
+    /// Another bridge that the configuration names by now: it is for new attachments.
+    configured: Option<IfName>,
+}
+
+/// Takes the attachment's own objects out of the kernel, and has another IPAM plugin release what it
+/// gave.
+fn unplug(
+    host: &mut dyn Host,
+    call: &Call,
+    key: &AttachmentKey,
+    record: Option<&AttachmentRecord>,
+    configured: Option<IfName>,
+) -> Result<Unplugged, Failure> {
+    let bridge = record.and_then(|r| r.names.bridge).or(configured);
+    let want = detached(key, record, bridge);
+    let mut wanted = Want::Detached(Box::new(want.clone()));
+    converge(host.kernel(), &mut wanted, |_, _, _| Ok(Before::Apply))?;
+    release_delegated(host.delegates(), call, record)?;
+    Ok(Unplugged {
+        want,
+        bridge,
+        configured: configured.filter(|other| bridge.is_some_and(|bridge| bridge != *other)),
+    })
+}
+
+/// Ends the record and the lease, and with the network's last attachment takes down what it shared.
+fn forget(
+    host: &mut dyn Host,
+    state: &StateDir,
+    key: &AttachmentKey,
+    record: Option<AttachmentRecord>,
+    gone: Unplugged,
+    reason: &str,
+) -> Result<(), Failure> {
+    if let Some(record) = &record {
+        host_ports::give_up(host.kernel(), state, record)?;
+    }
+    let Some(mut locked) = state.network(&key.network).lock_existing()? else {
         return Ok(());
     };
     if let Some(record) = record
-        && let Released::Superseded(_) = locked.release(&key.id(), record.sequence, reason)?
+        && let Released::Superseded(_) = lease::release(host, &mut locked, &record, reason)?
     {
         return Ok(());
     }
-    // A configuration that names another bridge by now is for new attachments.
-    let configured = network.map(N::bridge);
-    let other = configured.filter(|configured| bridge.is_some_and(|bridge| bridge != *configured));
+    let Unplugged {
+        want,
+        bridge,
+        configured,
+    } = gone;
     if locked.live_count() == 0 {
+        let kernel = host.kernel();
         take_down(kernel, state, &locked, key, want.clone(), bridge)?;
-        if let Some(other) = other {
+        if let Some(other) = configured {
             take_down_bridge(kernel, state, want, other)?;
         }
-    } else if let (Some(_), Some(bridge)) = (other, bridge)
+    } else if let (Some(_), Some(bridge)) = (configured, bridge)
         && !is_in_use(&locked, bridge)?
     {
-        take_down_bridge(kernel, state, want, bridge)?;
+        take_down_bridge(host.kernel(), state, want, bridge)?;
     }
     Ok(())
 }
@@ -145,7 +192,11 @@ fn detached(
 }
 
 /// An IPAM plugin releases what it gave; the record stays until it has, so that DEL can be repeated.
-fn release_delegated(call: &Call, record: Option<&AttachmentRecord>) -> Result<(), Failure> {
+fn release_delegated(
+    delegates: &mut dyn Delegates,
+    call: &Call,
+    record: Option<&AttachmentRecord>,
+) -> Result<(), Failure> {
     let configured = call
         .config
         .ipam
@@ -157,7 +208,7 @@ fn release_delegated(call: &Call, record: Option<&AttachmentRecord>) -> Result<(
         None => configured.filter(|plugin| *plugin != OWN_IPAM),
     };
     match plugin {
-        Some(plugin) => Ok(exec::delegate_del(call, plugin)?),
+        Some(plugin) => Ok(exec::delegate(delegates, call, plugin, Verb::Del)?),
         None => Ok(()),
     }
 }

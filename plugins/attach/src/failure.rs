@@ -1,7 +1,6 @@
 //! The one place where our errors become the specification's codes. Each prints its whole chain of
 //! causes once.
 
-use bulkhead_cni::exec::ExecError;
 use bulkhead_cni::json::FieldError;
 use bulkhead_cni::{CniError, Code, ConvertError};
 use bulkhead_ipam::{AcquireError, FileError, OpenError, Refusal, StoreError};
@@ -48,7 +47,7 @@ macro_rules! coded {
     )+};
 }
 
-coded!(CniError, FieldError, ConvertError, ExecError);
+coded!(CniError, FieldError, ConvertError);
 
 /// Every error type with one code, or a function that picks one.
 macro_rules! failures {
@@ -64,7 +63,7 @@ macro_rules! failures {
 
 failures! {
     FileError => |_| Code::IO_FAILURE;
-    StoreError => of_store;
+    StoreError => |_| Code::IO_FAILURE;
     OpenError => |error| match error {
         OpenError::Managed(_) => Code::TRY_AGAIN_LATER,
         OpenError::Missing(_) | OpenError::File(_) => Code::IO_FAILURE,
@@ -73,7 +72,7 @@ failures! {
         AcquireError::Refused { refusal, .. } => of_refusal(refusal),
         AcquireError::Contradicts { .. } => Code::ADDRESS_TAKEN,
         AcquireError::NoPool(_) | AcquireError::NoFreeSubnet { .. } => Code::INVALID_CONFIG,
-        AcquireError::Store(error) => of_store(error),
+        AcquireError::Store(_) => Code::IO_FAILURE,
     };
     NetnsError => |_| Code::INVALID_ENVIRONMENT;
     ObserveError => |_| Code::IO_FAILURE;
@@ -83,13 +82,6 @@ failures! {
         ConvergeError::Apply(_) => Code::IO_FAILURE,
         ConvergeError::Unsettled(_) => Code::TRY_AGAIN_LATER,
     };
-}
-
-fn of_store(error: &StoreError) -> Code {
-    match error {
-        StoreError::Unsettled(_) => Code::TRY_AGAIN_LATER,
-        _ => Code::IO_FAILURE,
-    }
 }
 
 fn of_refusal(refusal: &Refusal) -> Code {

@@ -1,20 +1,20 @@
 //! GC: every attachment of this network on this node that the runtime does not list is detached as
 //! DEL would. It goes on past failures and reports all of them.
 
-use bulkhead_cni::{Answer, Call, CniError, Code, ValidAttachments, exec};
+use bulkhead_cni::{Answer, Call, CniError, Code, ValidAttachments, Verb, exec};
 use bulkhead_ipam::{AttachmentRecord, StateDir, Valid};
 use bulkhead_model::{ContainerId, IfName};
 
 use crate::addressing::OWN_IPAM;
 use crate::failure::Failure;
-use crate::{Network, del};
+use crate::{Host, Network, del};
 
-pub(crate) fn gc<N: Network>(call: &Call) -> Result<Answer, CniError> {
+pub(crate) fn gc<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call).ok();
-    let state = del::open(call)?;
+    let state = del::open(call, host)?;
     let mut failures = Vec::new();
     if let Some(state) = &state {
-        collect::<N>(network.as_ref(), call, state, &mut failures)?;
+        collect::<N>(network.as_ref(), call, host, state, &mut failures)?;
     }
     let delegate = call
         .config
@@ -22,7 +22,7 @@ pub(crate) fn gc<N: Network>(call: &Call) -> Result<Answer, CniError> {
         .as_ref()
         .filter(|ipam| ipam.plugin_type != OWN_IPAM);
     if let Some(ipam) = delegate
-        && let Err(error) = exec::delegate_gc(call, &ipam.plugin_type)
+        && let Err(error) = exec::delegate(host.delegates(), call, &ipam.plugin_type, Verb::Gc)
     {
         failures.push(error.to_string());
     }
@@ -56,6 +56,7 @@ pub(crate) fn report(failures: &[String]) -> Result<Answer, CniError> {
 fn collect<N: Network>(
     network: Option<&N>,
     call: &Call,
+    host: &mut dyn Host,
     state: &StateDir,
     failures: &mut Vec<String>,
 ) -> Result<(), Failure> {
@@ -64,13 +65,17 @@ fn collect<N: Network>(
     };
     let listed = listed(call);
     let valid = listed.as_deref().map_or(Valid::Absent, Valid::Listed);
-    let mut kernel = crate::kernel();
     for stale in known.stale(&valid)? {
         let key = &stale.record.key;
+        let _turn = host.under_way().map(|calls| calls.begin(key));
+        // A call that was under way may have attached it anew.
+        let now = del::recorded(state, key)?.map(|record| record.sequence);
+        if now != Some(stale.record.sequence) {
+            continue;
+        }
         let reason = format!("gc: {}", stale.reason);
         let call = &naming(call, &stale.record);
-        if let Err(error) = del::detach::<N>(&mut kernel, network, call, Some(state), key, &reason)
-        {
+        if let Err(error) = del::detach::<N>(host, network, call, Some(state), key, &reason) {
             failures.push(format!("{key}: {error}"));
         }
     }

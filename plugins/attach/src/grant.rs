@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use bulkhead_cni::exec::{self, Delegates};
 use bulkhead_cni::json::Value;
-use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Code, Dns, Ip, Route, exec};
+use bulkhead_cni::{Call, CniError, CniResult, CniVersion, Code, Dns, Ip, Route, Verb};
 use bulkhead_ipam::config::PoolSource;
 use bulkhead_ipam::{
     Acquired, AttachmentRecord, Draft, Ipam, LeasedAddress, LockedStore, Names, Netns, Pool,
@@ -17,7 +18,8 @@ use bulkhead_plan::{Forward, Ns};
 
 use crate::failure::Failure;
 use crate::host_ports::Reservation;
-use crate::{Addressing, Network, claims, host_ports, pod};
+use crate::lease::{self, Leased};
+use crate::{Addressing, Host, Network, Source, claims, host_ports, pod};
 
 /// Everything a want is made from, besides the configuration.
 #[derive(Clone, Debug)]
@@ -76,11 +78,13 @@ pub(crate) struct Recorded {
     host_ports: Option<Reservation>,
     /// Whether it is the network's only attachment.
     first: bool,
+    /// The network's pool as recorded.
+    pool: Option<Pool>,
 }
 
 /// Gives the attachment its addresses and records it, durably, with every name that will be used.
 pub(crate) fn acquire<N: Network>(
-    kernel: &mut Kernel,
+    host: &mut dyn Host,
     network: &N,
     call: &Call,
     state: &StateDir,
@@ -107,26 +111,19 @@ pub(crate) fn acquire<N: Network>(
         pool: None,
     };
     let store = state.network(&key.network);
-    let (acquired, first) = match network.addressing() {
+    let leased = match network.addressing() {
         Addressing::None => {
             let mut store = store.lock()?;
             refuse_taken_mac(&store, &draft)?;
-            (
-                store.record(draft, Vec::new(), Ipam::None)?,
-                store.live_count() == 1,
-            )
+            let acquired = store.record(draft, Vec::new(), Ipam::None)?;
+            Leased::of(acquired, &store)
         }
-        Addressing::Own(pool) => {
-            let mut store = store.lock()?;
-            refuse_taken_mac(&store, &draft)?;
-            if store.needs_pool(pool) {
-                store.choose_pool(pool, &kernel.host_prefixes()?)?;
-            }
-            (store.acquire(draft, pool)?, store.live_count() == 1)
+        Addressing::Own(source) => lease::acquire(host, call, &store, draft, source)?,
+        Addressing::Delegated { plugin, .. } => {
+            delegated(host.delegates(), call, &store, draft, plugin)?
         }
-        Addressing::Delegated { plugin, .. } => delegated(call, &store, draft, plugin)?,
     };
-    let (record, age) = match acquired {
+    let (record, age) = match leased.acquired {
         Acquired::New(record) => (record, Age::New),
         Acquired::Renewed(record) | Acquired::Existing(record) => (record, Age::Known),
     };
@@ -134,7 +131,8 @@ pub(crate) fn acquire<N: Network>(
         record,
         age,
         host_ports,
-        first,
+        first: leased.first,
+        pool: leased.pool,
     })
 }
 
@@ -151,7 +149,7 @@ fn names<N: Network>(network: &N, key: &AttachmentKey) -> Names {
 }
 
 /// A MAC that was asked for may be another attachment's; a derived one is not.
-fn refuse_taken_mac(known: &Snapshot, draft: &Draft) -> Result<(), Failure> {
+pub(crate) fn refuse_taken_mac(known: &Snapshot, draft: &Draft) -> Result<(), Failure> {
     let id = draft.key.id();
     let asked = draft.names.interface_mac;
     let Some(mac) = asked.filter(|mac| *mac != id.interface_mac()) else {
@@ -177,21 +175,13 @@ pub(crate) fn granted<N: Network>(
     kernel: &mut Kernel,
     network: &N,
     call: &Call,
-    state: &StateDir,
     mut recorded: Recorded,
 ) -> Result<Grant, Failure> {
     if let Some(reservation) = recorded.host_ports.take() {
         reservation.claim(&recorded.record)?;
     }
-    let chosen = match network.addressing() {
-        Addressing::Own(pool) if matches!(pool.source, PoolSource::Automatic(_)) => {
-            state.network(&recorded.record.key.network).read()?
-        }
-        _ => None,
-    };
-    let pool = chosen.and_then(|snapshot| snapshot.pool().cloned());
     let netns = call.netns.as_deref().unwrap_or(Path::new(""));
-    let mut grant = Grant::of(network, recorded.record, pool.as_ref(), netns)?;
+    let mut grant = Grant::of(network, recorded.record, recorded.pool.as_ref(), netns)?;
     if recorded.first || !claims::ipv6_forwards(kernel)? {
         grant.ra_uplinks = kernel.ra_uplinks()?;
     }
@@ -201,11 +191,12 @@ pub(crate) fn granted<N: Network>(
 /// Asks an IPAM plugin. A live attachment is not asked for twice: the plugin would refuse, or give
 /// another address.
 fn delegated(
+    delegates: &mut dyn Delegates,
     call: &Call,
     store: &bulkhead_ipam::NetworkStore,
     mut draft: Draft,
     plugin: &str,
-) -> Result<(Acquired, bool), Failure> {
+) -> Result<Leased, Failure> {
     if let Some(record) = store
         .read()?
         .map(|known| known.find(&draft.key.id()))
@@ -216,9 +207,9 @@ fn delegated(
         let (addresses, ipam) = (record.addresses.clone(), record.ipam.clone());
         draft.names = record.names.clone();
         let acquired = locked.record(draft, addresses, ipam)?;
-        return Ok((acquired, locked.live_count() == 1));
+        return Ok(Leased::of(acquired, &locked));
     }
-    let answer = exec::delegate_add(call, plugin)?;
+    let answer = exec::delegate_add(delegates, call, plugin)?;
     let text = answer
         .to_json(CniVersion::NEWEST)
         .map(|json| json.to_string());
@@ -231,12 +222,14 @@ fn delegated(
         let mut locked: LockedStore = store.lock()?;
         refuse_taken_mac(&locked, &draft)?;
         let acquired = locked.record(draft, addresses, ipam)?;
-        Ok((acquired, locked.live_count() == 1))
+        Ok(Leased::of(acquired, &locked))
     });
-    recorded.map_err(|error| match exec::delegate_del(call, plugin) {
-        Ok(()) => error,
-        Err(also) => error.and(&format!("and its addresses were not released: {also}")),
-    })
+    recorded.map_err(
+        |error| match exec::delegate(delegates, call, plugin, Verb::Del) {
+            Ok(()) => error,
+            Err(also) => error.and(&format!("and its addresses were not released: {also}")),
+        },
+    )
 }
 
 fn leased(ip: &Ip) -> LeasedAddress {
@@ -276,7 +269,7 @@ impl Grant {
     ) -> Result<Self, Failure> {
         let answer = ipam_answer(&record)?;
         let (routes, dns) = match (network.addressing(), answer) {
-            (Addressing::Own(config), _) => own_settings(config),
+            (Addressing::Own(source), _) => source.settings(),
             (_, Some(answer)) => (answer.routes, answer.dns),
             (_, None) => (Vec::new(), Dns::default()),
         };
@@ -323,25 +316,6 @@ fn ipam_answer(record: &AttachmentRecord) -> Result<Option<CniResult>, Failure> 
     )?))
 }
 
-pub(crate) fn own_settings(config: &bulkhead_ipam::PoolConfig) -> (Vec<Route>, Dns) {
-    let route = |route: &bulkhead_ipam::config::Route| Route {
-        dst: route.dst,
-        gw: route.gw,
-        mtu: route.mtu,
-        advmss: route.advmss,
-        priority: route.priority,
-        table: route.table,
-        scope: route.scope,
-    };
-    let dns = Dns {
-        nameservers: config.dns.nameservers.clone(),
-        domain: config.dns.domain.clone(),
-        search: config.dns.search.clone(),
-        options: config.dns.options.clone(),
-    };
-    (config.routes.iter().map(route).collect(), dns)
-}
-
 /// Every subnet, in the configuration's order, so that a network's table is the same for each of
 /// its attachments.
 fn subnets(addressing: &Addressing, pool: Option<&Pool>) -> Vec<Prefix> {
@@ -356,10 +330,11 @@ fn subnets(addressing: &Addressing, pool: Option<&Pool>) -> Vec<Prefix> {
     };
     match addressing {
         Addressing::None => Vec::new(),
-        Addressing::Own(config) => match &config.source {
+        Addressing::Own(Source::Ranges(config)) => match &config.source {
             PoolSource::Named(named) => of(named),
             PoolSource::Automatic(_) => pool.map(of).unwrap_or_default(),
         },
+        Addressing::Own(Source::Pools(_)) => pool.map(of).unwrap_or_default(),
         Addressing::Delegated { subnets, .. } => subnets.clone(),
     }
 }

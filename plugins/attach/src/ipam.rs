@@ -1,41 +1,32 @@
 //! `bulkhead-ipam`: the embedded store as an IPAM plugin for any main plugin.
 
-use std::process::ExitCode;
-
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Ip, Verb};
-use bulkhead_ipam::{Access, Acquired, Draft, Names, Netns, StateDir, Valid};
+use bulkhead_ipam::{Access, AttachmentRecord, Draft, Names, Netns, StateDir, Valid};
 
-use crate::addressing::pool;
+use crate::addressing::Source;
 use crate::failure::Failure;
-use crate::{del, gc, grant, kernel, pod, state_dir, status};
+use crate::{Host, del, gc, lease, pod, state_dir, status};
 
-const ABOUT: &str = "addresses from a local store, for any main plugin's \"ipam\"";
+pub(crate) const ABOUT: &str = "addresses from a local store, for any main plugin's \"ipam\"";
 
-/// Serves one call of `bulkhead-ipam` on this process's environment and standard streams.
-#[must_use]
-pub fn ipam(plugin: &str) -> ExitCode {
-    crate::serve(plugin, ABOUT, |call| match call.verb {
-        Verb::Add => Ok(Answer::Result(acquire(call)?)),
-        Verb::Del => detach(call),
-        Verb::Check => check(call),
-        Verb::Gc => collect(call),
-        Verb::Status => serves(call),
+pub(crate) fn serve(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
+    match call.verb {
+        Verb::Add => Ok(Answer::Result(acquire(call, host)?)),
+        Verb::Del => detach(call, host),
+        Verb::Check => check(call, host),
+        Verb::Gc => collect(call, host),
+        Verb::Status => serves(call, host),
         Verb::Version => Ok(Answer::Silent),
-    })
+    }
 }
 
-fn acquire(call: &Call) -> Result<CniResult, Failure> {
-    let config = pool(call)?;
-    let state = StateDir::open(&state_dir(call)?, Access::Add)?;
-    let mut store = state.network(&call.config.name).lock()?;
-    if store.needs_pool(&config) {
-        store.choose_pool(&config, &kernel().host_prefixes()?)?;
-    }
+fn acquire(call: &Call, host: &mut dyn Host) -> Result<CniResult, Failure> {
+    let source = Source::parse(call)?;
+    let state = host.state(&state_dir(call)?, Access::Add)?;
+    let store = state.network(&call.config.name);
     let netns = call.netns.clone().map(|path| {
         // Where the main plugin made no namespace, its path still tells the dead from the living.
-        let identity = bulkhead_kernel::Netns::open(&path)
-            .ok()
-            .map(|netns| netns.identity());
+        let identity = host.container(&path).ok().map(|netns| netns.identity());
         Netns {
             path,
             device: identity.map(|id| id.dev),
@@ -51,9 +42,9 @@ fn acquire(call: &Call) -> Result<CniResult, Failure> {
         pod: pod::of(call),
         pool: None,
     };
-    let acquired = store.acquire(draft, &config)?;
-    let (Acquired::New(record) | Acquired::Renewed(record) | Acquired::Existing(record)) = acquired;
-    let (routes, dns) = grant::own_settings(&config);
+    let leased = lease::acquire(host, call, &store, draft, &source)?;
+    let (routes, dns) = source.settings();
+    let record = leased.acquired.record();
     let ip = |leased: &bulkhead_ipam::LeasedAddress| Ip {
         address: leased.address,
         gateway: leased.gateway,
@@ -68,44 +59,46 @@ fn acquire(call: &Call) -> Result<CniResult, Failure> {
     })
 }
 
-fn detach(call: &Call) -> Result<Answer, CniError> {
+fn detach(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
     let key = call.attachment()?;
-    if let Some(state) = del::open(call)? {
-        forget(&state, &key, "del")?;
+    if let Some(state) = del::open(call, host)?
+        && let Some(record) = del::recorded(&state, &key)?
+    {
+        forget(host, &state, &record, "del")?;
     }
     Ok(Answer::Silent)
 }
 
-/// Ends the lease of an attachment that has nothing but addresses; `reason` goes into the audit log.
+/// Ends the lease of an attachment that has nothing but addresses, unless it has another one by now;
+/// `reason` goes into the audit log.
 ///
 /// # Errors
 /// What the store refused.
 pub fn release(
+    host: &dyn Host,
     state: &StateDir,
-    key: &bulkhead_model::AttachmentKey,
+    record: &AttachmentRecord,
     reason: &str,
 ) -> Result<(), CniError> {
-    Ok(forget(state, key, reason)?)
+    Ok(forget(host, state, record, reason)?)
 }
 
 fn forget(
+    host: &dyn Host,
     state: &StateDir,
-    key: &bulkhead_model::AttachmentKey,
+    record: &AttachmentRecord,
     reason: &str,
 ) -> Result<(), Failure> {
-    let Some(mut store) = state.network(&key.network).lock_existing()? else {
-        return Ok(());
-    };
-    if let Some(record) = store.find(&key.id())? {
-        store.release(&key.id(), record.sequence, reason)?;
+    if let Some(mut store) = state.network(&record.key.network).lock_existing()? {
+        lease::release(host, &mut store, record, reason)?;
     }
     Ok(())
 }
 
-fn check(call: &Call) -> Result<Answer, CniError> {
+fn check(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
     let key = call.attachment()?;
     let previous = call.config.required_prev_result()?;
-    let state = del::open(call)?;
+    let state = del::open(call, host)?;
     let known = state
         .map(|state| state.network(&key.network).read())
         .transpose()
@@ -132,8 +125,8 @@ fn check(call: &Call) -> Result<Answer, CniError> {
     Ok(Answer::Silent)
 }
 
-fn collect(call: &Call) -> Result<Answer, CniError> {
-    let Some(state) = del::open(call)? else {
+fn collect(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
+    let Some(state) = del::open(call, host)? else {
         return Ok(Answer::Silent);
     };
     let known = state
@@ -149,17 +142,16 @@ fn collect(call: &Call) -> Result<Answer, CniError> {
     let mut failures = Vec::new();
     for one in dead.unwrap_or_default() {
         let reason = format!("gc: {}", one.reason);
-        if let Err(error) = forget(&state, &one.record.key, &reason) {
+        if let Err(error) = forget(host, &state, &one.record, &reason) {
             failures.push(format!("{}: {error}", one.record.key));
         }
     }
     gc::report(&failures)
 }
 
-fn serves(call: &Call) -> Result<Answer, CniError> {
-    pool(call)?;
-    if let Some(state) = del::open(call)? {
-        status::store_serves(call, &state)?;
-    }
+fn serves(call: &Call, host: &dyn Host) -> Result<Answer, CniError> {
+    let source = Source::parse(call)?;
+    let state = del::open(call, host)?;
+    status::addresses_serve(call, host, state.as_deref(), Some(&source))?;
     Ok(Answer::Silent)
 }

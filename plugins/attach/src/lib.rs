@@ -1,7 +1,8 @@
 //! One CNI call's life: lock, lease, observe, plan, apply, verify, answer. Every main plugin is a
 //! [`Network`]: a typed configuration and what it wants of the kernel. Everything else is here, once.
 //!
-//! The call runs in the plugin's own process over the embedded store, blocking, and ends with it.
+//! Where a call runs is its [`Host`]'s: in the plugin's own process, which ends with it, or in the node
+//! daemon, which stays warm. Either way it blocks.
 
 mod add;
 mod addressing;
@@ -13,33 +14,39 @@ mod del;
 mod failure;
 mod gc;
 mod grant;
+mod host;
 mod host_ports;
 mod ipam;
+mod lease;
 mod loopback;
 mod origin;
+mod plugin;
 mod pod;
+mod pools;
 mod recorded;
+mod shim;
 mod status;
+mod under_way;
 
-use std::process::ExitCode;
-
-use bulkhead_cni::{Answer, Call, CniError, Environment, Verb};
+use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
-use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{AttachmentKey, IfName, NetworkName};
 use bulkhead_nft as nft;
 use bulkhead_plan::Attached;
 
-pub use addressing::{Addressing, DEFAULT_STATE_DIR, state_dir};
+pub use addressing::{Addressing, DEFAULT_STATE_DIR, Source, state_dir};
 pub use capabilities::Capabilities;
 pub use del::CHECKED_MAC;
 pub use grant::{Grant, GrantedAddress};
-pub use ipam::{ipam, release};
-pub use loopback::loopback;
+pub use host::{Host, InProcess};
+pub use ipam::release;
 pub use origin::{Origin, Own, configured, origins};
+pub use plugin::Plugin;
+pub use pools::{PoolAsk, PoolGrant, PoolLeases};
 pub use recorded::{
     Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, is_sound, repair,
 };
+pub use under_way::{Turn, UnderWay};
 
 /// A main plugin: a configuration with nothing wrong in it, and what it wants.
 pub trait Network: Sized {
@@ -77,19 +84,6 @@ pub trait Network: Sized {
     fn origins(&self, call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin>;
 }
 
-/// Serves one call of a main plugin on this process's environment and standard streams.
-#[must_use]
-pub fn run<N: Network>(plugin: &str) -> ExitCode {
-    serve(plugin, N::ABOUT, |call| match call.verb {
-        Verb::Add => add::add::<N>(call),
-        Verb::Del => del::del::<N>(call),
-        Verb::Check => check::check::<N>(call),
-        Verb::Gc => gc::gc::<N>(call),
-        Verb::Status => status::status::<N>(call),
-        Verb::Version => Ok(Answer::Silent),
-    })
-}
-
 /// The name of a network's address translation, derived from the network alone, so that DEL finds it
 /// with no record.
 #[must_use]
@@ -99,26 +93,4 @@ pub fn nat_table(network: &NetworkName) -> nft::TableId {
         family: nft::TableFamily::Inet,
         name,
     }
-}
-
-fn serve(
-    plugin: &str,
-    about: &str,
-    handler: impl FnOnce(&Call) -> Result<Answer, CniError>,
-) -> ExitCode {
-    bulkhead_cni::serve(
-        plugin,
-        about,
-        Environment::new(std::env::vars_os()),
-        std::io::stdin().lock(),
-        std::io::stdout().lock(),
-        std::io::stderr().lock(),
-        handler,
-    )
-}
-
-/// The kernel for one call. A link's deletion is handed to a process of its own, so that the answer
-/// does not wait out the kernel's grace period.
-fn kernel() -> Kernel {
-    Kernel::new(std::env::current_exe().map_or(Deletion::Blocking, Deletion::HandOff))
 }

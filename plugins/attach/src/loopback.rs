@@ -2,39 +2,39 @@
 //! name for every pod, and takes no other.
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Interface, Ip, Verb};
-use bulkhead_kernel::{Deletion, Kernel, Netns, NetnsError};
+use bulkhead_kernel::{Kernel, NetnsError};
 use bulkhead_model::IfName;
 use bulkhead_plan::{Ns, Switch, Want, World, plan, scope};
 
+use crate::Host;
 use crate::converge::{Before, ConvergeError, converge};
 use crate::failure::Failure;
 
-const ABOUT: &str = "brings a container's loopback interface up";
+pub(crate) const ABOUT: &str = "brings a container's loopback interface up";
 
-/// Serves one call of `loopback` on this process's environment and standard streams.
-#[must_use]
-pub fn loopback(plugin: &str) -> ExitCode {
-    crate::serve(plugin, ABOUT, |call| match call.verb {
-        Verb::Add => Ok(Answer::Result(add(call)?)),
-        Verb::Del => Ok(del(call)?),
-        Verb::Check => Ok(check(call)?),
+pub(crate) fn serve(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
+    match call.verb {
+        Verb::Add => Ok(Answer::Result(add(call, host)?)),
+        Verb::Del => Ok(del(call, host)?),
+        Verb::Check => Ok(check(call, host)?),
         Verb::Gc | Verb::Status | Verb::Version => Ok(Answer::Silent),
-    })
+    }
 }
 
 /// A loopback interface and the namespace it is in.
-struct Loopback {
-    kernel: Kernel,
+struct Loopback<'h> {
+    kernel: &'h mut Kernel,
     ns: Ns,
 }
 
-impl Loopback {
-    fn of(netns: &Path) -> Result<Self, NetnsError> {
+impl<'h> Loopback<'h> {
+    fn of(netns: &Path, host: &'h mut dyn Host) -> Result<Self, NetnsError> {
         let ns = Ns::Container(netns.display().to_string());
-        let kernel = Kernel::new(Deletion::Blocking).with(ns.clone(), Netns::open(netns)?);
+        let opened = host.container(netns)?;
+        let kernel = host.kernel();
+        kernel.admit(ns.clone(), opened);
         Ok(Self { kernel, ns })
     }
 
@@ -45,7 +45,7 @@ impl Loopback {
 
     fn set(&mut self, up: Switch) -> Result<World, Failure> {
         let mut want = self.want(up);
-        converge(&mut self.kernel, &mut want, |_, _, _| Ok(Before::Apply))
+        converge(self.kernel, &mut want, |_, _, _| Ok(Before::Apply))
     }
 }
 
@@ -53,8 +53,8 @@ fn netns(call: &Call) -> &Path {
     call.netns.as_deref().unwrap_or(Path::new(""))
 }
 
-fn add(call: &Call) -> Result<CniResult, Failure> {
-    let mut loopback = Loopback::of(netns(call))?;
+fn add(call: &Call, host: &mut dyn Host) -> Result<CniResult, Failure> {
+    let mut loopback = Loopback::of(netns(call), host)?;
     let world = loopback.set(Switch::On)?;
     // Chained, it hands on what the plugin before it answered.
     if let Some(previous) = call.config.prev_result()? {
@@ -80,9 +80,9 @@ fn add(call: &Call) -> Result<CniResult, Failure> {
     })
 }
 
-fn check(call: &Call) -> Result<Answer, Failure> {
+fn check(call: &Call, host: &mut dyn Host) -> Result<Answer, Failure> {
     call.config.required_prev_result()?;
-    let mut loopback = Loopback::of(netns(call))?;
+    let loopback = Loopback::of(netns(call), host)?;
     let want = loopback.want(Switch::On);
     let world = loopback.kernel.observe(&scope(&want))?;
     let mend = plan(&world, &want).map_err(ConvergeError::from)?;
@@ -94,8 +94,8 @@ fn check(call: &Call) -> Result<Answer, Failure> {
 }
 
 /// A namespace that is gone took its loopback with it.
-fn del(call: &Call) -> Result<Answer, Failure> {
-    if let Ok(mut loopback) = Loopback::of(netns(call)) {
+fn del(call: &Call, host: &mut dyn Host) -> Result<Answer, Failure> {
+    if let Ok(mut loopback) = Loopback::of(netns(call), host) {
         loopback.set(Switch::Off)?;
     }
     Ok(Answer::Silent)

@@ -1,6 +1,7 @@
 //! Whose container an attachment is of, as Kubernetes runtimes say it in `CNI_ARGS`.
 
 use bulkhead_cni::Call;
+use bulkhead_cni::json::{Field, FieldError};
 use bulkhead_ipam::PodRef;
 
 /// The pod; `None` unless namespace and name are both said.
@@ -12,6 +13,23 @@ pub(crate) fn of(call: &Call) -> Option<PodRef> {
     })
 }
 
+/// The container's labels, as far as the runtime passes them (CNI conventions, "labels").
+///
+/// # Errors
+/// Code 7 if they are not as the conventions want them.
+pub(crate) fn labels(call: &Call) -> Result<Vec<(String, String)>, FieldError> {
+    let items = call.config.args_cni()?.items("labels")?;
+    let label = |item: &Field<'_>| {
+        let label = item.object()?;
+        let text = |key, expected| label.required_string(key, expected).map(str::to_owned);
+        Ok((
+            text("key", "a label's key")?,
+            text("value", "a label's value")?,
+        ))
+    };
+    items.iter().map(label).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -20,7 +38,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(args: &str) -> Option<PodRef> {
+    fn call(args: &str, stdin: &str) -> Call {
         let variables = [
             ("CNI_COMMAND", "ADD"),
             ("CNI_CONTAINERID", "c1"),
@@ -32,8 +50,36 @@ mod tests {
         let variables =
             variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let environment = Environment::new(variables);
-        let stdin = br#"{"cniVersion": "1.1.0", "name": "blue", "type": "bridge"}"#;
-        of(&Call::read(Verb::Add, environment, stdin.to_vec()).unwrap())
+        Call::read(Verb::Add, environment, stdin.into()).unwrap()
+    }
+
+    fn pod(args: &str) -> Option<PodRef> {
+        of(&call(
+            args,
+            r#"{"cniVersion": "1.1.0", "name": "blue", "type": "bridge"}"#,
+        ))
+    }
+
+    #[test]
+    fn labels_are_read_as_the_conventions_write_them() {
+        let with = |cni: &str| {
+            let head = r#""cniVersion": "1.1.0", "name": "blue", "type": "bridge""#;
+            labels(&call(
+                "",
+                &format!(r#"{{{head}, "args": {{"cni": {cni}}}}}"#),
+            ))
+        };
+        let app = ("app".to_owned(), "cart".to_owned());
+        assert_eq!(
+            with(r#"{"labels": [{"key": "app", "value": "cart"}]}"#),
+            Ok(vec![app])
+        );
+        assert_eq!(with("{}"), Ok(Vec::new()));
+        let error = with(r#"{"labels": [{"key": "app"}]}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "args.cni.labels[0].value: missing, set it to a label's value"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use bulkhead_plan::{Attached, Op, Plan, Want, World, plan, scope};
 
 use crate::converge::ConvergeError;
 use crate::failure::Failure;
-use crate::{Grant, Network, Origin, add, del};
+use crate::{Grant, Host, Network, Origin, add, del};
 
 /// What should be, what is, and what leads from this to that.
 #[derive(Debug)]
@@ -75,7 +75,8 @@ pub fn inspect<N: Network>(
     done: &[Op],
 ) -> Result<Inspection, CniError> {
     let network = N::parse(call)?;
-    let mut attachment = Attachment::open(&network, call, state, record, successors)?;
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let mut attachment = Attachment::open(&network, &mut kernel, call, state, record, successors)?;
     Ok(attachment.inspect(Some(state), done)?)
 }
 
@@ -90,7 +91,8 @@ pub fn is_sound<N: Network>(
     successors: Successors,
 ) -> Result<bool, CniError> {
     let network = N::parse(call)?;
-    let mut attachment = Attachment::open(&network, call, state, record, successors)?;
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let mut attachment = Attachment::open(&network, &mut kernel, call, state, record, successors)?;
     let (_, drift) = attachment.compare()?;
     Ok(drift.is_empty())
 }
@@ -107,7 +109,8 @@ pub fn repair<N: Network>(
     successors: Successors,
 ) -> Result<Plan, CniError> {
     let network = N::parse(call)?;
-    let mut attachment = Attachment::open(&network, call, state, record, successors)?;
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let mut attachment = Attachment::open(&network, &mut kernel, call, state, record, successors)?;
     // What plugins chained later made of it stays.
     attachment.compare()?;
     let mut done = Vec::new();
@@ -130,7 +133,8 @@ pub fn explain<N: Network>(
     successors: Successors,
 ) -> Result<Explanation, CniError> {
     let network = N::parse(call)?;
-    let mut attachment = Attachment::open(&network, call, state, record, successors)?;
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let mut attachment = Attachment::open(&network, &mut kernel, call, state, record, successors)?;
     let inspection = attachment.inspect(Some(state), &[])?;
     let rehearsal = attachment.rehearse(state, record)?;
     Ok(Explanation {
@@ -145,16 +149,16 @@ pub fn explain<N: Network>(
 /// # Errors
 /// What the kernel or the store refused.
 pub fn collect<N: Network>(
+    host: &mut dyn Host,
     call: &Call,
     state: &StateDir,
     record: &AttachmentRecord,
     reason: &str,
 ) -> Result<(), CniError> {
     let network = N::parse(call).ok();
-    let mut kernel = Kernel::new(Deletion::Blocking);
     let (network, key) = (network.as_ref(), &record.key);
     Ok(del::detach::<N>(
-        &mut kernel,
+        host,
         network,
         call,
         Some(state),
@@ -188,8 +192,8 @@ fn unbound(op: &Op) -> Op {
 }
 
 /// An attachment's namespace, open, and what is wanted of the kernel for it.
-pub(crate) struct Attachment {
-    kernel: Kernel,
+pub(crate) struct Attachment<'k> {
+    kernel: &'k mut Kernel,
     grant: Grant,
     want: Attached,
     claims: Claims,
@@ -206,9 +210,10 @@ pub(crate) enum Claims {
     Neither,
 }
 
-impl Attachment {
+impl<'k> Attachment<'k> {
     fn open<N: Network>(
         network: &N,
+        kernel: &'k mut Kernel,
         call: &Call,
         state: &StateDir,
         record: &AttachmentRecord,
@@ -221,7 +226,7 @@ impl Attachment {
         let previous = call.config.prev_result()?;
         let mut attachment = Self::of(
             network,
-            Kernel::new(Deletion::Blocking),
+            kernel,
             record.clone(),
             pool,
             (path, netns),
@@ -237,7 +242,7 @@ impl Attachment {
 
     pub(crate) fn of<N: Network>(
         network: &N,
-        kernel: Kernel,
+        kernel: &'k mut Kernel,
         record: AttachmentRecord,
         pool: Option<&Pool>,
         (path, netns): (&Path, Netns),
@@ -246,7 +251,7 @@ impl Attachment {
         let grant = Grant::of(network, record, pool, path)?;
         let mut want = network.want(&grant)?;
         let claims = previous.map_or(Claims::Both, |previous| claim_previous(&mut want, previous));
-        let kernel = kernel.with(grant.container.clone(), netns);
+        kernel.admit(grant.container.clone(), netns);
         Ok(Self {
             kernel,
             grant,

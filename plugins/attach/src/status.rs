@@ -1,21 +1,24 @@
 //! STATUS: whether an ADD would be served now. It takes no lock and changes nothing.
 
-use bulkhead_cni::{Answer, Call, CniError, exec};
+use bulkhead_cni::{Answer, Call, CniError, Verb, exec};
 use bulkhead_ipam::StateDir;
+use bulkhead_kernel::Kernel;
 use bulkhead_plan::{Ns, Scope, TableScope, filter_table};
 
 use crate::failure::Failure;
-use crate::{Addressing, Network, del};
+use crate::{Addressing, Host, Network, Source, del, lease};
 
-pub(crate) fn status<N: Network>(call: &Call) -> Result<Answer, CniError> {
+pub(crate) fn status<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
-    let state = del::open(call).map_err(unavailable)?;
-    if let Some(state) = &state {
-        store_serves(call, state)?;
-    }
-    kernel_serves().map_err(unavailable)?;
+    let state = del::open(call, host).map_err(unavailable)?;
+    let source = match network.addressing() {
+        Addressing::Own(source) => Some(source),
+        Addressing::None | Addressing::Delegated { .. } => None,
+    };
+    addresses_serve(call, host, state.as_deref(), source)?;
+    kernel_serves(host.kernel()).map_err(unavailable)?;
     if let Addressing::Delegated { plugin, .. } = network.addressing() {
-        exec::delegate_status(call, plugin)?;
+        exec::delegate(host.delegates(), call, plugin, Verb::Status)?;
     }
     Ok(Answer::Silent)
 }
@@ -24,19 +27,25 @@ fn unavailable(failure: impl std::fmt::Display) -> CniError {
     CniError::unavailable(failure.to_string())
 }
 
-/// The store belongs to this process to write, and every range set has an address to give.
-pub(crate) fn store_serves(call: &Call, state: &StateDir) -> Result<(), CniError> {
-    if state.is_managed() {
-        let text = format!(
-            "state directory {} is managed by a node daemon that does not answer",
-            state.path().display()
-        );
-        return Err(CniError::unavailable(text));
+/// There is an address to give: in every range set, or in the cluster's pools.
+pub(crate) fn addresses_serve(
+    call: &Call,
+    host: &dyn Host,
+    state: Option<&StateDir>,
+    source: Option<&Source>,
+) -> Result<(), CniError> {
+    match (source, state) {
+        (Some(Source::Pools(config)), _) => lease::pools(host, call, config)
+            .and_then(|pools| pools.serves(&config.pools))
+            .map_err(unavailable),
+        (_, Some(state)) => ranges_serve(call, state),
+        (_, None) => Ok(()),
     }
-    let known = state
-        .network(&call.config.name)
-        .read()
-        .map_err(|e| unavailable(Failure::from(e)))?;
+}
+
+fn ranges_serve(call: &Call, state: &StateDir) -> Result<(), CniError> {
+    let known = state.network(&call.config.name).read();
+    let known = known.map_err(|e| unavailable(Failure::from(e)))?;
     let usage = known
         .map(|known| known.usage())
         .transpose()
@@ -51,12 +60,12 @@ pub(crate) fn store_serves(call: &Call, state: &StateDir) -> Result<(), CniError
 }
 
 /// rtnetlink and `nf_tables` answer, and this process may use them.
-fn kernel_serves() -> Result<(), Failure> {
+fn kernel_serves(kernel: &mut Kernel) -> Result<(), Failure> {
     let mut scope = Scope::default();
     scope
         .space(&Ns::Host)
         .tables
         .insert(filter_table(), TableScope::default());
-    crate::kernel().observe(&scope)?;
+    kernel.observe(&scope)?;
     Ok(())
 }

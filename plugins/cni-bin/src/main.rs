@@ -2,31 +2,10 @@
 
 use std::process::ExitCode;
 
-use bulkhead_bridge as bridge;
+use bulkhead_cni_bin::{NAMES, plugin};
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
-/// The names there are, once: `bulkhead install` reads [`NAMES`] out of this executable's bytes, and
-/// knows by it a file of ours without running it.
-macro_rules! plugins {
-    ($($name:literal => $run:expr,)+) => {
-        const NAMES: &str = concat!("\nbulkhead-cni answers to:", $(" ", $name,)+ "\n");
-
-        fn plugin(name: &str) -> Option<fn(&str) -> ExitCode> {
-            match name {
-                $($name => Some($run),)+
-                _ => None,
-            }
-        }
-    };
-}
-
-plugins! {
-    "bulkhead-bridge" => bulkhead_attach::run::<bridge::Config>,
-    "bulkhead-ipam" => bulkhead_attach::ipam,
-    "loopback" => bulkhead_attach::loopback,
-}
 
 fn main() -> ExitCode {
     let mut args = std::env::args();
@@ -35,12 +14,12 @@ fn main() -> ExitCode {
     if name == bulkhead_kernel::REAPER {
         return bulkhead_kernel::reap_main(args);
     }
-    let Some(run) = plugin(name) else {
+    let Some(plugin) = plugin(name) else {
         eprint!(
             "{name}: no plugin of that name is in this executable, `bulkhead install` puts it \
              where runtimes look{NAMES}"
         );
         return ExitCode::FAILURE;
     };
-    run(name)
+    plugin.run()
 }

@@ -138,16 +138,23 @@ impl Call {
         let ours = identity(own)
             .map_err(|error| CniError::io(own.display(), &std::io::Error::from(error)))?;
         if ours == theirs {
-            return Err(CniError::new(
-                Code::INVALID_NETNS,
-                "plugin's netns and netns from CNI_NETNS should not be the same",
-            )
-            .with_details(format!(
-                "CNI_NETNS is {}, set CNI_NETNS_OVERRIDE=1 if that is meant",
-                netns.display()
-            )));
+            return Err(self.own_netns());
         }
         Ok(())
+    }
+
+    /// The refusal of a `CNI_NETNS` that is the node's own: code 8.
+    #[must_use]
+    pub fn own_netns(&self) -> CniError {
+        let netns = self.netns.as_deref().unwrap_or(Path::new(""));
+        CniError::new(
+            Code::INVALID_NETNS,
+            "plugin's netns and netns from CNI_NETNS should not be the same",
+        )
+        .with_details(format!(
+            "CNI_NETNS is {}, set CNI_NETNS_OVERRIDE=1 if that is meant",
+            netns.display()
+        ))
     }
 }
 

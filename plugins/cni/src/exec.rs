@@ -166,23 +166,7 @@ impl Plugin {
         stdin: &[u8],
         version: CniVersion,
     ) -> Result<CniResult, ExecError> {
-        let stdout = self.run(environment, stdin)?;
-        let name = || self.name.clone();
-        if stdout.trim_ascii().is_empty() {
-            return Err(ExecError::NoAnswer {
-                name: name(),
-                status: "success".to_owned(),
-                said: String::new(),
-            });
-        }
-        let value = Value::parse(&stdout).map_err(|source| ExecError::NotJson {
-            name: name(),
-            source,
-        })?;
-        CniResult::parse("result", &value, version).map_err(|source| ExecError::NotResult {
-            name: name(),
-            source,
-        })
+        result_of(&self.name, &self.run(environment, stdin)?, version)
     }
 
     /// An installer that writes in place makes `execve` fail for a moment; libcni waits as long.
@@ -249,57 +233,87 @@ fn shown(dirs: &[PathBuf]) -> String {
     dirs.join(":")
 }
 
+fn result_of(plugin: &str, stdout: &[u8], version: CniVersion) -> Result<CniResult, ExecError> {
+    let name = || plugin.to_owned();
+    if stdout.trim_ascii().is_empty() {
+        return Err(ExecError::NoAnswer {
+            name: name(),
+            status: "success".to_owned(),
+            said: String::new(),
+        });
+    }
+    let value = Value::parse(stdout).map_err(|source| ExecError::NotJson {
+        name: name(),
+        source,
+    })?;
+    CniResult::parse("result", &value, version).map_err(|source| ExecError::NotResult {
+        name: name(),
+        source,
+    })
+}
+
+/// Who runs the plugins that a call is delegated to: this process, or the one that was called.
+pub trait Delegates {
+    /// Runs the plugin of that name, found in the environment's `CNI_PATH`, with nothing but
+    /// `environment` and `stdin`, passes its stderr on and returns its stdout.
+    ///
+    /// # Errors
+    /// Those of [`Plugin::find`] and [`Plugin::run`], as a runtime is told them.
+    fn run(
+        &mut self,
+        plugin: &str,
+        environment: &Environment,
+        stdin: &[u8],
+    ) -> Result<Vec<u8>, CniError>;
+}
+
+/// Runs them as children of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Children;
+
+impl Delegates for Children {
+    fn run(
+        &mut self,
+        plugin: &str,
+        environment: &Environment,
+        stdin: &[u8],
+    ) -> Result<Vec<u8>, CniError> {
+        Ok(Plugin::find(plugin, &environment.plugin_dirs())?.run(environment, stdin)?)
+    }
+}
+
 /// Runs `plugin` for ADD with the call's own environment and stdin. If it fails it is run for DEL
 /// before the error is returned, so that what it half did does not stay.
 ///
 /// # Errors
-/// Those of [`Plugin::find`] and [`Plugin::run_for_result`].
-pub fn delegate_add(call: &Call, plugin: &str) -> Result<CniResult, ExecError> {
-    let plugin = Plugin::find(plugin, &call.plugin_dirs)?;
+/// Those of [`Delegates::run`], and code 104 if the answer is no result.
+pub fn delegate_add(
+    delegates: &mut dyn Delegates,
+    call: &Call,
+    plugin: &str,
+) -> Result<CniResult, CniError> {
+    let answered = delegates.run(plugin, &for_verb(call, Verb::Add), &call.stdin);
     let version = call.config.version;
-    let result = plugin.run_for_result(&for_verb(call, Verb::Add), &call.stdin, version);
+    let result = answered.and_then(|stdout| Ok(result_of(plugin, &stdout, version)?));
     if result.is_err() {
         // The ADD's error is the one to report; the runtime's own DEL follows in any case.
-        let _ = plugin.run(&for_verb(call, Verb::Del), &call.stdin);
+        let _ = delegate(delegates, call, plugin, Verb::Del);
     }
     result
 }
 
-/// Runs `plugin` for DEL.
+/// Runs `plugin` for `verb`, one that has no result.
 ///
 /// # Errors
-/// Those of [`Plugin::find`] and [`Plugin::run`].
-pub fn delegate_del(call: &Call, plugin: &str) -> Result<(), ExecError> {
-    delegate(call, plugin, Verb::Del)
-}
-
-/// Runs `plugin` for CHECK.
-///
-/// # Errors
-/// Those of [`Plugin::find`] and [`Plugin::run`].
-pub fn delegate_check(call: &Call, plugin: &str) -> Result<(), ExecError> {
-    delegate(call, plugin, Verb::Check)
-}
-
-/// Runs `plugin` for GC.
-///
-/// # Errors
-/// Those of [`Plugin::find`] and [`Plugin::run`].
-pub fn delegate_gc(call: &Call, plugin: &str) -> Result<(), ExecError> {
-    delegate(call, plugin, Verb::Gc)
-}
-
-/// Runs `plugin` for STATUS.
-///
-/// # Errors
-/// Those of [`Plugin::find`] and [`Plugin::run`].
-pub fn delegate_status(call: &Call, plugin: &str) -> Result<(), ExecError> {
-    delegate(call, plugin, Verb::Status)
-}
-
-fn delegate(call: &Call, plugin: &str, verb: Verb) -> Result<(), ExecError> {
-    let plugin = Plugin::find(plugin, &call.plugin_dirs)?;
-    plugin.run(&for_verb(call, verb), &call.stdin).map(drop)
+/// Those of [`Delegates::run`].
+pub fn delegate(
+    delegates: &mut dyn Delegates,
+    call: &Call,
+    plugin: &str,
+    verb: Verb,
+) -> Result<(), CniError> {
+    let environment = for_verb(call, verb);
+    delegates.run(plugin, &environment, &call.stdin).map(drop)
 }
 
 fn for_verb(call: &Call, verb: Verb) -> Environment {

@@ -4,7 +4,7 @@
 mod recorded;
 
 use bulkhead_cni::json::Value;
-use bulkhead_cni::{Answer, Call, CniResult, CniVersion, Verb, serve};
+use bulkhead_cni::{Answer, Call, CniResult, CniVersion, Verb, answer};
 
 /// The value with its objects' keys in order: the recordings are sorted, a result is not.
 fn sorted(value: &Value) -> serde_json::Value {
@@ -82,19 +82,10 @@ fn every_recorded_version_probe_is_answered() {
         if recorded.environment.verb() != Ok(Some(Verb::Version)) {
             continue;
         }
-        let mut stdout = Vec::new();
         let stdin = recorded.stdin.to_string().into_bytes();
         let never = |_: &Call| -> Result<Answer, _> { panic!("VERSION reached the plugin") };
-        serve(
-            "p",
-            "a",
-            recorded.environment,
-            &stdin[..],
-            &mut stdout,
-            Vec::new(),
-            never,
-        );
-        let answer = Value::parse(&stdout).unwrap();
+        let output = answer("p", "a", recorded.environment, &stdin[..], never);
+        let answer = Value::parse(&output.stdout).unwrap();
         let Some(Value::Array(supported)) = answer.get("supportedVersions") else {
             panic!("{answer}");
         };

@@ -3,7 +3,7 @@
 #[path = "common/scratch.rs"]
 mod scratch;
 
-use bulkhead_cni::exec::{ExecError, Plugin, delegate_add, delegate_del, delegate_status};
+use bulkhead_cni::exec::{Children, ExecError, Plugin, delegate, delegate_add};
 use bulkhead_cni::{Call, CniError, Code, Environment, Verb};
 use scratch::Scratch;
 
@@ -25,8 +25,8 @@ fn call(scratch: &Scratch) -> Call {
     Call::read(Verb::Add, environment, STDIN.into()).unwrap()
 }
 
-fn refused(error: ExecError) -> (u32, String) {
-    let error = CniError::from(error);
+fn refused(error: impl Into<CniError>) -> (u32, String) {
+    let error = error.into();
     (error.code.0, error.msg)
 }
 
@@ -38,7 +38,7 @@ fn a_delegate_gets_the_environment_and_the_very_bytes() {
         r#"cat >$DIR/stdin; env | grep ^CNI_ | sort >$DIR/env
 echo '{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.5/24"}],"routes":[{"dst":"0.0.0.0/0","mtu":1400}]}'"#,
     );
-    let result = delegate_add(&call(&scratch), "ipam").unwrap();
+    let result = delegate_add(&mut Children, &call(&scratch), "ipam").unwrap();
     assert_eq!(result.ips[0].address.to_string(), "10.0.0.5/24");
     assert_eq!(result.routes[0].mtu, Some(1400));
     assert_eq!(scratch.read("stdin"), STDIN);
@@ -50,7 +50,7 @@ echo '{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.5/24"}],"routes":[{"dst":"
             bin.display()
         )
     );
-    delegate_del(&call(&scratch), "ipam").unwrap();
+    delegate(&mut Children, &call(&scratch), "ipam", Verb::Del).unwrap();
     assert!(scratch.read("env").contains("CNI_COMMAND=DEL\n"));
 }
 
@@ -64,12 +64,12 @@ test $CNI_COMMAND = DEL && exit 0
 echo '{"cniVersion":"1.1.0","code":11,"msg":"no leader","details":"3 of 3 down"}'; exit 1"#,
     );
     assert_eq!(
-        refused(delegate_add(&call(&scratch), "ipam").unwrap_err()),
+        refused(delegate_add(&mut Children, &call(&scratch), "ipam").unwrap_err()),
         (11, "plugin \"ipam\": no leader; 3 of 3 down".into())
     );
     assert_eq!(scratch.read("verbs"), "ADD\nDEL\n");
     assert_eq!(
-        refused(delegate_status(&call(&scratch), "ipam").unwrap_err()).0,
+        refused(delegate(&mut Children, &call(&scratch), "ipam", Verb::Status).unwrap_err()).0,
         11
     );
 }
@@ -79,7 +79,7 @@ fn an_answer_that_is_none_is_named() {
     let scratch = Scratch::new();
     let add = |script: &str| {
         scratch.plugin("ipam", script);
-        refused(delegate_add(&call(&scratch), "ipam").unwrap_err())
+        refused(delegate_add(&mut Children, &call(&scratch), "ipam").unwrap_err())
     };
     let failed = Code::DELEGATE_FAILED.0;
     assert_eq!(

@@ -5,7 +5,7 @@
 mod recorded;
 
 use bulkhead_cni::json::Value;
-use bulkhead_cni::{Answer, Args, Call, CniError, CniResult, CniVersion, Verb, serve};
+use bulkhead_cni::{Answer, Args, Call, CniError, CniResult, CniVersion, Verb, answer};
 
 const CASES: u64 = 20_000;
 
@@ -138,17 +138,8 @@ fn whatever_stdin_holds_one_answer_comes_out() {
         };
         let verb = *random.pick(&[Verb::Add, Verb::Del, Verb::Check, Verb::Gc, Verb::Status]);
         let environment = call.environment.clone().with("CNI_COMMAND", verb.as_str());
-        let mut stdout = Vec::new();
-        let code = serve(
-            "p",
-            "a",
-            environment,
-            &stdin[..],
-            &mut stdout,
-            Vec::new(),
-            plugin,
-        );
-        let failed = format!("{code:?}") == format!("{:?}", std::process::ExitCode::FAILURE);
+        let output = answer("p", "a", environment, &stdin[..], plugin);
+        let (failed, stdout) = (output.exit != 0, output.stdout);
         let answer = Value::parse(&stdout).ok();
         assert_eq!(answer.is_some(), !stdout.is_empty(), "case {case}");
         let is_error = answer.as_ref().and_then(CniError::from_json).is_some();

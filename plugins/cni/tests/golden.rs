@@ -5,9 +5,12 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use bulkhead_cni::json::Value;
-use bulkhead_cni::{Answer, Call, CniError, CniResult, CniVersion, Code, Environment, Verb, serve};
+use bulkhead_cni::{
+    Answer, Call, CniError, CniResult, CniVersion, Code, Environment, Verb, answer,
+};
 
 fn cases(kind: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -34,6 +37,9 @@ fn expect(path: &Path, found: &str) {
 /// Stands for a plugin: ADD returns prevResult and one address more, CHECK demands prevResult, GC
 /// and STATUS fail with what they were told.
 fn plugin(call: &Call) -> Result<Answer, CniError> {
+    if matches!(call.verb, Verb::Add | Verb::Del) {
+        call.check_netns()?;
+    }
     match call.verb {
         Verb::Add => {
             let mut result = call.config.prev_result()?.unwrap_or_default();
@@ -64,17 +70,11 @@ fn a_call_is_answered_as_recorded() {
                 .lines()
                 .map(|line| line.split_once('=').unwrap()),
         );
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let code = serve(
-            "bulkhead-golden",
-            "answers golden cases",
-            environment,
-            read("stdin").as_bytes(),
-            &mut stdout,
-            &mut stderr,
-            plugin,
-        );
-        let mut answer = format!("{code:?}\n");
+        let stdin = read("stdin");
+        let (name, about) = ("bulkhead-golden", "answers golden cases");
+        let output = answer(name, about, environment, stdin.as_bytes(), plugin);
+        let (stdout, stderr) = (output.stdout, output.stderr);
+        let mut answer = format!("{:?}\n", ExitCode::from(output.exit));
         for (name, bytes) in [("stdout", &stdout), ("stderr", &stderr)] {
             let text = std::str::from_utf8(bytes).unwrap();
             write!(answer, "--- {name}\n{text}").unwrap();
@@ -123,11 +123,12 @@ fn a_closed_pipe_is_a_failure_and_no_panic() {
     }
     for command in ["VERSION", "STATUS", ""] {
         let environment = Environment::new([("CNI_COMMAND", command)]);
-        let code = serve("p", "a", environment, &b"{}"[..], Closed, Closed, plugin);
+        let output = answer("p", "a", environment, &b"{}"[..], plugin);
+        let code = output.write(Closed, Closed);
         let expected = u8::from(!command.is_empty());
         assert_eq!(
             format!("{code:?}"),
-            format!("{:?}", std::process::ExitCode::from(expected))
+            format!("{:?}", ExitCode::from(expected))
         );
     }
 }

@@ -5,6 +5,8 @@
 //! nfnetlink socket, whose last close after a deletion would wait out an RCU grace period under the
 //! commit mutex (`nft_rcv_nl_event`, `net/netfilter/nf_tables_api.c`), until that is over anyway.
 //!
+//! A process that stays has threads for that, and keeps its nfnetlink socket: a [`Reaper`].
+//!
 //! Links that go together are deleted by group in one request, since each request waits anew. Another
 //! call's links may be in that group by then: they go with them, which is what that call wants.
 
@@ -24,7 +26,9 @@ use rustix::io::Errno;
 use crate::apply::in_space;
 use crate::error::{NetlinkError, OpError, Refusal};
 use crate::links::gone;
+use crate::pending::Doomed;
 use crate::place::{Place, PlaceError};
+use crate::reaper::{Haste, Reaper};
 use crate::request;
 use crate::socket::{Socket, Subsystem};
 use crate::wait::link_by_index;
@@ -34,11 +38,13 @@ pub const REAPER: &str = "bulkhead-reap";
 
 /// Longer than the kernel ever took to send `RTM_DELLINK` on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to listen before asking.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// Longer than the RCU grace period that a close right after a deletion would wait for.
 const HOLD: Duration = Duration::from_millis(50);
 
 /// How links are deleted.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Deletion {
     /// By the plain request, which blocks 16 to 20 ms.
     Blocking,
@@ -46,6 +52,18 @@ pub enum Deletion {
     /// plainly. `/proc/self/exe` names the running executable. For a process that ends soon: the
     /// child is not waited for.
     HandOff(PathBuf),
+    /// In the host's namespace by threads of this process; elsewhere plainly.
+    Reaper(Reaper, Wait),
+}
+
+/// Until when a deletion that is left to a [`Reaper`] is waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wait {
+    /// Until the link is gone, and its names are free.
+    Gone,
+    /// Until a port or ifb device is in the doomed group, to be deleted with others; any other link
+    /// until it is gone. For an attachment whose container is gone: nobody needs the names.
+    Doomed,
 }
 
 /// Deletes links and returns when they are gone. Whether a child holds the nfnetlink socket now, or
@@ -53,18 +71,32 @@ pub enum Deletion {
 pub(crate) fn delete(
     place: &mut Place,
     ns: &Ns,
-    indexes: &[u32],
+    links: &[Doomed],
     policy: &Deletion,
 ) -> Result<bool, (u32, OpError)> {
+    let indexes: Vec<u32> = links.iter().map(|link| link.index).collect();
     let first = indexes.first().copied().unwrap_or_default();
     let left = match (policy, ns) {
         (Deletion::HandOff(executable), Ns::Host) => {
-            hand_off(place, ns, indexes, executable).map_err(|error| (first, error))?
+            let start = |place: &mut Place| spawn(executable, place, &indexes);
+            let left = leave(place, ns, &indexes, start).map_err(|error| (first, error))?;
+            if left.is_empty() {
+                return Ok(true);
+            }
+            left
         }
-        _ => indexes.to_vec(),
+        (Deletion::Reaper(reaper, wait), Ns::Host) => {
+            let of_attachment = links.iter().all(|link| link.name.is_of_attachment());
+            if *wait == Wait::Doomed && of_attachment && doom(place, ns, &indexes, reaper)? {
+                return Ok(false);
+            }
+            let start = |_: &mut Place| reaper.take(&indexes, Haste::Awaited);
+            leave(place, ns, &indexes, start).map_err(|error| (first, error))?
+        }
+        _ => indexes,
     };
     if left.is_empty() {
-        return Ok(true);
+        return Ok(false);
     }
     let socket = place
         .route()
@@ -73,30 +105,60 @@ pub(crate) fn delete(
     Ok(false)
 }
 
-/// Leaves deleting to a child and waits until the links are gone; those that still stand.
-fn hand_off(
+/// Leaves deleting to whom `start` tells of it, if it can, and waits until the links are gone; those
+/// that still stand.
+fn leave(
     place: &mut Place,
     ns: &Ns,
     indexes: &[u32],
-    executable: &Path,
+    start: impl FnOnce(&mut Place) -> bool,
 ) -> Result<Vec<u32>, OpError> {
     let mut listener = place
         .within(Socket::listening_to_links)
         .map_err(|source| in_space(ns, PlaceError::Entering(source)))??;
-    if !spawn(executable, place, indexes) {
+    if !start(place) {
         return Ok(indexes.to_vec());
     }
-    let mut left = Vec::new();
-    for index in await_gone(&mut listener, indexes) {
-        if link_by_index(place, ns, index)?.is_some() {
-            left.push(index);
+    let until = Instant::now() + PATIENCE;
+    let mut left: BTreeSet<u32> = indexes.iter().copied().collect();
+    while !left.is_empty() && Instant::now() < until {
+        await_gone(&mut listener, &mut left);
+        // What went before the listener was there, with another call's, is not told again.
+        for index in left.clone() {
+            if link_by_index(place, ns, index)?.is_none() {
+                left.remove(&index);
+            }
         }
     }
-    Ok(left)
+    Ok(left.into_iter().collect())
+}
+
+/// Puts links into the doomed group for the reaper; false if it does not take them.
+fn doom(
+    place: &mut Place,
+    ns: &Ns,
+    indexes: &[u32],
+    reaper: &Reaper,
+) -> Result<bool, (u32, OpError)> {
+    let first = indexes.first().copied().unwrap_or_default();
+    let requests: Vec<_> = indexes.iter().copied().map(dooming).collect();
+    let socket = place
+        .route()
+        .map_err(|error| (first, in_space(ns, error)))?;
+    let answers = socket.batch(&requests);
+    let answers = answers.map_err(|error| (first, error.into()))?;
+    for (index, answer) in indexes.iter().zip(answers) {
+        answer.map_err(|refusal| (*index, NetlinkError::from(refusal).into()))?;
+    }
+    Ok(reaper.take(indexes, Haste::Whenever))
+}
+
+fn dooming(index: u32) -> Vec<u8> {
+    request::set_link(index, LinkAttribute::Group(LinkGroup::DOOMED.0))
 }
 
 /// Deletes links by blocking requests: several by their group, and one by one what is left then.
-fn delete_now(socket: &mut Socket, indexes: &[u32]) -> Result<(), (u32, NetlinkError)> {
+pub(crate) fn delete_now(socket: &mut Socket, indexes: &[u32]) -> Result<(), (u32, NetlinkError)> {
     let first = indexes.first().copied().unwrap_or_default();
     let mut doomed = vec![false; indexes.len()];
     if indexes.len() > 1 {
@@ -118,13 +180,17 @@ fn delete_now(socket: &mut Socket, indexes: &[u32]) -> Result<(), (u32, NetlinkE
 }
 
 /// Puts links into the doomed group and deletes that; one answer for each and one for the deletion.
-fn delete_group(
+pub(crate) fn delete_group(
     socket: &mut Socket,
     indexes: &[u32],
 ) -> Result<Vec<Result<(), Refusal>>, NetlinkError> {
-    let doom = |index: &u32| request::set_link(*index, LinkAttribute::Group(LinkGroup::DOOMED.0));
     let delete = request::del_group(LinkGroup::DOOMED);
-    let requests: Vec<_> = indexes.iter().map(doom).chain([delete]).collect();
+    let requests: Vec<_> = indexes
+        .iter()
+        .copied()
+        .map(dooming)
+        .chain([delete])
+        .collect();
     let mut answers = socket.batch(&requests)?;
     if let Some(deletion) = answers.last_mut() {
         // An empty group: another call's deletion took them with it.
@@ -166,10 +232,9 @@ fn spawn(executable: &Path, place: &mut Place, indexes: &[u32]) -> bool {
         .is_ok()
 }
 
-/// Waits until the links are gone; those not heard of in time.
-fn await_gone(listener: &mut Socket, indexes: &[u32]) -> BTreeSet<u32> {
-    let until = Instant::now() + PATIENCE;
-    let mut waiting: BTreeSet<u32> = indexes.iter().copied().collect();
+/// Waits a little until the links are gone, and takes out those that are.
+fn await_gone(listener: &mut Socket, waiting: &mut BTreeSet<u32>) {
+    let until = Instant::now() + ASK_AGAIN;
     while !waiting.is_empty() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || listener.wait_at_most(left).is_err() {
@@ -185,7 +250,6 @@ fn await_gone(listener: &mut Socket, indexes: &[u32]) -> BTreeSet<u32> {
             }
         }
     }
-    waiting
 }
 
 /// What the executable does when it is called as [`REAPER`]: deletes the links with the indexes that

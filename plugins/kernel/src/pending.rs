@@ -74,7 +74,7 @@ impl Pending {
                     .and_then(|socket| Ok(conntrack::delete(socket, &flows)?));
                 accepted(ops, answers.map_err(unsent)?)
             }
-            Self::Links(links) => delete(place, at, &links, policy),
+            Self::Links(links) => delete(place, at, links, policy),
         }
     }
 }
@@ -99,15 +99,15 @@ fn accepted(ops: Vec<usize>, answers: Vec<Result<(), Refusal>>) -> Result<bool, 
 fn delete(
     place: &mut Place,
     at: &Ns,
-    links: &[(usize, Doomed)],
+    links: Vec<(usize, Doomed)>,
     policy: &Deletion,
 ) -> Result<bool, Failure> {
-    let indexes: Vec<u32> = links.iter().map(|(_, link)| link.index).collect();
-    let held = deletion::delete(place, at, &indexes, policy).map_err(|(index, error)| {
-        let refused = links.iter().find(|(_, link)| link.index == index);
-        (refused.map_or(0, |(nth, _)| *nth), error)
+    let (ops, links): (Vec<_>, Vec<_>) = links.into_iter().unzip();
+    let held = deletion::delete(place, at, &links, policy).map_err(|(index, error)| {
+        let refused = links.iter().position(|link| link.index == index);
+        (refused.map_or(0, |at| ops[at]), error)
     })?;
-    for (_, link) in links {
+    for link in &links {
         place.indexes.remove(&link.name);
     }
     Ok(held)

@@ -19,7 +19,8 @@ use crate::socket::{Socket, Subsystem};
 use crate::{apply, nftables, observe};
 
 /// The kernel, as far as its namespaces are known here. Sockets are opened on first use and kept, so
-/// one of these serves many plans.
+/// one of these serves many plans, and the host's many calls. A socket whose exchange broke off is
+/// replaced.
 #[derive(Debug)]
 pub struct Kernel {
     places: BTreeMap<Ns, Place>,
@@ -42,8 +43,26 @@ impl Kernel {
     /// Gives `ns` a meaning.
     #[must_use]
     pub fn with(mut self, ns: Ns, netns: Netns) -> Self {
-        self.places.insert(ns, Place::new(Some(netns)));
+        self.admit(ns, netns);
         self
+    }
+
+    /// As [`Kernel::with`].
+    pub fn admit(&mut self, ns: Ns, netns: Netns) {
+        self.places.insert(ns, Place::new(Some(netns)));
+    }
+
+    /// Ends a call: every namespace but the host's is forgotten, and of that what was seen in it.
+    pub fn dismiss(&mut self) {
+        self.places.retain(|ns, _| *ns == Ns::Host);
+        for place in self.places.values_mut() {
+            place.indexes.clear();
+        }
+    }
+
+    /// How links are deleted from here on.
+    pub fn set_deletion(&mut self, deletion: Deletion) {
+        self.deletion = deletion;
     }
 
     /// Reads the part of the kernel that `scope` names, by key wherever the kernel can.
@@ -74,6 +93,7 @@ impl Kernel {
     pub fn features(&self) -> Features {
         Features {
             device_prefix: !self.no_device_prefix && nftables::release_binds_prefixes(),
+            reaps: matches!(self.deletion, Deletion::Reaper(..)),
         }
     }
 
@@ -144,14 +164,14 @@ impl Place {
     }
 
     pub(crate) fn route(&mut self) -> Result<&mut Socket, PlaceError> {
-        if self.route.is_none() {
+        if self.route.as_ref().is_none_or(Socket::is_broken) {
             self.route = Some(self.open(Subsystem::Route)?);
         }
         Ok(self.route.as_mut().expect("opened above"))
     }
 
     pub(crate) fn netfilter(&mut self) -> Result<&mut Socket, PlaceError> {
-        if self.netfilter.is_none() {
+        if self.netfilter.as_ref().is_none_or(Socket::is_broken) {
             self.netfilter = Some(self.open(Subsystem::Netfilter)?);
         }
         Ok(self.netfilter.as_mut().expect("opened above"))
@@ -248,5 +268,35 @@ impl Place {
     pub(crate) fn write_sysctl(&mut self, sysctl: &Sysctl, value: &str) -> io::Result<()> {
         let mut file = self.sysctls()?.file(sysctl, OFlags::WRONLY)?;
         file.write_all(value.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_whose_exchange_broke_off_is_replaced() {
+        let mut place = Place::new(None);
+        let socket = place.route().unwrap();
+        socket.wait_at_most(Duration::from_millis(1)).unwrap();
+        assert!(matches!(socket.receive(), Err(NetlinkError::Silent)));
+        let lo: IfName = "lo".parse().unwrap();
+        assert!(!place.route().unwrap().is_broken());
+        assert!(place.link(lo).unwrap().is_some());
+    }
+
+    #[test]
+    fn sequence_numbers_begin_anew_before_they_run_out() {
+        let mut place = Place::new(None);
+        let socket = place.route().unwrap();
+        socket.reserve(1 << 31);
+        let lo: IfName = "lo".parse().unwrap();
+        for _ in 0..2 {
+            assert!(place.link(lo).unwrap().is_some());
+        }
+        assert_eq!(place.route().unwrap().reserve(1), 3);
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Socket {
     inner: netlink_sys::Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    /// Whether an exchange broke off: an answer to it may come yet, or has been dropped.
+    broken: bool,
 }
 
 /// One message of an answer.
@@ -98,14 +100,24 @@ impl Socket {
             inner: socket,
             sequence: 0,
             buffer: vec![0; LONGEST],
+            broken: false,
         })
     }
 
-    /// Reserves `count` sequence numbers and returns the first.
+    /// Whether it should be replaced before the next exchange.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Reserves `count` consecutive sequence numbers and returns the first.
     pub(crate) fn reserve(&mut self, count: usize) -> u32 {
-        let first = self.sequence.wrapping_add(1);
         let count = u32::try_from(count).expect("a batch has far fewer than 2^32 messages");
-        self.sequence = self.sequence.wrapping_add(count);
+        // Begun anew rather than wrapped: nothing of the first ones is under way any more.
+        if self.sequence > u32::MAX / 2 {
+            self.sequence = 0;
+        }
+        let first = self.sequence + 1;
+        self.sequence += count;
         first
     }
 
@@ -117,7 +129,7 @@ impl Socket {
     ) -> Result<Vec<Result<(), Refusal>>, NetlinkError> {
         let first = self.reserve(requests.len());
         let mut bytes = Vec::with_capacity(requests.iter().map(Vec::len).sum());
-        for (request, sequence) in requests.iter().zip(first..) {
+        for (request, sequence) in requests.iter().zip(first..=self.sequence) {
             let at = bytes.len();
             bytes.extend_from_slice(request);
             stamp(&mut bytes[at..], NLM_F_REQUEST | NLM_F_ACK, sequence);
@@ -191,7 +203,13 @@ impl Socket {
 
     /// Sends bytes that carry their own flags and sequence numbers, in one piece however many: a table
     /// that is loaded whole has an entry for every host port of the node.
-    pub(crate) fn send(&self, bytes: &[u8]) -> Result<(), NetlinkError> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), NetlinkError> {
+        let sent = self.sent(bytes);
+        self.broken |= sent.is_err();
+        sent
+    }
+
+    fn sent(&self, bytes: &[u8]) -> Result<(), NetlinkError> {
         let mut room_was_made = false;
         loop {
             match send(&self.inner, bytes, SendFlags::empty()) {
@@ -211,6 +229,12 @@ impl Socket {
 
     /// Waits for the next datagram and takes it apart.
     pub(crate) fn receive(&mut self) -> Result<Vec<Message>, NetlinkError> {
+        let received = self.received();
+        self.broken |= received.is_err();
+        received
+    }
+
+    fn received(&mut self) -> Result<Vec<Message>, NetlinkError> {
         let len = loop {
             match recv(&self.inner, &mut self.buffer[..], RecvFlags::TRUNC) {
                 Ok((_, len)) => break len,

@@ -5,8 +5,7 @@ mod common;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use bulkhead_kernel::Kernel;
-use bulkhead_kernel::{Deletion, NetlinkError, Netns, OpError};
+use bulkhead_kernel::{Deletion, Kernel, NetlinkError, Netns, OpError, Reaper, Wait};
 use bulkhead_model::{LinkGroup, Mtu};
 use bulkhead_plan::{Dad, LinkSetting, Ns, Op, Plan, PortFlags, Space, Switch, World};
 use common::*;
@@ -178,6 +177,7 @@ fn a_port_and_its_ifb_device_are_gone_when_the_plan_returns() {
     skip_without!(Feature::Ifb);
     for deletion in [
         Deletion::Blocking,
+        Deletion::Reaper(Reaper::new(), Wait::Gone),
         reaper(),
         Deletion::HandOff("/nonexistent".into()),
     ] {
@@ -247,13 +247,14 @@ fn many_at_once_delete_ports_with_their_ifb_devices() {
     bed.host
         .ip(&format!("link add left group {doomed} type ifb"))
         .unwrap();
+    let staying = Reaper::new();
     std::thread::scope(|scope| {
         for (nth, links) in links.iter().enumerate() {
             let bed = &bed;
-            let deletion = if nth % 2 == 0 {
-                Deletion::Blocking
-            } else {
-                reaper()
+            let deletion = match nth % 3 {
+                0 => Deletion::Blocking,
+                1 => Deletion::Reaper(staying.clone(), Wait::Gone),
+                _ => reaper(),
             };
             scope.spawn(move || {
                 let both = links.each_ref().map(|link| del_link(&Ns::Host, link));

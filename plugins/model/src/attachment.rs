@@ -137,6 +137,22 @@ impl AttachmentId {
     }
 }
 
+impl IfName {
+    /// Whether [`AttachmentId::port`] or [`AttachmentId::ifb`] makes such names.
+    #[must_use]
+    pub fn is_of_attachment(&self) -> bool {
+        let digest = ["bhp", "bhi"]
+            .iter()
+            .find_map(|p| self.as_str().strip_prefix(p));
+        digest.is_some_and(|digest| {
+            digest.len() == 12
+                && digest
+                    .bytes()
+                    .all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
+        })
+    }
+}
+
 impl fmt::Display for AttachmentId {
     /// 26 base32 characters: 130 bits, enough to be a file name and a store key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -226,6 +242,8 @@ mod tests {
         let id = key("blue", "c1", "eth0").id();
         assert_eq!(id.port().as_str().len(), 15);
         assert!(id.port().as_str().starts_with("bhp"));
+        assert!(id.port().is_of_attachment() && id.ifb().is_of_attachment());
+        assert!(!"bhp-1".parse::<IfName>().unwrap().is_of_attachment());
         assert_eq!(id.interface_mac().octets()[0] & 0b11, 0b10);
         assert_ne!(id.interface_mac(), id.port_mac());
         assert_eq!(id.port_mac().octets()[0], 0xfe);

@@ -1,25 +1,21 @@
 //! The plan to nothing: mute, unplug, forget, and for the last one take down what was shared.
 
+use bulkhead_model::{IfName, LinkGroup};
+
 use crate::{
-    Detached, LinkKind, LinkSetting, NetworkGone, Ns, Op, Restore, Space, Switch, World, bridge,
-    filter, host_ports,
+    Detached, Features, Link, LinkKind, LinkSetting, NetworkGone, Ns, Op, Restore, Space, Switch,
+    World, bridge, filter, host_ports,
 };
 
 /// Appends what removes every trace. It refuses nothing: what is not ours is passed over.
 pub(crate) fn plan(world: &World, want: &Detached, ops: &mut Vec<Op>) {
     let host = world.space(&Ns::Host);
     filter::unbind(host, want, ops);
-    if host.links.get(&want.port).is_some_and(crate::Link::is_ours) {
-        ops.push(Op::DelLink {
-            ns: Ns::Host,
-            name: want.port,
-        });
-    }
-    if host.links.get(&want.ifb).is_some_and(crate::Link::is_ours) {
-        ops.push(Op::DelLink {
-            ns: Ns::Host,
-            name: want.ifb,
-        });
+    for name in [want.port, want.ifb] {
+        let stands = |link: &Link| link.is_ours() && !goes(link, world.features);
+        if host.links.get(&name).is_some_and(stands) {
+            ops.push(Op::DelLink { ns: Ns::Host, name });
+        }
     }
     host_ports::cut(host, want, ops);
     for (link, address) in &want.neighbours {
@@ -32,21 +28,27 @@ pub(crate) fn plan(world: &World, want: &Detached, ops: &mut Vec<Op>) {
         }
     }
     if let Some(gone) = &want.network {
-        network(host, want, gone, ops);
+        network(world, want, gone, ops);
     }
 }
 
-fn network(host: &Space, want: &Detached, gone: &NetworkGone, ops: &mut Vec<Op>) {
+/// Whether a link needs no deletion.
+fn goes(link: &Link, features: Features) -> bool {
+    features.reaps && link.group == LinkGroup::DOOMED
+}
+
+fn network(world: &World, want: &Detached, gone: &NetworkGone, ops: &mut Vec<Op>) {
+    let host = world.space(&Ns::Host);
     for table in &gone.tables {
         if host.tables.get(table).is_some_and(filter::is_ours) {
             filter::delete_table(host, table.clone(), ops);
         }
     }
     if let Some(bridge) = gone.bridge {
-        let empty = !host
-            .links
-            .iter()
-            .any(|(name, link)| *name != want.port && link.bridge == Some(bridge));
+        let keeps = |(name, link): (&IfName, &Link)| {
+            *name != want.port && link.bridge == Some(bridge) && !goes(link, world.features)
+        };
+        let empty = !host.links.iter().any(keeps);
         let ours = host
             .links
             .get(&bridge)

@@ -32,6 +32,8 @@ impl World {
 pub struct Features {
     /// A netdev base chain can be bound to a device-name prefix (`NFTA_DEVICE_PREFIX`, 6.17).
     pub device_prefix: bool,
+    /// What is in the doomed group goes without being asked for: a reaper of this process takes it.
+    pub reaps: bool,
 }
 
 /// One namespace.

@@ -3,10 +3,14 @@
 
 mod asked;
 mod contestant;
+mod durable;
 mod field;
 mod first_packet;
 mod floor;
+mod leases;
+mod managed;
 mod netlink;
+mod per_address;
 mod plugins;
 mod proof;
 mod report;
@@ -16,9 +20,12 @@ mod usage;
 
 pub use asked::two_ports_and_limits;
 pub use contestant::Contestant;
+pub use durable::Durable;
 pub use field::{Field, Slot};
 pub use first_packet::{Beside, Packets, measure};
 pub use floor::{Deletion, Floor};
+pub use leases::{Leases, Leasing, Rate, Replay, leases};
+pub use managed::{Managed, Resident, resident};
 pub use plugins::Plugins;
 pub use proof::{Proven, prove_ports_and_limits};
 pub use report::{Chain, Report};

@@ -1,5 +1,6 @@
 //! CPU time and memory, as the kernel accounts them.
 
+use std::fs;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,6 +15,10 @@ pub enum Whose {
     Own,
     /// The processes that it started and waited for, and theirs.
     Children,
+    /// All of these.
+    Both,
+    /// The processes that it started and waited for, and one that goes on, by its id.
+    ChildrenAnd(u32),
 }
 
 /// User and system time so far.
@@ -21,12 +26,37 @@ pub enum Whose {
 /// # Panics
 /// Never: the kernel refuses only unknown arguments (getrusage(2)).
 pub(crate) fn cpu(whose: Whose) -> Duration {
-    let who = match whose {
-        Whose::Own => UsageWho::RUSAGE_SELF,
-        Whose::Children => UsageWho::RUSAGE_CHILDREN,
-    };
+    match whose {
+        Whose::Own => accounted(UsageWho::RUSAGE_SELF),
+        Whose::Children => accounted(UsageWho::RUSAGE_CHILDREN),
+        Whose::Both => accounted(UsageWho::RUSAGE_SELF) + accounted(UsageWho::RUSAGE_CHILDREN),
+        Whose::ChildrenAnd(pid) => accounted(UsageWho::RUSAGE_CHILDREN) + of_process(pid),
+    }
+}
+
+fn accounted(who: UsageWho) -> Duration {
     let usage = getrusage(who).expect("both are known to every kernel");
     duration(usage.user_time()) + duration(usage.system_time())
+}
+
+/// User and system time of a process that runs (`/proc/pid/stat`, proc(5): fields 14 and 15, in
+/// `USER_HZ`, which is 100 on every architecture we run on).
+fn of_process(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The second field may have spaces, and ends with the last closing bracket.
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks = after.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Resident memory of a process in KiB (`VmRSS`).
+pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 fn duration(time: TimeVal) -> Duration {

@@ -5,14 +5,15 @@ use std::io;
 use std::process::{Command, ExitCode};
 
 use bulkhead_tests::bench::{
-    Chain, Deletion, Effort, Field, Figures, Floor, Packets, Plugins, Race, Report, adopt_orphans,
-    measure, prove_ports_and_limits, smallest_peak_kib, two_ports_and_limits,
+    Chain, Contestant, Deletion, Durable, Effort, Field, Figures, Floor, Leasing, Managed, Packets,
+    Plugins, Race, Report, adopt_orphans, leases, measure, prove_ports_and_limits, resident,
+    smallest_peak_kib, two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
 
 const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
-  parts: plain, chain, first-packet; --write takes them all";
+  parts: plain, daemon, chain, first-packet, leases; --write takes them all";
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +21,8 @@ enum Part {
     Plain,
     Chain,
     FirstPacket,
+    Leases,
+    Daemon,
 }
 
 struct Options {
@@ -29,6 +32,7 @@ struct Options {
     plain: Effort,
     chain: Effort,
     packets: Packets,
+    leasing: Leasing,
 }
 
 impl Options {
@@ -55,6 +59,10 @@ impl Options {
                 flows: 2000,
                 calls: 30,
             },
+            leasing: Leasing {
+                replayed: 100_000,
+                clients: vec![(1, 2000), (8, 1000), (64, 500)],
+            },
         }
     }
 
@@ -65,6 +73,7 @@ impl Options {
         self.chain.rounds = 1;
         self.packets.mapped = vec![10, 100];
         self.packets.calls = 10;
+        self.leasing.replayed = 10_000;
     }
 
     fn has(&self, part: Part) -> bool {
@@ -104,6 +113,8 @@ fn options(words: &[&str]) -> Option<Options> {
                 "plain" => Part::Plain,
                 "chain" => Part::Chain,
                 "first-packet" => Part::FirstPacket,
+                "leases" => Part::Leases,
+                "daemon" => Part::Daemon,
                 _ => return None,
             }),
             _ => return None,
@@ -117,7 +128,14 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
     let report = Report {
         command: command_line(words),
         smallest_peak_kib: smallest_peak_kib(),
-        plain: options.has(Part::Plain).then(|| plain(&options.plain)),
+        plain: options
+            .has(Part::Plain)
+            .then(|| plain(&options.plain))
+            .transpose()?,
+        resident: options
+            .has(Part::Daemon)
+            .then(|| resident(&options.plain.beside))
+            .transpose()?,
         chain: options
             .has(Part::Chain)
             .then(|| chain(&options.chain))
@@ -126,6 +144,10 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
         first_packet: options
             .has(Part::FirstPacket)
             .then(|| measure(&options.packets))
+            .transpose()?,
+        leases: options
+            .has(Part::Leases)
+            .then(|| leases(&options.leasing))
             .transpose()?,
     };
     print!("{report}");
@@ -141,12 +163,24 @@ fn field(effort: &Effort) -> Field {
     Field::new(effort.batch, most.max(1)).expect("root may make namespaces")
 }
 
-fn plain(effort: &Effort) -> Figures {
+fn plain(effort: &Effort) -> io::Result<Figures> {
     let reference = Plugins::new("reference", Suite::reference(), field(effort));
     let ours = Plugins::new("bulkhead", Suite::ours(), field(effort));
+    let served = Plugins::new("bulkhead, daemon", Suite::ours(), field(effort));
+    let served = Managed::new(served)?;
     let acknowledged = Floor::new("floor", field(effort), Deletion::Acknowledged);
     let announced = Floor::new("floor, announced", field(effort), Deletion::Announced);
-    Race::new(vec![&reference, &ours, &acknowledged, &announced]).run(effort)
+    let bare = Floor::new("floor", field(effort), Deletion::Announced);
+    let durable = Durable::new("floor, started and durable", bare, Suite::ours().bridge());
+    let contestants: Vec<&dyn Contestant> = vec![
+        &reference,
+        &ours,
+        &served,
+        &durable,
+        &acknowledged,
+        &announced,
+    ];
+    Ok(Race::new(contestants).run(effort))
 }
 
 /// `None` on a kernel that cannot limit bandwidth.

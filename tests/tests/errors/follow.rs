@@ -1,5 +1,6 @@
 //! What is known by name in some place of a file, and the texts that an expression there comes to.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use syn::spanned::Spanned;
@@ -34,6 +35,8 @@ pub(crate) struct Names {
     /// The innermost last.
     pub(crate) scopes: Vec<Scope>,
     constants: BTreeMap<String, Expr>,
+    /// What is being followed: a name that is bound to something of the same name hides it.
+    following: RefCell<Vec<(usize, String)>>,
 }
 
 impl Names {
@@ -106,9 +109,15 @@ impl Names {
     }
 
     fn named(&self, name: &str, expr: &Expr) -> Vec<Text> {
-        for scope in self.scopes.iter().rev() {
-            if let Some(value) = scope.lets.get(name) {
-                return self.texts(value);
+        for (depth, scope) in self.scopes.iter().enumerate().rev() {
+            let place = (depth, name.to_owned());
+            if let Some(value) = scope.lets.get(name)
+                && !self.following.borrow().contains(&place)
+            {
+                self.following.borrow_mut().push(place);
+                let texts = self.texts(value);
+                self.following.borrow_mut().pop();
+                return texts;
             }
             if let Some(nth) = scope.parameters.iter().position(|own| own == name) {
                 return vec![match &scope.callable {

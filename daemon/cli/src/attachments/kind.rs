@@ -1,6 +1,6 @@
 //! The plugin that made an attachment does the looking: here is the one table of those there are.
 
-use bulkhead_attach::{Explanation, Inspection};
+use bulkhead_attach::{Explanation, InProcess, Inspection};
 use bulkhead_bridge as bridge;
 use bulkhead_ipam::StateDir;
 use bulkhead_plan::{Op, Plan};
@@ -81,8 +81,13 @@ pub(crate) fn collect(
     reason: &str,
 ) -> Result<(), Failure> {
     if has_addresses_only(found) {
-        let released = bulkhead_attach::release(state, found.key(), reason);
+        let released =
+            bulkhead_attach::release(&InProcess::command(), state, &found.record, reason);
         return released.map_err(|source| Failure::attachment(found.key(), source));
     }
-    for_kind!(found, collect(&asked.call, state, &found.record, reason))
+    let host = &mut InProcess::command();
+    for_kind!(
+        found,
+        collect(host, &asked.call, state, &found.record, reason)
+    )
 }

@@ -7,7 +7,7 @@ mod subject;
 use std::path::{Path, PathBuf};
 
 use bulkhead_cni::list::NetworkList;
-use bulkhead_ipam::{Access, AttachmentRecord, StaleReason, StateDir};
+use bulkhead_ipam::{Access, AttachmentRecord, Managed, StaleReason, StateDir};
 use bulkhead_model::{AttachmentKey, NetworkName};
 use clap::Args;
 
@@ -15,12 +15,16 @@ pub(crate) use asked::Asked;
 pub(crate) use kind::{collect, explain, inspect, is_sound, repair};
 pub(crate) use subject::Subject;
 
+use crate::daemon::{Daemon, Socket};
 use crate::failure::Failure;
 use crate::sources::{Network, Sources};
 
 /// What a command about attachments needs to know besides.
 #[derive(Args, Debug)]
 pub(crate) struct Looked {
+    #[command(flatten)]
+    pub(crate) socket: Socket,
+
     #[command(flatten)]
     pub(crate) sources: Sources,
 
@@ -79,16 +83,19 @@ impl Found {
 
     /// `NETWORK/CONTAINER/IFNAME`, which names it alone.
     pub(crate) fn name(&self) -> String {
-        let AttachmentKey {
-            network,
-            container,
-            interface,
-        } = self.key();
-        format!("{network}/{container}/{interface}")
+        crate::ipam::name(self.key())
     }
 }
 
 impl Looked {
+    /// The daemon that has the attachment's state directory.
+    ///
+    /// # Errors
+    /// What says so cannot be read.
+    pub(crate) fn owner(&self, found: &Found) -> Result<Option<Daemon>, Failure> {
+        self.socket.owner(&found.state_dir)
+    }
+
     /// Every recorded attachment, or those that `only` names and `network` has, with what could not be
     /// read. In the order of their names.
     ///
@@ -127,9 +134,10 @@ impl Looked {
     }
 }
 
-/// Opens a state directory for what must not meet an ADD or DEL.
+/// Opens a state directory for what must not meet an ADD or DEL. One that a daemon has is the daemon's
+/// to change.
 pub(crate) fn alone(state_dir: &Path) -> Result<StateDir, Failure> {
-    if state_dir.join("managed").exists() {
+    if Managed::path(state_dir).exists() {
         return Err(Failure::Managed(state_dir.to_owned()));
     }
     Ok(StateDir::open(state_dir, Access::Exclusive)?)

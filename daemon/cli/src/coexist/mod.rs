@@ -22,7 +22,7 @@ use self::firewall::Firewall;
 use self::record::Record;
 use self::rule::{Rule, Standing};
 use crate::failure::{Exit, Outcome, chain};
-use crate::output::{Format, json, or_dash, table};
+use crate::output::{Format, or_dash, table};
 use crate::sources::Sources;
 
 #[derive(Debug, Subcommand)]
@@ -136,7 +136,7 @@ fn ls(sources: &Sources, format: Format) -> Outcome {
         Exit::Unreadable
     };
     Outcome {
-        stdout: printed(rows, format),
+        stdout: printed(&rows, format),
         stderr,
         exit,
     }
@@ -177,7 +177,7 @@ fn told(result: Result<Vec<Row>, CoexistError>, none: &str, format: Format) -> O
             if rows.is_empty() {
                 outcome.stderr.push(none.to_owned());
             }
-            outcome.stdout = printed(rows, format);
+            outcome.stdout = printed(&rows, format);
             outcome
         }
         Err(error) => Outcome {
@@ -188,18 +188,17 @@ fn told(result: Result<Vec<Row>, CoexistError>, none: &str, format: Format) -> O
     }
 }
 
-fn printed(rows: Vec<Row>, format: Format) -> String {
-    match format {
-        Format::Json => json(&rows),
-        Format::Table if rows.is_empty() => String::new(),
-        Format::Table => {
-            let rows: Vec<_> = rows.into_iter().map(cells).collect();
-            table(&["NETWORK", "WITH", "STATE", "RULE", "NOTE"], &rows)
+fn printed(rows: &[Row], format: Format) -> String {
+    format.render(rows, |_| {
+        if rows.is_empty() {
+            return String::new();
         }
-    }
+        let rows: Vec<_> = rows.iter().map(cells).collect();
+        table(&["NETWORK", "WITH", "STATE", "RULE", "NOTE"], &rows)
+    })
 }
 
-fn cells(row: Row) -> Vec<String> {
+fn cells(row: &Row) -> Vec<String> {
     let action = row.action.map(|action| match action {
         Action::Add => "added",
         Action::Remove => "removed",
@@ -211,7 +210,7 @@ fn cells(row: Row) -> Vec<String> {
         row.network.to_string(),
         row.with.as_str().to_owned(),
         or_dash(state),
-        row.rule,
-        or_dash(row.note),
+        row.rule.clone(),
+        or_dash(row.note.clone()),
     ]
 }

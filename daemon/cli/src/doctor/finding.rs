@@ -85,6 +85,17 @@ ids! {
     StateDiskFull = "state-disk-full",
     PoolFull = "pool-full",
     DeadAttachments = "dead-attachments",
+    DaemonSilent = "daemon-silent",
+    DaemonNotReady = "daemon-not-ready",
+    DaemonRelease = "daemon-release",
+    NodeLost = "node-lost",
+    ClusterStore = "cluster-store",
+    ClusterCertificate = "cluster-certificate",
+    ClusterLag = "cluster-lag",
+    SpoolWaiting = "spool-waiting",
+    ClockBehind = "clock-behind",
+    ClockJumped = "clock-jumped",
+    ClockUnsynchronised = "clock-unsynchronised",
 }
 
 impl Serialize for Id {

@@ -11,8 +11,9 @@ use clap::Args;
 
 use self::finding::{Finding, Severity};
 use self::node::Node;
+use crate::daemon::Socket;
 use crate::failure::{Exit, Outcome};
-use crate::output::{Format, json};
+use crate::output::Format;
 use crate::sources::Sources;
 
 #[derive(Args, Debug)]
@@ -28,6 +29,9 @@ pub(crate) struct DoctorArgs {
 /// Where to look.
 #[derive(Args, Debug)]
 struct Places {
+    #[command(flatten)]
+    socket: Socket,
+
     #[command(flatten)]
     sources: Sources,
 
@@ -54,10 +58,7 @@ pub(crate) fn run(args: &DoctorArgs, format: Format) -> Outcome {
         (false, true) => Exit::Done,
     };
     Outcome {
-        stdout: match format {
-            Format::Json => json(&findings),
-            Format::Table => text(&findings),
-        },
+        stdout: format.render(&findings, |_| text(&findings)),
         stderr: node.unread,
         exit,
     }

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use self::step::Step;
 use crate::failure::{Exit, Failure, Outcome, chain};
-use crate::output::{Format, json, or_dash, table};
+use crate::output::{Format, or_dash, table};
 use crate::sources::Sources;
 
 #[derive(Args, Debug)]
@@ -227,17 +227,14 @@ fn told(result: Result<Work, InstallError>, format: Format) -> Outcome {
             };
         }
     };
-    let stdout = match format {
-        Format::Json => json(&rows),
-        Format::Table => {
-            let rows: Vec<_> = rows.into_iter().map(cells).collect();
-            table(&["ACTION", "KIND", "PATH", "NOTE"], &rows)
-        }
-    };
+    let stdout = format.render(&rows, |_| {
+        let rows: Vec<_> = rows.iter().map(cells).collect();
+        table(&["ACTION", "KIND", "PATH", "NOTE"], &rows)
+    });
     Ok(stdout).into()
 }
 
-fn cells(row: Row) -> Vec<String> {
+fn cells(row: &Row) -> Vec<String> {
     let action = match row.action {
         Action::Create => "create",
         Action::Replace => "replace",
@@ -254,7 +251,7 @@ fn cells(row: Row) -> Vec<String> {
         action.to_owned(),
         kind.to_owned(),
         row.path.display().to_string(),
-        or_dash(row.note),
+        or_dash(row.note.clone()),
     ]
 }
 

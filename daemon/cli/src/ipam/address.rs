@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::lease::{Dead, Lease, short};
 use crate::failure::{Failure, Outcome};
-use crate::output::{Format, json, or_dash, table};
+use crate::output::{Format, or_dash, table};
 use crate::sources::{Network, Sources};
 use crate::time;
 
@@ -30,13 +30,10 @@ pub(super) fn run(sources: &Sources, address: IpAddr, format: Format) -> Outcome
     if found.is_empty() && failures.is_empty() {
         failures.push(Failure::NoAddress(address));
     }
-    let stdout = match format {
-        Format::Json => json(&found),
-        Format::Table => {
-            let texts: Vec<_> = found.iter().map(Shown::text).collect();
-            texts.join("\n")
-        }
-    };
+    let stdout = format.render(&found, |_| {
+        let texts: Vec<_> = found.iter().map(Shown::text).collect();
+        texts.join("\n")
+    });
     Outcome::partial(stdout, &failures)
 }
 

@@ -1,17 +1,25 @@
 //! `bulkhead ipam`: leases and pools.
 
 mod address;
+mod check;
 mod gc;
 mod lease;
 mod ls;
 mod pool;
+mod release;
+mod reserve;
+mod who;
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use bulkhead_model::{NetworkName, ParseError};
+pub(crate) use lease::short;
+
+use bulkhead_ipam::wire::admin::PodName;
+use bulkhead_model::{AttachmentKey, NetworkName, ParseError};
 use clap::Subcommand;
 
+use crate::done;
 use crate::failure::Outcome;
 use crate::output::Format;
 use crate::sources::Sources;
@@ -19,17 +27,20 @@ use crate::sources::Sources;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List leases.
-    Ls {
-        /// Only this network's.
-        network: Option<NetworkName>,
-
-        /// Print container ids in full.
-        #[arg(long)]
-        no_trunc: bool,
-
-        #[command(flatten)]
-        sources: Sources,
-    },
+    Ls(ls::LsArgs),
+    /// Tell who had an address at an instant, and who has it now.
+    Who(who::WhoArgs),
+    /// Keep addresses of a pool for a pod, for pods with a label, or for nobody.
+    Reserve(reserve::ReserveArgs),
+    /// End a reservation.
+    Unreserve(reserve::UnreserveArgs),
+    /// List reservations.
+    Reservations(reserve::ReservationsArgs),
+    /// End a lease, kernel objects first: what a DEL that never came would have done.
+    Release(release::ReleaseArgs),
+    /// Prove that no address is given twice, that every lease lies in a block of its node and every block
+    /// in its pool, and that the journals, the store and the kernel say the same.
+    Check(check::CheckArgs),
     /// Remove what dead containers left: kernel objects and leases.
     ///
     /// Dead is an attachment of an earlier boot, or one whose namespace is gone.
@@ -64,19 +75,14 @@ impl FromStr for Subject {
 
 pub(crate) fn run(command: &Command, format: Format) -> Outcome {
     match command {
-        Command::Ls {
-            network,
-            no_trunc,
-            sources,
-        } => {
-            let ids = if *no_trunc {
-                ls::Ids::Full
-            } else {
-                ls::Ids::Short
-            };
-            ls::run(sources, network.as_ref(), ids, format)
-        }
+        Command::Ls(args) => ls::run(args, format),
         Command::Gc(args) => gc::run(args, format),
+        Command::Who(args) => who::run(args, format),
+        Command::Reserve(args) => done::outcome(args.run(), format),
+        Command::Unreserve(args) => done::outcome(args.run(), format),
+        Command::Reservations(args) => reserve::list(args, format).into(),
+        Command::Release(args) => done::outcome(args.run(), format),
+        Command::Check(args) => check::run(args, format),
         Command::Show {
             subject: Subject::Network(name),
             sources,
@@ -86,4 +92,14 @@ pub(crate) fn run(command: &Command, format: Format) -> Outcome {
             sources,
         } => address::run(sources, *address, format),
     }
+}
+
+/// An attachment's whole name, as it is written on a command line.
+pub(crate) fn name(key: &AttachmentKey) -> String {
+    format!("{}/{}/{}", key.network, key.container, key.interface)
+}
+
+/// A pod's, likewise.
+pub(crate) fn pod(pod: &PodName) -> String {
+    format!("{}/{}", pod.namespace, pod.name)
 }

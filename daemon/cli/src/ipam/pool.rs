@@ -9,7 +9,7 @@ use bulkhead_model::{NetworkName, Prefix};
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
-use crate::output::{Format, count, json, or_dash, table};
+use crate::output::{Format, count, or_dash, table};
 use crate::sources::{Network, Sources};
 
 pub(super) fn run(sources: &Sources, name: &NetworkName, format: Format) -> Outcome {
@@ -24,13 +24,10 @@ pub(super) fn run(sources: &Sources, name: &NetworkName, format: Format) -> Outc
             Err(failure) => failures.push(failure),
         }
     }
-    let stdout = match format {
-        Format::Json => json(&found),
-        Format::Table => {
-            let texts: Vec<_> = found.iter().map(Shown::text).collect();
-            texts.join("\n")
-        }
-    };
+    let stdout = format.render(&found, |_| {
+        let texts: Vec<_> = found.iter().map(Shown::text).collect();
+        texts.join("\n")
+    });
     Outcome::partial(stdout, &failures)
 }
 

@@ -2,9 +2,11 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod daemon;
 pub(crate) mod firewalld;
 pub(crate) mod node;
 pub(crate) mod ours;
+pub(crate) mod scripted;
 pub(crate) mod store;
 
 use std::fs::{self, OpenOptions};

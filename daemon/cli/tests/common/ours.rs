@@ -12,6 +12,7 @@ pub(crate) struct Node {
     pub(crate) sandbox: Sandbox,
     pub(crate) host: Host,
     pub(crate) scratch: Scratch,
+    dir: PathBuf,
     bin: String,
 }
 
@@ -29,8 +30,21 @@ impl Node {
             host: sandbox.host("node").unwrap(),
             scratch: Scratch::new(),
             bin: format!("--bin-dir {} --bin-dir {REFERENCE}", dir.display()),
+            dir,
             sandbox,
         })
+    }
+
+    /// The same, with a node daemon beside our plugins.
+    pub(crate) fn with_daemon(test: &str) -> Option<Self> {
+        let dir = std::env::var_os("BULKHEAD_BIN_DIR").map(PathBuf::from);
+        plugins(test, dir, &["bulkheadd"])?;
+        Self::new(test, &[])
+    }
+
+    /// Where an executable of ours is.
+    pub(crate) fn executable(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     pub(crate) fn container(&self, name: &str) -> Container {
@@ -82,6 +96,12 @@ impl Node {
     /// A command that looks at attachments.
     pub(crate) fn run(&self, line: &str) -> Ran {
         let line = format!("{line} {DIRS} --state-dir $DIR/state {}", self.bin);
+        self.scratch.bulkhead_in(&self.host, &line)
+    }
+
+    /// A command that looks at the state directory alone, or asks its daemon.
+    pub(crate) fn ask(&self, line: &str) -> Ran {
+        let line = format!("{line} --state-dir $DIR/state");
         self.scratch.bulkhead_in(&self.host, &line)
     }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::StoreError;
 use crate::store::checkpoint::Checkpoint;
 use crate::store::compact::compacted;
+use crate::store::network::Extent;
 
 /// Runs a few calls, and after each keeps the directory and what the store said.
 fn history(dir: &TempDir, tail_records: usize) -> Vec<(std::path::PathBuf, String)> {
@@ -96,12 +97,62 @@ fn a_crash_between_the_steps_of_a_checkpoint_changes_nothing() {
     check("journal linked into the log");
     fs::write(blue_dir.join("journal.new"), "bulkhead-jou").unwrap();
     check("next journal half written");
-    network.next_journal(1).unwrap();
+    let (_, mut journal) = network.load(Extent::Changes).unwrap();
+    network.next_journal(&mut journal, &[]).unwrap();
     check("next journal renamed");
     assert_ne!(fs::read(blue_dir.join("journal")).unwrap(), old_journal);
     let events = network.lock().unwrap().history(ip("10.1.0.10")).unwrap();
     // c0 had it, gave it back, and c8 has it.
     assert_eq!(events.len(), 3, "{events:?}");
+}
+
+#[test]
+fn a_journal_begun_while_the_store_went_on_has_what_the_checkpoint_has_not() {
+    let dir = TempDir::new("carried");
+    let kept = history(&dir, 128);
+    let (last, expected) = kept.last().unwrap();
+    let journal = |at: &Path| fs::read(at.join("networks/blue/journal")).unwrap();
+    // The checkpoint is of an earlier moment than the journal's last record.
+    for (nth, (earlier, _)) in kept.iter().enumerate() {
+        let home = &dir.path().join(format!("going-on-{nth}"));
+        copy(last, home);
+        let network = blue(&state(home, "a", 9));
+        let blue_dir = home.join("networks/blue");
+        let length = u64::try_from(journal(earlier).len()).unwrap();
+        let old = blue(&state(earlier, "a", 9)).read().unwrap().unwrap();
+        network
+            .put_checkpoint(&compacted(&old, (1, length), 64).unwrap())
+            .unwrap();
+        let whole = journal(home);
+        let check = |step: &str| {
+            for said in [
+                said(&network.read().unwrap().unwrap()),
+                said(&network.lock().unwrap()),
+            ] {
+                assert_eq!(&said, expected, "{step}, checkpoint at {length}");
+            }
+        };
+        check("before");
+        let (_, mut open) = network.load(Extent::Changes).unwrap();
+        let since: Vec<_> = open
+            .tail(length)
+            .unwrap()
+            .records()
+            .map(|(_, body)| body)
+            .collect();
+        network.next_journal(&mut open, &since).unwrap();
+        check("after");
+        let next = journal(home);
+        assert_ne!(next, whole);
+        for cut in (0..next.len()).step_by(97) {
+            fs::write(blue_dir.join("journal"), &whole).unwrap();
+            fs::write(blue_dir.join("journal.new"), &next[..cut]).unwrap();
+            check("next journal half written");
+        }
+        fs::write(blue_dir.join("journal"), &next).unwrap();
+        let events = network.lock().unwrap().history(ip("10.1.0.10")).unwrap();
+        assert_eq!(events.len(), 3, "{events:?}");
+    }
 }
 
 #[test]

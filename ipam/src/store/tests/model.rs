@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 
 /// xorshift64 (Marsaglia 2003).
-struct Chance(u64);
+pub(super) struct Chance(u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed))
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -20,12 +24,11 @@ impl Chance {
 fn no_address_is_held_twice_and_none_is_lost() {
     for seed in 1..=6 {
         let dir = TempDir::new("model");
-        let mut chance = Chance(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        let mut chance = Chance::seeded(seed);
         let limits = Limits {
             tail_records: usize::try_from(3 + chance.below(20)).unwrap(),
             freed: usize::try_from(1 + chance.below(8)).unwrap(),
             journal_bytes: 4000,
-            audit_bytes: 1 << 16,
         };
         let network = blue(&state(dir.path(), "a", 0)).with_limits(limits);
         let config = small();
@@ -106,7 +109,7 @@ fn opening_reads_as_much_with_ten_thousand_leases_as_with_ten() {
         let dir = TempDir::new("constant");
         let limits = Limits {
             tail_records: 4096,
-            ..Limits::default()
+            ..Limits::FILES
         };
         let network = blue(&state(dir.path(), "a", 0)).with_limits(limits);
         let mut store = network.lock().unwrap();

@@ -1,10 +1,13 @@
 //! Pools that change, that are chosen, that others fill; and the directory they live in.
 
+use std::fs::File;
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::leases::refusal;
 use super::*;
 use crate::error::{AcquireError, OpenError};
 use crate::record::Ipam;
-use crate::{Refusal, StoreError};
+use crate::{Managed, Refusal, StoreError};
 
 #[test]
 fn another_pool_leaves_old_leases_valid() {
@@ -68,7 +71,6 @@ fn freed_addresses_that_are_no_longer_listed_are_found_by_another_lap() {
         tail_records: 4,
         journal_bytes: 2000,
         freed: 2,
-        audit_bytes: 1 << 20,
     };
     let network = blue(&state(dir.path(), "a", 0)).with_limits(limits);
     let mut store = network.lock().unwrap();
@@ -140,6 +142,36 @@ fn a_managed_directory_is_not_for_add() {
     assert!(!path.join("networks").exists());
 }
 
+/// A daemon that comes between a plugin's look at the mark and its lock has the directory for life.
+#[test]
+fn nobody_waits_for_a_daemon_that_holds_the_directory() {
+    let dir = TempDir::new("held");
+    let daemon = StateDir::open(dir.path(), Access::Exclusive).unwrap();
+    Managed::default().write(dir.path()).unwrap();
+    assert!(matches!(
+        StateDir::open(dir.path(), Access::Shared),
+        Err(OpenError::Managed(_))
+    ));
+    drop(daemon);
+    assert!(StateDir::open(dir.path(), Access::Shared).is_ok());
+}
+
+#[test]
+fn what_is_recorded_is_looked_at_while_somebody_holds_the_directory_alone() {
+    let dir = TempDir::new("look");
+    let path = dir.path().join("state");
+    assert!(matches!(
+        StateDir::open(&path, Access::Look),
+        Err(OpenError::Missing(_))
+    ));
+    assert!(!path.exists());
+    let alone = StateDir::open(&path, Access::Exclusive).unwrap();
+    acquire(&mut blue(&alone).lock().unwrap(), "c0", &small());
+    let looked = StateDir::open(&path, Access::Look).unwrap();
+    assert_eq!(looked.networks().unwrap(), ["blue".parse().unwrap()]);
+    assert_eq!(blue(&looked).read().unwrap().unwrap().live_count(), 1);
+}
+
 #[test]
 fn the_node_id_is_made_once() {
     let dir = TempDir::new("node");
@@ -181,9 +213,13 @@ fn the_audit_log_is_bounded() {
         tail_records: 4,
         journal_bytes: 2000,
         freed: 16,
-        audit_bytes: 10_000,
     };
-    let network = blue(&state(dir.path(), "a", 0)).with_limits(limits);
+    let state = state(dir.path(), "a", 0);
+    state.keep_audit(AuditBounds {
+        bytes: 10_000,
+        age_secs: None,
+    });
+    let network = blue(&state).with_limits(limits);
     for _ in 0..50 {
         let mut store = network.lock().unwrap();
         acquire(&mut store, "c", &config);
@@ -198,4 +234,44 @@ fn the_audit_log_is_bounded() {
         kept.len() > 1 && kept.iter().sum::<u64>() <= 10_000,
         "{kept:?}"
     );
+}
+
+#[test]
+fn old_journals_go_when_they_are_of_age() {
+    let dir = TempDir::new("aged");
+    let config = small();
+    {
+        let mut store = store(dir.path(), 0, 4);
+        for nth in 0..40 {
+            acquire(&mut store, &format!("c{nth}"), &config);
+            release(&mut store, &format!("c{nth}"));
+        }
+    }
+    let audit = dir.path().join("networks/blue/audit");
+    let mut segments: Vec<_> = fs::read_dir(&audit)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    segments.sort();
+    assert!(segments.len() > 2, "{segments:?}");
+    // It is 1000 seconds after 1970 in these tests.
+    for (nth, path) in (0..).zip(&segments) {
+        let written = UNIX_EPOCH + Duration::from_secs(990 + nth);
+        File::open(path).unwrap().set_modified(written).unwrap();
+    }
+    let state = state(dir.path(), "a", 0);
+    let kept = |age_secs| {
+        state.keep_audit(AuditBounds {
+            bytes: u64::MAX,
+            age_secs,
+        });
+        state.trim_audit().unwrap();
+        fs::read_dir(&audit).unwrap().count()
+    };
+    assert_eq!(kept(None), segments.len());
+    // A clock that goes back makes nothing older.
+    assert_eq!(kept(Some(2000)), segments.len());
+    assert_eq!(kept(Some(9)), segments.len() - 1);
+    assert!(!segments[0].exists());
+    assert_eq!(kept(Some(0)), 0);
 }

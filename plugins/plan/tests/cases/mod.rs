@@ -229,7 +229,10 @@ pub(crate) fn host_world(device_prefix: bool) -> World {
         .into_iter()
         .chain(["c1", "earlier", "neighbour"].map(inside));
     World {
-        features: Features { device_prefix },
+        features: Features {
+            device_prefix,
+            ..Features::default()
+        },
         spaces: spaces.collect(),
     }
 }

@@ -1,9 +1,9 @@
 //! What is not ours is refused by ADD, by name, and passed over by DEL.
 
-use bulkhead_model::IfName;
+use bulkhead_model::{IfName, LinkGroup};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
-    Conflict, Detached, LinkKind, NetworkGone, Ns, Refusal, TableState, World, filter_table,
+    Conflict, Detached, LinkKind, NetworkGone, Ns, Op, Refusal, TableState, World, filter_table,
     host_port_table, plan,
 };
 
@@ -157,6 +157,39 @@ fn a_bridge_that_still_has_a_port_stays() {
         host.tables.contains_key(&filter_table()),
         "the other port is bound"
     );
+}
+
+/// Where a reaper takes what is doomed, it is as good as gone: nothing waits for it, nothing stays for
+/// it. Where none does, DEL deletes what a call that died has doomed.
+#[test]
+fn a_doomed_port_needs_no_deletion_where_it_is_reaped() {
+    let (mine, other) = (dual(), case("dual-stack").neighbour());
+    let mut world = converged(&stands(&other), &attached(&mine));
+    for case in [&mine, &other] {
+        let port = host(&mut world).links.get_mut(&case.port()).unwrap();
+        port.group = LinkGroup::DOOMED;
+    }
+    let deleted = |world: &World| -> Vec<IfName> {
+        let plan = planned(world, &gone(torn(&mine)));
+        let deleted = plan.ops().iter().filter_map(|op| match op {
+            Op::DelLink { name, .. } => Some(*name),
+            _ => None,
+        });
+        deleted.collect()
+    };
+    assert_eq!(deleted(&world), [mine.port()]);
+    world.features.reaps = true;
+    assert_eq!(deleted(&world), [mine.bridge()]);
+}
+
+fn torn(case: &Case) -> Detached {
+    Detached {
+        network: Some(NetworkGone {
+            bridge: Some(case.bridge()),
+            ..NetworkGone::default()
+        }),
+        ..detached(case)
+    }
 }
 
 #[test]

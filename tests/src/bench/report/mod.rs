@@ -1,6 +1,7 @@
 //! The figures as Markdown.
 
 mod first_packet;
+mod leases;
 mod race;
 
 use std::fmt;
@@ -8,6 +9,8 @@ use std::fs;
 use std::time::Duration;
 
 use super::first_packet::Beside;
+use super::leases::Leases;
+use super::managed::Resident;
 use super::rounds::{Call, Figures};
 use super::sample::Sample;
 
@@ -20,10 +23,14 @@ pub struct Report {
     pub smallest_peak_kib: u64,
     /// Plain containers.
     pub plain: Option<Figures>,
+    /// What a daemon occupies.
+    pub resident: Option<Vec<Resident>>,
     /// Containers with host ports and limits.
     pub chain: Option<Chain>,
     /// Many host ports.
     pub first_packet: Option<Vec<Beside>>,
+    /// The store by itself.
+    pub leases: Option<Leases>,
 }
 
 /// Ours against the reference's chain: the contestants are the chain, ours, and ours with nothing asked.
@@ -47,11 +54,17 @@ impl fmt::Display for Report {
         if let Some(figures) = &self.plain {
             self.plain(f, figures)?;
         }
+        if let Some(seen) = &self.resident {
+            resident(f, seen)?;
+        }
         if let Some(chain) = &self.chain {
             self.chain(f, chain)?;
         }
-        match &self.first_packet {
-            Some(rows) => first_packet::report(f, rows),
+        if let Some(rows) = &self.first_packet {
+            first_packet::report(f, rows)?;
+        }
+        match &self.leases {
+            Some(measured) => leases::report(f, measured),
             None => Ok(()),
         }
     }
@@ -70,7 +83,9 @@ const PLAIN: &str = "\
 ## A plain container\n\n\
 *floor* is the same netlink messages from one warm process, from the first message to the last \
 answer; its DEL is done at the kernel's answer, or, where it says so, at the `RTM_DELLINK` \
-multicast.\n\n";
+multicast. *started and durable* is the same with a start of our executable (that answers VERSION) and \
+one record appended and synced before the answer: what a plugin with a node daemon cannot go below. \
+*daemon* is our plugins on a node that `bulkheadd` serves; its CPU time is counted too.\n\n";
 
 impl Report {
     fn plain(&self, f: &mut fmt::Formatter<'_>, figures: &Figures) -> fmt::Result {
@@ -111,6 +126,18 @@ impl Report {
         writeln!(f, "### What they cost over a plain container\n")?;
         race::price(f, figures, 2, 1)
     }
+}
+
+fn resident(f: &mut fmt::Formatter<'_>, seen: &[Resident]) -> fmt::Result {
+    writeln!(
+        f,
+        "## The daemon's memory\n\n| attachments | resident MiB |\n|--:|--:|"
+    )?;
+    for one in seen {
+        let tenths = one.kib * 10 / 1024;
+        writeln!(f, "| {} | {}.{} |", one.beside, tenths / 10, tenths % 10)?;
+    }
+    writeln!(f)
 }
 
 fn millis(time: Duration) -> String {

@@ -1,6 +1,7 @@
 //! The checks: each a pure function of the node.
 
 mod configuration;
+mod daemon;
 mod features;
 mod firewall;
 mod forwarding;
@@ -16,9 +17,10 @@ use super::finding::Finding;
 use super::node::Node;
 
 /// Every group, in the order in which findings of one severity are told.
-pub(super) const ALL: [fn(&Node) -> Vec<Finding>; 9] = [
+pub(super) const ALL: [fn(&Node) -> Vec<Finding>; 10] = [
     configuration::check,
     state::check,
+    daemon::check,
     features::check,
     forwarding::check,
     firewall::check,

@@ -27,7 +27,7 @@ pub(super) fn check(node: &Node) -> Vec<Finding> {
 }
 
 fn damage(store: &Store) -> Vec<Finding> {
-    if store.damaged.is_empty() && store.lock == Lock::Free {
+    if store.damaged.is_empty() && matches!(store.lock, Lock::Free | Lock::Held) {
         let seen = format!("what is recorded in {} is whole", store.dir.display());
         return vec![Finding::ok(Id::StateDamaged, seen)];
     }
@@ -54,11 +54,11 @@ fn lock(store: &Store) -> Vec<Finding> {
         ],
         (Lock::Held, true) => vec![Finding::ok(
             Id::StateManaged,
-            format!("a node daemon owns {dir}; what is in it was not looked at"),
+            format!("a node daemon owns {dir}"),
         )],
         (Lock::Held, false) => vec![
             Finding::warn(Id::StateLocked, format!("somebody holds the lock of {dir} alone"))
-                .why("ADD and DEL wait for it, and what is recorded was not looked at")
+                .why("ADD and DEL wait for it")
                 .help(format!("see who: fuser -v {dir}/lock")),
         ],
         (Lock::None | Lock::Free, true) => vec![

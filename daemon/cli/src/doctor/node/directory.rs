@@ -31,6 +31,8 @@ pub(crate) struct Directory {
     pub(crate) leftovers: Vec<PathBuf>,
     /// Plugins of the lists with one of ours, by `type`.
     pub(crate) plugins: BTreeMap<String, PluginFile>,
+    /// The releases of our own that are there, by `type`.
+    pub(crate) releases: BTreeMap<String, String>,
 }
 
 /// What is found of a plugin.
@@ -61,10 +63,15 @@ impl Directory {
             }
             Err(error) => unread.push(chain(&error)),
         }
-        directory.plugins = plugins_of(&directory.entries)
-            .into_iter()
-            .map(|plugin| (plugin.clone(), look(&plugin, &places.bin_dirs)))
-            .collect();
+        for plugin in plugins_of(&directory.entries) {
+            let path = path_of(&plugin, &places.bin_dirs);
+            let release = path.as_deref().filter(|_| plugin.starts_with(OURS));
+            if let Some(release) = release.and_then(release_of) {
+                directory.releases.insert(plugin.clone(), release);
+            }
+            let found = path.map_or(PluginFile::Missing, |path| look(&path));
+            directory.plugins.insert(plugin, found);
+        }
         directory
     }
 
@@ -141,16 +148,25 @@ fn is_ignored(path: &Path) -> bool {
     text.contains(OURS) && text.contains("\"type\"")
 }
 
-fn look(plugin: &str, dirs: &[PathBuf]) -> PluginFile {
+fn path_of(plugin: &str, dirs: &[PathBuf]) -> Option<PathBuf> {
     let mut paths = dirs.iter().map(|dir| dir.join(plugin));
-    let Some(path) = paths.find(|path| path.is_file()) else {
-        return PluginFile::Missing;
-    };
-    let mode = fs::metadata(&path).map(|found| found.permissions().mode());
+    paths.find(|path| path.is_file())
+}
+
+fn look(path: &Path) -> PluginFile {
+    let mode = fs::metadata(path).map(|found| found.permissions().mode());
     if mode.is_ok_and(|mode| mode & 0o111 == 0) {
-        return PluginFile::NotExecutable(path);
+        return PluginFile::NotExecutable(path.to_owned());
     }
-    versions(&path)
+    versions(path)
+}
+
+/// What one of ours says of itself when it is run by hand: `CNI plugin bulkhead-bridge 0.1.0: ...`.
+fn release_of(path: &Path) -> Option<String> {
+    let said = run(&["env", "-u", "CNI_COMMAND", &path.display().to_string()]).ok()?;
+    let (first, _) = said.stderr.split_once(": ")?;
+    let release = first.strip_prefix("CNI plugin ")?.split_once(' ')?.1;
+    Some(release.to_owned())
 }
 
 /// `CNI_COMMAND=VERSION` changes nothing, whatever the plugin.

@@ -1,6 +1,7 @@
 //! The node as it was seen, once. Nothing here changes anything, and nothing waits for long: a lock that
 //! somebody holds, a tool that hangs and a file that cannot be read are answers too.
 
+mod daemon;
 mod directory;
 mod software;
 mod store;
@@ -15,6 +16,7 @@ use bulkhead_cni::CniError;
 use bulkhead_kernel::{DefaultRoute, Deletion, HostLink, Kernel};
 use bulkhead_model::{IfName, NetworkName};
 
+pub(super) use daemon::{Clock, Said, Watched};
 pub(super) use directory::{Directory, PluginFile, is_ours, list_of, needed};
 pub(super) use software::Software;
 pub(super) use store::{Lock, Store};
@@ -38,6 +40,9 @@ pub(crate) struct Node {
     pub(super) refused: Vec<Refused>,
     pub(super) directory: Directory,
     pub(super) stores: Vec<Store>,
+    /// Those that have a state directory.
+    pub(super) daemons: Vec<Watched>,
+    pub(super) clock: Clock,
     pub(super) coexist: Vec<Coexisting>,
     /// Records of foreign rules that are none, each told.
     pub(super) coexist_damaged: Vec<String>,
@@ -89,6 +94,7 @@ impl Node {
             }
         };
         node.read_stores(places, &entries);
+        node.ask_daemons(places);
         node.read_kernel();
         node.directory = Directory::read(places, entries, &mut node.unread);
         node.software = Software::read(&node.networks);
@@ -130,6 +136,13 @@ impl Node {
             .iter_mut()
             .flat_map(|store| store.unread.drain(..));
         self.unread.extend(unread);
+    }
+
+    fn ask_daemons(&mut self, places: &Places) {
+        let dirs = self.stores.iter().map(|store| &store.dir);
+        let watched = dirs.filter_map(|dir| Watched::ask(&places.socket, dir, &mut self.unread));
+        self.daemons = watched.collect();
+        self.clock = Clock::read(!self.daemons.is_empty());
     }
 
     fn read_network(&mut self, network: &Network) {

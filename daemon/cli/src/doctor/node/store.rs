@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bulkhead_ipam::{HostStore, SetUsage, Snapshot, StoreError};
+use bulkhead_ipam::{HostStore, Managed, SetUsage, Snapshot, StoreError};
 use bulkhead_model::NetworkName;
 use rustix::fs::statvfs;
 
@@ -71,10 +71,15 @@ impl Store {
             uid: found.uid(),
             mode: found.mode() & 0o7777,
         });
+        // A daemon has it for life.
+        let managed = Managed::path(dir).exists();
         let mut store = Self {
             dir: dir.to_owned(),
-            lock: lock(&dir.join("lock")),
-            managed: dir.join("managed").exists(),
+            lock: lock(
+                &dir.join("lock"),
+                if managed { Duration::ZERO } else { PATIENCE },
+            ),
+            managed,
             owner,
             room: owner.and_then(|_| room(dir)),
             damaged: Vec::new(),
@@ -89,17 +94,17 @@ impl Store {
         store
     }
 
-    /// The networks with a record.
+    /// The networks with a record; reading them needs no lock.
     pub(super) fn networks(&self) -> Result<Vec<NetworkName>, Failure> {
         match self.lock {
-            Lock::Free => recorded(&self.dir),
-            Lock::None | Lock::Held | Lock::Unreadable => Ok(Vec::new()),
+            Lock::Free | Lock::Held => recorded(&self.dir),
+            Lock::None | Lock::Unreadable => Ok(Vec::new()),
         }
     }
 
     /// What is recorded of a network; what is wrong with it is remembered here.
     pub(super) fn read(&mut self, network: &Network) -> Recorded {
-        if self.lock != Lock::Free {
+        if matches!(self.lock, Lock::None | Lock::Unreadable) {
             return Recorded::default();
         }
         let snapshot = match network.read() {
@@ -160,20 +165,20 @@ impl Fault {
     fn of(error: &StoreError) -> Self {
         match error {
             StoreError::Damaged { .. } | StoreError::Schema { .. } => Self::Damage,
-            StoreError::File(_) | StoreError::Unsettled(_) => Self::Access,
+            StoreError::File(_) => Self::Access,
         }
     }
 }
 
 /// Takes the lock as an ADD would, and lets go of it.
-fn lock(path: &Path) -> Lock {
+fn lock(path: &Path, patience: Duration) -> Lock {
     let Ok(true) = path.try_exists() else {
         return Lock::None;
     };
     let Ok(file) = File::open(path) else {
         return Lock::Unreadable;
     };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         match file.try_lock_shared() {
             Ok(()) => return Lock::Free,

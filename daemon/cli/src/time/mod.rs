@@ -1,4 +1,10 @@
-//! Instants as people and programs read them (RFC 3339 §5.6), in UTC.
+//! Instants as people and programs read them (RFC 3339 §5.6), in UTC, and as people write them.
+
+mod parse;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(crate) use parse::When;
 
 /// To the second.
 pub(crate) fn seconds(unix_ms: u64) -> String {
@@ -8,6 +14,36 @@ pub(crate) fn seconds(unix_ms: u64) -> String {
 /// To the millisecond.
 pub(crate) fn millis(unix_ms: u64) -> String {
     format!("{}.{:03}Z", date_and_time(unix_ms / 1000), unix_ms % 1000)
+}
+
+/// To the second, for the name of a file.
+pub(crate) fn compact(unix_ms: u64) -> String {
+    seconds(unix_ms).replace(['-', ':'], "")
+}
+
+/// The wall clock.
+pub(crate) fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock that stands before 1970 has not been set yet.
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// How long ago, roughly: `12 s`, `5 min`, `3 h`, `9 d`.
+pub(crate) fn ago(unix_ms: u64, now_unix_ms: u64) -> String {
+    span(now_unix_ms.saturating_sub(unix_ms))
+}
+
+/// A duration, roughly.
+pub(crate) fn span(ms: u64) -> String {
+    let secs = ms / 1000;
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7200 => format!("{} min", secs / 60),
+        7200..172_800 => format!("{} h", secs / 3600),
+        _ => format!("{} d", secs / 86_400),
+    }
 }
 
 fn date_and_time(unix_secs: u64) -> String {
@@ -52,6 +88,22 @@ mod tests {
         ] {
             assert_eq!(seconds(unix_secs * 1000 + 999), text);
         }
+        assert_eq!(compact(1_772_352_000_000), "20260301T080000Z");
         assert_eq!(millis(1_007), "1970-01-01T00:00:01.007Z");
+    }
+
+    #[test]
+    fn a_while_is_told_in_the_unit_that_has_a_few_of_it() {
+        for (ms, text) in [
+            (0, "0 s"),
+            (119_999, "119 s"),
+            (120_000, "2 min"),
+            (7_200_000, "2 h"),
+            (172_800_000, "2 d"),
+        ] {
+            assert_eq!(span(ms), text);
+            assert_eq!(ago(1_000_000, 1_000_000 + ms), text);
+        }
+        assert_eq!(ago(5_000, 0), "0 s", "another node's clock may be ahead");
     }
 }

@@ -1,0 +1,92 @@
+//! What operators ask over the socket (`bulkhead_ipam::wire::admin`). Each request has a thread of its
+//! own while it lasts, because most of them read files, the kernel or the cluster's store.
+
+mod endpoints;
+mod gc;
+mod reload;
+mod repair;
+mod status;
+mod support;
+mod watch;
+
+use std::sync::Arc;
+
+use bulkhead_ipam::wire::admin::{Reason, Reply, Request, RequestError};
+use tokio::sync::mpsc;
+
+use crate::node::Node;
+use crate::workers::Workers;
+
+pub(crate) use reload::reload;
+
+/// A reply, and whether others follow.
+#[derive(Debug)]
+pub(crate) enum Said {
+    More(Reply),
+    Last(Reply),
+}
+
+/// Who answers.
+pub(crate) struct Admin {
+    node: Arc<Node>,
+    workers: Arc<Workers>,
+}
+
+/// Where the replies to one request go. Who asked may have gone away; what was begun is ended all the
+/// same.
+#[derive(Debug)]
+pub(crate) struct Replies(mpsc::Sender<Said>);
+
+impl Replies {
+    /// Says something that is not the last.
+    pub(crate) fn say(&self, reply: Reply) {
+        let _ = self.0.blocking_send(Said::More(reply));
+    }
+
+    fn end(&self, reply: Reply) {
+        let _ = self.0.blocking_send(Said::Last(reply));
+    }
+}
+
+impl Admin {
+    pub(crate) const fn new(node: Arc<Node>, workers: Arc<Workers>) -> Self {
+        Self { node, workers }
+    }
+
+    /// Begins to serve a request.
+    pub(crate) fn begin(self: Arc<Self>, request: Request, replies: mpsc::Sender<Said>) {
+        if let Request::Watch { filter } = request {
+            tokio::spawn(async move { watch::watch(&self.node, filter, replies).await });
+            return;
+        }
+        tokio::task::spawn_blocking(move || {
+            let replies = Replies(replies);
+            let last = self.answer(request, &replies);
+            replies.end(last.unwrap_or_else(Reply::Refused));
+        });
+    }
+
+    /// The last reply; those before it are said.
+    fn answer(&self, request: Request, replies: &Replies) -> Result<Reply, RequestError> {
+        match request {
+            Request::Status => Ok(Reply::Status(Box::new(status::status(&self.node)))),
+            Request::Gc { dry_run, filter } => self.gc(dry_run, &filter, replies),
+            Request::Repair { attachment } => self.repair(&attachment),
+            Request::Endpoints { filter } => self.endpoints(&filter, replies),
+            Request::ConfigReload => reload(&self.node).map(Reply::Reloaded),
+            Request::Support => Ok(self.support(replies)),
+            _ => Err(RequestError {
+                code: Reason::Unsupported,
+                text: "not served".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Something on the node failed.
+fn failed(why: &dyn std::fmt::Display) -> RequestError {
+    RequestError {
+        code: Reason::Failed,
+        text: why.to_string(),
+    }
+}

@@ -1,0 +1,218 @@
+//! From the text to the typed configuration. The files that it names must be there.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::document::{Mistake, Section};
+use super::values::{endpoint, is_label, is_node_name, level, listen, log_format, prefix};
+use super::{Audit, Collector, Config, Etcd, Listen, Log, LogFormat, Node, Server, Store};
+
+/// Most threads that serve calls: each has a stack and sockets of its own.
+const MOST_THREADS: u64 = 64;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Reads a configuration; all mistakes, in the order of their lines.
+pub(super) fn config(text: &str) -> Result<Config, Vec<Mistake>> {
+    let mistakes = RefCell::new(Vec::new());
+    let config = match Section::root(text, &mistakes) {
+        Ok(root) => sections(root),
+        Err(mistake) => return Err(vec![mistake]),
+    };
+    let mut mistakes = mistakes.into_inner();
+    mistakes.sort_by_key(|mistake| mistake.line);
+    if mistakes.is_empty() {
+        Ok(config)
+    } else {
+        Err(mistakes)
+    }
+}
+
+fn sections(mut root: Section<'_>) -> Config {
+    let config = Config {
+        state_dir: root
+            .path("state_dir")
+            .unwrap_or_else(|| "/var/lib/bulkhead".into()),
+        socket: root
+            .path("socket")
+            .unwrap_or_else(|| bulkhead_ipam::wire::DEFAULT_SOCKET.into()),
+        node: node(root.section("node")),
+        store: store(root.section("store")),
+        log: log(root.section("log")),
+        metrics: metrics(root.section("metrics")),
+        server: server(root.section("server")),
+        threads: threads(root.section("workers")),
+        collector: collector(root.section("collector")),
+        reconcile: interval(root.section("reconcile"), 300),
+        flows: interval(root.section("flows"), 15),
+        audit: audit(root.section("audit")),
+    };
+    root.end();
+    config
+}
+
+fn node(mut section: Section<'_>) -> Node {
+    let name = section.text(
+        "name",
+        "a node's name: up to 253 lower-case letters, digits, dots and dashes",
+        |text| is_node_name(text).then(|| text.to_owned()),
+    );
+    let labels = section.texts(
+        "labels",
+        "a table of labels, name = \"value\", of letters, digits and -_./",
+        is_label,
+    );
+    section.end();
+    Node {
+        name,
+        labels: labels.unwrap_or_default(),
+    }
+}
+
+fn store(mut section: Section<'_>) -> Store {
+    let line = section.line();
+    let chosen = section.has("backend");
+    let backend = section.text("backend", "\"embedded\" or \"etcd\"", |text| match text {
+        "embedded" => Some(false),
+        "etcd" => Some(true),
+        _ => None,
+    });
+    let configured = section.has("etcd");
+    let etcd = etcd(section.section("etcd"), backend == Some(true));
+    if configured && backend == Some(false) {
+        let text = "store.etcd: is configured, and store.backend is \"embedded\"; set backend to \"etcd\" or remove [store.etcd]";
+        section.mistake(line, text.to_owned());
+    }
+    if configured && !chosen {
+        let text = "store.backend: missing, set it to \"etcd\" if [store.etcd] is to be used";
+        section.mistake(line, text.to_owned());
+    }
+    section.end();
+    if backend == Some(true) {
+        Store::Etcd(etcd)
+    } else {
+        Store::Embedded
+    }
+}
+
+fn etcd(mut section: Section<'_>, is_used: bool) -> Etcd {
+    let line = section.line();
+    demand_pairs(&section);
+    let listed = section.has("endpoints");
+    let what = "a list of URLs, each http://HOST:PORT or https://HOST:PORT";
+    let endpoints = section.list("endpoints", what, endpoint);
+    if is_used && (!listed || endpoints.as_ref().is_some_and(Vec::is_empty)) {
+        let text = "store.etcd.endpoints: missing, list the URLs of the cluster's members";
+        section.mistake(line, text.to_owned());
+    }
+    let what = "a text that begins and ends with a slash, of letters, digits and -_./";
+    let prefix = section.text("prefix", what, prefix);
+    let (cert, key) = (section.file("cert"), section.file("key"));
+    let user = section.text("user", "a user's name", |text| {
+        (!text.is_empty()).then(|| text.to_owned())
+    });
+    let password = section.file("password_file");
+    let etcd = Etcd {
+        endpoints: endpoints.unwrap_or_default(),
+        prefix: prefix.unwrap_or_else(|| "/".to_owned()),
+        ca: section.file("ca"),
+        certificate: cert.zip(key),
+        user: user.zip(password),
+        timeout: Duration::from_millis(
+            section
+                .number("timeout_ms", "milliseconds", 100..=60_000)
+                .unwrap_or(2000),
+        ),
+    };
+    let plain = etcd.endpoints.iter().any(|url| url.starts_with("http://"));
+    if plain && (etcd.ca.is_some() || etcd.certificate.is_some()) {
+        let text = "store.etcd.endpoints: certificates are configured, but an endpoint is http://; use https:// for all";
+        section.mistake(line, text.to_owned());
+    }
+    section.end();
+    etcd
+}
+
+/// Keys of `[store.etcd]` that need each other.
+fn demand_pairs(section: &Section<'_>) {
+    for (one, other) in [("cert", "key"), ("user", "password_file")] {
+        let (there, missing) = match (section.has(one), section.has(other)) {
+            (true, false) => (one, other),
+            (false, true) => (other, one),
+            _ => continue,
+        };
+        let text = format!("store.etcd.{missing}: missing, {there} needs it");
+        section.mistake(section.line(), text);
+    }
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let what = "\"text\", \"json\" or \"journald\"";
+    let format = section.text("format", what, log_format);
+    let what = "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
+    let level = section.text("level", what, level);
+    section.end();
+    Log {
+        format: format.unwrap_or(LogFormat::Text),
+        level: level.unwrap_or(tracing::Level::INFO),
+    }
+}
+
+fn metrics(mut section: Section<'_>) -> Option<Listen> {
+    let what = "\"off\", an address as \"127.0.0.1:9465\" or the absolute path of a socket";
+    let listen = section.text("listen", what, listen);
+    section.end();
+    listen.flatten()
+}
+
+fn server(mut section: Section<'_>) -> Server {
+    let mut seconds = |key, range, otherwise| {
+        Duration::from_secs(section.number(key, "seconds", range).unwrap_or(otherwise))
+    };
+    let read_timeout = seconds("read_timeout_secs", 1..=60, 5);
+    let stop_timeout = seconds("stop_timeout_secs", 1..=300, 20);
+    let connections = section.number("connections", "connections", 8..=4096);
+    section.end();
+    Server {
+        connections: usize::try_from(connections.unwrap_or(512)).expect("in the range"),
+        read_timeout,
+        stop_timeout,
+    }
+}
+
+fn threads(mut section: Section<'_>) -> usize {
+    let threads = section.number("threads", "threads", 1..=MOST_THREADS);
+    section.end();
+    usize::try_from(threads.unwrap_or(8)).expect("in the range")
+}
+
+fn collector(mut section: Section<'_>) -> Collector {
+    let interval = section.number("interval_secs", "seconds", 0..=86_400);
+    let grace = section.number("grace_secs", "seconds", 1..=86_400);
+    section.end();
+    Collector {
+        interval: some_secs(interval.unwrap_or(60)),
+        grace: Duration::from_secs(grace.unwrap_or(120)),
+    }
+}
+
+fn interval(mut section: Section<'_>, otherwise: u64) -> Option<Duration> {
+    let interval = section.number("interval_secs", "seconds", 0..=86_400);
+    section.end();
+    some_secs(interval.unwrap_or(otherwise))
+}
+
+fn audit(mut section: Section<'_>) -> Audit {
+    let days = section.number("retention_days", "days", 1..=3650);
+    let mebibytes = section.number("network_mib", "MiB", 1..=4096);
+    section.end();
+    Audit {
+        age: DAY * u32::try_from(days.unwrap_or(90)).expect("in the range"),
+        bytes: mebibytes.unwrap_or(64) << 20,
+    }
+}
+
+/// 0 stands for never.
+fn some_secs(secs: u64) -> Option<Duration> {
+    (secs > 0).then(|| Duration::from_secs(secs))
+}

@@ -1,0 +1,96 @@
+//! Single values, from text and to text.
+
+use std::path::PathBuf;
+
+use super::{Listen, LogFormat};
+
+/// Longest node name: a host name's bound (RFC 1035 §2.3.4).
+const LONGEST_NAME: usize = 253;
+
+/// Longest label's name or value.
+const LONGEST_LABEL: usize = 253;
+
+/// Longest path of a unix socket: `sun_path` of unix(7), with its NUL.
+const LONGEST_SOCKET: usize = 107;
+
+pub(super) fn is_node_name(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = !text.is_empty() && text.len() <= LONGEST_NAME;
+    fits && text
+        .bytes()
+        .all(|byte| letter(byte) || b"-.".contains(&byte))
+        && [text.as_bytes()[0], text.as_bytes()[text.len() - 1]]
+            .into_iter()
+            .all(letter)
+}
+
+pub(super) fn is_label(name: &str, value: &str) -> bool {
+    let fits = |text: &str| text.len() <= LONGEST_LABEL && text.bytes().all(is_plain);
+    !name.is_empty() && fits(name) && fits(value)
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_./".contains(&byte)
+}
+
+/// A member's URL, without a path.
+pub(super) fn endpoint(text: &str) -> Option<String> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))?;
+    let (host, port) = rest.trim_end_matches('/').rsplit_once(':')?;
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-.[]:".contains(&byte);
+    let is_valid = !host.is_empty() && host.bytes().all(is_host) && port.parse::<u16>().is_ok();
+    is_valid.then(|| text.trim_end_matches('/').to_owned())
+}
+
+pub(super) fn prefix(text: &str) -> Option<String> {
+    let is_valid = text.starts_with('/') && text.ends_with('/') && text.bytes().all(is_plain);
+    is_valid.then(|| text.to_owned())
+}
+
+pub(super) fn log_format(text: &str) -> Option<LogFormat> {
+    LogFormat::ALL
+        .into_iter()
+        .find(|format| format.as_str() == text)
+}
+
+pub(super) fn level(text: &str) -> Option<tracing::Level> {
+    // `Level` also takes numbers and capitals.
+    let level: tracing::Level = text.parse().ok()?;
+    (level.as_str().to_ascii_lowercase() == text).then_some(level)
+}
+
+/// `Some(None)` for "off".
+#[allow(clippy::option_option)]
+pub(super) fn listen(text: &str) -> Option<Option<Listen>> {
+    if text == "off" {
+        return Some(None);
+    }
+    if text.starts_with('/') {
+        let fits = text.len() <= LONGEST_SOCKET;
+        return fits.then(|| Some(Listen::Unix(PathBuf::from(text))));
+    }
+    text.parse().ok().map(|address| Some(Listen::Tcp(address)))
+}
+
+impl LogFormat {
+    const ALL: [Self; 3] = [Self::Text, Self::Json, Self::Journald];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Journald => "journald",
+        }
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The one fact that the kernel alone can say: whether a port stands. It goes with its container's
+//! network namespace, whoever else held that open.
+
+use bulkhead_model::IfName;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+
+/// Whether a link of that name is in the node's namespace; `None` if the kernel does not say.
+pub(super) fn stands(port: IfName) -> Option<bool> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    );
+    match netdevice::name_to_index(socket.ok()?, port.as_str()) {
+        Ok(_) => Some(true),
+        Err(Errno::NODEV) => Some(false),
+        Err(_) => None,
+    }
+}

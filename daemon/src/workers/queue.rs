@@ -1,0 +1,95 @@
+//! What waits for a worker: calls first, then chores.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Instant;
+
+use super::{Call, Chore};
+
+/// Something for a worker to do.
+pub(super) enum Work {
+    /// A runtime waits for it.
+    Call(Box<Call>),
+    /// A loop waits for it, or nobody.
+    Chore(Chore),
+}
+
+/// The queue that all workers take from.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    calls: VecDeque<Box<Call>>,
+    chores: VecDeque<Chore>,
+    is_closed: bool,
+    /// Works that a worker has taken and not ended.
+    taken: usize,
+}
+
+impl Queue {
+    /// Adds work; it is given back once the queue is closed.
+    pub(super) fn push(&self, work: Work) -> Result<(), Work> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return Err(work);
+        }
+        match work {
+            Work::Call(call) => waiting.calls.push_back(call),
+            Work::Chore(chore) => waiting.chores.push_back(chore),
+        }
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits for work; `None` once the queue is closed and empty.
+    pub(super) fn take(&self) -> Option<Work> {
+        let mut waiting = self.lock();
+        loop {
+            let call = waiting.calls.pop_front().map(Work::Call);
+            let work = call.or_else(|| waiting.chores.pop_front().map(Work::Chore));
+            if work.is_some() {
+                waiting.taken += 1;
+                return work;
+            }
+            if waiting.is_closed {
+                return None;
+            }
+            waiting = self
+                .changed
+                .wait(waiting)
+                .expect("nobody panics with the queue");
+        }
+    }
+
+    /// A work that was taken has ended.
+    pub(super) fn ended(&self) {
+        self.lock().taken -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Takes nothing more in, drops the chores, and waits until every call has ended or `until` has come.
+    /// How many calls have not ended.
+    pub(super) fn close(&self, until: Instant) -> usize {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        waiting.chores.clear();
+        self.changed.notify_all();
+        while waiting.taken + waiting.calls.len() > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(waiting, left);
+            waiting = waited.expect("nobody panics with the queue").0;
+        }
+        waiting.taken + waiting.calls.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("nobody panics with the queue")
+    }
+}

@@ -1,0 +1,391 @@
+//! What an operator's command asks of the node daemon, and what it answers: one JSON object in each
+//! frame.
+//!
+//! A request has one answer, or several: [`Reply::Progress`] and [`Reply::Idle`] while it lasts, lists in
+//! pages of at most [`PAGE_ROWS`] rows, each a reply of the same kind, and [`Reply::Event`] until the
+//! asker goes away. The frame says which reply is the last. [`Reply::Refused`] is always the last; what
+//! came before it stands.
+//!
+//! Keys are only ever added: unknown ones are ignored, missing ones have a default. A state that the
+//! reader does not know yet reads as `Other`. A request that the daemon does not know is refused as
+//! [`Reason::Unsupported`].
+//!
+//! Instants are milliseconds since 1970 (`UnixMs`), durations are milliseconds (`Ms`) or seconds
+//! (`Secs`). Addresses are counted as ordinals: the pair that a dual-stack pool gives counts once.
+
+mod event;
+mod findings;
+mod pools;
+mod rows;
+mod status;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use bulkhead_model::AttachmentKey;
+use serde::{Deserialize, Serialize};
+
+pub use event::{Event, EventKind};
+pub use findings::{
+    ChangeKind, CheckReport, Evidence, GcState, History, ListedChange, ListedDead, RepairReport,
+    RepairState, Violation, Witness,
+};
+pub use pools::{
+    ListedPool, ListedReservation, PoolChange, PoolSpec, PoolState, PoolUsage, Reservation,
+    ReservedFor,
+};
+pub use rows::{
+    BlockState, LeaseState, ListedBlock, ListedEndpoint, ListedLease, ListedNode, LostReport,
+    NodeName, NodeState, PodName,
+};
+pub use status::{
+    Condition, DaemonStatus, DriftStatus, EndpointHealth, Failing, NodeStatus, Progress,
+    PublishStatus, SpoolStatus, Status, StoreKind, StoreStatus,
+};
+pub use store::{
+    MigrateReport, Migration, ReloadReport, RestoreReport, SettingChange, StoredRow, SupportPiece,
+};
+
+/// Most rows in one reply of a list: far below a frame's 8 MiB with rows of 1 KiB.
+pub const PAGE_ROWS: usize = 2000;
+
+/// Longest silence of the daemon while a request lasts, in milliseconds: it says [`Reply::Idle`] then.
+pub const IDLE_MS: u64 = 2000;
+
+/// What is asked. Whoever may speak to the socket may ask all of it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(
+    tag = "request",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum Request {
+    /// How the daemon and what it depends on are. [`Reply::Status`], from memory, also when the store
+    /// cannot be reached.
+    Status,
+    /// The nodes of the cluster. [`Reply::Nodes`].
+    Nodes {
+        /// Of these.
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// A statement that a node is dead: it is fenced, and its blocks and leases are given up. Done again
+    /// after an interruption, it goes on where it was. [`Reply::Lost`].
+    ///
+    /// Refused as `Invalid` for the asked daemon's own node, as `NotFound` or `Ambiguous` for the name.
+    NodeLost {
+        /// Its name, its id, or the beginning of its id that no other has.
+        node: String,
+        /// Who says so, for the audit.
+        by: String,
+        /// Why, for the audit.
+        statement: String,
+    },
+    /// The pools, with what is used of them. [`Reply::Pools`].
+    Pools {
+        /// Of these: `pool`.
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// A new pool. [`Reply::Done`]. Refused as `Conflict` if the name is taken or its addresses overlap
+    /// another pool's.
+    PoolAdd {
+        /// It.
+        pool: PoolSpec,
+    },
+    /// Another form of a pool, for what is claimed and given from now on. [`Reply::Done`].
+    PoolSet {
+        /// Its name.
+        pool: String,
+        /// What becomes different.
+        change: PoolChange,
+    },
+    /// Whether a pool gives addresses. [`Reply::Done`].
+    PoolState {
+        /// Its name.
+        pool: String,
+        /// The state to be in.
+        state: PoolState,
+    },
+    /// No more pool; refused as `Conflict` while it has blocks. [`Reply::Done`].
+    PoolRemove {
+        /// Its name.
+        pool: String,
+    },
+    /// Who owns which block. [`Reply::Blocks`], by pool and first address.
+    Blocks {
+        /// Of these: `pool`, `node`.
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// The leases of the cluster as published, the asked node's own as they are. [`Reply::Leases`], by
+    /// pool and address.
+    Leases {
+        /// Of these.
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// Who has an address, and who had it. [`Reply::History`]; refused as `NotFound` if no pool has it.
+    Who {
+        /// It.
+        address: IpAddr,
+    },
+    /// What is kept for somebody. [`Reply::Reservations`], by name.
+    Reservations {
+        /// Of these: `pool`.
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// Keeps addresses for somebody, or for nobody. [`Reply::Done`], whose notes name the leases that
+    /// stand in it: they stay. Refused as `Conflict` if the name is taken.
+    Reserve {
+        /// It.
+        reservation: Reservation,
+    },
+    /// Ends a reservation. [`Reply::Done`].
+    Unreserve {
+        /// Its name.
+        name: String,
+    },
+    /// Ends a lease by an operator's decision, kernel objects first. [`Reply::Done`]. Refused as
+    /// `Conflict` for another node's, which the text names: it is for that node's daemon.
+    Release {
+        /// What.
+        target: ReleaseTarget,
+        /// Who says so, for the audit.
+        by: String,
+        /// Why, for the audit.
+        reason: String,
+    },
+    /// Whether every address is given once and to whom everybody says: the node's journals, the store
+    /// and the kernel. [`Reply::Check`].
+    Check {
+        /// Of these: `pool`, `node`.
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// Ends what dead containers of this node left. [`Reply::Gc`].
+    Gc {
+        /// Say what would be ended, and end nothing.
+        #[serde(default)]
+        dry_run: bool,
+        /// Of these: `network`, `pool`, `namespace`, `pod`.
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// Makes the kernel hold what it should for one attachment of this node. [`Reply::Repair`].
+    Repair {
+        /// It.
+        attachment: AttachmentKey,
+    },
+    /// What happens from now on. [`Reply::Event`] for each, [`Reply::Idle`] in between, without end.
+    Watch {
+        /// Of these.
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// Packets and bytes of this node's ports. [`Reply::Endpoints`], by attachment.
+    Endpoints {
+        /// Of these.
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// Every row of the store as it is at one revision. [`Reply::Stored`], by key.
+    StoreExport,
+    /// Puts rows back, each only where there is none: one that is there with another value is named in
+    /// the answer and left. [`Reply::Restored`]. Refused as `Conflict` while the store has blocks that
+    /// the rows do not have.
+    StoreRestore {
+        /// At most [`PAGE_ROWS`].
+        rows: Vec<StoredRow>,
+        /// Whether these are the last ones.
+        last: bool,
+    },
+    /// Copies the store into another one, then serves from that. Done again after an interruption, it
+    /// goes on where it was. [`Reply::Migrated`].
+    StoreMigrate {
+        /// Where to.
+        to: Migration,
+        /// Say what would be copied, and what stands in the way.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Reads the configuration file again. [`Reply::Reloaded`]; refused as `Invalid` with the file's
+    /// error, and then nothing has changed.
+    ConfigReload,
+    /// What helps somebody who cannot look at the node. [`Reply::Piece`] for each, secrets left out.
+    Support,
+}
+
+/// Of which rows something is asked: those that have all of what is given. Text is compared whole.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Filter {
+    /// A node's name, its id, or the beginning of its id that no other has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// A pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// The namespace of a pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The name of a pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// A network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+}
+
+/// What an operator releases.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum ReleaseTarget {
+    /// The lease of whoever has this address.
+    Address {
+        /// It.
+        address: IpAddr,
+    },
+    /// An attachment's lease.
+    Attachment {
+        /// It.
+        attachment: AttachmentKey,
+    },
+    /// The address that a name keeps while nobody has it.
+    Sticky {
+        /// Whose.
+        pod: PodName,
+        /// On which network.
+        network: String,
+    },
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(
+    tag = "reply",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum Reply {
+    /// It is not done, or not all of it.
+    Refused(RequestError),
+    /// It takes a while.
+    Progress(Progress),
+    /// Nothing to say; the daemon is alive.
+    Idle,
+    /// It is done.
+    Done {
+        /// What the operator should know, a sentence each.
+        #[serde(default)]
+        notes: Vec<String>,
+    },
+    /// Of [`Request::Status`].
+    Status(Box<Status>),
+    /// Of [`Request::Nodes`].
+    Nodes {
+        /// By name.
+        rows: Vec<ListedNode>,
+    },
+    /// Of [`Request::NodeLost`].
+    Lost(LostReport),
+    /// Of [`Request::Pools`].
+    Pools {
+        /// By name.
+        rows: Vec<ListedPool>,
+    },
+    /// Of [`Request::Blocks`].
+    Blocks {
+        /// By pool and first address.
+        rows: Vec<ListedBlock>,
+    },
+    /// Of [`Request::Leases`].
+    Leases {
+        /// By pool and address.
+        rows: Vec<ListedLease>,
+    },
+    /// Of [`Request::Who`].
+    History(Box<History>),
+    /// Of [`Request::Reservations`].
+    Reservations {
+        /// By name.
+        rows: Vec<ListedReservation>,
+    },
+    /// Of [`Request::Check`]; in pages, the violations of which belong together.
+    Check(CheckReport),
+    /// Of [`Request::Gc`].
+    Gc {
+        /// By attachment.
+        rows: Vec<ListedDead>,
+    },
+    /// Of [`Request::Repair`].
+    Repair(RepairReport),
+    /// Of [`Request::Watch`].
+    Event(Event),
+    /// Of [`Request::Endpoints`].
+    Endpoints {
+        /// By attachment.
+        rows: Vec<ListedEndpoint>,
+    },
+    /// Of [`Request::StoreExport`].
+    Stored {
+        /// The store's revision, the same in every page.
+        revision: u64,
+        /// By key.
+        rows: Vec<StoredRow>,
+    },
+    /// Of [`Request::StoreRestore`].
+    Restored(RestoreReport),
+    /// Of [`Request::StoreMigrate`].
+    Migrated(MigrateReport),
+    /// Of [`Request::ConfigReload`].
+    Reloaded(ReloadReport),
+    /// Of [`Request::Support`].
+    Piece(SupportPiece),
+    /// Of a later release.
+    #[serde(other)]
+    Other,
+}
+
+/// Why something is not done.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
+#[error("{text}")]
+#[serde(rename_all = "camelCase")]
+pub struct RequestError {
+    /// What kind of reason.
+    pub code: Reason,
+    /// Object, cause and remedy, one sentence with its causes.
+    pub text: String,
+}
+
+/// A kind of reason. The text says the rest.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// What the request names does not exist.
+    NotFound,
+    /// A name in the request means several things; the text has them.
+    Ambiguous,
+    /// The request contradicts itself or a limit: it will never be served.
+    Invalid,
+    /// What there is stands in the way: another owner, an overlap, a lease.
+    Conflict,
+    /// The store cannot be reached: the same request may be served later.
+    Unavailable,
+    /// The store refuses the daemon: somebody has to do something first.
+    Denied,
+    /// Something on the node failed: a file, the kernel.
+    Failed,
+    /// The daemon does not know such a request: it is of an earlier release.
+    Unsupported,
+    /// Of a later release.
+    #[serde(other)]
+    Other,
+}
