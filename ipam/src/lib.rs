@@ -31,7 +31,7 @@ pub use allocate::Refusal;
 pub use boot::{Boot, Now};
 pub use config::{ClusterConfig, ConfigError, PoolChoice, PoolConfig};
 pub use error::{AcquireError, FileError, OpenError, StoreError};
-pub use host::{HostChange, HostStore};
+pub use host::{HostChange, HostChanges, HostStore};
 pub use host_ports::{HostPortIndex, PortClaim};
 pub use managed::Managed;
 pub use pool::{Pool, Range, RangeSet};

@@ -15,7 +15,7 @@ use super::network::NetworkStore;
 use super::warm::Warm;
 use crate::boot::Boot;
 use crate::error::{FileError, OpenError, StoreError};
-use crate::host::HostStore;
+use crate::host::{HostChanges, HostStore};
 use crate::host_ports::HostPortIndex;
 use crate::journal::{replace_file, sync_parent};
 use crate::managed::Managed;
@@ -226,16 +226,12 @@ impl StateDir {
         HostStore::open(&dir, &self.boot, lock)
     }
 
-    /// The same, `None` if nothing of the node was ever changed; creates nothing.
+    /// The same as they are recorded now, without a lock; makes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn host_existing(&self) -> Result<Option<HostStore>, StoreError> {
-        if exists(&self.path.join("host/journal"))? {
-            self.host().map(Some)
-        } else {
-            Ok(None)
-        }
+    pub fn host_changes(&self) -> Result<HostChanges, StoreError> {
+        HostChanges::read(&self.path, &self.boot)
     }
 
     /// Who has which host port, locked.
