@@ -24,6 +24,8 @@ pub struct HostStore {
     /// In the journal.
     records: usize,
     claims: BTreeMap<String, Claim>,
+    /// Whether every append so far has succeeded.
+    sound: bool,
     _lock: FileLock,
 }
 
@@ -73,12 +75,18 @@ impl HostStore {
             journal,
             records: before.len(),
             claims: BTreeMap::new(),
+            sound: true,
             _lock: lock,
         };
         for record in before {
             store.take_in(record);
         }
         Ok(store)
+    }
+
+    /// Whether what it knows is what is recorded.
+    pub(crate) const fn is_sound(&self) -> bool {
+        self.sound
     }
 
     /// Whether the journal of a state directory holds what was written to it. Takes no lock, changes
@@ -150,7 +158,9 @@ impl HostStore {
     }
 
     fn append(&mut self, record: Record) -> Result<(), StoreError> {
-        self.journal.append(&[json(&record)])?;
+        let appended = self.journal.append(&[json(&record)]);
+        self.sound &= appended.is_ok();
+        appended?;
         self.take_in(record);
         self.records += 1;
         if self.records > RECORDS_MAX {
@@ -221,10 +231,10 @@ fn json(record: &Record) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::boot::Now;
-    use crate::store::{Access, StateDir};
+    use crate::store::{Access, HostHold, StateDir};
     use crate::testing::TempDir;
 
-    fn open(dir: &TempDir, boot: &str) -> (StateDir, HostStore) {
+    fn open(dir: &TempDir, boot: &str) -> (StateDir, HostHold) {
         let now = Now {
             since_boot_ms: 0,
             unix_ms: 0,

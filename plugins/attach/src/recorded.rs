@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bulkhead_cni::{Call, CniError, CniResult, Code};
-use bulkhead_ipam::{AttachmentRecord, HostChange, HostStore, Pool, StateDir};
+use bulkhead_ipam::{AttachmentRecord, HostChange, Pool, StateDir};
 use bulkhead_kernel::{Deletion, Identity, Kernel, Netns};
 use bulkhead_model::Mtu;
 use bulkhead_plan::{Attached, Op, Plan, Want, World, plan, scope};
@@ -327,7 +327,7 @@ impl<'k> Attachment<'k> {
         let _ = world.apply(&del);
         let add = plan(&world, &want).map_err(ConvergeError::from)?;
         let host = state.host_existing()?;
-        let changes = host.iter().flat_map(HostStore::changes);
+        let changes = host.iter().flat_map(|host| host.changes());
         Ok(Rehearsal {
             add,
             del,
