@@ -23,6 +23,8 @@ pub struct HostStore {
     /// In the journal.
     records: usize,
     changes: HostChanges,
+    /// Whether every append so far has succeeded.
+    sound: bool,
     _lock: FileLock,
 }
 
@@ -78,8 +80,14 @@ impl HostStore {
             journal,
             records: before.len(),
             changes: HostChanges::of(before, boot),
+            sound: true,
             _lock: lock,
         })
+    }
+
+    /// Whether what it knows is what is recorded.
+    pub(crate) const fn is_sound(&self) -> bool {
+        self.sound
     }
 
     /// Whether the journal of a state directory holds what was written to it. Takes no lock, changes
@@ -144,7 +152,9 @@ impl HostStore {
     }
 
     fn append(&mut self, record: Record) -> Result<(), StoreError> {
-        self.journal.append(&[json(&record)])?;
+        let appended = self.journal.append(&[json(&record)]);
+        self.sound &= appended.is_ok();
+        appended?;
         self.changes.take_in(record);
         self.records += 1;
         if self.records > RECORDS_MAX {
@@ -256,10 +266,10 @@ fn json(record: &Record) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::boot::Now;
-    use crate::store::{Access, StateDir};
+    use crate::store::{Access, HostHold, StateDir};
     use crate::testing::TempDir;
 
-    fn open(dir: &TempDir, boot: &str) -> (StateDir, HostStore) {
+    fn open(dir: &TempDir, boot: &str) -> (StateDir, HostHold) {
         let now = Now {
             since_boot_ms: 0,
             unix_ms: 0,

@@ -12,7 +12,7 @@ use bulkhead_model::{IfName, NetworkName};
 
 use super::audit::{AuditBounds, Retention};
 use super::network::NetworkStore;
-use super::warm::Warm;
+use super::warm::{BridgeLock, HostHold, Warm};
 use crate::boot::Boot;
 use crate::error::{FileError, OpenError, StoreError};
 use crate::host::{HostChanges, HostStore};
@@ -220,10 +220,16 @@ impl StateDir {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn host(&self) -> Result<HostStore, StoreError> {
+    pub fn host(&self) -> Result<HostHold, StoreError> {
         self.reach.may_change(&self.path)?;
-        let (dir, lock) = self.locked_dir("host")?;
-        HostStore::open(&dir, &self.boot, lock)
+        let open = || {
+            let (dir, lock) = self.locked_dir("host")?;
+            HostStore::open(&dir, &self.boot, lock)
+        };
+        match &self.reach {
+            Reach::Memory(warm) => warm.host.take(open),
+            Reach::Files | Reach::Beside => open().map(HostHold::alone),
+        }
     }
 
     /// The same as they are recorded now, without a lock; makes nothing.
@@ -267,17 +273,21 @@ impl StateDir {
     ///
     /// # Errors
     /// If the lock file cannot be made.
-    pub fn bridge_lock(&self, bridge: &IfName, mode: LockMode) -> Result<FileLock, FileError> {
+    pub fn bridge_lock(&self, bridge: &IfName, mode: LockMode) -> Result<BridgeLock, FileError> {
         self.reach.may_change(&self.path)?;
+        if let Reach::Memory(warm) = &self.reach {
+            return Ok(warm.bridges.hold(*bridge, mode));
+        }
         let dir = self.path.join("bridges");
         let path = dir.join(format!("{bridge}.lock"));
-        match FileLock::take(&path, mode, true) {
+        let lock = match FileLock::take(&path, mode, true) {
             Err(error) if error.source.kind() == ErrorKind::NotFound => {
                 make_dir(&dir)?;
                 FileLock::take(&path, mode, true)
             }
             other => other,
-        }
+        };
+        lock.map(BridgeLock::from)
     }
 }
 
