@@ -85,7 +85,7 @@ impl<D: Delegates> Host for Here<'_, D> {
     }
 
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {
-        self.node.pools.clone()
+        Some(Arc::clone(&self.node.cluster) as Arc<dyn PoolLeases>)
     }
 }
 

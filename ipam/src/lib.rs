@@ -41,7 +41,7 @@ pub use record::{
 pub use span::{NotASpan, Span};
 pub use spool::{Spool, Tombstone};
 pub use store::{
-    Access, Acquired, AuditBounds, Change, Event, FileLock, FreedAddress, LockMode, LockedStore,
-    NetworkStore, ReadCost, Recorded, Released, SetUsage, Snapshot, Stale, StaleReason, StateDir,
-    Valid,
+    Access, Acquired, AuditBounds, Change, Ended, Event, FileLock, FreedAddress, LockMode,
+    LockedStore, NetworkStore, ReadCost, Recorded, Released, SetUsage, Snapshot, Stale,
+    StaleReason, StateDir, Valid,
 };

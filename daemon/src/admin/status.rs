@@ -62,7 +62,7 @@ fn itself(node: &Node) -> NodeStatus {
     NodeStatus {
         name: NodeName {
             id: node.state.node_id().unwrap_or_default(),
-            name: node.name(),
+            name: node.cluster.name.clone(),
         },
         epoch: 0,
         state: NodeState::Unknown,

@@ -4,6 +4,8 @@
 //! nothing is wrong.
 
 mod collect;
+mod evict;
+mod flows;
 mod history;
 mod port;
 mod reconcile;
@@ -23,7 +25,7 @@ pub(crate) use reconcile::{Verdict, mend};
 /// Stack of the thread, in bytes.
 const STACK: usize = 512 << 10;
 
-/// How often the spool is looked at: one `stat(2)`.
+/// How often the spool is looked at, which is one `stat(2)`, and what the ledger wants detached.
 const SPOOL: Duration = Duration::from_secs(1);
 
 /// How often history is trimmed.
@@ -91,6 +93,16 @@ fn go_on(node: &Arc<Node>, workers: &Arc<Workers>, stopped: &mpsc::Receiver<()>)
         Loop {
             run: |_, node, workers| reconcile::all(node, workers),
             interval: |node| node.config().reconcile,
+            next: now,
+        },
+        Loop {
+            run: |_, node, workers| evict::all(node, workers),
+            interval: |_| Some(SPOOL),
+            next: now,
+        },
+        Loop {
+            run: |_, node, workers| flows::look(node, workers),
+            interval: |node| node.config().flows,
             next: now,
         },
         Loop {

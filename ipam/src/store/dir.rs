@@ -308,6 +308,11 @@ fn exists(path: &Path) -> Result<bool, FileError> {
     path.try_exists().map_err(FileError::at("look for", path))
 }
 
+/// Where a network's files are.
+pub(super) fn network_dir(state_dir: &Path, name: &NetworkName) -> PathBuf {
+    state_dir.join("networks").join(name.as_str())
+}
+
 /// Every network under a state directory.
 pub(super) fn networks(state_dir: &Path) -> Result<Vec<NetworkName>, FileError> {
     let dir = state_dir.join("networks");
