@@ -6,6 +6,7 @@ use super::Ledger;
 use crate::cluster::geometry::Block;
 use crate::cluster::name::PoolName;
 use crate::cluster::schema::LeaseRow;
+use crate::record::LeasedAddress;
 
 /// A block of this node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,6 +32,8 @@ pub struct OwnLease {
     pub ordinal: u64,
     /// It, as it is published or will be.
     pub row: LeaseRow,
+    /// Its addresses with the lengths of their prefixes.
+    pub leased: Vec<LeasedAddress>,
     /// Whether the ordinal is kept for its holder's name.
     pub is_sticky: bool,
 }
@@ -55,6 +58,12 @@ impl Ledger {
         let leases = self.leases.values().filter_map(|lease| {
             Some(OwnLease {
                 row: self.lease_row(&lease.pool, lease.ordinal)?,
+                leased: self
+                    .pools
+                    .get(&lease.pool)?
+                    .row
+                    .geometry
+                    .leased(lease.ordinal),
                 pool: lease.pool.clone(),
                 ordinal: lease.ordinal,
                 is_sticky: self.sticky_of(lease).is_some(),

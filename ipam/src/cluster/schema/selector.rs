@@ -264,7 +264,8 @@ mod tests {
 
     #[test]
     fn labels_are_a_selector_and_a_selector_tells_its_labels() {
-        let labels = Labels::from([("zone", "a"), ("gpu", "yes")].map(|(k, v)| (k.into(), v.into())));
+        let labels =
+            Labels::from([("zone", "a"), ("gpu", "yes")].map(|(k, v)| (k.into(), v.into())));
         let selector = LabelSelector::of(&labels).unwrap();
         assert_eq!(selector.to_string(), "gpu=yes,zone=a");
         assert_eq!(selector.demanded(), labels);
