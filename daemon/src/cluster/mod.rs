@@ -5,6 +5,7 @@ mod agent;
 mod facts;
 mod health;
 mod leases;
+mod operator;
 mod watch;
 
 use std::fs;

@@ -57,6 +57,7 @@ mod sticky;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod told;
 mod usage;
 mod want;
 
@@ -71,6 +72,7 @@ pub use lease::{Ended, Evicted};
 pub use observe::Watching;
 pub use rebuild::{EndedLease, FreedFact, LeaseFact};
 pub use refusal::PoolRefusal;
+pub use told::{OwnLease, OwnedBlock};
 pub use usage::PoolUsage;
 
 use self::borrow::Asking;

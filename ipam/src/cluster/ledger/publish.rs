@@ -1,11 +1,12 @@
 //! Publishing: what changed in memory and is durable in the journals becomes rows, behind the answers.
 
 use super::Ledger;
-use super::lane::{Answer, Call, Fault, Flow};
+use super::lane::{Answer, Call, Fault, Flow, Job};
 use super::link::Need;
 use super::queue::Batch;
 use crate::boot::Now;
 use crate::cluster::kv::{Compare, Txn};
+use crate::cluster::name::PoolName;
 use crate::cluster::schema::Place;
 
 /// Rows are being written.
@@ -36,6 +37,17 @@ impl Ledger {
             ..self.guarded()
         };
         Flow::then(Publish(batch), Call::Commit(txn))
+    }
+}
+
+impl Ledger {
+    /// Where leases are being published now.
+    pub(super) fn publishing(&self) -> impl Iterator<Item = (PoolName, u64)> {
+        let batch = match self.lane.job() {
+            Some(Job::Publish(publish)) => Some(&publish.0),
+            _ => None,
+        };
+        batch.into_iter().flat_map(Batch::places)
     }
 }
 

@@ -119,6 +119,11 @@ impl Queue {
 }
 
 impl Batch {
+    /// Where the leases are.
+    pub(super) fn places(&self) -> impl Iterator<Item = (PoolName, u64)> {
+        self.leases.iter().map(|(place, _)| place.clone())
+    }
+
     /// Since when the oldest of it waits, on the boot's clock.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         let leases = self.leases.iter().map(|(_, since)| *since);
