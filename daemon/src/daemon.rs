@@ -73,6 +73,7 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     let node = Arc::new(owner::take(config, path, threshold, sockets)?);
     let workers = Arc::new(Workers::start(&node)?);
     node.cluster.start()?;
+    loops::sweep(&node, &workers);
     loops::consume_spool(&node, &workers);
     let listener = listen(&node)?;
     let loops = Loops::start(&node, &workers)?;

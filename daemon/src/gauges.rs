@@ -28,8 +28,8 @@ fn networks(node: &Node) {
             let pool = format!("{network}/{}", used.set);
             let free = u64::try_from(used.free).unwrap_or(u64::MAX);
             let states = [
-                ("held", u64::from(used.held)),
-                ("cooling", u64::from(used.cooling)),
+                ("held", used.held),
+                ("cooling", used.cooling),
                 ("free", free),
             ];
             addresses(node, &pool, &states);

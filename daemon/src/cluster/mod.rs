@@ -34,9 +34,10 @@ pub(crate) enum Backend {
 /// The share.
 pub(crate) struct Cluster {
     pub(crate) backend: Backend,
-    pub(crate) schema: Schema,
     pub(crate) node: NodeId,
     pub(crate) name: String,
+    /// The node's own addresses, as it says to others.
+    pub(crate) addresses: Vec<IpAddr>,
     state: Arc<StateDir>,
     ledger: Mutex<Ledger>,
     /// Attachments that the ledger does not know, and that must not stay.
@@ -113,19 +114,21 @@ impl Cluster {
         let file = LedgerFile::load(state.path(), &node)?;
         let (leases, freed) = facts::recorded(state, file.as_ref())?;
         let schema = Schema::default();
+        let about = about(config, &name, state);
+        let addresses = about.addresses.clone();
         let identity = Identity {
             node: node.clone(),
-            about: about(config, &name, state),
+            about,
             session: session(&node),
         };
         let now = state.boot().now();
-        let (tuning, its_schema) = (Tuning::default(), schema.clone());
-        let ledger = Ledger::rebuild(identity, its_schema, tuning, file, leases, freed, now);
+        let tuning = Tuning::default();
+        let ledger = Ledger::rebuild(identity, schema, tuning, file, leases, freed, now);
         Ok(Self {
             backend: Backend::open(config)?,
-            schema,
             node,
             name,
+            addresses,
             state: Arc::clone(state),
             ledger: Mutex::new(ledger),
             orphans: Mutex::default(),

@@ -1,6 +1,6 @@
 //! A configuration as keys and values: to be printed, and to be compared with another.
 
-use super::{Config, Listen, Log, Node, Server, Store};
+use super::{Config, Listen, Log, Server, Store};
 
 /// When a changed key takes effect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,7 +38,7 @@ impl Config {
                 self.node.name.clone().unwrap_or_default(),
                 Effect::Restart,
             ),
-            ("node.labels", labels(&self.node.labels), Effect::Now),
+            ("node.labels", labels(&self.node.labels), Effect::Restart),
             (
                 "log.format",
                 self.log.format.as_str().to_owned(),
@@ -107,14 +107,11 @@ impl Config {
     }
 
     /// `new`, but for what takes effect when the daemon starts again.
-    pub(crate) fn with_what_takes_effect_now(&self, new: Self) -> Self {
+    pub(crate) fn with_what_takes_effect_now(&self, new: &Self) -> Self {
         Self {
             state_dir: self.state_dir.clone(),
             socket: self.socket.clone(),
-            node: Node {
-                name: self.node.name.clone(),
-                labels: new.node.labels,
-            },
+            node: self.node.clone(),
             store: self.store.clone(),
             log: Log {
                 format: self.log.format,
@@ -126,7 +123,7 @@ impl Config {
                 connections: self.server.connections,
                 ..new.server
             },
-            ..new
+            ..new.clone()
         }
     }
 

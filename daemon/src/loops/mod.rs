@@ -72,6 +72,24 @@ impl Loops {
     }
 }
 
+/// Ends what an earlier daemon had begun to delete.
+pub(crate) fn sweep(node: &Arc<Node>, workers: &Arc<Workers>) {
+    let reaper = node.reaper.clone();
+    match workers.run(move |_| reaper.sweep()) {
+        Some(Err(error)) => {
+            let why = crate::told::chain(&error);
+            node.failed(
+                "links that an earlier daemon was deleting are not deleted",
+                &why,
+            );
+        }
+        Some(Ok(links)) if !links.is_empty() => {
+            tracing::info!(?links, "deleted what an earlier daemon was deleting");
+        }
+        _ => {}
+    }
+}
+
 /// Takes in what was detached before the daemon started, before anybody is served.
 pub(crate) fn consume_spool(node: &Arc<Node>, workers: &Arc<Workers>) {
     spool::consume(node, workers);

@@ -279,5 +279,8 @@ fn addresses_are_known_by_the_flows_of_either_direction() {
     let tracked = bed.run(|kernel| kernel.tracked(&wanted).unwrap());
     assert_eq!(tracked, known.into());
     let bed = Bed::new();
-    assert!(bed.run(|kernel| kernel.tracked(&wanted).unwrap()).is_empty());
+    assert!(
+        bed.run(|kernel| kernel.tracked(&wanted).unwrap())
+            .is_empty()
+    );
 }

@@ -289,7 +289,7 @@ fn each_reply_has_its_own_time_and_silence_is_an_error() {
         }
         heard.recv().unwrap();
     });
-    let client = Client::connect(&socket, Some(Duration::from_secs(60))).unwrap();
+    let client = Client::connect(&socket, Some(Duration::from_mins(1))).unwrap();
     let replies = client.stream::<u8>(&3).unwrap();
     let mut replies = replies.each_within(Duration::from_millis(20));
     for nth in 0..3 {
