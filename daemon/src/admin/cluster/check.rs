@@ -73,7 +73,7 @@ impl Admin {
             } else {
                 &[]
             },
-            kernel: kernel.as_ref(),
+            kernels: kernel.as_slice(),
         };
         Ok(Look {
             checked: check::check(&facts),

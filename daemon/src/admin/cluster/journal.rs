@@ -63,6 +63,8 @@ impl Admin {
             node: self.node.cluster.node.clone(),
             place: self.node.state.path().display().to_string(),
             held,
+            // The ledger may be changing them while the rows are read.
+            blocks: None,
             queued,
         }
     }
