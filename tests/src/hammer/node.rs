@@ -258,6 +258,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.signal(Signal::CONT);
         self.end(Signal::KILL);
+        // What is still busy goes with the mount namespace.
+        drop(Command::new("umount").arg(self.state()).status());
     }
 }
 

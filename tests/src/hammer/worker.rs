@@ -98,6 +98,8 @@ struct Slot {
 struct Tenant {
     id: String,
     life: usize,
+    /// What ADD answered, which a runtime keeps for the calls after it.
+    result: Value,
 }
 
 /// One worker of one node.
@@ -147,9 +149,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn call(&self, verb: Verb, nth: usize, id: &str) -> CniCall {
+    fn call(&self, verb: Verb, nth: usize, tenant: &Tenant) -> CniCall {
+        let id = &tenant.id;
+        let mut config = self.node.network().clone();
+        if !tenant.result.is_null() {
+            config["prevResult"] = tenant.result.clone();
+        }
         CniCall::new(self.node.plugin(), verb)
-            .stdin(self.node.network())
+            .stdin(&config)
             .container_id(id)
             .ifname("eth0")
             .netns(self.slots[nth].container.path())
@@ -174,15 +181,17 @@ impl<'a> Worker<'a> {
         let id = format!("{}-{}", self.name, self.births);
         let netns = self.slots[nth].container.name().to_owned();
         let life = Life::new(self.node.nth(), id.clone(), netns);
-        let tenant = Tenant {
+        let mut tenant = Tenant {
             life: self.shared.begin(life),
             id,
+            result: Value::Null,
         };
-        let call = self.call(Verb::Add, nth, &tenant.id);
+        let call = self.call(Verb::Add, nth, &tenant);
         match self.run(Verb::Add, &call) {
             Some(answer) if answer.succeeded() => {
                 let now = self.shared.now();
-                let given = addresses(answer.json.as_ref().unwrap_or(&Value::Null));
+                tenant.result = answer.json.unwrap_or_default();
+                let given = addresses(&tenant.result);
                 self.shared.note(tenant.life, |life| {
                     life.added = Some(now);
                     life.addresses = given;
@@ -195,7 +204,7 @@ impl<'a> Worker<'a> {
     }
 
     fn check(&mut self, nth: usize, tenant: Tenant) {
-        let call = self.call(Verb::Check, nth, &tenant.id);
+        let call = self.call(Verb::Check, nth, &tenant);
         drop(self.run(Verb::Check, &call));
         self.slots[nth].tenant = Some(tenant);
     }
@@ -205,7 +214,7 @@ impl<'a> Worker<'a> {
         self.shared.note(tenant.life, |life| {
             life.leaving.get_or_insert(now);
         });
-        let call = self.call(Verb::Del, nth, &tenant.id);
+        let call = self.call(Verb::Del, nth, &tenant);
         if self.run(Verb::Del, &call).is_some_and(|a| a.succeeded()) {
             let now = self.shared.now();
             self.shared
