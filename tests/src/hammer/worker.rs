@@ -67,6 +67,15 @@ impl Shared {
     fn failed(&self, verb: Verb, answer: &CniAnswer) {
         let said = answer.json.as_ref();
         let code = answer.error_code();
+        // What is in the way and what has drifted is worth more than a count.
+        if matches!(code, Some(102 | 103)) {
+            eprintln!(
+                "hammer: {:8.3?} {}: {}",
+                self.now(),
+                verb.as_str(),
+                answer.stdout
+            );
+        }
         let text = said.and_then(|json| json["msg"].as_str()).unwrap_or("-");
         let text: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
         let why = format!("{} code {code:?}: {text:.90}", verb.as_str());
