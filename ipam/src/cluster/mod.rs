@@ -2,8 +2,11 @@
 //! may do alone while it cannot.
 //!
 //! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted, [`ledger`] what
-//! a node knows and does.
+//! a node knows and does, [`operations`] what operators do,
+//! and [`check`] whether all of them agree.
 
+pub mod agent;
+pub mod check;
 pub mod geometry;
 mod history;
 mod kv;
@@ -11,7 +14,9 @@ pub mod ledger;
 mod memory;
 mod mvcc;
 mod name;
+pub mod operations;
 pub mod schema;
+mod unowned;
 mod watched;
 
 pub use kv::{

@@ -14,6 +14,8 @@ pub enum Place {
     Meta,
     /// Who removed old audit rows last.
     Janitor,
+    /// Who changed last which addresses pools have.
+    Pools,
     /// A pool.
     Pool(PoolName),
     /// A node's fence.
@@ -119,6 +121,7 @@ impl Schema {
         let path = match place {
             Place::Meta => "meta".to_owned(),
             Place::Janitor => "janitor".to_owned(),
+            Place::Pools => "pools".to_owned(),
             Place::Pool(pool) => format!("pools/{pool}"),
             Place::Fence(node) => format!("fences/{node}"),
             Place::Node(node) => format!("nodes/{node}"),
@@ -238,6 +241,7 @@ fn parse(parts: &[&str]) -> Option<Place> {
     Some(match parts {
         ["meta"] => Place::Meta,
         ["janitor"] => Place::Janitor,
+        ["pools"] => Place::Pools,
         ["pools", pool] => Place::Pool(pool.parse().ok()?),
         ["fences", node] => Place::Fence(node.parse().ok()?),
         ["nodes", node] => Place::Node(node.parse().ok()?),

@@ -23,7 +23,7 @@ pub use block::{Answer, AskRow, BlockRow, Wanted};
 pub use key::{AskPlace, AuditPlace, Place, Schema};
 pub use lease::{Beneficiary, KeptRow, LeaseRow, ReservationRow, StickyHolder, StickyRow};
 pub use node::{FenceRow, FenceState, JanitorRow, LiveRow, MetaRow, MetaState, NodeRow, Share};
-pub use pool::{PoolRow, PoolState};
+pub use pool::{PoolRow, PoolState, PoolsRow};
 pub use row::{RowError, Value, decode, encode};
 pub use selector::{LabelSelector, Labels, NamePattern, SelectorError};
 

@@ -92,6 +92,23 @@ impl Value for PoolRow {
     }
 }
 
+/// `pools`: who changed last which addresses pools have. Written with every such change, so that of two
+/// at a time one looks again.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct PoolsRow {
+    /// Who.
+    pub by: String,
+    /// When, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+}
+
+impl Value for PoolsRow {
+    fn belongs(place: &Place) -> bool {
+        *place == Place::Pools
+    }
+}
+
 #[derive(Deserialize, Serialize)]
 struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "meta",
         r#"{"v":1,"cluster":"6d1f8c52","created_at_unix_ms":1795000000000,"state":"active"}"#,
     ),
+    ("pools", r#"{"v":1,"by":"ops","at_unix_ms":1795000000000}"#),
     (
         "pools/default",
         r#"{"v":1,"v4":{"prefix":"10.4.0.0/16","gateway":"10.4.0.1"},"v6":{"prefix":"fd00:4::/64","gateway":"fd00:4::1"},"block_bits":6,"largest_bits":6,"reserved":["10.4.0.2-10.4.0.9"],"priority":0,"nodes":"zone=a","namespaces":["team-*"],"state":"enabled","cooldown_secs":30,"cooldown_max_secs":600,"strict":false}"#,
@@ -78,6 +79,7 @@ fn again(row: &Row) -> Result<Vec<u8>, RowError> {
     match schema.place(&row.key) {
         Some(Place::Meta) => one::<MetaRow>(&schema, row),
         Some(Place::Janitor) => one::<JanitorRow>(&schema, row),
+        Some(Place::Pools) => one::<PoolsRow>(&schema, row),
         Some(Place::Pool(_)) => one::<PoolRow>(&schema, row),
         Some(Place::Fence(_)) => one::<FenceRow>(&schema, row),
         Some(Place::Node(_)) => one::<NodeRow>(&schema, row),
