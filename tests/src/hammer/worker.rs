@@ -109,6 +109,8 @@ struct Tenant {
     life: usize,
     /// What ADD answered, which a runtime keeps for the calls after it.
     result: Value,
+    /// A DEL has begun, and may be half done.
+    leaves: bool,
 }
 
 /// One worker of one node.
@@ -152,7 +154,9 @@ impl<'a> Worker<'a> {
             let nth = self.choices.below(self.slots.len());
             match self.slots[nth].tenant.take() {
                 None => self.add(nth),
-                Some(tenant) if self.choices.chance(10) => self.check(nth, tenant),
+                Some(tenant) if !tenant.leaves && self.choices.chance(10) => {
+                    self.check(nth, tenant);
+                }
                 Some(tenant) => self.delete(nth, tenant),
             }
         }
@@ -194,6 +198,7 @@ impl<'a> Worker<'a> {
             life: self.shared.begin(life),
             id,
             result: Value::Null,
+            leaves: false,
         };
         let call = self.call(Verb::Add, nth, &tenant);
         match self.run(Verb::Add, &call) {
@@ -218,7 +223,8 @@ impl<'a> Worker<'a> {
         self.slots[nth].tenant = Some(tenant);
     }
 
-    fn delete(&mut self, nth: usize, tenant: Tenant) {
+    fn delete(&mut self, nth: usize, mut tenant: Tenant) {
+        tenant.leaves = true;
         let now = self.shared.now();
         self.shared.note(tenant.life, |life| {
             life.leaving.get_or_insert(now);

@@ -31,7 +31,8 @@ impl Ledger {
         if due.is_none_or(|due| now.since_boot_ms < due) {
             return Flow::End;
         }
-        let (writes, batch) = self.next_batch();
+        let (mut writes, batch) = self.next_batch();
+        writes.extend(self.beat_along(now));
         let txn = Txn {
             writes,
             ..self.guarded()
