@@ -249,7 +249,7 @@ fn nodes_share_a_pool_and_an_outage_of_etcd_stops_nobody_while_blocks_last() {
 
 #[test]
 fn a_node_that_was_declared_lost_detaches_what_it_may_not_own_and_says_so() {
-    let cluster = Cluster::start(1, &pool(3));
+    let mut cluster = Cluster::start(1, &pool(3));
     let node = &cluster.nodes[0];
     let container = node.container("c");
     let before = added(node, &container);
@@ -257,6 +257,7 @@ fn a_node_that_was_declared_lost_detaches_what_it_may_not_own_and_says_so() {
         (cluster.keys("leases/") == 1).then_some(())
     });
     let id: NodeId = node.status().node.name.id.parse().unwrap();
+    cluster.nodes[0].kill();
     cluster.with_store(|store| {
         let schema = Schema::default();
         let operations = Operations::new(store, &schema);
@@ -264,6 +265,10 @@ fn a_node_that_was_declared_lost_detaches_what_it_may_not_own_and_says_so() {
             .node_lost(&operator("lost"), &id, "it burns", &mut |_| {})
             .unwrap();
     });
+    assert_eq!(cluster.keys("blocks/"), 0);
+    assert!(container.has_link("eth0").unwrap());
+    cluster.nodes[0].start_daemon();
+    let node = &cluster.nodes[0];
     wait_for("the attachment to be detached", LIMIT, || {
         (!container.has_link("eth0").unwrap()).then_some(())
     });

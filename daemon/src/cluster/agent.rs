@@ -61,6 +61,7 @@ fn carry_out(cluster: &Cluster, first: Call) {
 
 fn made(cluster: &Cluster, call: Call) -> Outcome {
     let store = cluster.backend.store();
+    tracing::trace!(?call, "for the ledger");
     let began = Instant::now();
     match call {
         Call::Save(file) => {

@@ -47,7 +47,7 @@ pub(crate) struct Cluster {
     work: Condvar,
     /// The ledger has changed, for asks that wait.
     news: Condvar,
-    /// Which of the ledger's watches are followed.
+    /// Which of the ledger's watches are followed; none has the highest number.
     watches: AtomicU64,
     is_ending: AtomicBool,
     pub(crate) health: Health,
@@ -136,7 +136,7 @@ impl Cluster {
             orphans: Mutex::default(),
             work: Condvar::new(),
             news: Condvar::new(),
-            watches: AtomicU64::new(0),
+            watches: AtomicU64::new(u64::MAX),
             is_ending: AtomicBool::new(false),
             health: Health::new(unix_ms()),
         })

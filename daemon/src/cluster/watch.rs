@@ -47,6 +47,11 @@ fn one(cluster: &Cluster, range: &KeyRange, after: Revision, generation: u64) {
             while is_wanted() {
                 let events = watch.next(PATIENCE)?;
                 if !events.is_empty() && is_wanted() {
+                    tracing::debug!(
+                        from = range.from,
+                        events = events.len(),
+                        "the store has changed"
+                    );
                     cluster.tell(|ledger, now| ledger.observe(&events, now));
                 }
             }
