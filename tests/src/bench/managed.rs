@@ -7,7 +7,7 @@ use super::contestant::Contestant;
 use super::field::{Field, Slot};
 use super::plugins::Plugins;
 use super::rounds::in_node;
-use super::usage::{Whose, reap_orphans, resident_kib};
+use super::usage::{Whose, goes_on, reap_orphans, resident_kib};
 use crate::{Daemon, Suite};
 
 /// The same plugins, which hand every call to the node's daemon.
@@ -26,6 +26,7 @@ impl Managed {
     pub fn new(plugins: Plugins) -> io::Result<Self> {
         let field = plugins.field();
         let daemon = Daemon::start(&field.host, field.state.path(), "")?;
+        goes_on(daemon.pid());
         Ok(Self { daemon, plugins })
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -65,10 +66,38 @@ fn duration(time: TimeVal) -> Duration {
     Duration::from_secs(secs) + Duration::from_micros(micros)
 }
 
+/// Processes that go on, which nobody waits for.
+static GOING_ON: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Keeps [`reap_orphans`] from waiting for a process that goes on.
+pub(crate) fn goes_on(pid: u32) {
+    let mut all = GOING_ON.lock().unwrap_or_else(PoisonError::into_inner);
+    all.push(pid);
+}
+
 /// Waits for every process that became ours by the death of its parent.
 pub(crate) fn reap_orphans() {
-    use rustix::process::{WaitOptions, wait};
-    while let Ok(Some(_)) = wait(WaitOptions::empty()) {}
+    use rustix::process::{Pid, WaitOptions, waitpid};
+    let going_on = GOING_ON.lock().unwrap_or_else(PoisonError::into_inner);
+    for child in children().filter(|child| !going_on.contains(child)) {
+        let child = i32::try_from(child).ok().and_then(Pid::from_raw);
+        // Somebody else may have waited for it.
+        let _ = child.map(|child| waitpid(Some(child), WaitOptions::empty()));
+    }
+}
+
+/// The children of each thread of this process (proc(5), `/proc/pid/task/tid/children`).
+fn children() -> impl Iterator<Item = u32> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
+    let lists =
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let pids: Vec<u32> = lists
+        .flat_map(|list| {
+            let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+            pids.collect::<Vec<u32>>()
+        })
+        .collect();
+    pids.into_iter()
 }
 
 /// Makes this process the parent of what its descendants leave behind, so that their work is
