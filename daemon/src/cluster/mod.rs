@@ -5,6 +5,7 @@ mod agent;
 mod facts;
 mod health;
 mod leases;
+mod operator;
 mod watch;
 
 use std::fs;
@@ -33,6 +34,7 @@ pub(crate) enum Backend {
 /// The share.
 pub(crate) struct Cluster {
     pub(crate) backend: Backend,
+    pub(crate) schema: Schema,
     pub(crate) node: NodeId,
     pub(crate) name: String,
     /// The node's own addresses, as it says to others.
@@ -122,9 +124,10 @@ impl Cluster {
         };
         let now = state.boot().now();
         let tuning = Tuning::default();
-        let ledger = Ledger::rebuild(identity, schema, tuning, file, leases, freed, now);
+        let ledger = Ledger::rebuild(identity, schema.clone(), tuning, file, leases, freed, now);
         Ok(Self {
             backend: Backend::open(config)?,
+            schema,
             node,
             name,
             addresses,

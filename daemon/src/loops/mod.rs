@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use crate::node::Node;
 use crate::workers::{NoThread, Workers};
 
-pub(crate) use collect::{Dead, dead, reclaim};
+pub(crate) use collect::{Dead, PATIENCE, dead, detach, reclaim};
+pub(crate) use port::stands;
 pub(crate) use reconcile::{Verdict, mend};
 
 /// Stack of the thread, in bytes.

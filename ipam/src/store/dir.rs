@@ -12,10 +12,10 @@ use bulkhead_model::{IfName, NetworkName};
 
 use super::audit::{AuditBounds, Retention};
 use super::network::NetworkStore;
-use super::warm::Warm;
+use super::warm::{BridgeLock, HostHold, Warm};
 use crate::boot::Boot;
 use crate::error::{FileError, OpenError, StoreError};
-use crate::host::HostStore;
+use crate::host::{HostChanges, HostStore};
 use crate::host_ports::HostPortIndex;
 use crate::journal::{replace_file, sync_parent};
 use crate::managed::Managed;
@@ -220,22 +220,24 @@ impl StateDir {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn host(&self) -> Result<HostStore, StoreError> {
+    pub fn host(&self) -> Result<HostHold, StoreError> {
         self.reach.may_change(&self.path)?;
-        let (dir, lock) = self.locked_dir("host")?;
-        HostStore::open(&dir, &self.boot, lock)
+        let open = || {
+            let (dir, lock) = self.locked_dir("host")?;
+            HostStore::open(&dir, &self.boot, lock)
+        };
+        match &self.reach {
+            Reach::Memory(warm) => warm.host.take(open),
+            Reach::Files | Reach::Beside => open().map(HostHold::alone),
+        }
     }
 
-    /// The same, `None` if nothing of the node was ever changed; creates nothing.
+    /// The same as they are recorded now, without a lock; makes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn host_existing(&self) -> Result<Option<HostStore>, StoreError> {
-        if exists(&self.path.join("host/journal"))? {
-            self.host().map(Some)
-        } else {
-            Ok(None)
-        }
+    pub fn host_changes(&self) -> Result<HostChanges, StoreError> {
+        HostChanges::read(&self.path, &self.boot)
     }
 
     /// Who has which host port, locked.
@@ -271,17 +273,21 @@ impl StateDir {
     ///
     /// # Errors
     /// If the lock file cannot be made.
-    pub fn bridge_lock(&self, bridge: &IfName, mode: LockMode) -> Result<FileLock, FileError> {
+    pub fn bridge_lock(&self, bridge: &IfName, mode: LockMode) -> Result<BridgeLock, FileError> {
         self.reach.may_change(&self.path)?;
+        if let Reach::Memory(warm) = &self.reach {
+            return Ok(warm.bridges.hold(*bridge, mode));
+        }
         let dir = self.path.join("bridges");
         let path = dir.join(format!("{bridge}.lock"));
-        match FileLock::take(&path, mode, true) {
+        let lock = match FileLock::take(&path, mode, true) {
             Err(error) if error.source.kind() == ErrorKind::NotFound => {
                 make_dir(&dir)?;
                 FileLock::take(&path, mode, true)
             }
             other => other,
-        }
+        };
+        lock.map(BridgeLock::from)
     }
 }
 

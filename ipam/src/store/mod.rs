@@ -33,3 +33,4 @@ pub use locked::{Acquired, LockedStore, Released};
 pub use network::NetworkStore;
 pub use snapshot::{ReadCost, SetUsage, Snapshot};
 pub use stale::{Stale, StaleReason, Valid};
+pub use warm::{BridgeLock, HostHold};

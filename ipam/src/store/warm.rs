@@ -11,8 +11,11 @@ use crate::error::{FileError, StoreError};
 
 mod checkpoint;
 mod desk;
+mod holds;
 
 pub(super) use desk::{Network, Turn};
+pub use holds::{BridgeLock, HostHold};
+pub(super) use holds::{Bridges, HostDesk};
 
 /// The networks, and the lock that makes them this process's.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(super) struct Warm {
     networks: Mutex<BTreeMap<NetworkName, Arc<Slot>>>,
     /// Held while a network chooses its pool.
     choice: Mutex<()>,
+    pub(super) bridges: Bridges,
+    pub(super) host: HostDesk,
 }
 
 /// A network's place: empty until somebody opens it, while others wait who want the same one.
@@ -41,6 +46,8 @@ impl Warm {
             hold: Arc::new(hold),
             networks: Mutex::default(),
             choice: Mutex::default(),
+            bridges: Bridges::default(),
+            host: HostDesk::default(),
         }
     }
 

@@ -41,6 +41,7 @@ fn verify<N: Network>(
     let (ipam, pool) = (record.ipam.clone(), pool.as_ref());
     let netns = (path, host.container(path)?);
     let kernel = host.kernel();
+    kernel.look_afresh();
     let mut attachment = Attachment::of(network, kernel, record, pool, netns, Some(previous))?;
     let mend = attachment.inspect(state.as_deref(), &[])?.remainder;
     if !mend.is_empty() {

@@ -10,6 +10,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use rustix::io::Errno;
 
 use crate::error::{ApplyError, NetlinkError, OpError};
+use crate::links::RawLink;
 use crate::pending::{Doomed, Failure, Pending};
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{self, End};
@@ -23,6 +24,7 @@ pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> 
         at: Ns::Host,
         lingering: Vec::new(),
         held: false,
+        other_end: None,
     };
     let result = run.all(plan.ops());
     run.release();
@@ -51,6 +53,8 @@ struct Run<'k> {
     lingering: Vec<Ns>,
     /// Whether a child holds the host's.
     held: bool,
+    /// Where the other end of a veth pair goes that is being created, and its name.
+    other_end: Option<(Ns, IfName)>,
 }
 
 impl Run<'_> {
@@ -209,6 +213,7 @@ impl Run<'_> {
         let netns = (ns != container)
             .then(|| self.kernel.netns(container))
             .flatten();
+        self.other_end = Some((container.clone(), *interface));
         let (port, interface) = (
             End {
                 name: *port,
@@ -264,9 +269,25 @@ impl Run<'_> {
         };
         let (at, policy) = (self.at.clone(), self.kernel.deletion.clone());
         let place = self.place(&at).map_err(|error| (first, error))?;
-        let held = pending.run(place, &at, &policy)?;
-        self.held |= held;
+        let done = pending.run(place, &at, &policy)?;
+        self.held |= done.held;
+        for link in done.created {
+            self.learn(&at, &link);
+        }
+        self.other_end = None;
         Ok(())
+    }
+
+    /// Remembers the index of a link that was created, and of its other end.
+    fn learn(&mut self, at: &Ns, link: &RawLink) {
+        if let Ok(place) = self.place(at) {
+            place.indexes.insert(link.name, link.index);
+        }
+        if let (Some((ns, interface)), Some(index)) = (self.other_end.clone(), link.related)
+            && let Ok(place) = self.place(&ns)
+        {
+            place.indexes.insert(interface, index);
+        }
     }
 
     fn announce(&mut self, ns: &Ns, interface: IfName, mac: Mac) -> Result<(), OpError> {
@@ -296,9 +317,12 @@ impl Run<'_> {
             .map(|device| Ok((device, index_of(place, ns, device)?)))
             .collect::<Result<_, OpError>>()?;
         let index_of = |device: IfName| indexes.get(&device).copied().unwrap_or(0);
-        let socket = place.netfilter().map_err(|error| in_space(ns, error))?;
+        let (socket, known) = place
+            .netfilter_and_ruleset()
+            .map_err(|error| in_space(ns, error))?;
         match nftables::commit(socket, transaction, generation, &index_of) {
             Ok(()) => {
+                known.committed(transaction);
                 if deletes(transaction) {
                     self.lingering.push(ns.clone());
                 }
@@ -308,10 +332,14 @@ impl Run<'_> {
                 if matches!(refusal.errno, Errno::INVAL | Errno::OPNOTSUPP)
                     && nftables::binds_prefix(transaction) =>
             {
+                known.forget();
                 self.kernel.no_device_prefix = true;
                 Err(OpError::NoDevicePrefix(refusal))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                known.forget();
+                Err(error.into())
+            }
         }
     }
 

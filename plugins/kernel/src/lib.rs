@@ -21,9 +21,11 @@ mod place;
 mod reaper;
 mod request;
 mod routes;
+mod ruleset;
 mod shape;
 mod socket;
 mod survey;
+mod sysctls;
 mod wait;
 
 pub use deletion::{Deletion, REAPER, Wait, reap_main};

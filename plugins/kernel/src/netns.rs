@@ -11,6 +11,9 @@ use rustix::fs::{fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::socket::{Socket, Subsystem};
+use crate::sysctls::Sysctls;
+
 /// `NSFS_MAGIC` (`linux/magic.h`).
 const NSFS_MAGIC: u64 = 0x6e73_6673;
 
@@ -19,6 +22,24 @@ const NSFS_MAGIC: u64 = 0x6e73_6673;
 pub struct Netns {
     fd: OwnedFd,
     identity: Identity,
+    inside: Option<Inside>,
+}
+
+/// What is opened in a namespace while it is tried whether it can be entered: to enter it costs more.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    /// `None` if it could not be opened; it is tried again where it is needed.
+    pub(crate) route: Option<Socket>,
+    pub(crate) sysctls: Sysctls,
+}
+
+impl Inside {
+    fn open() -> Self {
+        Self {
+            route: Socket::open(Subsystem::Route).ok(),
+            sysctls: Sysctls::open(),
+        }
+    }
 }
 
 /// Which namespace: equal for every path and descriptor of the same one while one of them is open.
@@ -87,16 +108,7 @@ impl Netns {
     /// [`NetnsError::Refused`] if it cannot be opened or entered.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, NetnsError> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|source| match Errno::from_io_error(&source) {
-            Some(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => NetnsError::Missing {
-                path: path.to_owned(),
-            },
-            errno => NetnsError::Refused {
-                path: path.to_owned(),
-                source: errno.unwrap_or(Errno::IO),
-            },
-        })?;
-        Self::from_fd(file.into(), path)
+        Self::from_fd(opened(path)?, path)
     }
 
     /// Takes a descriptor received from elsewhere; `path` is what errors call it.
@@ -104,7 +116,20 @@ impl Netns {
     /// # Errors
     /// As [`Netns::open`].
     pub fn from_fd(fd: OwnedFd, path: impl AsRef<Path>) -> Result<Self, NetnsError> {
-        let path = || path.as_ref().to_owned();
+        let (netns, inside) = Self::entered(fd, path.as_ref(), Inside::open)?;
+        Ok(Self {
+            inside: Some(inside),
+            ..netns
+        })
+    }
+
+    /// A namespace that can be entered, and what `body` returned there.
+    fn entered<R>(
+        fd: OwnedFd,
+        path: &Path,
+        body: impl FnOnce() -> R,
+    ) -> Result<(Self, R), NetnsError> {
+        let path = || path.to_owned();
         let refused = |source| NetnsError::Refused {
             path: path(),
             source,
@@ -118,10 +143,14 @@ impl Netns {
             dev: stat.st_dev,
             ino: stat.st_ino,
         };
-        let netns = Self { fd, identity };
+        let netns = Self {
+            fd,
+            identity,
+            inside: None,
+        };
         // setns(2) checks the type, which no other call without ioctl tells of a bind mount.
-        match netns.within(|| ()) {
-            Ok(()) => Ok(netns),
+        match netns.within(body) {
+            Ok(done) => Ok((netns, done)),
             Err(Errno::INVAL) => Err(NetnsError::NotNetwork { path: path() }),
             Err(source) => Err(refused(source)),
         }
@@ -132,7 +161,13 @@ impl Netns {
     /// # Errors
     /// As [`Netns::open`], for `/proc/thread-self/ns/net`.
     pub fn current() -> Result<Self, NetnsError> {
-        Self::open(CURRENT)
+        let path = Path::new(CURRENT);
+        Self::entered(opened(path)?, path, || ()).map(|(netns, ())| netns)
+    }
+
+    /// What was opened in it, once.
+    pub(crate) fn take_inside(&mut self) -> Option<Inside> {
+        self.inside.take()
     }
 
     /// Which one it is.
@@ -159,6 +194,19 @@ impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+fn opened(path: &Path) -> Result<OwnedFd, NetnsError> {
+    let opened = File::open(path).map_err(|source| match Errno::from_io_error(&source) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => NetnsError::Missing {
+            path: path.to_owned(),
+        },
+        errno => NetnsError::Refused {
+            path: path.to_owned(),
+            source: errno.unwrap_or(Errno::IO),
+        },
+    });
+    opened.map(OwnedFd::from)
 }
 
 /// The calling thread's: `/proc/self` is the thread group leader's.

@@ -1,6 +1,8 @@
 //! Tables and their elements through nfnetlink; the encoding is `bulkhead-nft`'s.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use bulkhead_model::IfName;
 use bulkhead_nft::observe as ask;
@@ -13,6 +15,7 @@ use crate::error::{NetlinkError, Refusal};
 use crate::maps;
 use crate::nfnetlink::{NFGENMSG, request};
 use crate::place::{Place, PlaceError};
+use crate::ruleset::{self, Known, KnownTable};
 use crate::socket::Socket;
 
 /// What the tables asked for hold, and the generation they were read at or after.
@@ -32,7 +35,9 @@ pub(crate) fn observe(
         .and_then(|message| ask::decode_generation(&message.body));
     let mut tables = BTreeMap::new();
     for (id, wanted) in scope {
-        let Some(mut table) = observe_table(place.netfilter()?, id, wanted)? else {
+        let (socket, known) = place.netfilter_and_ruleset()?;
+        let known = known.in_generation(generation);
+        let Some(mut table) = observe_table(socket, known, id, wanted)? else {
             continue;
         };
         for (map, wanted) in &wanted.maps {
@@ -48,18 +53,38 @@ pub(crate) fn observe(
 
 fn observe_table(
     socket: &mut Socket,
+    known: &mut Known,
     id: &TableId,
     wanted: &TableScope,
 ) -> Result<Option<TableState>, NetlinkError> {
-    let Some(found) = socket.get(ask::table_request(id, 0))? else {
-        return Ok(None);
+    // One without a comment is somebody else's, or is being committed.
+    let mut passing = KnownTable::default();
+    let known = match known.tables().entry(id.clone()) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => match socket.get(ask::table_request(id, 0))? {
+            None => place.insert(KnownTable::default()),
+            Some(found) => match ask::decode_table(&found.body).and_then(|table| table.comment) {
+                None => {
+                    passing.is_there = true;
+                    &mut passing
+                }
+                comment => place.insert(KnownTable {
+                    is_there: true,
+                    comment,
+                    ..KnownTable::default()
+                }),
+            },
+        },
     };
+    if !known.is_there {
+        return Ok(None);
+    }
     let mut table = TableState {
-        comment: ask::decode_table(&found.body).and_then(|table| table.comment),
+        comment: known.comment.clone(),
         ..TableState::default()
     };
     for chain in &wanted.chains {
-        if let Some(rules) = rules(socket, id, chain)? {
+        if let Some(rules) = rules(socket, known, id, chain)? {
             table.chains.insert(chain.clone(), rules);
         }
     }
@@ -80,13 +105,28 @@ fn observe_table(
 }
 
 /// The number of a chain's rules; `None` if there is no such chain.
-fn rules(socket: &mut Socket, id: &TableId, chain: &Name) -> Result<Option<usize>, NetlinkError> {
-    if socket.get(ask::chain_request(id, chain, 0))?.is_none() {
-        return Ok(None);
+fn rules(
+    socket: &mut Socket,
+    known: &mut KnownTable,
+    id: &TableId,
+    chain: &Name,
+) -> Result<Option<usize>, NetlinkError> {
+    const NFTA_CHAIN_HOOK: u16 = 4;
+    if let Some(rules) = known.chains.get(chain) {
+        return Ok(*rules);
     }
-    Ok(Some(
-        socket.list(&ask::chain_rules_request(id, chain, 0))?.len(),
-    ))
+    let mut lasts = true;
+    let mut rules = None;
+    if let Some(found) = socket.get(ask::chain_request(id, chain, 0))? {
+        let attributes = found.body.get(NFGENMSG..).unwrap_or_default();
+        lasts = ruleset::lasts(id, find(attributes, NFTA_CHAIN_HOOK).is_some());
+        let request = ask::chain_rules_request(id, chain, 0);
+        rules = Some(socket.list(&request)?.len());
+    }
+    if lasts {
+        known.chains.insert(chain.clone(), rules);
+    }
+    Ok(rules)
 }
 
 fn has_element(
@@ -229,10 +269,13 @@ pub(crate) fn binds_prefix(transaction: &Transaction) -> bool {
 
 /// `NFTA_DEVICE_PREFIX` came with 6.17.
 pub(crate) fn release_binds_prefixes() -> bool {
-    let release = rustix::system::uname();
-    text(release.release().to_bytes())
-        .and_then(version)
-        .is_some_and(|it| it >= (6, 17))
+    static BINDS: OnceLock<bool> = OnceLock::new();
+    *BINDS.get_or_init(|| {
+        let release = rustix::system::uname();
+        text(release.release().to_bytes())
+            .and_then(version)
+            .is_some_and(|it| it >= (6, 17))
+    })
 }
 
 /// The first two numbers of a release such as `6.18.44-cloud`.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::OnceLock;
 
 use bulkhead_model::{IfName, Prefix};
 use bulkhead_plan::Ns;
@@ -17,6 +18,16 @@ use crate::routes::{PROTOCOL_RA, RawRoute};
 /// # Errors
 /// If neither can be read.
 pub fn machine_id() -> io::Result<String> {
+    /// It does not change while a process lives.
+    static ID: OnceLock<String> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(id.clone());
+    }
+    let id = read_machine_id()?;
+    Ok(ID.get_or_init(|| id).clone())
+}
+
+fn read_machine_id() -> io::Result<String> {
     let read = |path| fs::read_to_string(path).map(|id| id.trim().to_owned());
     match read("/etc/machine-id") {
         Ok(id) if !id.is_empty() && id != "uninitialized" => Ok(id),

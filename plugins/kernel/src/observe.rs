@@ -84,13 +84,13 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
         space: Space::default(),
         links: Vec::new(),
     };
-    observe_files(place, wanted, &mut seen.space)?;
     seen.links = observe_links(place, wanted).map_err(reading("links"))?;
     for link in &seen.links {
         seen.space
             .links
             .insert(link.name, resolved(link, &seen.links));
     }
+    observe_files(place, wanted, &mut seen.space)?;
     name_bridges(place, &mut seen).map_err(reading("bridges"))?;
     observe_shapes(place, wanted, &mut seen).map_err(reading("queueing disciplines"))?;
     observe_addresses(place, wanted, &mut seen).map_err(reading("addresses"))?;
@@ -121,7 +121,9 @@ fn observe_files(place: &mut Place, wanted: &SpaceScope, space: &mut Space) -> R
         error: SpaceError::Sysctl(name.to_owned(), error),
     };
     space.ipv6 = place.has_ipv6().map_err(|error| failed("net", error))?;
-    for sysctl in &wanted.sysctls {
+    let is_gone = |link: &IfName| wanted.links.contains(link) && !space.links.contains_key(link);
+    let of_links = wanted.sysctls.iter();
+    for sysctl in of_links.filter(|sysctl| !sysctl.link().is_some_and(|link| is_gone(&link))) {
         let value = place.read_sysctl(sysctl);
         if let Some(value) = value.map_err(|error| failed(sysctl.path(), error))? {
             space.sysctls.insert(sysctl.clone(), value);

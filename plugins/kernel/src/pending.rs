@@ -8,6 +8,7 @@ use crate::apply::in_space;
 use crate::conntrack;
 use crate::deletion::{self, Deletion};
 use crate::error::{NetlinkError, OpError, Refusal};
+use crate::links::RawLink;
 use crate::place::{Place, PlaceError};
 use crate::request::is_del_neighbour;
 
@@ -22,6 +23,15 @@ pub(crate) enum Pending {
     Links(Vec<(usize, Doomed)>),
     /// Flows to be forgotten.
     Flows(Vec<(usize, Flow)>),
+}
+
+/// What became of them.
+#[derive(Default)]
+pub(crate) struct Done {
+    /// Whether a child holds the nfnetlink socket now.
+    pub(crate) held: bool,
+    /// Links that were created, as far as the kernel shows them at once.
+    pub(crate) created: Vec<RawLink>,
 }
 
 /// A link to be deleted.
@@ -46,33 +56,41 @@ impl Pending {
         }
     }
 
-    /// Does them. Whether a child holds the nfnetlink socket now.
+    /// Does them.
     pub(crate) fn run(
         self,
         place: &mut Place,
         at: &Ns,
         policy: &Deletion,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Done, Failure> {
         let first = self.first().unwrap_or_default();
         let unsent = |error: PlaceError| (first, in_space(at, error));
         match self {
             Self::Requests(requests) => {
                 let (ops, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
-                let answers = place
-                    .route()
-                    .and_then(|socket| Ok(socket.batch(&requests)?));
+                let mut created = Vec::new();
+                let answers = place.route().and_then(|socket| {
+                    Ok(socket.batch_with(&requests, |link| {
+                        created.extend(RawLink::decode(&link.body));
+                    })?)
+                });
                 let mut answers = answers.map_err(unsent)?;
                 for (request, answer) in requests.iter().zip(&mut answers) {
                     forgive(request, answer);
                 }
-                accepted(ops, answers)
+                accepted(ops, answers)?;
+                Ok(Done {
+                    created,
+                    ..Done::default()
+                })
             }
             Self::Flows(flows) => {
                 let (ops, flows): (Vec<_>, Vec<_>) = flows.into_iter().unzip();
                 let answers = place
                     .netfilter()
                     .and_then(|socket| Ok(conntrack::delete(socket, &flows)?));
-                accepted(ops, answers.map_err(unsent)?)
+                accepted(ops, answers.map_err(unsent)?)?;
+                Ok(Done::default())
             }
             Self::Links(links) => delete(place, at, links, policy),
         }
@@ -89,11 +107,11 @@ fn forgive(request: &[u8], answer: &mut Result<(), Refusal>) {
 }
 
 /// The kernel works on all of a batch, so the first refusal is the one to report.
-fn accepted(ops: Vec<usize>, answers: Vec<Result<(), Refusal>>) -> Result<bool, Failure> {
+fn accepted(ops: Vec<usize>, answers: Vec<Result<(), Refusal>>) -> Result<(), Failure> {
     for (nth, answer) in ops.into_iter().zip(answers) {
         answer.map_err(|refusal| (nth, NetlinkError::from(refusal).into()))?;
     }
-    Ok(false)
+    Ok(())
 }
 
 fn delete(
@@ -101,7 +119,7 @@ fn delete(
     at: &Ns,
     links: Vec<(usize, Doomed)>,
     policy: &Deletion,
-) -> Result<bool, Failure> {
+) -> Result<Done, Failure> {
     let (ops, links): (Vec<_>, Vec<_>) = links.into_iter().unzip();
     let held = deletion::delete(place, at, &links, policy).map_err(|(index, error)| {
         let refused = links.iter().position(|link| link.index == index);
@@ -110,5 +128,8 @@ fn delete(
     for link in &links {
         place.indexes.remove(&link.name);
     }
-    Ok(held)
+    Ok(Done {
+        held,
+        ..Done::default()
+    })
 }

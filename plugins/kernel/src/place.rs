@@ -1,14 +1,11 @@
 //! The kernel as seen by one caller: its namespaces, and the sockets kept in each.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::time::{Duration, Instant};
 
 use bulkhead_model::IfName;
 use bulkhead_plan::{Features, Ns, Plan, Scope, Sysctl, World};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::deletion::Deletion;
@@ -16,7 +13,9 @@ use crate::error::{ApplyError, NetlinkError, ObserveError};
 use crate::links::RawLink;
 use crate::netns::{Identity, Netns};
 use crate::request::{Links, get_links};
+use crate::ruleset::Known;
 use crate::socket::{Socket, Subsystem};
+use crate::sysctls::Sysctls;
 use crate::{apply, nftables, observe};
 
 /// The kernel, as far as its namespaces are known here. Sockets are opened on first use and kept, so
@@ -60,6 +59,16 @@ impl Kernel {
         self.places.retain(|ns, _| *ns == Ns::Host);
         for place in self.places.values_mut() {
             place.indexes.clear();
+            if let Some(sysctls) = &mut place.sysctls {
+                sysctls.forget_links();
+            }
+        }
+    }
+
+    /// What is observed from here on is read, also where nothing should have changed.
+    pub fn look_afresh(&mut self) {
+        for place in self.places.values_mut() {
+            place.ruleset.forget();
         }
     }
 
@@ -149,7 +158,8 @@ pub(crate) struct Place {
     netns: Option<Netns>,
     route: Option<Socket>,
     netfilter: Option<Socket>,
-    sysctls: Option<SysctlDirs>,
+    sysctls: Option<Sysctls>,
+    ruleset: Known,
     /// Of links observed or created, by name.
     pub(crate) indexes: HashMap<IfName, u32>,
 }
@@ -168,12 +178,18 @@ impl From<NetlinkError> for PlaceError {
 }
 
 impl Place {
-    fn new(netns: Option<Netns>) -> Self {
+    fn new(mut netns: Option<Netns>) -> Self {
+        let inside = netns.as_mut().and_then(Netns::take_inside);
+        let (route, sysctls) = match inside {
+            Some(inside) => (inside.route, Some(inside.sysctls)),
+            None => (None, None),
+        };
         Self {
             netns,
-            route: None,
+            route,
             netfilter: None,
-            sysctls: None,
+            sysctls,
+            ruleset: Known::default(),
             indexes: HashMap::new(),
         }
     }
@@ -198,6 +214,15 @@ impl Place {
             self.netfilter = Some(self.open(Subsystem::Netfilter)?);
         }
         Ok(self.netfilter.as_mut().expect("opened above"))
+    }
+
+    /// The same, and what is known of the ruleset.
+    pub(crate) fn netfilter_and_ruleset(
+        &mut self,
+    ) -> Result<(&mut Socket, &mut Known), PlaceError> {
+        self.netfilter()?;
+        let socket = self.netfilter.as_mut().expect("opened above");
+        Ok((socket, &mut self.ruleset))
     }
 
     /// The nfnetlink socket, if it was ever needed.
@@ -230,67 +255,27 @@ impl Place {
     }
 }
 
-/// `/proc/sys/net/ipv4` and `ipv6` of one namespace, kept open. `/proc/sys/net` shows the namespace of
-/// the task that looks, and all namespaces' entries under it hang in one hash chain by name
-/// (`proc_sys_compare`): walking down from there costs more with every container on the node. Below
-/// an open directory nothing is shared.
-#[derive(Debug)]
-struct SysctlDirs {
-    ipv4: Option<OwnedFd>,
-    ipv6: Option<OwnedFd>,
-}
-
-impl SysctlDirs {
-    /// Those of the calling thread's namespace.
-    fn open() -> Self {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = |path| rustix::fs::open(path, flags, Mode::empty()).ok();
-        Self {
-            ipv4: open("/proc/sys/net/ipv4"),
-            ipv6: open("/proc/sys/net/ipv6"),
-        }
-    }
-
-    fn file(&self, sysctl: &Sysctl, flags: OFlags) -> io::Result<File> {
-        let family = |prefix, dir| Some((sysctl.path().strip_prefix(prefix)?, dir));
-        let (path, dir): (&str, &Option<OwnedFd>) = family("net/ipv4/", &self.ipv4)
-            .or_else(|| family("net/ipv6/", &self.ipv6))
-            .ok_or(Errno::NOENT)?;
-        let dir = dir.as_ref().ok_or(Errno::NOENT)?;
-        let file = rustix::fs::openat(dir, path, flags | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(file.into())
-    }
-}
-
 impl Place {
-    fn sysctls(&mut self) -> io::Result<&SysctlDirs> {
+    fn sysctls(&mut self) -> io::Result<&mut Sysctls> {
         if self.sysctls.is_none() {
-            self.sysctls = Some(self.within(SysctlDirs::open)?);
+            self.sysctls = Some(self.within(Sysctls::open)?);
         }
-        Ok(self.sysctls.as_ref().expect("opened above"))
+        Ok(self.sysctls.as_mut().expect("opened above"))
     }
 
     /// Whether the namespace has IPv6 at all.
     pub(crate) fn has_ipv6(&mut self) -> io::Result<bool> {
-        Ok(self.sysctls()?.ipv6.is_some())
+        Ok(self.sysctls()?.have_ipv6())
     }
 
     /// Reads a sysctl; `None` if there is no such file.
     pub(crate) fn read_sysctl(&mut self, sysctl: &Sysctl) -> io::Result<Option<String>> {
-        let mut value = String::new();
-        match self.sysctls()?.file(sysctl, OFlags::RDONLY) {
-            Ok(mut file) => file.read_to_string(&mut value)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        value.truncate(value.trim_end_matches('\n').len());
-        Ok(Some(value))
+        self.sysctls()?.read(sysctl)
     }
 
     /// Writes a sysctl.
     pub(crate) fn write_sysctl(&mut self, sysctl: &Sysctl, value: &str) -> io::Result<()> {
-        let mut file = self.sysctls()?.file(sysctl, OFlags::WRONLY)?;
-        file.write_all(value.as_bytes())
+        self.sysctls()?.write(sysctl, value)
     }
 }
 

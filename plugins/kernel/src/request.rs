@@ -27,6 +27,8 @@ use crate::shape;
 
 /// Fails if the object is there already.
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+/// And shows what was created, where the kernel does (6.2).
+const NEW_SHOWN: u16 = NEW | NLM_F_ECHO;
 const TCA_OPTIONS: u16 = 2;
 
 /// One end of a link to be created.
@@ -46,7 +48,7 @@ pub(crate) fn add_bridge(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
         .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
             InfoKind::Bridge,
         )]));
-    encode(RouteNetlinkMessage::NewLink(message), NEW)
+    encode(RouteNetlinkMessage::NewLink(message), NEW_SHOWN)
 }
 
 pub(crate) fn add_ifb(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
@@ -59,7 +61,7 @@ pub(crate) fn add_ifb(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
     message
         .attributes
         .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]));
-    encode(RouteNetlinkMessage::NewLink(message), NEW)
+    encode(RouteNetlinkMessage::NewLink(message), NEW_SHOWN)
 }
 
 /// A veth pair. Queue counts are given because the kernel waits two RCU grace periods to find its own
@@ -89,7 +91,7 @@ pub(crate) fn add_veth(
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
-    encode(RouteNetlinkMessage::NewLink(message), NEW)
+    encode(RouteNetlinkMessage::NewLink(message), NEW_SHOWN)
 }
 
 fn named(end: &End, mtu: Mtu) -> Vec<LinkAttribute> {

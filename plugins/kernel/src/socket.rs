@@ -1,5 +1,6 @@
 //! One blocking netlink socket: requests in one send, every answer matched by sequence number.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 const LONGEST: usize = 64 << 10;
 /// What `netlink_sendmsg` (`af_netlink.c`) wants free beside a message, and more.
 const SPARE: usize = 4096;
+/// A container's socket and one that listens are open at once.
+const SPARE_BUFFERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a listing is begun anew because objects changed under it.
 const LISTINGS: u32 = 16;
@@ -37,6 +40,7 @@ pub(crate) enum Subsystem {
 #[derive(Debug)]
 pub(crate) struct Socket {
     inner: netlink_sys::Socket,
+    subsystem: Subsystem,
     sequence: u32,
     buffer: Vec<u8>,
     /// Whether an exchange broke off: an answer to it may come yet, or has been dropped.
@@ -98,8 +102,10 @@ impl Socket {
             .map_err(NetlinkError::Broken)?;
         Ok(Self {
             inner: socket,
+            subsystem,
             sequence: 0,
-            buffer: vec![0; LONGEST],
+            buffer: BUFFERS
+                .with_borrow_mut(|spare| spare.pop().unwrap_or_else(|| vec![0; LONGEST])),
             broken: false,
         })
     }
@@ -127,6 +133,15 @@ impl Socket {
         &mut self,
         requests: &[Vec<u8>],
     ) -> Result<Vec<Result<(), Refusal>>, NetlinkError> {
+        self.batch_with(requests, |_| ())
+    }
+
+    /// The same; `echoed` is given the objects that the kernel shows of those with `NLM_F_ECHO`.
+    pub(crate) fn batch_with(
+        &mut self,
+        requests: &[Vec<u8>],
+        mut echoed: impl FnMut(&Message),
+    ) -> Result<Vec<Result<(), Refusal>>, NetlinkError> {
         let first = self.reserve(requests.len());
         let mut bytes = Vec::with_capacity(requests.iter().map(Vec::len).sum());
         for (request, sequence) in requests.iter().zip(first..=self.sequence) {
@@ -140,7 +155,10 @@ impl Socket {
             for message in self.receive()? {
                 let nth = message.sequence.wrapping_sub(first) as usize;
                 if nth == answers.len() {
-                    answers.extend(message.verdict());
+                    match message.verdict() {
+                        Some(verdict) => answers.push(verdict),
+                        None => echoed(&message),
+                    }
                 }
             }
         }
@@ -148,7 +166,11 @@ impl Socket {
     }
 
     /// Asks for one object; `None` if the kernel says there is none.
-    pub(crate) fn get(&mut self, request: Vec<u8>) -> Result<Option<Message>, NetlinkError> {
+    pub(crate) fn get(&mut self, mut request: Vec<u8>) -> Result<Option<Message>, NetlinkError> {
+        if self.subsystem == Subsystem::Netfilter {
+            // The object or the refusal is the answer: an acknowledgement would have to be read too.
+            without_acknowledgement(&mut request);
+        }
         match self.ask(request, NLM_F_REQUEST, End::First) {
             Ok(answer) => Ok(answer.into_iter().next()),
             Err(NetlinkError::Refused(Refusal {
@@ -280,6 +302,24 @@ impl Socket {
     }
 }
 
+thread_local! {
+    /// Of sockets that were closed: a container's lives for one call.
+    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        // A thread that ends has no use for it.
+        let _ = BUFFERS.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARE_BUFFERS {
+                spare.push(buffer);
+            }
+        });
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
@@ -315,6 +355,11 @@ impl Message {
     pub(crate) const fn sequence(&self) -> u32 {
         self.sequence
     }
+}
+
+fn without_acknowledgement(request: &mut [u8]) {
+    let own = u16::from_ne_bytes([request[6], request[7]]);
+    request[6..8].copy_from_slice(&(own & !NLM_F_ACK).to_ne_bytes());
 }
 
 /// Adds to a request's flags and sets its sequence number (`struct nlmsghdr`, `linux/netlink.h`).

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bulkhead_model::IfName;
+
 /// A network namespace, by its role.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Ns {
@@ -106,6 +108,15 @@ impl Sysctl {
     pub fn recorded(path: &str) -> Option<Self> {
         let inside = path.starts_with("net/") && !path.split('/').any(|part| part == "..");
         inside.then(|| Self(path.to_owned()))
+    }
+
+    /// The link it is of; `None` for one of the namespace, or of every link.
+    #[must_use]
+    pub fn link(&self) -> Option<IfName> {
+        let (_, conf) = self.0.split_once("/conf/")?;
+        let (link, _) = conf.split_once('/')?;
+        let of_all = matches!(link, "all" | "default");
+        link.parse().ok().filter(|_| !of_all)
     }
 
     /// The path below `/proc/sys`.

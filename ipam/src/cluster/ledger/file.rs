@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Ledger;
 use super::borrow::Asking;
+use super::own::OwnBlock;
 use crate::cluster::geometry::Block;
 use crate::cluster::name::{Attempt, NodeId, PoolName, ReservationName, StickyId};
 use crate::cluster::schema::{PoolRow, ReservationRow, SCHEMA};
@@ -238,7 +239,12 @@ impl Ledger {
     /// What the file should hold now.
     #[must_use]
     pub fn file(&self) -> LedgerFile {
-        let block = |(pool, own): (&PoolName, &super::own::OwnBlock)| SavedBlock {
+        self.file_of(|own| !own.fresh)
+    }
+
+    /// The file with those blocks that are `meant`.
+    pub(super) fn file_of(&self, meant: impl Fn(&OwnBlock) -> bool) -> LedgerFile {
+        let block = |(pool, own): (&PoolName, &OwnBlock)| SavedBlock {
             pool: pool.clone(),
             block: SavedSpan(own.block),
             claimed_at_unix_ms: own.claimed_at_unix_ms,
@@ -254,6 +260,7 @@ impl Ledger {
                 sticky: sticky.clone(),
             })
         });
+        let known = self.own.all().filter(|(_, own)| meant(own));
         let pools = self.pools.iter();
         let pools = pools.filter(|(name, side)| !side.gone || self.own.has(name));
         LedgerFile {
@@ -265,7 +272,7 @@ impl Ledger {
                 .map(|(name, side)| (name.clone(), side.row.clone()))
                 .collect(),
             reservations: self.reservations.clone(),
-            blocks: self.own.all().map(block).collect(),
+            blocks: known.map(block).collect(),
             kept: kept.collect(),
             claiming: self.claiming.clone(),
             asking: self.asking.clone(),

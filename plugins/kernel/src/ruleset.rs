@@ -1,0 +1,97 @@
+//! What is known of the ruleset as long as nobody changes it. Every commit in a namespace, by whomever,
+//! gives the ruleset another generation (`nf_tables_commit`, `net/netfilter/nf_tables_api.c`): tables and
+//! chains that were read in one generation need not be read again in it.
+//!
+//! Not so what is bound to a device: the kernel takes a chain with its device, in the same generation.
+//! Nor elements, which are looked up each by its key. And since the kernel counts a moment before it
+//! turns to the new generation, what a refusal contradicts is read again.
+
+use std::collections::BTreeMap;
+
+use bulkhead_nft::{Command, Name, TableFamily, TableId, Transaction};
+
+/// Tables and chains as of one generation.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    generation: u32,
+    tables: BTreeMap<TableId, KnownTable>,
+}
+
+/// One table that is ours, or absent.
+#[derive(Debug, Default)]
+pub(crate) struct KnownTable {
+    pub(crate) is_there: bool,
+    pub(crate) comment: Option<String>,
+    /// The number of rules of each chain that was looked for, if the chain is there.
+    pub(crate) chains: BTreeMap<Name, Option<usize>>,
+}
+
+impl Known {
+    /// What is known in a generation; nothing if it is another one than the last.
+    pub(crate) fn in_generation(&mut self, generation: Option<u32>) -> &mut Self {
+        if generation != Some(self.generation) {
+            self.tables.clear();
+        }
+        // The kernel counts past 0, so nothing is ever known in it.
+        self.generation = generation.unwrap_or(0);
+        self
+    }
+
+    pub(crate) fn tables(&mut self) -> &mut BTreeMap<TableId, KnownTable> {
+        &mut self.tables
+    }
+
+    /// Nothing is known any more.
+    pub(crate) fn forget(&mut self) {
+        self.tables.clear();
+    }
+
+    /// A transaction of ours was committed: if the next generation is the one after, nothing else was.
+    /// A commit that may have changed nothing has made no generation, and then tells nothing.
+    pub(crate) fn committed(&mut self, transaction: &Transaction) {
+        if !transaction.0.iter().any(surely_changes) {
+            self.tables.clear();
+            return;
+        }
+        self.generation = match self.generation {
+            0 => 0,
+            before => next(before),
+        };
+        for command in &transaction.0 {
+            match command {
+                Command::AddElements { .. } | Command::DeleteElements { .. } => {}
+                Command::AddChain { table, chain } => self.forget_chain(table, &chain.name),
+                Command::DeleteChain { table, chain } => self.forget_chain(table, chain),
+                Command::AddTable(table) | Command::ReplaceTable(table) => {
+                    self.tables.remove(&table.id);
+                }
+                Command::DeleteTable(id) => {
+                    self.tables.remove(id);
+                }
+            }
+        }
+    }
+
+    fn forget_chain(&mut self, table: &TableId, chain: &Name) {
+        if let Some(table) = self.tables.get_mut(table) {
+            table.chains.remove(chain);
+        }
+    }
+}
+
+/// Whether a chain that was found stays as long as the generation.
+pub(crate) fn lasts(table: &TableId, is_base: bool) -> bool {
+    !(is_base && table.family == TableFamily::Netdev)
+}
+
+/// Elements that are there already change nothing when they are added.
+fn surely_changes(command: &Command) -> bool {
+    !matches!(command, Command::AddElements { .. })
+}
+
+fn next(generation: u32) -> u32 {
+    match generation.wrapping_add(1) {
+        0 => 1,
+        next => next,
+    }
+}
