@@ -26,7 +26,7 @@ help:
 	@echo "make build    plugin executable, CLI and node daemon into $(BIN_DIR)"
 	@echo "make demo     two containers on a dual-stack network, in namespaces of their own"
 	@echo "make test     everything; root; touches no namespace but its own"
-	@echo "make soak     longer churn"
+	@echo "make soak     longer churn, then the hammer: DURATION=$(DURATION) SEED=$(SEED)"
 	@echo "make bench    ours, the reference plugins and the kernel's floor in one run"
 	@echo "make lint     format, clippy, crate edges, licences"
 	@echo "make install  DESTDIR=$(DESTDIR) CNI_DIR=$(CNI_DIR) PREFIX=$(PREFIX) SBIN_DIR=$(SBIN_DIR)"
@@ -51,9 +51,14 @@ demo: build
 test: build
 	@$(SHELL) .ci/test
 
+# How long the hammer goes on, and where its choices come from.
+DURATION ?= 60s
+SEED     ?= 1
+
 soak: export BULKHEAD_SOAK = 1
 soak: build
 	@$(SHELL) .ci/test --filter soak
+	cargo run --locked --quiet -p bulkhead-tests --bin hammer -- --duration $(DURATION) --seed $(SEED)
 
 bench: build
 	@set -e; eval "$$($(STATIC))"; \

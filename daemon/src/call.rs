@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bulkhead_cni::{CniError, CniVersion, Code, Environment, Output};
 use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_ipam::wire::{Answer, CallFrame, Kind, Spoken, peer_is_gone};
+use bulkhead_kernel::{Deletion, Wait};
 use bulkhead_model::AttachmentKey;
 use serde::Deserialize;
 
@@ -113,13 +114,23 @@ impl Call {
         };
         let mut host = Here {
             node,
+            verb: self.verb(),
             kernel: &mut worker.kernel,
             container: Container::Sent(self.container.as_ref()),
             delegates,
         };
+        let wait = match self.container {
+            Some(_) => Wait::Gone,
+            None => Wait::Doomed,
+        };
+        host.kernel
+            .set_deletion(Deletion::Reaper(node.reaper.clone(), wait));
         let stdin = self.frame.stdin.as_slice();
         let output = plugin.answer(environment.clone(), stdin, &mut host);
         worker.kernel.dismiss();
+        let spent = worker.kernel.take_spent();
+        node.metrics.took(self.verb(), "observe", spent.observing);
+        node.metrics.took(self.verb(), "apply", spent.applying);
         output
     }
 

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
+use crate::cluster::ClusterError;
 use crate::config::{Config, ConfigError};
 use crate::loops::{self, Loops};
 use crate::metrics::{self, Endpoint};
@@ -38,6 +39,9 @@ pub(crate) enum DaemonError {
     /// The state directory is not ours.
     #[error(transparent)]
     Owner(#[from] OwnerError),
+    /// The cluster's pools.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// There are no threads.
     #[error(transparent)]
     Thread(#[from] NoThread),
@@ -68,11 +72,14 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     let sockets = runtime.handle().clone();
     let node = Arc::new(owner::take(config, path, threshold, sockets)?);
     let workers = Arc::new(Workers::start(&node)?);
+    node.cluster.start()?;
+    loops::sweep(&node, &workers);
     loops::consume_spool(&node, &workers);
     let listener = listen(&node)?;
     let loops = Loops::start(&node, &workers)?;
     let ended = runtime.block_on(serve(&node, &workers, listener, hangup));
     loops.stop();
+    node.cluster.stop();
     runtime.shutdown_background();
     ended
 }

@@ -1,39 +1,132 @@
-//! What is read anew whenever somebody reads the metrics or asks for the status.
+//! What is read anew whenever somebody reads the metrics.
 
 use std::fs;
 
-use crate::metrics::{PoolLabels, set};
+use bulkhead_ipam::cluster::ledger::{Counters, Ledger, PoolUsage};
+
+use crate::cluster::Backend;
+use crate::metrics::{EndpointLabels, OutcomeLabels, PoolLabels, raise, set};
 use crate::node::Node;
 
 /// Sets every gauge to what is.
 pub(crate) fn refresh(node: &Node) {
     let metrics = &node.metrics;
-    let attachments = i64::try_from(node.attachments()).unwrap_or(i64::MAX);
-    metrics.attachments.set(attachments);
-    let resident = i64::try_from(resident_kib() * 1024).unwrap_or(i64::MAX);
-    metrics.resident.set(resident);
+    metrics.attachments.set(signed(node.attachments()));
+    metrics.resident.set(signed(resident_kib() * 1024));
+    metrics.reaping.set(signed(node.reaper.backlog() as u64));
+    networks(node);
+    pools(node);
+    store(node);
+}
+
+/// Ranges that networks have of their own.
+fn networks(node: &Node) {
     for network in node.state.networks().unwrap_or_default() {
         let known = node.state.network(&network).read().ok().flatten();
-        let Some(usage) = known.and_then(|known| known.usage().ok()) else {
-            continue;
-        };
-        for set_usage in usage {
-            let state = |state, value: u128| {
-                let labels = PoolLabels {
-                    pool: format!("{network}/{}", set_usage.set),
-                    state,
-                };
-                set(
-                    &metrics.addresses,
-                    &labels,
-                    u64::try_from(value).unwrap_or(u64::MAX),
-                );
-            };
-            state("held", u128::from(set_usage.held));
-            state("cooling", u128::from(set_usage.cooling));
-            state("free", set_usage.free);
+        let usage = known.and_then(|known| known.usage().ok());
+        for used in usage.into_iter().flatten() {
+            let pool = format!("{network}/{}", used.set);
+            let free = u64::try_from(used.free).unwrap_or(u64::MAX);
+            let states = [
+                ("held", used.held),
+                ("cooling", used.cooling),
+                ("free", free),
+            ];
+            addresses(node, &pool, &states);
         }
     }
+}
+
+/// The node's share of the cluster's pools.
+fn pools(node: &Node) {
+    let usages = node.cluster.look(|ledger: &Ledger| {
+        let pools = ledger
+            .pools()
+            .map(|pool| (pool.to_string(), ledger.usage(pool)));
+        pools.collect::<Vec<(String, PoolUsage)>>()
+    });
+    for (pool, usage) in usages {
+        let states = [
+            ("held", usage.used),
+            ("cooling", usage.cooling),
+            ("free", usage.free),
+            ("reserved", usage.reserved),
+            ("borrowed", usage.borrowed),
+            ("leaked", usage.leaked),
+        ];
+        addresses(node, &pool, &states);
+        let state = "claimed";
+        set(
+            &node.metrics.blocks,
+            &PoolLabels { pool, state },
+            usage.blocks,
+        );
+    }
+}
+
+fn addresses(node: &Node, pool: &str, states: &[(&'static str, u64)]) {
+    for (state, value) in states {
+        let (pool, state) = (pool.to_owned(), *state);
+        set(&node.metrics.addresses, &PoolLabels { pool, state }, *value);
+    }
+}
+
+/// What nodes agree in, and what of this node it has not heard of.
+fn store(node: &Node) {
+    let metrics = &node.metrics;
+    let seen = node.cluster.health.seen();
+    metrics.store_up.set(i64::from(seen.serves()));
+    let (counters, (waiting, since_ms)) = node
+        .cluster
+        .look(|ledger| (ledger.counters(), ledger.unpublished()));
+    let now_ms = node.state.boot().now().since_boot_ms;
+    let lag_ms = since_ms.map_or(0, |since| now_ms.saturating_sub(since));
+    metrics.unpublished.set(signed(waiting as u64));
+    metrics.publish_lag.set(seconds(lag_ms));
+    claims(node, &counters);
+    if let Backend::Etcd(etcd) = &node.cluster.backend {
+        for member in etcd.health() {
+            let labels = EndpointLabels {
+                endpoint: member.endpoint,
+            };
+            let up = member.state == bulkhead_ipam_etcd::EndpointState::Serving;
+            set(&metrics.endpoint_up, &labels, u64::from(up));
+            set(
+                &metrics.endpoint_failures,
+                &labels,
+                u64::from(member.failures),
+            );
+            let latency = member.latency.unwrap_or_default().as_secs_f64();
+            metrics.endpoint_seconds.get_or_create(&labels).set(latency);
+        }
+    }
+}
+
+fn claims(node: &Node, counters: &Counters) {
+    let outcomes = [
+        ("claimed", counters.claims),
+        ("conflict", counters.conflicts),
+        ("returned", counters.returned),
+        ("ceded", counters.ceded),
+        ("borrowed", counters.borrowed),
+    ];
+    for (outcome, total) in outcomes {
+        raise(&node.metrics.claims, &OutcomeLabels { outcome }, total);
+    }
+    raise(
+        &node.metrics.transactions,
+        &OutcomeLabels {
+            outcome: "answered",
+        },
+        counters.transactions,
+    );
+    raise(
+        &node.metrics.transactions,
+        &OutcomeLabels {
+            outcome: "ambiguous",
+        },
+        counters.ambiguous,
+    );
 }
 
 /// Memory that the process occupies (`VmRSS` of proc(5)), in KiB; 0 without a `/proc`.
@@ -42,4 +135,13 @@ pub(crate) fn resident_kib() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds as seconds.
+fn seconds(ms: u64) -> f64 {
+    std::time::Duration::from_millis(ms).as_secs_f64()
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bulkhead_attach::{Host, PoolLeases, UnderWay};
+use bulkhead_attach::{Host, PoolLeases, Stage, UnderWay};
 use bulkhead_cni::exec::{Children, Delegates};
 use bulkhead_cni::json::Value;
 use bulkhead_cni::{Call, CniError, Code, Environment, NetnsCheck};
@@ -23,6 +23,8 @@ const DELEGATED: Duration = Duration::from_mins(4);
 /// The host of one call, or of a chore.
 pub(crate) struct Here<'a, D> {
     pub(crate) node: &'a Node,
+    /// What the time is counted under.
+    pub(crate) verb: &'static str,
     pub(crate) kernel: &'a mut Kernel,
     /// The container's namespace, if its caller sent it.
     pub(crate) container: Container<'a>,
@@ -84,8 +86,17 @@ impl<D: Delegates> Host for Here<'_, D> {
         Some(self.node.under_way.clone())
     }
 
+    fn spent(&self, stage: Stage, time: Duration) {
+        let stage = match stage {
+            Stage::Pick => "pick",
+            Stage::Record => "record",
+            Stage::Release => "release",
+        };
+        self.node.metrics.took(self.verb, stage, time);
+    }
+
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {
-        self.node.pools.clone()
+        Some(Arc::clone(&self.node.cluster) as Arc<dyn PoolLeases>)
     }
 }
 
@@ -94,6 +105,7 @@ impl<'a> Here<'a, Children> {
     pub(crate) const fn chore(node: &'a Node, kernel: &'a mut Kernel) -> Self {
         Self {
             node,
+            verb: "loop",
             kernel,
             container: Container::Recorded,
             delegates: Children,

@@ -3,7 +3,7 @@
 use std::io;
 
 use tracing::Level;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
@@ -15,13 +15,13 @@ const IDENTIFIER: &str = "bulkheadd";
 
 /// What is told, to be changed while the daemon runs.
 #[derive(Debug)]
-pub(crate) struct Threshold(reload::Handle<LevelFilter, Registry>);
+pub(crate) struct Threshold(reload::Handle<Targets, Registry>);
 
 impl Threshold {
     /// Tells events of `level` and worse from now on.
     pub(crate) fn set(&self, level: Level) {
         // It fails only once the log is gone.
-        let _ = self.0.reload(LevelFilter::from_level(level));
+        let _ = self.0.reload(threshold(level));
     }
 }
 
@@ -30,7 +30,7 @@ impl Threshold {
 /// # Errors
 /// If journald is asked for and is not there.
 pub(crate) fn start(log: Log) -> io::Result<Threshold> {
-    let (threshold, handle) = reload::Layer::new(LevelFilter::from_level(log.level));
+    let (threshold, handle) = reload::Layer::new(threshold(log.level));
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(false)
@@ -47,4 +47,12 @@ pub(crate) fn start(log: Log) -> io::Result<Threshold> {
     let subscriber = Registry::default().with(threshold).with(layer);
     tracing::subscriber::set_global_default(subscriber).expect("the log is begun once");
     Ok(Threshold(handle))
+}
+
+/// Of ours what is asked for; of others what an operator has to know in any case.
+fn threshold(level: Level) -> Targets {
+    let others = level.min(Level::WARN);
+    Targets::new()
+        .with_target("bulkhead", level)
+        .with_default(others)
 }

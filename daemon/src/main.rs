@@ -6,6 +6,7 @@ mod args;
 mod bug;
 mod call;
 mod clock;
+mod cluster;
 mod config;
 mod daemon;
 mod events;

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use bulkhead_attach::{PoolLeases, UnderWay};
+use bulkhead_attach::UnderWay;
 use bulkhead_ipam::StateDir;
 use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_kernel::{Identity, Reaper};
 use tokio::runtime::Handle;
 
 use crate::clock::unix_ms;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::events::{Events, event};
 use crate::failings::Failings;
@@ -34,7 +35,7 @@ pub(crate) struct Node {
     /// What calls were made with, for whoever compares attachments with their want.
     pub(crate) remembered: Remembered,
     /// The node's share of the cluster's pools.
-    pub(crate) pools: Option<Arc<dyn PoolLeases>>,
+    pub(crate) cluster: Arc<Cluster>,
     /// Where tasks that wait for sockets are run.
     pub(crate) sockets: Handle,
     /// Who deletes links while calls go on.
@@ -59,7 +60,7 @@ pub(crate) struct Parts {
     pub(crate) netns: Identity,
     pub(crate) remembered: Remembered,
     pub(crate) sockets: Handle,
-    pub(crate) pools: Option<Arc<dyn PoolLeases>>,
+    pub(crate) cluster: Arc<Cluster>,
 }
 
 /// What status tells and metrics alone do not.
@@ -86,7 +87,7 @@ impl Node {
             state: parts.state,
             netns: parts.netns,
             remembered: parts.remembered,
-            pools: parts.pools,
+            cluster: parts.cluster,
             sockets: parts.sockets,
             reaper: Reaper::new(),
             under_way: UnderWay::default(),
@@ -123,15 +124,6 @@ impl Node {
             Some(known.live_count())
         });
         counts.sum()
-    }
-
-    /// What the node is called: as configured, else as the host.
-    pub(crate) fn name(&self) -> String {
-        let host = || {
-            let host = rustix::system::uname();
-            host.nodename().to_string_lossy().to_lowercase()
-        };
-        self.config().node.name.clone().unwrap_or_else(host)
     }
 
     /// The daemon has been told to stop.

@@ -14,6 +14,7 @@ use bulkhead_ipam::{Access, FileError, Managed, OpenError, StateDir};
 use bulkhead_kernel::{Netns, NetnsError};
 use tokio::runtime::Handle;
 
+use crate::cluster::{Cluster, ClusterError};
 use crate::config::Config;
 use crate::log::Threshold;
 use crate::node::{Node, Parts};
@@ -49,6 +50,9 @@ pub(crate) enum OwnerError {
     /// It cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The node's share of the cluster's pools is not known.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The node's own network namespace cannot be looked at.
     #[error("the daemon's own network namespace cannot be looked at")]
     Netns(#[from] NetnsError),
@@ -74,6 +78,7 @@ pub(crate) fn take(
     wait_for_lock(&dir)?;
     let state = Arc::new(StateDir::open(&dir, Access::Exclusive)?);
     let remembered = Remembered::open(&dir).map_err(taking)?;
+    let cluster = Arc::new(Cluster::open(&config, &state)?);
     Ok(Node::new(Parts {
         config_path: path.to_owned(),
         config,
@@ -82,7 +87,7 @@ pub(crate) fn take(
         netns,
         remembered,
         sockets,
-        pools: None,
+        cluster,
     }))
 }
 

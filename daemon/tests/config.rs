@@ -84,7 +84,7 @@ fn what_is_in_force_is_printed_without_secrets() {
     fs::write(&password, "hunter2\n").unwrap();
     let config = format!(
         "[node]\nlabels = {{ rack = \"3\" }}\n[store]\nbackend = \"etcd\"\n[store.etcd]\n\
-         endpoints = [\"https://10.0.0.1:2379/\"]\nuser = \"node\"\npassword_file = \"{}\"\n",
+         endpoints = [\"http://10.0.0.1:2379\"]\nuser = \"node\"\npassword_file = \"{}\"\n",
         password.display()
     );
     fs::write(&file, config).unwrap();
@@ -97,7 +97,7 @@ fn what_is_in_force_is_printed_without_secrets() {
         "node.labels = rack=3",
         "workers.threads = 8",
         "store.backend = etcd",
-        "store.etcd.endpoints = https://10.0.0.1:2379",
+        "store.etcd.endpoints = http://10.0.0.1:2379",
         "metrics.listen = off",
     ] {
         assert!(

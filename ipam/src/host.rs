@@ -19,14 +19,20 @@ const RECORDS_MAX: usize = 256;
 /// The journal of changes to the node, locked against every other process until dropped.
 #[derive(Debug)]
 pub struct HostStore {
-    boot: BootId,
     journal: Journal,
     /// In the journal.
     records: usize,
-    claims: BTreeMap<String, Claim>,
+    changes: HostChanges,
     /// Whether every append so far has succeeded.
     sound: bool,
     _lock: FileLock,
+}
+
+/// What is changed on the node, as the journal has it.
+#[derive(Debug)]
+pub struct HostChanges {
+    boot: BootId,
+    claims: BTreeMap<String, Claim>,
 }
 
 /// One change to the node.
@@ -70,18 +76,13 @@ impl HostStore {
             Some((journal, tail)) => (journal, records(&tail, &path)?),
             None => (Journal::create(&path)?, Vec::new()),
         };
-        let mut store = Self {
-            boot: boot.id().clone(),
+        Ok(Self {
             journal,
             records: before.len(),
-            claims: BTreeMap::new(),
+            changes: HostChanges::of(before, boot),
             sound: true,
             _lock: lock,
-        };
-        for record in before {
-            store.take_in(record);
-        }
-        Ok(store)
+        })
     }
 
     /// Whether what it knows is what is recorded.
@@ -108,12 +109,12 @@ impl HostStore {
     /// # Errors
     /// [`StoreError`]; nothing is recorded then.
     pub fn claim(&mut self, network: &NetworkName, change: &HostChange) -> Result<(), StoreError> {
-        let known = self.claims.get(&change.key);
+        let known = self.changes.claims.get(&change.key);
         if known.is_some_and(|c| c.networks.contains(network) && c.change.set == change.set) {
             return Ok(());
         }
         self.append(Record::Claimed {
-            boot_id: self.boot.clone(),
+            boot_id: self.changes.boot.clone(),
             network: network.clone(),
             change: change.clone(),
         })
@@ -124,12 +125,7 @@ impl HostStore {
     /// restoring; in the other it would forget it.
     #[must_use]
     pub fn last_needed_by(&self, network: &NetworkName) -> Vec<HostChange> {
-        let last = |claim: &&Claim| claim.networks.len() == 1 && claim.networks.contains(network);
-        self.claims
-            .values()
-            .filter(last)
-            .map(|claim| claim.change.clone())
-            .collect()
+        self.changes.last_needed_by(network)
     }
 
     /// Forgets every claim of `network`; what nobody needs any more is returned.
@@ -138,8 +134,8 @@ impl HostStore {
     /// [`StoreError`]; nothing is forgotten then.
     pub fn drop_network(&mut self, network: &NetworkName) -> Result<Vec<HostChange>, StoreError> {
         let unneeded = self.last_needed_by(network);
-        if self
-            .claims
+        let claims = &self.changes.claims;
+        if claims
             .values()
             .any(|claim| claim.networks.contains(network))
         {
@@ -152,20 +148,18 @@ impl HostStore {
 
     /// Every change in force, with the networks that need it.
     pub fn changes(&self) -> impl Iterator<Item = (&HostChange, &BTreeSet<NetworkName>)> {
-        self.claims
-            .values()
-            .map(|claim| (&claim.change, &claim.networks))
+        self.changes.all()
     }
 
     fn append(&mut self, record: Record) -> Result<(), StoreError> {
         let appended = self.journal.append(&[json(&record)]);
         self.sound &= appended.is_ok();
         appended?;
-        self.take_in(record);
+        self.changes.take_in(record);
         self.records += 1;
         if self.records > RECORDS_MAX {
-            let claims = self.claims.values();
-            let records = claims.flat_map(|claim| claim.records(&self.boot));
+            let claims = self.changes.claims.values();
+            let records = claims.flat_map(|claim| claim.records(&self.changes.boot));
             let records: Vec<_> = records.map(|record| json(&record)).collect();
             // The record itself is durable; a journal that cannot be written anew goes on.
             if self.journal.renew(&records).is_ok() {
@@ -173,6 +167,47 @@ impl HostStore {
             }
         }
         Ok(())
+    }
+}
+
+impl HostChanges {
+    /// Those of a state directory, read without a lock; none if nothing was ever changed.
+    pub(crate) fn read(state_dir: &Path, boot: &Boot) -> Result<Self, StoreError> {
+        let path = state_dir.join("host").join("journal");
+        let found = match Reader::open(&path)? {
+            Some(reader) => records(&reader.tail(first_record())?, &path)?,
+            None => Vec::new(),
+        };
+        Ok(Self::of(found, boot))
+    }
+
+    fn of(records: Vec<Record>, boot: &Boot) -> Self {
+        let mut changes = Self {
+            boot: boot.id().clone(),
+            claims: BTreeMap::new(),
+        };
+        for record in records {
+            changes.take_in(record);
+        }
+        changes
+    }
+
+    /// What nobody but `network` needs.
+    #[must_use]
+    pub fn last_needed_by(&self, network: &NetworkName) -> Vec<HostChange> {
+        let last = |claim: &&Claim| claim.networks.len() == 1 && claim.networks.contains(network);
+        self.claims
+            .values()
+            .filter(last)
+            .map(|claim| claim.change.clone())
+            .collect()
+    }
+
+    /// Every change in force, with the networks that need it.
+    pub fn all(&self) -> impl Iterator<Item = (&HostChange, &BTreeSet<NetworkName>)> {
+        self.claims
+            .values()
+            .map(|claim| (&claim.change, &claim.networks))
     }
 
     fn take_in(&mut self, record: Record) {

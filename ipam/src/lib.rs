@@ -31,7 +31,7 @@ pub use allocate::Refusal;
 pub use boot::{Boot, Now};
 pub use config::{ClusterConfig, ConfigError, PoolChoice, PoolConfig};
 pub use error::{AcquireError, FileError, OpenError, StoreError};
-pub use host::{HostChange, HostStore};
+pub use host::{HostChange, HostChanges, HostStore};
 pub use host_ports::{HostPortIndex, PortClaim};
 pub use managed::Managed;
 pub use pool::{Pool, Range, RangeSet};
@@ -41,7 +41,7 @@ pub use record::{
 pub use span::{NotASpan, Span};
 pub use spool::{Spool, Tombstone};
 pub use store::{
-    Access, Acquired, AuditBounds, BridgeLock, Change, Event, FileLock, FreedAddress, HostHold,
-    LockMode, LockedStore, NetworkStore, ReadCost, Recorded, Released, SetUsage, Snapshot, Stale,
-    StaleReason, StateDir, Valid,
+    Access, Acquired, AuditBounds, BridgeLock, Change, Ended, Event, FileLock, FreedAddress,
+    HostHold, LockMode, LockedStore, NetworkStore, ReadCost, Recorded, Released, SetUsage,
+    Snapshot, Stale, StaleReason, StateDir, Valid,
 };

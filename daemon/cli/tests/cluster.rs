@@ -236,7 +236,6 @@ fn without_a_daemon_the_exit_code_says_so() {
         "node ls",
         "pool ls",
         "block ls",
-        "ipam check",
         "watch",
         "config reload",
         "store backup $DIR/b",

@@ -145,7 +145,11 @@ fn what_is_dead_is_collected_by_the_daemon_when_it_was_seen_so_twice() {
     let c1 = node.attach("blue", "c1", "");
     assert_eq!(node.json("ipam gc"), json!([]));
     node.sandbox.remove(&c1).unwrap();
-    let dry = node.json("ipam gc --dry-run");
+    // The port goes some time after the namespace.
+    let dry = wait_for("it to be seen dead", LIMIT, || {
+        let rows = node.json("ipam gc --dry-run");
+        (rows != json!([])).then_some(rows)
+    });
     assert_eq!(dry[0]["attachment"], "blue/c1/eth0");
     assert_eq!(dry[0]["removed"], false);
     let removed = wait_for("it to be collected", LIMIT, || {

@@ -1,6 +1,7 @@
 //! What operators ask over the socket (`bulkhead_ipam::wire::admin`). Each request has a thread of its
 //! own while it lasts, because most of them read files, the kernel or the cluster's store.
 
+mod cluster;
 mod endpoints;
 mod gc;
 mod reload;
@@ -30,6 +31,7 @@ pub(crate) enum Said {
 pub(crate) struct Admin {
     node: Arc<Node>,
     workers: Arc<Workers>,
+    restoring: cluster::Restoring,
 }
 
 /// Where the replies to one request go. Who asked may have gone away; what was begun is ended all the
@@ -49,8 +51,12 @@ impl Replies {
 }
 
 impl Admin {
-    pub(crate) const fn new(node: Arc<Node>, workers: Arc<Workers>) -> Self {
-        Self { node, workers }
+    pub(crate) fn new(node: Arc<Node>, workers: Arc<Workers>) -> Self {
+        Self {
+            node,
+            workers,
+            restoring: cluster::Restoring::default(),
+        }
     }
 
     /// Begins to serve a request.
@@ -75,10 +81,7 @@ impl Admin {
             Request::Endpoints { filter } => self.endpoints(&filter, replies),
             Request::ConfigReload => reload(&self.node).map(Reply::Reloaded),
             Request::Support => Ok(self.support(replies)),
-            _ => Err(RequestError {
-                code: Reason::Unsupported,
-                text: "not served".to_owned(),
-            }),
+            about_cluster => self.about_cluster(about_cluster, replies),
         }
     }
 }

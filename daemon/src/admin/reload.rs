@@ -24,7 +24,7 @@ pub(crate) fn reload(node: &Node) -> Result<ReloadReport, RequestError> {
         .changes(&new)
         .into_iter()
         .partition(|change| change.effect == Effect::Now);
-    node.configure(old.with_what_takes_effect_now(new));
+    node.configure(old.with_what_takes_effect_now(&new));
     let report = ReloadReport {
         applied: now.into_iter().map(setting).collect(),
         at_restart: later.into_iter().map(setting).collect(),

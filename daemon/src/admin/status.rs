@@ -1,16 +1,23 @@
 //! How the daemon is, from memory.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use bulkhead_ipam::cluster::schema::SCHEMA;
 use bulkhead_ipam::wire::Spoken;
 use bulkhead_ipam::wire::admin::{
-    Condition, DaemonStatus, DriftStatus, NodeName, NodeState, NodeStatus, PublishStatus,
-    SpoolStatus, Status, StoreKind, StoreStatus,
+    Condition, DaemonStatus, DriftStatus, EndpointHealth, Failing, NodeName, NodeState, NodeStatus,
+    PoolUsage, PublishStatus, SpoolStatus, Status, StoreKind, StoreStatus,
 };
+use bulkhead_ipam_etcd::EndpointState;
 
 use crate::clock::unix_ms;
+use crate::cluster::Backend;
 use crate::gauges::resident_kib;
 use crate::node::Node;
+
+/// Errors that are told.
+const MOST_ERRORS: usize = 20;
 
 /// All of it.
 pub(super) fn status(node: &Node) -> Status {
@@ -18,8 +25,8 @@ pub(super) fn status(node: &Node) -> Status {
     Status {
         daemon: daemon(node),
         node: itself(node),
-        store: embedded(node),
-        publish: PublishStatus::default(),
+        store: store(node),
+        publish: publish(node),
         spool: SpoolStatus {
             waiting: gauge(metrics.spool_waiting.get()),
             consumed: metrics.spool_consumed.get(),
@@ -31,10 +38,10 @@ pub(super) fn status(node: &Node) -> Status {
             found_at_unix_ms: instant(&node.tally.drift_found_at),
             finished_at_unix_ms: instant(&node.tally.reconciled_at),
         },
-        pools: Vec::new(),
+        pools: pools(node),
         attachments: node.attachments(),
         reaping: gauge(metrics.reaping.get()),
-        errors: node.failings.all(),
+        errors: errors(node),
     }
 }
 
@@ -59,34 +66,133 @@ fn daemon(node: &Node) -> DaemonStatus {
 }
 
 fn itself(node: &Node) -> NodeStatus {
+    let cluster = &node.cluster;
+    let (epoch, blocks) = cluster.look(|ledger| {
+        let blocks = ledger.pools().map(|pool| ledger.usage(pool).blocks).sum();
+        (ledger.epoch(), blocks)
+    });
     NodeStatus {
         name: NodeName {
-            id: node.state.node_id().unwrap_or_default(),
-            name: node.name(),
+            id: cluster.node.to_string(),
+            name: cluster.name.clone(),
         },
-        epoch: 0,
-        state: NodeState::Unknown,
-        addresses: Vec::new(),
-        blocks: 0,
+        epoch,
+        state: if epoch > 0 {
+            NodeState::Active
+        } else {
+            NodeState::Unknown
+        },
+        addresses: cluster.addresses.clone(),
+        blocks,
     }
 }
 
-fn embedded(node: &Node) -> StoreStatus {
+fn store(node: &Node) -> StoreStatus {
+    let cluster = &node.cluster;
+    let seen = cluster.health.seen();
+    let (kind, endpoints) = match &cluster.backend {
+        Backend::Embedded(_) => (StoreKind::Embedded, Vec::new()),
+        Backend::Etcd(etcd) => {
+            let members = etcd.health().into_iter().map(endpoint);
+            (StoreKind::Etcd, members.collect())
+        }
+    };
+    let degraded = seen.serves()
+        && endpoints
+            .iter()
+            .any(|one: &EndpointHealth| one.why.is_some());
+    let id = cluster.look(|ledger| ledger.cluster().to_owned());
     StoreStatus {
-        kind: StoreKind::Embedded,
-        description: format!("embedded store {}", node.state.path().display()),
-        condition: Condition::Healthy,
-        why: None,
-        since_unix_ms: Some(node.started_at_unix_ms),
-        answered_at_unix_ms: None,
-        cluster: None,
-        schema: None,
+        kind,
+        description: cluster.backend.store().describe(),
+        condition: if degraded {
+            Condition::Degraded
+        } else {
+            seen.condition
+        },
+        why: seen.why.clone(),
+        since_unix_ms: Some(seen.since_unix_ms),
+        answered_at_unix_ms: seen.answered_at_unix_ms,
+        cluster: Some(id).filter(|id| !id.is_empty()),
+        schema: Some(SCHEMA),
         revision: 0,
-        latency_us: None,
+        latency_us: seen.latency().map(micros),
         watch_behind: 0,
         certificate_expires_at_unix_ms: None,
-        endpoints: Vec::new(),
+        endpoints,
     }
+}
+
+fn endpoint(member: bulkhead_ipam_etcd::EndpointHealth) -> EndpointHealth {
+    let condition = match member.state {
+        EndpointState::Untried => Condition::Unknown,
+        EndpointState::Serving => Condition::Healthy,
+        EndpointState::Ejected => Condition::Unreachable,
+    };
+    EndpointHealth {
+        url: member.endpoint,
+        condition,
+        why: member
+            .last_error
+            .filter(|_| condition != Condition::Healthy),
+        answered_at_unix_ms: None,
+        latency_us: member.latency.map(micros),
+        in_use: member.preferred,
+        version: member.version,
+    }
+}
+
+fn publish(node: &Node) -> PublishStatus {
+    let (waiting, since_ms, exact) = node.cluster.look(|ledger| {
+        let (waiting, since_ms) = ledger.unpublished();
+        (waiting, since_ms, ledger.is_synced())
+    });
+    let now_ms = node.state.boot().now().since_boot_ms;
+    PublishStatus {
+        waiting: waiting as u64,
+        lag_ms: since_ms.map_or(0, |since| now_ms.saturating_sub(since)),
+        exact,
+    }
+}
+
+fn pools(node: &Node) -> Vec<PoolUsage> {
+    node.cluster.look(|ledger| {
+        let own = ledger.pools().map(|pool| (pool, ledger.usage(pool)));
+        let own = own.filter(|(_, usage)| usage.blocks > 0);
+        let listed = own.map(|(pool, usage)| PoolUsage {
+            pool: pool.to_string(),
+            size: usage.owned,
+            claimed: usage.owned,
+            held: usage.used,
+            cooling: usage.cooling,
+            reserved: usage.reserved,
+            free: usage.free,
+            borrowed: usage.borrowed,
+            leaked: usage.leaked,
+            blocks: usage.blocks,
+        });
+        listed.collect()
+    })
+}
+
+/// The last things that went wrong, and what the ledger says somebody has to see to.
+fn errors(node: &Node) -> Vec<Failing> {
+    let troubles = node
+        .cluster
+        .look(bulkhead_ipam::cluster::ledger::Ledger::troubles);
+    let lasting = troubles.into_iter().map(|text| Failing {
+        at_unix_ms: unix_ms(),
+        times: 1,
+        text,
+    });
+    lasting
+        .chain(node.failings.all())
+        .take(MOST_ERRORS)
+        .collect()
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// An instant that may not have come yet.

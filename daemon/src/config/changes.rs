@@ -1,6 +1,6 @@
 //! A configuration as keys and values: to be printed, and to be compared with another.
 
-use super::{Config, Listen, Log, Node, Server, Store};
+use super::{Config, Listen, Log, Server, Store};
 
 /// When a changed key takes effect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,7 +38,7 @@ impl Config {
                 self.node.name.clone().unwrap_or_default(),
                 Effect::Restart,
             ),
-            ("node.labels", labels(&self.node.labels), Effect::Now),
+            ("node.labels", labels(&self.node.labels), Effect::Restart),
             (
                 "log.format",
                 self.log.format.as_str().to_owned(),
@@ -107,14 +107,11 @@ impl Config {
     }
 
     /// `new`, but for what takes effect when the daemon starts again.
-    pub(crate) fn with_what_takes_effect_now(&self, new: Self) -> Self {
+    pub(crate) fn with_what_takes_effect_now(&self, new: &Self) -> Self {
         Self {
             state_dir: self.state_dir.clone(),
             socket: self.socket.clone(),
-            node: Node {
-                name: self.node.name.clone(),
-                labels: new.node.labels,
-            },
+            node: self.node.clone(),
             store: self.store.clone(),
             log: Log {
                 format: self.log.format,
@@ -126,7 +123,7 @@ impl Config {
                 connections: self.server.connections,
                 ..new.server
             },
-            ..new
+            ..new.clone()
         }
     }
 
@@ -160,30 +157,28 @@ impl Store {
         let Self::Etcd(etcd) = self else {
             return vec![("store.backend", "embedded".to_owned())];
         };
-        let pair = etcd.certificate.as_ref();
-        let user = etcd.user.as_ref();
+        let etcd = &etcd.settings;
+        let ms = |ms: Option<u64>| ms.map(|ms| ms.to_string());
+        let file = |file: &Option<std::path::PathBuf>| file.as_deref().map(path);
+        let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let optional = [
-            ("store.etcd.ca", etcd.ca.as_deref().map(path)),
-            ("store.etcd.cert", pair.map(|(cert, _)| path(cert))),
-            ("store.etcd.key", pair.map(|(_, key)| path(key))),
-            ("store.etcd.user", user.map(|(user, _)| user.clone())),
-            ("store.etcd.password_file", user.map(|(_, file)| path(file))),
+            ("store.etcd.endpoints", Some(etcd.endpoints.join(", "))),
+            ("store.etcd.prefix", set(&etcd.prefix)),
+            ("store.etcd.ca", file(&etcd.ca)),
+            ("store.etcd.cert", file(&etcd.cert)),
+            ("store.etcd.key", file(&etcd.key)),
+            ("store.etcd.user", etcd.user.clone()),
+            ("store.etcd.password_file", file(&etcd.password_file)),
+            ("store.etcd.connect_timeout_ms", ms(etcd.connect_timeout_ms)),
+            ("store.etcd.timeout_ms", ms(etcd.timeout_ms)),
         ];
-        let mut settings = vec![
-            ("store.backend", "etcd".to_owned()),
-            ("store.etcd.endpoints", etcd.endpoints.join(", ")),
-            ("store.etcd.prefix", etcd.prefix.clone()),
-            (
-                "store.etcd.timeout_ms",
-                etcd.timeout.as_millis().to_string(),
-            ),
-        ];
-        settings.extend(
-            optional
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, value?))),
-        );
-        settings
+        let set = optional
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        [("store.backend", "etcd".to_owned())]
+            .into_iter()
+            .chain(set)
+            .collect()
     }
 }
 

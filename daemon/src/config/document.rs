@@ -2,6 +2,7 @@
 //! mistake. Every mistake is collected, with its line.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub(super) struct Section<'i> {
     line: usize,
     entries: DeTable<'i>,
     asked: Vec<&'static str>,
+    lines: BTreeMap<&'static str, usize>,
     mistakes: &'i RefCell<Vec<Mistake>>,
 }
 
@@ -55,6 +57,7 @@ impl<'i> Section<'i> {
             line: 1,
             entries: table.into_inner(),
             asked: Vec::new(),
+            lines: BTreeMap::new(),
             mistakes,
         })
     }
@@ -72,6 +75,7 @@ impl<'i> Section<'i> {
             line,
             entries,
             asked: Vec::new(),
+            lines: BTreeMap::new(),
             mistakes: self.mistakes,
         }
     }
@@ -79,6 +83,16 @@ impl<'i> Section<'i> {
     /// The line that the section begins at.
     pub(super) const fn line(&self) -> usize {
         self.line
+    }
+
+    /// The line of a key that was read; the section's if it is not there.
+    pub(super) fn line_of(&self, key: &str) -> usize {
+        self.lines.get(key).copied().unwrap_or(self.line)
+    }
+
+    /// How many mistakes are noted.
+    pub(super) fn mistakes(&self) -> usize {
+        self.mistakes.borrow().len()
     }
 
     /// Whether the key is set and nobody has asked for it yet.
@@ -96,6 +110,7 @@ impl<'i> Section<'i> {
         self.asked.push(key);
         let (_, value) = self.entries.remove_entry(key)?;
         let line = line_of(self.input, value.span().start);
+        self.lines.insert(key, line);
         let read = read(value.get_ref());
         if read.is_none() {
             let shown = shown(value.get_ref());

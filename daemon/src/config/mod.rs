@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bulkhead_ipam_etcd::{EtcdConfig, EtcdSettings};
+
 pub(crate) use changes::{Change, Effect};
 pub(crate) use document::Mistake;
 
@@ -17,7 +19,7 @@ pub(crate) use document::Mistake;
 pub(crate) const DEFAULT_PATH: &str = "/etc/bulkhead/bulkheadd.toml";
 
 /// Everything that can be configured.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// The node's state.
     pub(crate) state_dir: PathBuf,
@@ -55,29 +57,21 @@ pub(crate) struct Node {
 }
 
 /// Where pools, blocks and leases are kept.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Store {
     /// In the state directory: the node is alone.
     Embedded,
     /// In etcd, shared by all nodes.
-    Etcd(Etcd),
+    Etcd(Box<Etcd>),
 }
 
 /// An etcd cluster.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Etcd {
-    /// URLs of its members.
-    pub(crate) endpoints: Vec<String>,
-    /// Put before every key.
-    pub(crate) prefix: String,
-    /// Who signs the members' certificates.
-    pub(crate) ca: Option<PathBuf>,
-    /// Our certificate and its key.
-    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
-    /// A user, and the file with the password.
-    pub(crate) user: Option<(String, PathBuf)>,
-    /// How long one request may take.
-    pub(crate) timeout: Duration,
+    /// As written.
+    pub(crate) settings: EtcdSettings,
+    /// As understood.
+    pub(crate) config: EtcdConfig,
 }
 
 /// What is told, and how.

@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use bulkhead_ipam_etcd::{EtcdConfig, EtcdSettings};
+
 use super::document::{Mistake, Section};
-use super::values::{endpoint, is_label, is_node_name, level, listen, log_format, prefix};
+use super::values::{endpoint, is_label, is_node_name, level, listen, log_format};
 use super::{Audit, Collector, Config, Etcd, Listen, Log, LogFormat, Node, Server, Store};
 
 /// Most threads that serve calls: each has a stack and sockets of its own.
@@ -88,62 +90,34 @@ fn store(mut section: Section<'_>) -> Store {
         section.mistake(line, text.to_owned());
     }
     section.end();
-    if backend == Some(true) {
-        Store::Etcd(etcd)
-    } else {
-        Store::Embedded
-    }
+    etcd.map_or(Store::Embedded, |etcd| Store::Etcd(Box::new(etcd)))
 }
 
-fn etcd(mut section: Section<'_>, is_used: bool) -> Etcd {
-    let line = section.line();
-    demand_pairs(&section);
-    let listed = section.has("endpoints");
-    let what = "a list of URLs, each http://HOST:PORT or https://HOST:PORT";
-    let endpoints = section.list("endpoints", what, endpoint);
-    if is_used && (!listed || endpoints.as_ref().is_some_and(Vec::is_empty)) {
-        let text = "store.etcd.endpoints: missing, list the URLs of the cluster's members";
-        section.mistake(line, text.to_owned());
-    }
-    let what = "a text that begins and ends with a slash, of letters, digits and -_./";
-    let prefix = section.text("prefix", what, prefix);
-    let (cert, key) = (section.file("cert"), section.file("key"));
-    let user = section.text("user", "a user's name", |text| {
-        (!text.is_empty()).then(|| text.to_owned())
-    });
-    let password = section.file("password_file");
-    let etcd = Etcd {
+/// `None` if it is not used, or has a mistake.
+fn etcd(mut section: Section<'_>, is_used: bool) -> Option<Etcd> {
+    let before = section.mistakes();
+    let endpoints = section.list("endpoints", "a list of URLs without a password", endpoint);
+    let text = |text: &str| Some(text.to_owned());
+    let settings = EtcdSettings {
         endpoints: endpoints.unwrap_or_default(),
-        prefix: prefix.unwrap_or_else(|| "/".to_owned()),
+        prefix: section.text("prefix", "a text", text).unwrap_or_default(),
         ca: section.file("ca"),
-        certificate: cert.zip(key),
-        user: user.zip(password),
-        timeout: Duration::from_millis(
-            section
-                .number("timeout_ms", "milliseconds", 100..=60_000)
-                .unwrap_or(2000),
-        ),
+        cert: section.file("cert"),
+        key: section.file("key"),
+        user: section.text("user", "a user's name", text),
+        password_file: section.file("password_file"),
+        connect_timeout_ms: section.number("connect_timeout_ms", "milliseconds", 100..=60_000),
+        timeout_ms: section.number("timeout_ms", "milliseconds", 100..=60_000),
     };
-    let plain = etcd.endpoints.iter().any(|url| url.starts_with("http://"));
-    if plain && (etcd.ca.is_some() || etcd.certificate.is_some()) {
-        let text = "store.etcd.endpoints: certificates are configured, but an endpoint is http://; use https:// for all";
-        section.mistake(line, text.to_owned());
+    let understood = EtcdConfig::try_from(settings.clone());
+    if let (Err(error), true) = (&understood, is_used && section.mistakes() == before) {
+        let text = error.to_string();
+        let key = text.split(':').next().unwrap_or_default();
+        section.mistake(section.line_of(key), format!("store.etcd.{text}"));
     }
     section.end();
-    etcd
-}
-
-/// Keys of `[store.etcd]` that need each other.
-fn demand_pairs(section: &Section<'_>) {
-    for (one, other) in [("cert", "key"), ("user", "password_file")] {
-        let (there, missing) = match (section.has(one), section.has(other)) {
-            (true, false) => (one, other),
-            (false, true) => (other, one),
-            _ => continue,
-        };
-        let text = format!("store.etcd.{missing}: missing, {there} needs it");
-        section.mistake(section.line(), text);
-    }
+    let config = understood.ok().filter(|_| is_used)?;
+    Some(Etcd { settings, config })
 }
 
 fn log(mut section: Section<'_>) -> Log {

@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::workers::{Worker, Workers};
 
 /// How long to wait for a moment without calls before a leak is left to the next round.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A dead attachment.
 #[derive(Clone, Debug)]
@@ -176,22 +176,38 @@ fn try_reclaim(node: &Node, worker: &mut Worker, dead: &Dead, by: &str) -> Resul
     if judge(&known, record.clone()).is_none() {
         return Ok(false);
     }
+    let reason = format!("{by}: {}", dead.evidence);
+    detach(node, worker, &record, &reason)?;
+    Ok(true)
+}
+
+/// Takes an attachment down, kernel objects first, and ends its lease. Nobody may call ADD or DEL
+/// meanwhile.
+///
+/// # Errors
+/// What stands in the way; the lease stands then.
+pub(crate) fn detach(
+    node: &Node,
+    worker: &mut Worker,
+    record: &AttachmentRecord,
+    reason: &str,
+) -> Result<(), CniError> {
+    let key = &record.key;
     let call = match node.remembered.call(key, Verb::Del) {
         Ok(Some(call)) => call,
         // What is kept may be damaged; the record is what counts.
-        _ => kind::bare_call(&record)?,
+        _ => kind::bare_call(record)?,
     };
-    let reason = format!("{by}: {}", dead.evidence);
     let collected = kind::collect(
         &mut Here::chore(node, &mut worker.kernel),
         &call,
-        &record,
-        &reason,
+        record,
+        reason,
     );
     worker.kernel.dismiss();
     collected?;
     node.remembered.forget(key);
-    Ok(true)
+    Ok(())
 }
 
 fn addresses(record: &AttachmentRecord) -> String {

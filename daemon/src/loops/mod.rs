@@ -4,6 +4,8 @@
 //! nothing is wrong.
 
 mod collect;
+mod evict;
+mod flows;
 mod history;
 mod port;
 mod reconcile;
@@ -17,13 +19,14 @@ use std::time::{Duration, Instant};
 use crate::node::Node;
 use crate::workers::{NoThread, Workers};
 
-pub(crate) use collect::{Dead, dead, reclaim};
+pub(crate) use collect::{Dead, PATIENCE, dead, detach, reclaim};
+pub(crate) use port::stands;
 pub(crate) use reconcile::{Verdict, mend};
 
 /// Stack of the thread, in bytes.
 const STACK: usize = 512 << 10;
 
-/// How often the spool is looked at: one `stat(2)`.
+/// How often the spool is looked at, which is one `stat(2)`, and what the ledger wants detached.
 const SPOOL: Duration = Duration::from_secs(1);
 
 /// How often history is trimmed.
@@ -69,6 +72,24 @@ impl Loops {
     }
 }
 
+/// Ends what an earlier daemon had begun to delete.
+pub(crate) fn sweep(node: &Arc<Node>, workers: &Arc<Workers>) {
+    let reaper = node.reaper.clone();
+    match workers.run(move |_| reaper.sweep()) {
+        Some(Err(error)) => {
+            let why = crate::told::chain(&error);
+            node.failed(
+                "links that an earlier daemon was deleting are not deleted",
+                &why,
+            );
+        }
+        Some(Ok(links)) if !links.is_empty() => {
+            tracing::info!(?links, "deleted what an earlier daemon was deleting");
+        }
+        _ => {}
+    }
+}
+
 /// Takes in what was detached before the daemon started, before anybody is served.
 pub(crate) fn consume_spool(node: &Arc<Node>, workers: &Arc<Workers>) {
     spool::consume(node, workers);
@@ -91,6 +112,16 @@ fn go_on(node: &Arc<Node>, workers: &Arc<Workers>, stopped: &mpsc::Receiver<()>)
         Loop {
             run: |_, node, workers| reconcile::all(node, workers),
             interval: |node| node.config().reconcile,
+            next: now,
+        },
+        Loop {
+            run: |_, node, workers| evict::all(node, workers),
+            interval: |_| Some(SPOOL),
+            next: now,
+        },
+        Loop {
+            run: |_, node, workers| flows::look(node, workers),
+            interval: |node| node.config().flows,
             next: now,
         },
         Loop {

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
 /// Whether a link of that name is in the node's namespace; `None` if the kernel does not say.
-pub(super) fn stands(port: IfName) -> Option<bool> {
+pub(crate) fn stands(port: IfName) -> Option<bool> {
     let socket = socket_with(
         AddressFamily::UNIX,
         SocketType::DGRAM,

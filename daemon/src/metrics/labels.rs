@@ -2,7 +2,7 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// A stage of a call: `queue`, `serve` or `total`.
+/// A stage of a call.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(crate) struct StageLabels {
     pub(crate) verb: String,

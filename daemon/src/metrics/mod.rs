@@ -56,14 +56,16 @@ pub(crate) struct Metrics {
     pub(crate) blocks: Family<PoolLabels, Gauge>,
     /// Attempts to claim a block, by outcome.
     pub(crate) claims: Family<OutcomeLabels, Counter>,
+    /// Transactions with the store, by what became of them.
+    pub(crate) transactions: Family<OutcomeLabels, Counter>,
     /// Whether the store serves.
     pub(crate) store_up: Gauge,
     /// Whether each of its members does.
     pub(crate) endpoint_up: Family<EndpointLabels, Gauge>,
     /// The median of the last answers of each.
     pub(crate) endpoint_seconds: Family<EndpointLabels, Seconds>,
-    /// Requests to each that failed.
-    pub(crate) endpoint_failures: Family<EndpointLabels, Counter>,
+    /// Requests in a row that each has not answered.
+    pub(crate) endpoint_failures: Family<EndpointLabels, Gauge>,
     /// Rows that wait to be published.
     pub(crate) unpublished: Gauge,
     /// How long the oldest of them has waited.
@@ -135,6 +137,10 @@ impl Metrics {
             addresses: to.add("pool_addresses", "Addresses of the node's share, by state"),
             blocks: to.add("pool_blocks", "Blocks that the node owns"),
             claims: to.add("block_claims", "Attempts to claim a block"),
+            transactions: to.add(
+                "store_transactions",
+                "Transactions with the cluster's store",
+            ),
             store_up: to.add("store_up", "1 while the cluster's store serves this node"),
             endpoint_up: to.add(
                 "store_endpoint_up",
@@ -145,7 +151,10 @@ impl Metrics {
                 "Median of the last answers of this member",
                 Unit::Seconds,
             ),
-            endpoint_failures: to.add("store_endpoint_failures", "Requests to it that failed"),
+            endpoint_failures: to.add(
+                "store_endpoint_failures",
+                "Requests in a row that it has not answered",
+            ),
             unpublished: to.add(
                 "store_unpublished_rows",
                 "Rows the store has not heard of yet",
@@ -196,4 +205,13 @@ where
 {
     let value = i64::try_from(value).unwrap_or(i64::MAX);
     family.get_or_create(labels).set(value);
+}
+
+/// Raises a counter of a family to a total that is counted elsewhere.
+pub(crate) fn raise<L>(family: &Family<L, Counter>, labels: &L, total: u64)
+where
+    L: Clone + std::hash::Hash + Eq + EncodeLabelSet,
+{
+    let counter = family.get_or_create(labels);
+    counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -11,6 +11,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ pub(crate) struct Node {
     pub(crate) dir: Scratch,
     daemon: Option<Child>,
     // Dropped last: it kills what still runs inside.
-    pub(crate) sandbox: Sandbox,
+    pub(crate) sandbox: Arc<Sandbox>,
 }
 
 impl Node {
@@ -69,15 +70,21 @@ impl Node {
 
     /// The same, before the daemon is started.
     pub(crate) fn stopped(more: &str) -> Self {
-        let sandbox = Sandbox::new();
-        let node = Self {
-            host: sandbox.host("node").unwrap(),
-            dir: Scratch::new(),
-            daemon: None,
-            sandbox,
-        };
+        let sandbox = Arc::new(Sandbox::new());
+        let host = sandbox.host("node").unwrap();
+        let node = Self::of(&sandbox, host);
         node.configure(more);
         node
+    }
+
+    /// A node of a sandbox that has others, before it is configured.
+    pub(crate) fn of(sandbox: &Arc<Sandbox>, host: Host) -> Self {
+        Self {
+            host,
+            dir: Scratch::new(),
+            daemon: None,
+            sandbox: Arc::clone(sandbox),
+        }
     }
 
     pub(crate) fn configure(&self, more: &str) {

@@ -2,7 +2,8 @@
 //! may do alone while it cannot.
 //!
 //! [`schema`] is what stands in the store, [`geometry`] how a pool's addresses are counted, [`ledger`] what
-//! a node knows and does.
+//! a node knows and does, [`operations`] what operators do,
+//! and [`check`] whether all of them agree.
 
 pub mod check;
 mod embedded;
@@ -15,6 +16,7 @@ mod mvcc;
 mod name;
 pub mod operations;
 pub mod schema;
+mod unowned;
 mod watched;
 
 pub use embedded::{EmbeddedError, EmbeddedStore};

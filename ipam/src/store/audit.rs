@@ -1,5 +1,6 @@
 //! The audit log: old journals, kept up to a bound, and the present one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bulkhead_model::AttachmentKey;
 
+use super::dir::{StateDir, network_dir};
 use super::head::{Head, Release, What, payload};
 use super::snapshot::Snapshot;
 use crate::boot::Now;
@@ -75,6 +77,110 @@ impl Snapshot {
         events.dedup();
         Ok(events)
     }
+}
+
+/// A lease that has ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ended {
+    /// The attachment, with its network.
+    pub key: AttachmentKey,
+    /// The lease's sequence.
+    pub sequence: u64,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// When it began, in milliseconds since 1970; 0 if the log does not go back so far.
+    pub since_unix_ms: u64,
+    /// When it ended, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// Why.
+    pub reason: String,
+    /// Whose container it was, if the runtime said so.
+    pub pod: Option<PodRef>,
+}
+
+impl StateDir {
+    /// The leases that ended after `unix_ms`, in milliseconds since 1970, as far as the audit log goes
+    /// back. A network that cannot be read is an error among the others.
+    ///
+    /// # Errors
+    /// If the networks cannot be listed.
+    pub fn ended_since(
+        &self,
+        unix_ms: u64,
+    ) -> Result<impl Iterator<Item = Result<Ended, StoreError>> + use<>, FileError> {
+        let mut all = Vec::new();
+        for name in self.networks()? {
+            match ended_in(&network_dir(self.path(), &name), unix_ms) {
+                Ok(ended) => all.extend(ended.into_iter().map(Ok)),
+                Err(error) => all.push(Err(error)),
+            }
+        }
+        Ok(all.into_iter())
+    }
+}
+
+fn ended_in(dir: &Path, unix_ms: u64) -> Result<Vec<Ended>, StoreError> {
+    let after = UNIX_EPOCH + Duration::from_millis(unix_ms);
+    let mut journals = Vec::new();
+    for path in segments(&dir.join("audit"))? {
+        // What a full journal tells last, it told when it was written last.
+        let written = fs::metadata(&path).and_then(|found| found.modified());
+        if written.map_err(FileError::at("stat", &path))? >= after {
+            journals.push(path);
+        }
+    }
+    journals.push(dir.join("journal"));
+    let mut began = BTreeMap::new();
+    let mut ended = BTreeMap::new();
+    for path in journals {
+        let Some(reader) = Reader::open(&path)? else {
+            continue;
+        };
+        for (offset, body) in reader.tail(first_record())?.records() {
+            take_in(&body, unix_ms, &mut began, &mut ended).map_err(|error| {
+                StoreError::Damaged {
+                    path: path.clone(),
+                    offset,
+                    what: error.to_string(),
+                }
+            })?;
+        }
+    }
+    // The present journal may be in the log already.
+    Ok(ended.into_values().collect())
+}
+
+fn take_in(
+    body: &[u8],
+    unix_ms: u64,
+    began: &mut BTreeMap<u64, u64>,
+    ended: &mut BTreeMap<u64, Ended>,
+) -> Result<(), serde_json::Error> {
+    let (head, rest) = Head::parse(body)?;
+    match head.op {
+        What::Pool => {}
+        What::Attached => {
+            let record: AttachmentRecord = payload(&body[rest])?;
+            began.insert(record.sequence, record.created_at_unix_ms);
+        }
+        What::Released => {
+            let release: Release = payload(&body[rest])?;
+            if release.freed_at_unix_ms > unix_ms {
+                let since_unix_ms = began.get(&release.lease).copied().unwrap_or_default();
+                let lease = Ended {
+                    key: release.key,
+                    sequence: release.lease,
+                    addresses: release.addresses,
+                    since_unix_ms,
+                    at_unix_ms: release.freed_at_unix_ms,
+                    reason: release.reason,
+                    pod: release.pod,
+                };
+                ended.insert(lease.sequence, lease);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// How much of the past is kept: journals that are full, each as a whole.

@@ -15,7 +15,7 @@ use super::network::NetworkStore;
 use super::warm::{BridgeLock, HostHold, Warm};
 use crate::boot::Boot;
 use crate::error::{FileError, OpenError, StoreError};
-use crate::host::HostStore;
+use crate::host::{HostChanges, HostStore};
 use crate::host_ports::HostPortIndex;
 use crate::journal::{replace_file, sync_parent};
 use crate::managed::Managed;
@@ -232,16 +232,12 @@ impl StateDir {
         }
     }
 
-    /// The same, `None` if nothing of the node was ever changed; creates nothing.
+    /// The same as they are recorded now, without a lock; makes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn host_existing(&self) -> Result<Option<HostHold>, StoreError> {
-        if exists(&self.path.join("host/journal"))? {
-            self.host().map(Some)
-        } else {
-            Ok(None)
-        }
+    pub fn host_changes(&self) -> Result<HostChanges, StoreError> {
+        HostChanges::read(&self.path, &self.boot)
     }
 
     /// Who has which host port, locked.
@@ -316,6 +312,11 @@ struct BesideDaemon;
 /// Whether something is at `path`; an error is no answer.
 fn exists(path: &Path) -> Result<bool, FileError> {
     path.try_exists().map_err(FileError::at("look for", path))
+}
+
+/// Where a network's files are.
+pub(super) fn network_dir(state_dir: &Path, name: &NetworkName) -> PathBuf {
+    state_dir.join("networks").join(name.as_str())
 }
 
 /// Every network under a state directory.

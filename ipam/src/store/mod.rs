@@ -25,7 +25,7 @@ mod view;
 mod warm;
 mod whole;
 
-pub use audit::{AuditBounds, Change, Event};
+pub use audit::{AuditBounds, Change, Ended, Event};
 pub(crate) use dir::make_dir;
 pub use dir::{Access, FileLock, LockMode, StateDir};
 pub use everything::{FreedAddress, Recorded};

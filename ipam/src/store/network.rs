@@ -9,7 +9,7 @@ use bulkhead_model::NetworkName;
 
 use super::audit::Retention;
 use super::checkpoint::Checkpoint;
-use super::dir::{FileLock, LockMode, Reach, make_dir};
+use super::dir::{FileLock, LockMode, Reach, make_dir, network_dir};
 use super::locked::LockedStore;
 use super::own::Own;
 use super::snapshot::{Snapshot, no_journal};
@@ -80,7 +80,7 @@ impl NetworkStore {
         Self {
             state_dir: state_dir.to_owned(),
             name: name.clone(),
-            dir: state_dir.join("networks").join(name.as_str()),
+            dir: network_dir(state_dir, name),
             boot: boot.clone(),
             limits,
             reach,

@@ -137,25 +137,28 @@ impl Overlay {
                 }
                 self.attach(id, body.part(payload));
             }
-            What::Released => {
-                let id = id_of(&head)?;
-                for &address in &head.addresses {
-                    self.free(FreedAt {
-                        address,
-                        sequence: head.n,
-                        since_boot_ms: head.since_boot_ms,
-                        boot: BootId(head.boot.as_deref().unwrap_or_default().to_owned()),
-                    });
-                }
-                match self.ground {
-                    Ground::Bare => self.attachments.remove(&id),
-                    Ground::Checkpoint => self.attachments.insert(id, Attachment::Gone),
-                };
-            }
+            What::Released => self.release(&head)?,
         }
         self.sequence = head.n;
         self.live = head.live;
         self.records += 1;
+        Ok(())
+    }
+
+    fn release(&mut self, head: &Head<'_>) -> Result<(), String> {
+        let id = id_of(head)?;
+        for &address in &head.addresses {
+            self.free(FreedAt {
+                address,
+                sequence: head.n,
+                since_boot_ms: head.since_boot_ms,
+                boot: BootId(head.boot.as_deref().unwrap_or_default().to_owned()),
+            });
+        }
+        match self.ground {
+            Ground::Bare => self.attachments.remove(&id),
+            Ground::Checkpoint => self.attachments.insert(id, Attachment::Gone),
+        };
         Ok(())
     }
 

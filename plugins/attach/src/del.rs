@@ -273,9 +273,8 @@ pub(crate) fn everything(
     if known.is_some_and(|known| known.live_count() > 1) {
         return Ok(want);
     }
-    let host = state.host_existing()?;
-    let changes = host.map(|host| host.last_needed_by(&key.network));
-    let gone = network_gone(state, key, bridge, &changes.unwrap_or_default())?;
+    let changes = state.host_changes()?.last_needed_by(&key.network);
+    let gone = network_gone(state, key, bridge, &changes)?;
     Ok(Detached {
         network: Some(gone),
         ..want

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bulkhead_cni::exec::{Children, Delegates};
 use bulkhead_cni::{Call, CniError};
@@ -42,6 +43,28 @@ pub trait Host {
 
     /// The addresses of the cluster's pools; `None` without a node daemon.
     fn pools(&self) -> Option<Arc<dyn PoolLeases>>;
+
+    /// A stage of the call took so long.
+    fn spent(&self, _stage: Stage, _time: Duration) {}
+}
+
+/// A stage of a call, for whoever measures them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stage {
+    /// An address of the cluster's pools is picked.
+    Pick,
+    /// The record of an attachment, with its lease, is made durable.
+    Record,
+    /// The record of a release is made durable.
+    Release,
+}
+
+/// Does something, and tells `host` how long it took.
+pub(crate) fn timed<T>(host: &dyn Host, stage: Stage, work: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let done = work();
+    host.spent(stage, began.elapsed());
+    done
 }
 
 /// The plugin's own process. What it opens ends with it.

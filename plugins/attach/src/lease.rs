@@ -7,11 +7,11 @@ use bulkhead_ipam::{
     Acquired, AttachmentRecord, ClusterConfig, Draft, Ipam, LeasedAddress, LockedStore,
     NetworkStore, Pool, PoolConfig, Released,
 };
-use bulkhead_kernel::Kernel;
 
 use crate::failure::Failure;
+use crate::host::timed;
 use crate::pools::{PoolAsk, PoolLeases};
-use crate::{Host, Source, grant, pod, state_dir};
+use crate::{Host, Source, Stage, grant, pod, state_dir};
 
 /// What was recorded, and what the record says of the network.
 pub(crate) struct Leased {
@@ -43,7 +43,7 @@ pub(crate) fn acquire(
     source: &Source,
 ) -> Result<Leased, Failure> {
     let leased = match source {
-        Source::Ranges(config) => from_ranges(host.kernel(), store, draft, config)?,
+        Source::Ranges(config) => from_ranges(host, store, draft, config)?,
         Source::Pools(config) => from_pools(host, call, store, draft, config)?,
     };
     if let Acquired::Renewed(record) = &leased.acquired
@@ -56,7 +56,7 @@ pub(crate) fn acquire(
 
 /// One address of every range set.
 fn from_ranges(
-    kernel: &mut Kernel,
+    host: &mut dyn Host,
     store: &NetworkStore,
     draft: Draft,
     config: &PoolConfig,
@@ -64,9 +64,10 @@ fn from_ranges(
     let mut store = store.lock()?;
     grant::refuse_taken_mac(&store, &draft)?;
     if store.needs_pool(config) {
-        store.choose_pool(config, &kernel.host_prefixes()?)?;
+        store.choose_pool(config, &host.kernel().host_prefixes()?)?;
     }
-    let acquired = store.acquire(draft, config)?;
+    let acquire = || store.acquire(draft, config).map_err(Failure::from);
+    let acquired = timed(host, Stage::Record, acquire)?;
     Ok(Leased::of(acquired, &store))
 }
 
@@ -86,9 +87,12 @@ fn from_pools(
     // To pick may take a while, and the network's other attachments need not wait for it.
     drop(locked);
     let key = draft.key.clone();
-    let picked = pools.acquire(&ask(call, &draft, config)?)?;
+    let asked = ask(call, &draft, config)?;
+    let picked = timed(host, Stage::Pick, || pools.acquire(&asked))?;
     draft.pool = Some(picked.lease);
-    match recorded(store, draft, picked.addresses, &picked.description) {
+    let (addresses, description) = (picked.addresses, picked.description);
+    let recorded = || recorded(store, draft, addresses, &description);
+    match timed(host, Stage::Record, recorded) {
         Ok(leased) => {
             pools.settle(leased.acquired.record());
             Ok(leased)
@@ -164,7 +168,8 @@ pub(crate) fn release(
     record: &AttachmentRecord,
     reason: &str,
 ) -> Result<Released, Failure> {
-    let released = store.release(&record.id(), record.sequence, reason)?;
+    let release = || store.release(&record.id(), record.sequence, reason);
+    let released = timed(host, Stage::Release, release)?;
     if let Released::Freed(record) = &released
         && let Some(pools) = pools_of(host, record)
     {

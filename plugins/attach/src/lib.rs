@@ -38,7 +38,7 @@ pub use addressing::{Addressing, DEFAULT_STATE_DIR, Source, state_dir};
 pub use capabilities::Capabilities;
 pub use del::CHECKED_MAC;
 pub use grant::{Grant, GrantedAddress};
-pub use host::{Host, InProcess};
+pub use host::{Host, InProcess, Stage};
 pub use ipam::release;
 pub use origin::{Origin, Own, configured, origins};
 pub use plugin::Plugin;

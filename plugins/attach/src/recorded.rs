@@ -326,12 +326,12 @@ impl<'k> Attachment<'k> {
         // The model is the kernel's: what it refuses was not there, and is not there afterwards.
         let _ = world.apply(&del);
         let add = plan(&world, &want).map_err(ConvergeError::from)?;
-        let host = state.host_existing()?;
-        let changes = host.iter().flat_map(|host| host.changes());
+        let recorded = state.host_changes()?;
+        let changes = recorded.all().map(|(change, _)| change.clone());
         Ok(Rehearsal {
             add,
             del,
-            changes: changes.map(|(change, _)| change.clone()).collect(),
+            changes: changes.collect(),
         })
     }
 }

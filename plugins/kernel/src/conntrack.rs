@@ -70,6 +70,37 @@ pub(crate) fn observe(
     Ok(flows)
 }
 
+/// Which of `wanted` some flow has, of any protocol and zone, on either side of either direction.
+pub(crate) fn tracked(
+    place: &mut Place,
+    wanted: &BTreeSet<IpAddr>,
+) -> Result<BTreeSet<IpAddr>, PlaceError> {
+    let socket = place.netfilter()?;
+    let mut found = BTreeSet::new();
+    if wanted.is_empty() || count(socket)? == 0 {
+        return Ok(found);
+    }
+    socket.each(request(IPCTNL_MSG_CT_GET, ANY_FAMILY, []), |message| {
+        let attributes = message.body.get(NFGENMSG..).unwrap_or_default();
+        for tuple in [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY] {
+            let ip = find(attributes, tuple).and_then(|tuple| find(tuple, CTA_TUPLE_IP));
+            let ends = ip.into_iter().flat_map(ends);
+            found.extend(ends.filter(|end| wanted.contains(end)));
+        }
+    })?;
+    Ok(found)
+}
+
+/// Source and destination of a tuple's addresses.
+fn ends(ip: &[u8]) -> impl Iterator<Item = IpAddr> {
+    let of = |family| {
+        let (src, dst) = addresses_of(family);
+        [src, dst].map(|kind| find(ip, kind).and_then(address))
+    };
+    let all = [of(Family::V4), of(Family::V6)];
+    all.into_iter().flatten().flatten()
+}
+
 /// Every tracked flow, or as few as the kernel can be told to show where there are many.
 fn list(socket: &mut Socket, ports: &BTreeSet<u16>) -> Result<Vec<Message>, NetlinkError> {
     let tracked = count(socket)?;

@@ -32,6 +32,6 @@ pub use deletion::{Deletion, REAPER, Wait, reap_main};
 pub use error::{ApplyError, NetlinkError, ObserveError, OpError, Refusal};
 pub use netns::{Identity, Netns, NetnsError};
 pub use node::machine_id;
-pub use place::Kernel;
+pub use place::{Kernel, Spent};
 pub use reaper::Reaper;
 pub use survey::{DefaultRoute, HostLink, OtherEnd};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::time::{Duration, Instant};
 
 use bulkhead_model::IfName;
 use bulkhead_plan::{Features, Ns, Plan, Scope, Sysctl, World};
@@ -26,6 +27,7 @@ pub struct Kernel {
     pub(crate) deletion: Deletion,
     /// Set once the kernel has refused a chain bound to a device prefix.
     pub(crate) no_device_prefix: bool,
+    spent: Spent,
 }
 
 impl Kernel {
@@ -36,6 +38,7 @@ impl Kernel {
             places: BTreeMap::from([(Ns::Host, Place::new(None))]),
             deletion,
             no_device_prefix: false,
+            spent: Spent::default(),
         }
     }
 
@@ -80,7 +83,10 @@ impl Kernel {
     /// [`ObserveError`] if a namespace is not known or cannot be entered, or the kernel does not
     /// answer. What does not exist is no error: it is absent from the world.
     pub fn observe(&mut self, scope: &Scope) -> Result<World, ObserveError> {
-        observe::observe(self, scope)
+        let began = Instant::now();
+        let world = observe::observe(self, scope);
+        self.spent.observing += began.elapsed();
+        world
     }
 
     /// Runs `plan` in order and stops at the first refusal; what ran stands. Operations on one
@@ -92,7 +98,15 @@ impl Kernel {
     /// [`ApplyError`] with the operation that was refused; [`ApplyError::is_stale`] tells whether to
     /// observe and plan again.
     pub fn apply(&mut self, plan: &Plan) -> Result<(), ApplyError> {
-        apply::apply(self, plan)
+        let began = Instant::now();
+        let applied = apply::apply(self, plan);
+        self.spent.applying += began.elapsed();
+        applied
+    }
+
+    /// What was spent since this was asked last.
+    pub fn take_spent(&mut self) -> Spent {
+        std::mem::take(&mut self.spent)
     }
 
     /// What the kernel can do. Whether it binds chains to a device prefix is taken from its release
@@ -127,6 +141,15 @@ impl Kernel {
     pub(crate) fn knows(&self, ns: &Ns) -> bool {
         self.places.contains_key(ns)
     }
+}
+
+/// Time spent with the kernel.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Spent {
+    /// Reading.
+    pub observing: Duration,
+    /// Changing, and waiting until it is so.
+    pub applying: Duration,
 }
 
 /// One namespace.

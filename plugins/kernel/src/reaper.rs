@@ -101,6 +101,13 @@ impl Reaper {
         Ok(links.iter().map(|link| link.name).collect())
     }
 
+    /// Links that wait to be deleted.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        let queue = self.shared.lock();
+        queue.awaited.len() + queue.doomed.len()
+    }
+
     /// Leaves links to the reaper; false if it has no thread for them and cannot get one.
     pub(crate) fn take(&self, indexes: &[u32], haste: Haste) -> bool {
         let mut queue = self.shared.lock();

@@ -192,6 +192,29 @@ impl Socket {
         Err(NetlinkError::Unsteady(LISTINGS))
     }
 
+    /// Shows every object to `see` and keeps none: for listings of any length, of which nobody says that
+    /// they are of one moment.
+    pub(crate) fn each(
+        &mut self,
+        mut request: Vec<u8>,
+        mut see: impl FnMut(&Message),
+    ) -> Result<(), NetlinkError> {
+        let sequence = self.reserve(1);
+        stamp(&mut request, NLM_F_REQUEST | NLM_F_DUMP, sequence);
+        self.send(&request)?;
+        loop {
+            for message in self.receive()? {
+                if message.sequence != sequence {
+                    continue;
+                }
+                if let Some(verdict) = message.verdict() {
+                    return Ok(verdict?);
+                }
+                see(&message);
+            }
+        }
+    }
+
     fn ask(
         &mut self,
         mut request: Vec<u8>,

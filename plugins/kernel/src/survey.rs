@@ -1,10 +1,14 @@
 //! The node seen whole, for a diagnosis: every link, the default routes, everybody's nftables. Nothing
 //! that serves an ADD or DEL reads lists like these.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use bulkhead_model::{Family, IfName, LinkGroup, Mtu};
 use bulkhead_nft::foreign::{self, Answers, Ruleset};
 use bulkhead_plan::Ns;
 
+use crate::conntrack;
 use crate::error::ObserveError;
 use crate::links::RawLink;
 use crate::observe::main_routes;
@@ -134,6 +138,17 @@ impl Kernel {
             }
             Ok(ruleset)
         })
+    }
+
+    /// Which of `addresses` the node's connection tracking still knows.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    pub fn tracked(
+        &mut self,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeSet<IpAddr>, ObserveError> {
+        self.surveyed("flows", |place| conntrack::tracked(place, addresses))
     }
 
     fn surveyed<R>(

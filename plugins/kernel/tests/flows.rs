@@ -264,3 +264,23 @@ fn two_thousand_flows_are_seen_and_forgotten() {
         mine
     );
 }
+
+#[test]
+fn addresses_are_known_by_the_flows_of_either_direction() {
+    let bed = tracking();
+    let address = |text: &str| -> IpAddr { text.parse().unwrap() };
+    send(&bed, socket("10.7.0.1:5300"));
+    send(&bed, socket("[fd07::2]:5000"));
+    // Of another zone too: whose packets they are matters, not who tracks them.
+    send(&bed, socket("10.8.0.1:5301"));
+    let known = ["10.7.0.1", "10.7.0.2", "fd07::2", "10.8.0.1"].map(address);
+    let others = ["10.9.0.1", "fd09::1"].map(address);
+    let wanted = known.into_iter().chain(others).collect();
+    let tracked = bed.run(|kernel| kernel.tracked(&wanted).unwrap());
+    assert_eq!(tracked, known.into());
+    let bed = Bed::new();
+    assert!(
+        bed.run(|kernel| kernel.tracked(&wanted).unwrap())
+            .is_empty()
+    );
+}

@@ -117,6 +117,7 @@ impl Node {
              [node]\nname = {name:?}\n\
              [log]\nformat = \"json\"\nlevel = \"info\"\n\
              [collector]\ninterval_secs = 1\ngrace_secs = 3\n\
+             [flows]\ninterval_secs = 1\n\
              [store]\nbackend = \"etcd\"\n\
              [store.etcd]\nendpoints = {endpoints:?}\n",
             state = self.state().display(),
@@ -257,6 +258,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.signal(Signal::CONT);
         self.end(Signal::KILL);
+        // What is still busy goes with the mount namespace.
+        drop(Command::new("umount").arg(self.state()).status());
     }
 }
 

@@ -67,6 +67,15 @@ impl Shared {
     fn failed(&self, verb: Verb, answer: &CniAnswer) {
         let said = answer.json.as_ref();
         let code = answer.error_code();
+        // What is in the way and what has drifted is worth more than a count.
+        if matches!(code, Some(102 | 103)) {
+            eprintln!(
+                "hammer: {:8.3?} {}: {}",
+                self.now(),
+                verb.as_str(),
+                answer.stdout
+            );
+        }
         let text = said.and_then(|json| json["msg"].as_str()).unwrap_or("-");
         let text: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
         let why = format!("{} code {code:?}: {text:.90}", verb.as_str());
@@ -98,6 +107,10 @@ struct Slot {
 struct Tenant {
     id: String,
     life: usize,
+    /// What ADD answered, which a runtime keeps for the calls after it.
+    result: Value,
+    /// A DEL has begun, and may be half done.
+    leaves: bool,
 }
 
 /// One worker of one node.
@@ -141,15 +154,22 @@ impl<'a> Worker<'a> {
             let nth = self.choices.below(self.slots.len());
             match self.slots[nth].tenant.take() {
                 None => self.add(nth),
-                Some(tenant) if self.choices.chance(10) => self.check(nth, tenant),
+                Some(tenant) if !tenant.leaves && self.choices.chance(10) => {
+                    self.check(nth, tenant);
+                }
                 Some(tenant) => self.delete(nth, tenant),
             }
         }
     }
 
-    fn call(&self, verb: Verb, nth: usize, id: &str) -> CniCall {
+    fn call(&self, verb: Verb, nth: usize, tenant: &Tenant) -> CniCall {
+        let id = &tenant.id;
+        let mut config = self.node.network().clone();
+        if !tenant.result.is_null() {
+            config["prevResult"] = tenant.result.clone();
+        }
         CniCall::new(self.node.plugin(), verb)
-            .stdin(self.node.network())
+            .stdin(&config)
             .container_id(id)
             .ifname("eth0")
             .netns(self.slots[nth].container.path())
@@ -174,15 +194,18 @@ impl<'a> Worker<'a> {
         let id = format!("{}-{}", self.name, self.births);
         let netns = self.slots[nth].container.name().to_owned();
         let life = Life::new(self.node.nth(), id.clone(), netns);
-        let tenant = Tenant {
+        let mut tenant = Tenant {
             life: self.shared.begin(life),
             id,
+            result: Value::Null,
+            leaves: false,
         };
-        let call = self.call(Verb::Add, nth, &tenant.id);
+        let call = self.call(Verb::Add, nth, &tenant);
         match self.run(Verb::Add, &call) {
             Some(answer) if answer.succeeded() => {
                 let now = self.shared.now();
-                let given = addresses(answer.json.as_ref().unwrap_or(&Value::Null));
+                tenant.result = answer.json.unwrap_or_default();
+                let given = addresses(&tenant.result);
                 self.shared.note(tenant.life, |life| {
                     life.added = Some(now);
                     life.addresses = given;
@@ -195,17 +218,18 @@ impl<'a> Worker<'a> {
     }
 
     fn check(&mut self, nth: usize, tenant: Tenant) {
-        let call = self.call(Verb::Check, nth, &tenant.id);
+        let call = self.call(Verb::Check, nth, &tenant);
         drop(self.run(Verb::Check, &call));
         self.slots[nth].tenant = Some(tenant);
     }
 
-    fn delete(&mut self, nth: usize, tenant: Tenant) {
+    fn delete(&mut self, nth: usize, mut tenant: Tenant) {
+        tenant.leaves = true;
         let now = self.shared.now();
         self.shared.note(tenant.life, |life| {
             life.leaving.get_or_insert(now);
         });
-        let call = self.call(Verb::Del, nth, &tenant.id);
+        let call = self.call(Verb::Del, nth, &tenant);
         if self.run(Verb::Del, &call).is_some_and(|a| a.succeeded()) {
             let now = self.shared.now();
             self.shared

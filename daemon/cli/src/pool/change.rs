@@ -106,7 +106,7 @@ struct Settings {
     #[arg(long, allow_negative_numbers = true)]
     priority: Option<i32>,
 
-    /// The least time for which a freed address rests, in seconds; 60 if never set.
+    /// The least time for which a freed address rests, in seconds; 30 if never set.
     #[arg(long, value_name = "SECONDS")]
     cooldown: Option<u64>,
 

@@ -29,8 +29,15 @@ const OURS: [(&str, &str); 16] = [
 ];
 
 /// Those that read the network configurations besides.
-const OF_CONFIGURATIONS: [&str; 7] = [
-    "doctor", "net", "leases", "ports", "check", "dead", "coexist",
+const OF_CONFIGURATIONS: [&str; 8] = [
+    "doctor",
+    "net",
+    "leases",
+    "ports",
+    "check",
+    "dead",
+    "coexist",
+    "ipam-check",
 ];
 
 /// Those that ask the daemon.

@@ -59,7 +59,7 @@ impl Drop for Scripted {
 
 fn serve(mut stream: UnixStream, answers: &Answers, asked: &Mutex<Vec<Request>>) {
     let mut decoder = Decoder::new(Spoken::OURS);
-    let mut buffer = [0; 65_536];
+    let mut buffer = [0; 8192];
     let frame = loop {
         if let Some(frame) = decoder.frame().unwrap() {
             break frame;

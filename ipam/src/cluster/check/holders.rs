@@ -27,7 +27,7 @@ enum Holder<'a> {
 enum Says<'a> {
     Row(&'a (PoolName, u64)),
     Journal(usize, usize),
-    Kernel(usize),
+    Kernel(usize, usize),
 }
 
 /// The addresses that have two holders.
@@ -93,14 +93,14 @@ fn claims<'a>(world: &'a World<'_>, facts: &'a Facts<'_>) -> Claims<'a> {
             claim(Claim { holder, node, says }, &mut addresses);
         }
     }
-    if let Some(kernel) = facts.kernel {
+    for (of, kernel) in facts.kernels.iter().enumerate() {
         for (nth, container) in kernel.containers.iter().enumerate() {
             let node = &kernel.node;
             let holder = match &container.attachment {
                 Some(attachment) => Holder::Attachment(node, attachment),
                 None => Holder::Somebody(node, &container.place),
             };
-            let says = Says::Kernel(nth);
+            let says = Says::Kernel(of, nth);
             let addresses = container.addresses.iter().flatten().copied();
             let mut pooled = addresses.filter(|address| is_pooled(world, *address));
             claim(Claim { holder, node, says }, &mut pooled);
@@ -148,6 +148,6 @@ fn evidence(world: &World<'_>, facts: &Facts<'_>, claim: &Claim<'_>) -> Option<E
             let journal = &facts.journals[of];
             held(journal, &journal.held[nth])
         }
-        Says::Kernel(nth) => kernel(&facts.kernel?.containers[nth]),
+        Says::Kernel(of, nth) => kernel(&facts.kernels[of].containers[nth]),
     })
 }

@@ -22,6 +22,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::AttachmentKey;
 
+use super::geometry::Block;
 use super::kv::{KeyRange, Row};
 use super::name::{NodeId, PoolName};
 use super::schema::Schema;
@@ -37,11 +38,11 @@ pub struct Facts<'a> {
     pub rows: &'a [Row],
     /// The journals of the nodes whose journals are known.
     pub journals: &'a [Journal],
-    /// What is in the kernel of the node that is asked.
-    pub kernel: Option<&'a Kernel>,
+    /// What is in the kernels of the nodes that could be looked at.
+    pub kernels: &'a [Kernel],
 }
 
-/// The leases that a node's journals have, of pools of the cluster.
+/// What a node's journals have of pools of the cluster.
 #[derive(Clone, Debug)]
 pub struct Journal {
     /// The node.
@@ -50,6 +51,8 @@ pub struct Journal {
     pub place: String,
     /// The leases.
     pub held: Vec<Held>,
+    /// The blocks that it takes for its own; none if it was not asked, or is about to change them.
+    pub blocks: Option<Vec<(PoolName, Block)>>,
     /// Where the store has still to hear of what the journals have.
     pub queued: BTreeSet<(PoolName, u64)>,
 }

@@ -151,6 +151,16 @@ impl<'a> World<'a> {
         near.filter(move |owned| owned.block.contains(ordinal))
     }
 
+    /// The blocks that have ordinals in common with one.
+    pub(super) fn overlapping(
+        &self,
+        pool: &PoolName,
+        block: Block,
+    ) -> impl Iterator<Item = &Owned<'a>> {
+        let of_pool = self.blocks.iter().filter(move |owned| owned.pool == *pool);
+        of_pool.filter(move |owned| owned.block.overlaps(block))
+    }
+
     /// What a node is called, with its id.
     pub(super) fn name(&self, node: &NodeId) -> String {
         match self.fences.get(node) {

@@ -33,6 +33,8 @@ pub enum Rule {
     UnknownNode,
     /// Rows are of a life of their node that has not ended.
     StaleFence,
+    /// A node takes for its own the blocks that the store says are.
+    BlockDiffers,
     /// The store has what the journals have.
     LeaseUnpublished,
     /// The journals have what the store has.
@@ -70,6 +72,7 @@ impl Rule {
             Self::StickyUnkept => "sticky-unkept",
             Self::UnknownNode => "unknown-node",
             Self::StaleFence => "stale-fence",
+            Self::BlockDiffers => "block-differs",
             Self::LeaseUnpublished => "lease-unpublished",
             Self::LeaseUnrecorded => "lease-unrecorded",
             Self::LeaseDiffers => "lease-differs",

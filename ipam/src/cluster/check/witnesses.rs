@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use bulkhead_model::AttachmentKey;
 
 use super::holders::is_pooled;
-use super::rows::World;
+use super::rows::{Owned, World};
 use super::say::{self, joined, kernel, lease, ordinal};
 use super::{Container, Facts, Held, Journal, Kernel, Port, Rule, Violation};
+use crate::cluster::geometry::Block;
+use crate::cluster::name::PoolName;
 
 pub(super) fn check(
     world: &World<'_>,
@@ -21,17 +23,12 @@ pub(super) fn check(
             found.extend(published(world, journal, held));
         }
         found.extend(recorded(world, journal));
-    }
-    let Some(kernel) = facts.kernel else {
-        return;
-    };
-    let journals = facts.journals.iter();
-    if let Some(journal) = journals
-        .into_iter()
-        .find(|journal| journal.node == kernel.node)
-    {
-        attached(world, journal, kernel, found);
-        unrecorded(world, journal, kernel, twice, found);
+        found.extend(blocks(world, journal));
+        let kernels = facts.kernels.iter();
+        for kernel in kernels.filter(|kernel| kernel.node == journal.node) {
+            attached(world, journal, kernel, found);
+            unrecorded(world, journal, kernel, twice, found);
+        }
     }
 }
 
@@ -133,6 +130,48 @@ fn recorded(world: &World<'_>, journal: &Journal) -> Vec<Violation> {
             nodes: vec![journal.node.clone()],
         })
         .collect()
+}
+
+/// The blocks that a node takes for its own are, and no others.
+fn blocks(world: &World<'_>, journal: &Journal) -> Vec<Violation> {
+    let Some(own) = &journal.blocks else {
+        return Vec::new();
+    };
+    let name = world.name(&journal.node);
+    let own: BTreeSet<&(PoolName, Block)> = own.iter().collect();
+    let rows = world.blocks.iter();
+    let rows = rows.filter(|owned| owned.row.node == journal.node);
+    let rows: BTreeMap<(PoolName, Block), &Owned<'_>> = rows
+        .map(|owned| ((owned.pool.clone(), owned.block), owned))
+        .collect();
+    let unknown = rows.iter().filter(|(place, _)| !own.contains(place));
+    let unknown = unknown.map(|((pool, _), owned)| Violation {
+        rule: Rule::BlockDiffers,
+        subject: say::prefixes(world, owned),
+        text: format!(
+            "it is {name}'s, which does not take it for its own; restart that node's daemon, which compares them"
+        ),
+        evidence: vec![
+            say::block(world, owned),
+            say::journal(journal, "nothing of it".to_owned()),
+        ],
+        pool: Some(pool.clone()),
+        nodes: vec![journal.node.clone()],
+    });
+    let missing = own.iter().filter(|place| !rows.contains_key(place));
+    let missing = missing.map(|(pool, block)| Violation {
+        rule: Rule::BlockDiffers,
+        subject: format!("block {block} of pool {pool}"),
+        text: format!(
+            "{name} takes it for its own, and the store does not; restart that node's daemon, which compares them"
+        ),
+        evidence: std::iter::once(say::journal(journal, format!("ordinals {block}")))
+            .chain(world.overlapping(pool, *block).map(|owned| say::block(world, owned)))
+            .collect(),
+        pool: Some(pool.clone()),
+        nodes: vec![journal.node.clone()],
+    });
+    unknown.chain(missing).collect()
 }
 
 /// What a journal has is in the kernel.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::{Family, Prefix};
 
-use super::{Geometry, Layout, Subnet, subnets};
+use super::{Geometry, Layout, Subnet, described, subnets};
 use crate::pool::{is_tiny, usable};
 use crate::span::Span;
 
@@ -105,7 +105,7 @@ pub(super) fn check(layout: &Layout) -> Result<(), GeometryError> {
     if let Some(span) = layout.reserved.iter().find(|span| !inside(span)) {
         return Err(GeometryError::ReservedOutside {
             span: *span,
-            prefixes: prefixes(layout),
+            prefixes: described(layout),
         });
     }
     Ok(())
@@ -147,15 +147,8 @@ pub(super) fn check_blocks(geometry: &Geometry) -> Result<(), GeometryError> {
     }
     if geometry.usable(geometry.whole()) == 0 {
         return Err(GeometryError::NothingLeft {
-            prefixes: prefixes(geometry.layout()),
+            prefixes: geometry.to_string(),
         });
     }
     Ok(())
-}
-
-fn prefixes(layout: &Layout) -> String {
-    let texts: Vec<String> = subnets(layout)
-        .map(|subnet| subnet.prefix.to_string())
-        .collect();
-    texts.join(" and ")
 }

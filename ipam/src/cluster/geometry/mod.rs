@@ -273,6 +273,14 @@ impl Geometry {
             .find(|(ours, theirs)| ours.overlaps(*theirs))
     }
 
+    /// Whether every ordinal that both have has the same addresses in both.
+    #[must_use]
+    pub fn is_based_as(&self, other: &Self) -> bool {
+        let base = |subnet: Option<Subnet>| subnet.map(|subnet| subnet.prefix.address());
+        let (one, other) = (&self.layout, &other.layout);
+        base(one.v4) == base(other.v4) && base(one.v6) == base(other.v6)
+    }
+
     /// The pool as a network's store records it, for people and for reading its addresses.
     #[must_use]
     pub fn described(&self, cooldown_secs: u64) -> Pool {
@@ -335,6 +343,18 @@ impl Geometry {
         }
         apart
     }
+}
+
+impl fmt::Display for Geometry {
+    /// Its prefixes: `10.4.0.0/16 and fd00:4::/64`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&described(&self.layout))
+    }
+}
+
+fn described(layout: &Layout) -> String {
+    let texts: Vec<String> = subnets(layout).map(|s| s.prefix.to_string()).collect();
+    texts.join(" and ")
 }
 
 fn subnets(layout: &Layout) -> impl Iterator<Item = Subnet> {

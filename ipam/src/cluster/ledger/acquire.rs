@@ -130,6 +130,7 @@ impl Ledger {
         let ordinal = self.own.take(pool, id, spare)?;
         let side = self.pools.get_mut(pool).expect("it was just found");
         side.used = true;
+        side.count_taken(now.since_boot_ms);
         side.waiters.remove(&id);
         self.picked(ask, pool, ordinal);
         Some(ordinal)

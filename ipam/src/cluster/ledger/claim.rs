@@ -16,6 +16,7 @@ use crate::cluster::geometry::Block;
 use crate::cluster::kv::{Compare, KeyRange, Listing, Revision, Txn, Write};
 use crate::cluster::name::{Attempt, PoolName};
 use crate::cluster::schema::{AuditPlace, AuditRow, BlockRow, Happened, Place, encode};
+use crate::cluster::unowned::nobodys;
 
 /// Blocks are being claimed.
 #[derive(Clone, Debug)]
@@ -79,7 +80,7 @@ impl Ledger {
         let Some(pool) = pool.map(|(pool, _)| pool.clone()) else {
             return Flow::End;
         };
-        let wanted = Goal::Some(self.blocks_wanted(&pool));
+        let wanted = Goal::Some(self.blocks_wanted(&pool, now));
         self.claim(pool, wanted)
     }
 
@@ -100,10 +101,9 @@ impl Ledger {
         rests.min()
     }
 
-    fn blocks_wanted(&self, pool: &PoolName) -> u64 {
+    fn blocks_wanted(&self, pool: &PoolName, now: Now) -> u64 {
         let side = &self.pools[pool];
-        let waiting = u64::try_from(side.waiters.len()).unwrap_or(u64::MAX);
-        let missing = side.low_water().saturating_add(waiting);
+        let missing = side.demand(now.since_boot_ms);
         let missing = missing.saturating_sub(self.own.free(pool));
         let block = 1 << side.row.geometry.block_bits();
         missing.div_ceil(block).clamp(1, Self::MOST_AT_ONCE)
@@ -276,8 +276,15 @@ impl Ledger {
         let mut txn = self.guarded();
         let pool = self.schema.key(&Place::Pool(chosen.pool.clone()));
         txn.when.push(Compare::Modified(pool, chosen.row));
+        let largest = self.pools[&chosen.pool].row.largest_bits;
         for block in &chosen.blocks {
-            txn.when.extend(self.nobodys(chosen, *block));
+            txn.when.extend(nobodys(
+                &self.schema,
+                &chosen.pool,
+                *block,
+                largest,
+                &chosen.seen,
+            ));
             txn.writes.extend(self.block_writes(chosen, *block, now));
         }
         // Two blocks may have a common ancestor.
@@ -289,27 +296,6 @@ impl Ledger {
         }
         txn.when = unique;
         txn
-    }
-
-    /// That no row covers any ordinal of the block.
-    pub(super) fn nobodys(&self, chosen: &Chosen, block: Block) -> Vec<Compare> {
-        let largest = self.pools[&chosen.pool].row.largest_bits;
-        let mut when = vec![Compare::NoneIn(self.schema.within(
-            "blocks",
-            &chosen.pool,
-            block,
-        ))];
-        for ancestor in block.ancestors(largest) {
-            let at = |seen: &&(Block, Revision)| seen.0.first() == ancestor.first();
-            let seen = chosen.seen.iter().find(at);
-            let key = self.schema.key(&Place::Block {
-                pool: chosen.pool.clone(),
-                first: ancestor.first(),
-            });
-            let revision = seen.map_or(Revision(0), |(_, revision)| *revision);
-            when.push(Compare::Modified(key, revision));
-        }
-        when
     }
 
     fn block_writes(&self, chosen: &Chosen, block: Block, now: Now) -> [Write; 2] {

@@ -5,14 +5,21 @@
 //! before it is relied on ([`super`]).
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Ledger;
 use super::borrow::Asking;
+use super::own::OwnBlock;
 use crate::cluster::geometry::Block;
 use crate::cluster::name::{Attempt, NodeId, PoolName, ReservationName, StickyId};
 use crate::cluster::schema::{PoolRow, ReservationRow, SCHEMA};
+use crate::error::FileError;
+use crate::journal::replace_file;
 
 /// What a node knows of its blocks.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -119,6 +126,9 @@ pub enum LedgerFileError {
         /// What is wrong, and where.
         what: String,
     },
+    /// The system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// It is another node's.
     #[error(
         "the ledger's file is of node {found}, and this is node {node}; it was copied from there: remove it"
@@ -168,6 +178,44 @@ impl LedgerFile {
         Ok(file)
     }
 
+    /// What is kept in a state directory; `None` if nothing was yet.
+    ///
+    /// # Errors
+    /// [`LedgerFileError`].
+    pub fn load(state_dir: &Path, node: &NodeId) -> Result<Option<Self>, LedgerFileError> {
+        let path = Self::path(state_dir);
+        match fs::read(&path) {
+            Ok(bytes) => Self::decode(&bytes, node).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FileError::at("read", &path)(error).into()),
+        }
+    }
+
+    /// Keeps it in a state directory, durably.
+    ///
+    /// # Errors
+    /// What the system refused; the one before is kept then.
+    pub fn save(&self, state_dir: &Path) -> Result<(), FileError> {
+        replace_file(&Self::path(state_dir), &self.encode()).map(drop)
+    }
+
+    fn path(state_dir: &Path) -> PathBuf {
+        state_dir.join("ledger")
+    }
+
+    /// Which pool and ordinal an address is of, as far as the file knows the pools.
+    #[must_use]
+    pub fn place_of(&self, address: IpAddr) -> Option<(PoolName, u64)> {
+        let mut pools = self.pools.iter();
+        pools.find_map(|(name, row)| Some((name.clone(), row.geometry.ordinal(address)?)))
+    }
+
+    /// Leases that ended until then, in milliseconds since 1970, are in the store's audit.
+    #[must_use]
+    pub const fn audited_until_unix_ms(&self) -> u64 {
+        self.audited_until_unix_ms
+    }
+
     /// What no reader could make sense of.
     fn check(&self) -> Result<(), String> {
         for (nth, saved) in self.blocks.iter().enumerate() {
@@ -191,7 +239,12 @@ impl Ledger {
     /// What the file should hold now.
     #[must_use]
     pub fn file(&self) -> LedgerFile {
-        let block = |(pool, own): (&PoolName, &super::own::OwnBlock)| SavedBlock {
+        self.file_of(|own| !own.fresh)
+    }
+
+    /// The file with those blocks that are `meant`.
+    pub(super) fn file_of(&self, meant: impl Fn(&OwnBlock) -> bool) -> LedgerFile {
+        let block = |(pool, own): (&PoolName, &OwnBlock)| SavedBlock {
             pool: pool.clone(),
             block: SavedSpan(own.block),
             claimed_at_unix_ms: own.claimed_at_unix_ms,
@@ -207,6 +260,7 @@ impl Ledger {
                 sticky: sticky.clone(),
             })
         });
+        let known = self.own.all().filter(|(_, own)| meant(own));
         let pools = self.pools.iter();
         let pools = pools.filter(|(name, side)| !side.gone || self.own.has(name));
         LedgerFile {
@@ -218,7 +272,7 @@ impl Ledger {
                 .map(|(name, side)| (name.clone(), side.row.clone()))
                 .collect(),
             reservations: self.reservations.clone(),
-            blocks: self.own.all().map(block).collect(),
+            blocks: known.map(block).collect(),
             kept: kept.collect(),
             claiming: self.claiming.clone(),
             asking: self.asking.clone(),

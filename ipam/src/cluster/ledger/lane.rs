@@ -158,6 +158,13 @@ pub(super) struct Lane {
     saving: bool,
 }
 
+impl Lane {
+    /// The job whose call is out.
+    pub(super) const fn job(&self) -> Option<&Job> {
+        self.job.as_ref()
+    }
+}
+
 impl Ledger {
     /// What is to be done next. One call at a time: nothing until the last one's outcome is told.
     pub fn next(&mut self, now: Now) -> Next {

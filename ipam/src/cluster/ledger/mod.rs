@@ -57,6 +57,7 @@ mod sticky;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod told;
 mod usage;
 mod want;
 
@@ -71,6 +72,7 @@ pub use lease::{Ended, Evicted};
 pub use observe::Watching;
 pub use rebuild::{EndedLease, FreedFact, LeaseFact};
 pub use refusal::PoolRefusal;
+pub use told::{OwnLease, OwnedBlock};
 pub use usage::PoolUsage;
 
 use self::borrow::Asking;
@@ -84,6 +86,7 @@ use self::queue::Queue;
 use self::recast::FoundBlock;
 use self::side::{Dry, PoolSide};
 use self::want::Want;
+use super::geometry::Block;
 use super::name::{Attempt, NodeId, PoolName, ReservationName, StickyId};
 use super::schema::{AskPlace, NodeRow, ReservationRow, Schema};
 use crate::boot::Now;
@@ -193,6 +196,8 @@ pub struct Ledger {
     evicted: BTreeMap<AttachmentKey, Evicted>,
     wants: BTreeMap<AttachmentId, Want>,
     leaked: BTreeMap<PoolName, u64>,
+    /// What networks are configured with.
+    expected: Vec<PoolChoice>,
 
     queue: Queue,
     /// Identities whose holder is gone, and since when.
@@ -237,6 +242,7 @@ impl Ledger {
             evicted: BTreeMap::new(),
             wants: BTreeMap::new(),
             leaked: BTreeMap::new(),
+            expected: Vec::new(),
             queue: Queue::default(),
             letting_go: BTreeMap::new(),
             asks: BTreeMap::new(),
@@ -260,8 +266,16 @@ impl Ledger {
     }
 
     /// The pools of a network that is configured: blocks of them are claimed before the first ADD.
-    pub fn expect_pools(&mut self, choice: &PoolChoice) {
-        for pool in self.chosen(choice) {
+    pub fn expect_pools(&mut self, choice: PoolChoice) {
+        self.expected.push(choice);
+        self.mark_expected();
+    }
+
+    /// Pools that somebody expects are used, once they are known.
+    fn mark_expected(&mut self) {
+        let expected = self.expected.iter();
+        let pools: Vec<PoolName> = expected.flat_map(|choice| self.chosen(choice)).collect();
+        for pool in pools {
             if let Some(side) = self.pools.get_mut(&pool) {
                 side.used = true;
             }
@@ -322,6 +336,12 @@ impl Ledger {
             all.push(refusal.to_string());
         }
         all
+    }
+
+    /// Its blocks, and the part of each that is being given away.
+    pub fn blocks(&self) -> impl Iterator<Item = (&PoolName, Block, Option<Block>)> {
+        let all = self.own.all();
+        all.map(|(pool, own)| (pool, own.block, own.leaving))
     }
 
     /// Everything an attachment holds: attachment, pool, ordinal, and the sequence of its record once it
@@ -397,6 +417,12 @@ impl Ledger {
     fn save(&mut self) -> Call {
         self.unsaved_since_ms = None;
         Call::Save(Box::new(self.file()))
+    }
+
+    /// The file with every block, because what is in them has been read.
+    fn save_all(&mut self) -> Call {
+        self.unsaved_since_ms = None;
+        Call::Save(Box::new(self.file_of(|_| true)))
     }
 
     /// The file as it should be with these blocks, which are not in memory yet.

@@ -5,7 +5,6 @@ use super::cede::OpenAsk;
 use super::link::{Need, Standing};
 use super::side::PoolSide;
 use crate::boot::Now;
-use crate::cluster::geometry::{Geometry, Subnet};
 use crate::cluster::kv::{Event, KeyRange, Listing, Revision, Row};
 use crate::cluster::name::{PoolName, ReservationName};
 use crate::cluster::schema::{
@@ -122,7 +121,7 @@ impl Ledger {
         if before.is_some_and(|side| side.row == read && !side.gone) {
             return;
         }
-        let moved = before.is_some_and(|side| !is_based_as(&side.row.geometry, &read.geometry));
+        let moved = before.is_some_and(|side| !side.row.geometry.is_based_as(&read.geometry));
         if moved && self.own.has(pool) {
             let why = "its first address is another than when this node's blocks were claimed";
             self.close_pool(pool, why, now);
@@ -137,6 +136,7 @@ impl Ledger {
             side.search.salt = before.search.salt + 1;
         }
         self.pools.insert(pool.clone(), side);
+        self.mark_expected();
         self.sort_out(pool, now);
     }
 
@@ -234,11 +234,4 @@ impl Ledger {
             _ => drop(self.asks.remove(&place)),
         }
     }
-}
-
-/// Whether every ordinal has the same addresses in both.
-fn is_based_as(one: &Geometry, other: &Geometry) -> bool {
-    let base = |subnet: Option<Subnet>| subnet.map(|subnet| subnet.prefix.address());
-    let (one, other) = (one.layout(), other.layout());
-    base(one.v4) == base(other.v4) && base(one.v6) == base(other.v6)
 }

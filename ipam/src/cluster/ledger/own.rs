@@ -24,13 +24,23 @@ pub(super) struct OwnBlock {
     pub(super) lender: Option<NodeId>,
     /// The part that is being given away: nothing of it is given out any more.
     pub(super) leaving: Option<Block>,
+    /// What is kept and published in it has not been read, and the file does not have it: nothing of it is
+    /// given out yet.
+    pub(super) fresh: bool,
     /// Since when nothing of it is held or cooling, on the boot's clock.
     pub(super) idle_since_ms: Option<u64>,
     /// In the order in which they are given out: never used ones first, then the longest free.
     free: VecDeque<Free>,
     withheld: BTreeMap<u64, u64>,
     cooling: VecDeque<Cooling>,
-    held: BTreeMap<u64, AttachmentId>,
+    held: BTreeMap<u64, Held>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    id: AttachmentId,
+    /// What it was before, if somebody who asked for it got it before it was cool.
+    cooled: Option<Cooling>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +93,7 @@ impl OwnBlock {
             attempt: Attempt::default(),
             lender: None,
             leaving: None,
+            fresh: false,
             idle_since_ms: None,
             free: VecDeque::new(),
             withheld: BTreeMap::new(),
@@ -95,8 +106,13 @@ impl OwnBlock {
         own
     }
 
+    /// Number of ordinals that could be given out at once.
     pub(super) fn free(&self) -> u64 {
-        count(self.free.len())
+        if self.fresh {
+            0
+        } else {
+            count(self.free.len())
+        }
     }
 
     pub(super) fn held(&self) -> u64 {
@@ -108,7 +124,7 @@ impl OwnBlock {
     }
 
     pub(super) fn holders(&self) -> impl Iterator<Item = (u64, AttachmentId)> {
-        self.held.iter().map(|(ordinal, id)| (*ordinal, *id))
+        self.held.iter().map(|(ordinal, held)| (*ordinal, held.id))
     }
 
     /// The ordinals whose cool-down waits for a confirmation.
@@ -119,7 +135,8 @@ impl OwnBlock {
 
     /// When the ordinal that is given out next was freed; `None` if nothing is free.
     pub(super) fn next_freed_at_ms(&self) -> Option<u64> {
-        self.free.front().map(|free| free.freed_at_ms)
+        let front = self.free.front().filter(|_| !self.fresh);
+        front.map(|free| free.freed_at_ms)
     }
 
     /// Whether nothing of it is held or cooling.
@@ -128,8 +145,8 @@ impl OwnBlock {
     }
 
     pub(super) fn slot(&self, ordinal: u64) -> Slot {
-        if let Some(id) = self.held.get(&ordinal) {
-            return Slot::Held(*id);
+        if let Some(held) = self.held.get(&ordinal) {
+            return Slot::Held(held.id);
         }
         if self.withheld.contains_key(&ordinal) {
             return Slot::Withheld;
@@ -140,15 +157,19 @@ impl OwnBlock {
 
     /// Gives out the ordinal that was free for the longest time.
     pub(super) fn take(&mut self, id: AttachmentId) -> Option<u64> {
+        if self.fresh {
+            return None;
+        }
         let free = self.free.pop_front()?;
-        self.hold(free.ordinal, id);
+        self.hold(free.ordinal, id, None);
         Some(free.ordinal)
     }
 
     /// Gives out an ordinal that is asked for; false if it is held, or leaves.
     pub(super) fn take_one(&mut self, ordinal: u64, id: AttachmentId) -> bool {
         let leaves = self.leaving.is_some_and(|part| part.contains(ordinal));
-        if leaves || self.held.contains_key(&ordinal) || !self.block.contains(ordinal) {
+        if self.fresh || leaves || self.held.contains_key(&ordinal) || !self.block.contains(ordinal)
+        {
             return false;
         }
         self.hold_recorded(ordinal, id);
@@ -157,22 +178,29 @@ impl OwnBlock {
 
     /// Holds an ordinal that is recorded, whatever else was thought of it.
     pub(super) fn hold_recorded(&mut self, ordinal: u64, id: AttachmentId) {
+        let cooled = self.cooling.iter().find(|one| one.ordinal == ordinal);
+        let cooled = cooled.copied();
         self.free.retain(|free| free.ordinal != ordinal);
         self.cooling.retain(|one| one.ordinal != ordinal);
         self.withheld.remove(&ordinal);
-        self.hold(ordinal, id);
+        self.hold(ordinal, id, cooled);
     }
 
-    fn hold(&mut self, ordinal: u64, id: AttachmentId) {
+    fn hold(&mut self, ordinal: u64, id: AttachmentId, cooled: Option<Cooling>) {
         self.idle_since_ms = None;
-        let before = self.held.insert(ordinal, id);
+        let before = self.held.insert(ordinal, Held { id, cooled });
         debug_assert!(before.is_none(), "only what is not held is given out");
     }
 
     /// Takes an ordinal back that was picked and never used.
     pub(super) fn put_back(&mut self, ordinal: u64, now_ms: u64, allowed: bool) {
-        if self.held.remove(&ordinal).is_some() {
-            self.put(ordinal, now_ms, allowed);
+        match self.held.remove(&ordinal) {
+            Some(Held {
+                cooled: Some(cooled),
+                ..
+            }) => self.cooling.push_back(cooled),
+            Some(_) => self.put(ordinal, now_ms, allowed),
+            None => {}
         }
     }
 
@@ -187,8 +215,12 @@ impl OwnBlock {
         }
     }
 
-    /// Lets an ordinal cool that was held before this process began.
+    /// Lets an ordinal cool that was held before this process began; the last time counts.
     pub(super) fn recall_cooling(&mut self, ordinal: u64, freed_at_ms: u64) {
+        if let Some(one) = self.cooling.iter_mut().find(|one| one.ordinal == ordinal) {
+            one.freed_at_ms = one.freed_at_ms.max(freed_at_ms);
+            return;
+        }
         let before = self.free.len() + self.withheld.len();
         self.free.retain(|free| free.ordinal != ordinal);
         self.withheld.remove(&ordinal);
@@ -296,6 +328,7 @@ impl OwnBlock {
             claimed_at_unix_ms: self.claimed_at_unix_ms,
             attempt: self.attempt.clone(),
             lender: self.lender.clone(),
+            fresh: self.fresh,
             ..Self::new(part, |_| false)
         };
         piece.inherit(self);

@@ -1,11 +1,12 @@
 //! Publishing: what changed in memory and is durable in the journals becomes rows, behind the answers.
 
 use super::Ledger;
-use super::lane::{Answer, Call, Fault, Flow};
+use super::lane::{Answer, Call, Fault, Flow, Job};
 use super::link::Need;
 use super::queue::Batch;
 use crate::boot::Now;
 use crate::cluster::kv::{Compare, Txn};
+use crate::cluster::name::PoolName;
 use crate::cluster::schema::Place;
 
 /// Rows are being written.
@@ -30,12 +31,24 @@ impl Ledger {
         if due.is_none_or(|due| now.since_boot_ms < due) {
             return Flow::End;
         }
-        let (writes, batch) = self.next_batch();
+        let (mut writes, batch) = self.next_batch();
+        writes.extend(self.beat_along(now));
         let txn = Txn {
             writes,
             ..self.guarded()
         };
         Flow::then(Publish(batch), Call::Commit(txn))
+    }
+}
+
+impl Ledger {
+    /// Where leases are being published now.
+    pub(super) fn publishing(&self) -> impl Iterator<Item = (PoolName, u64)> {
+        let batch = match self.lane.job() {
+            Some(Job::Publish(publish)) => Some(&publish.0),
+            _ => None,
+        };
+        batch.into_iter().flat_map(Batch::places)
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Batch {
 impl Queue {
     /// Chapters that are kept through an outage; the journals have them all.
     const MOST_AUDITS: usize = 50_000;
+    /// Writes of a transaction; a sign of life may go along.
+    const MOST_WRITES: usize = Txn::MOST_WRITES - 1;
     /// Bytes of a transaction's values: far below [`Txn::MOST_BYTES`], whatever labels there are.
     const MOST_BYTES: usize = Txn::MOST_BYTES / 2;
 
@@ -73,7 +75,7 @@ impl Queue {
     /// moment, so that a burst becomes few transactions, but never late.
     pub(super) fn due_ms(&self, tuning: &Tuning) -> Option<u64> {
         let oldest = self.oldest_ms()?;
-        if self.len() >= Txn::MOST_WRITES {
+        if self.len() >= Self::MOST_WRITES {
             return Some(0);
         }
         let quiet = self.changed_at_ms + tuning.quiet_ms;
@@ -119,6 +121,11 @@ impl Queue {
 }
 
 impl Batch {
+    /// Where the leases are.
+    pub(super) fn places(&self) -> impl Iterator<Item = (PoolName, u64)> {
+        self.leases.iter().map(|(place, _)| place.clone())
+    }
+
     /// Since when the oldest of it waits, on the boot's clock.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         let leases = self.leases.iter().map(|(_, since)| *since);
@@ -134,7 +141,7 @@ impl Ledger {
         let mut bytes = 0;
         let mut batch = Batch::default();
         let full = |writes: &Vec<Write>, bytes| {
-            writes.len() >= Txn::MOST_WRITES || bytes >= Queue::MOST_BYTES
+            writes.len() >= Queue::MOST_WRITES || bytes >= Queue::MOST_BYTES
         };
         while !full(&writes, bytes) {
             let Some((place, since)) = self.queue.leases.pop_first() else {

@@ -45,8 +45,8 @@ impl FoundBlock {
 }
 
 impl Ledger {
-    /// Makes the blocks what the rows of `places` say that they are.
-    pub(super) fn recast(&mut self, found: &[FoundBlock], places: &[(PoolName, Block)]) {
+    /// Makes the blocks what the rows say that they are.
+    pub(super) fn recast(&mut self, found: &[FoundBlock]) {
         let before = std::mem::take(&mut self.own);
         let (mine, others): (Vec<&FoundBlock>, Vec<&FoundBlock>) =
             found.iter().partition(|found| found.row.node == self.node);
@@ -57,6 +57,12 @@ impl Ledger {
             let mut own = self.own_block(found, &before);
             // A part that was to be ceded is still here, and nothing is on its way any more.
             own.leaving = own.leaving.filter(|part| *part == own.block);
+            let known = before.of(&found.pool).filter(|own| !own.fresh);
+            let known: u64 = known
+                .filter(|own| found.block.overlaps(own.block))
+                .map(|own| own.block.size().min(found.block.size()))
+                .sum();
+            own.fresh = known < found.block.size();
             let side = &self.pools[&found.pool];
             own.sort_out(|at| side.allows(at));
             self.own.insert(&found.pool, own);
@@ -79,8 +85,6 @@ impl Ledger {
                 }
             }
         }
-        self.claiming
-            .retain(|one| !places.contains(&(one.pool.clone(), one.block.0)));
         self.evict_homeless();
         self.place_strays();
         self.forget_elsewhere();

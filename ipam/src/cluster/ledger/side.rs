@@ -19,6 +19,8 @@ pub(super) struct PoolSide {
     reserved: Vec<(u64, u64, ReservationName)>,
     /// Asks that wait for a block, and when they asked last, on the boot's clock.
     pub(super) waiters: BTreeMap<AttachmentId, u64>,
+    /// Ordinals that were given out since a moment, on the boot's clock.
+    recent: (u64, u64),
     /// Whether an attachment ever needed it: blocks are claimed ahead.
     pub(super) used: bool,
     /// Whether it is no longer in the store, or not as this release understands it.
@@ -104,6 +106,7 @@ impl PoolSide {
             kept: BTreeMap::new(),
             reserved: Vec::new(),
             waiters: BTreeMap::new(),
+            recent: (0, 0),
             used: false,
             gone: false,
             dry: None,
@@ -163,6 +166,29 @@ impl PoolSide {
         (1_u64 << self.row.geometry.block_bits()).div_ceil(2)
     }
 
+    /// How long a burst is remembered.
+    const RECENT_MS: u64 = 10_000;
+
+    /// An ordinal was given out.
+    pub(super) fn count_taken(&mut self, now_ms: u64) {
+        let (taken, since_ms) = self.recent;
+        let fresh = now_ms < since_ms + Self::RECENT_MS;
+        self.recent = if fresh {
+            (taken + 1, since_ms)
+        } else {
+            (1, now_ms)
+        };
+    }
+
+    /// Ordinals that are needed soon: a burst is taken to become three times as long as it was until now.
+    pub(super) fn demand(&self, now_ms: u64) -> u64 {
+        let (taken, since_ms) = self.recent;
+        let fresh = now_ms < since_ms + Self::RECENT_MS;
+        let recent = if fresh { taken } else { 0 };
+        let waiting = u64::try_from(self.waiters.len()).unwrap_or(u64::MAX);
+        self.low_water() + 2 * recent.max(waiting)
+    }
+
     pub(super) fn is_dry(&self, now_ms: u64) -> bool {
         self.dry.as_ref().is_some_and(|dry| now_ms < dry.until_ms)
     }
@@ -179,13 +205,7 @@ impl PoolSide {
     }
 }
 
-/// The prefixes of a pool, for people.
-pub(super) fn prefixes(row: &PoolRow) -> String {
-    let texts: Vec<String> = row.geometry.prefixes().map(|p| p.to_string()).collect();
-    texts.join(" and ")
-}
-
 /// `default (10.4.0.0/16)`, for people.
 pub(super) fn named(name: &PoolName, side: &PoolSide) -> String {
-    format!("{name} ({})", prefixes(&side.row))
+    format!("{name} ({})", side.row.geometry)
 }

@@ -30,7 +30,7 @@ enum Step {
     Look,
     Create,
     Seal { epoch: u64 },
-    Survey { places: Vec<(PoolName, Block)> },
+    Survey,
     Contents { places: Vec<(PoolName, Block)> },
     Save,
 }
@@ -76,10 +76,10 @@ impl Sync {
                 ledger.sealed(epoch, committed.revision);
                 ledger.survey()
             }
-            Step::Survey { places } => ledger.surveyed(&places, &answer.rows(), now),
+            Step::Survey => ledger.surveyed(&answer.rows(), now),
             Step::Contents { places } => {
                 ledger.compare_contents(&places, &answer.rows(), now);
-                Flow::then(Self(Step::Save), ledger.save())
+                Flow::then(Self(Step::Save), ledger.save_all())
             }
             Step::Save => {
                 ledger.in_step(now);
@@ -266,11 +266,10 @@ impl Ledger {
             let blocks = places.iter();
             ranges.extend(blocks.map(|(pool, block)| self.schema.within("blocks", pool, *block)));
         }
-        let step = Step::Survey { places };
-        Flow::then(Sync(step), Call::Read(ranges))
+        Flow::then(Sync(Step::Survey), Call::Read(ranges))
     }
 
-    fn surveyed(&mut self, places: &[(PoolName, Block)], rows: &[Listing], now: Now) -> Flow {
+    fn surveyed(&mut self, rows: &[Listing], now: Now) -> Flow {
         let found: Result<Vec<FoundBlock>, RowError> = rows[3..]
             .iter()
             .flat_map(|listing| &listing.rows)
@@ -283,7 +282,7 @@ impl Ledger {
         found.sort_by(|a, b| (&a.pool, a.block).cmp(&(&b.pool, b.block)));
         found.dedup_by(|a, b| (&a.pool, a.block) == (&b.pool, b.block));
         self.take_in_config(rows, now);
-        self.recast(&found, places);
+        self.recast(&found);
         self.link.compared_epoch = self.link.epoch;
         let places = self.own.places();
         let ranges = places.iter().flat_map(|(pool, block)| {
@@ -308,6 +307,11 @@ impl Ledger {
     /// Memory and store say the same, or what they do not is on its way.
     fn in_step(&mut self, now: Now) {
         self.link.done();
+        // What was being claimed is among the blocks, or never will be.
+        self.claiming.clear();
+        for (_, own) in self.own.all_mut() {
+            own.fresh = false;
+        }
         if std::mem::replace(&mut self.link.fate, Fate::Intact) == Fate::Fenced {
             // A new life: what was found out in the one before says nothing.
             for side in self.pools.values_mut() {

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::Ledger;
-use super::side::prefixes;
 use crate::cluster::name::PoolName;
 
 /// A node's share of a pool, in ordinals.
@@ -57,7 +56,7 @@ impl Ledger {
         };
         let geometry = &side.row.geometry;
         let mut usage = PoolUsage {
-            prefixes: prefixes(&side.row),
+            prefixes: geometry.to_string(),
             size: geometry.usable(geometry.whole()),
             leaked: self.leaked.get(pool).copied().unwrap_or_default(),
             ..PoolUsage::default()

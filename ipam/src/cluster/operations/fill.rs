@@ -48,13 +48,17 @@ impl Comparison {
 }
 
 /// Why rows could not be put into a store.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum FillTrouble {
-    #[error(transparent)]
-    Store(#[from] StoreTrouble),
-    /// Something is there that stands in the way.
-    #[error("{0}")]
+    Store(StoreTrouble),
+    /// What the store has that stands in the way.
     Obstacle(String),
+}
+
+impl From<StoreTrouble> for FillTrouble {
+    fn from(trouble: StoreTrouble) -> Self {
+        Self::Store(trouble)
+    }
 }
 
 impl From<KvError> for FillTrouble {

@@ -10,6 +10,7 @@ mod commit;
 mod error;
 mod fill;
 mod janitor;
+mod keeping;
 mod listing;
 mod lost;
 mod migrate;
@@ -24,6 +25,7 @@ pub(super) mod tests;
 pub use backup::{Backup, BackupError, BackupHead, StoredRow};
 pub use error::{Reason, StoreTrouble};
 pub use janitor::{Pruned, Retention};
+pub use keeping::LetGoError;
 pub use listing::{
     AddressHistory, BlockListed, Change, ChangeKind, ClusterUsage, Filter, LeaseListed, Listed,
     NodeError, NodeListed, NodeState, PoolListed, ReservationListed, Tenure, WhoError,

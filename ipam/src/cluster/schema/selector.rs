@@ -55,6 +55,39 @@ impl LabelSelector {
         })
     }
 
+    /// That all of these labels are there with their values.
+    ///
+    /// # Errors
+    /// If a key or a value is none.
+    pub fn of(labels: &Labels) -> Result<Self, SelectorError> {
+        let term = |(key, value): (&String, &String)| {
+            let known = word(key).zip(word(value));
+            let (key, value) = known.ok_or_else(|| {
+                let term = format!("{key}={value}");
+                SelectorError {
+                    selector: term.clone(),
+                    term,
+                }
+            })?;
+            let claim = Claim::In(vec![value]);
+            Ok(Term { key, claim })
+        };
+        labels.iter().map(term).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The labels whose one value it demands.
+    #[must_use]
+    pub fn demanded(&self) -> Labels {
+        let demanded = self.0.iter().filter_map(|term| match &term.claim {
+            Claim::In(values) => match values.as_slice() {
+                [value] => Some((term.key.clone(), value.clone())),
+                _ => None,
+            },
+            _ => None,
+        });
+        demanded.collect()
+    }
+
     /// Whether it selects everything.
     #[must_use]
     pub const fn is_everything(&self) -> bool {
@@ -227,6 +260,20 @@ mod tests {
         for text in ["", "zone=a", "!x,y", "zone in (a,b),rack notin (c,d),z!=1"] {
             assert_eq!(text.parse::<LabelSelector>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn labels_are_a_selector_and_a_selector_tells_its_labels() {
+        let labels =
+            Labels::from([("zone", "a"), ("gpu", "yes")].map(|(k, v)| (k.into(), v.into())));
+        let selector = LabelSelector::of(&labels).unwrap();
+        assert_eq!(selector.to_string(), "gpu=yes,zone=a");
+        assert_eq!(selector.demanded(), labels);
+        let more: LabelSelector = "zone=a,!spot,rack in (b,c)".parse().unwrap();
+        assert_eq!(more.demanded().keys().collect::<Vec<_>>(), ["zone"]);
+        let bad = Labels::from([("zone".to_owned(), "a,b".to_owned())]);
+        let error = LabelSelector::of(&bad).unwrap_err();
+        assert_eq!(error.term, "zone=a,b");
     }
 
     #[test]

@@ -236,7 +236,7 @@ mod tests {
             set: "1".to_owned(),
         };
         let blue = "blue".parse().unwrap();
-        assert!(state.host_existing().unwrap().is_none());
+        assert_eq!(state.host_changes().unwrap().all().count(), 0);
         state.host().unwrap().claim(&blue, &change).unwrap();
         // Whatever becomes of the file, the memory knows.
         let path = dir.path().join("host/journal");
@@ -249,7 +249,7 @@ mod tests {
         std::fs::write(&path, &text).unwrap();
         drop(state);
         let state = StateDir::open(dir.path(), Access::Exclusive).unwrap();
-        let kept = state.host_existing().unwrap().unwrap();
+        let kept = state.host_changes().unwrap();
         assert_eq!(kept.last_needed_by(&blue), [change]);
     }
 }

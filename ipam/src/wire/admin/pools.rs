@@ -38,7 +38,7 @@ pub struct PoolSpec {
     /// Of several pools that match, the highest is taken first.
     #[serde(default)]
     pub priority: i32,
-    /// The least time that a freed address rests, in seconds; none: 60.
+    /// The least time that a freed address rests, in seconds; none: 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown_secs: Option<u64>,
     /// Whether a node whose blocks are full is refused rather than lent a part of another's.

@@ -27,9 +27,9 @@ const PALETTE: [&str; 10] = [
 const HEAD: &str = r##"<defs><pattern id="cooling" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="3" height="6" fill="#e69f00"/></pattern></defs>
 <style>
 text{font-family:ui-monospace,monospace;font-size:14px;fill:#1a1a1a}
-.title{font-size:20px;font-weight:bold}.dim{fill:#595959}.mark{font-size:13px;text-anchor:middle}
+.title{font-size:20px;font-weight:bold}.dim{fill:#595959}.mark{font-size:13px;text-anchor:middle;stroke:#fff;stroke-width:3px;stroke-opacity:.8;paint-order:stroke}
 .ground{fill:#fff}.none{fill:none;stroke:#b3b3b3;stroke-dasharray:2 3}.frame{fill:none;stroke:#595959}
-@media (prefers-color-scheme:dark){text{fill:#f2f2f2}.dim{fill:#b3b3b3}.ground{fill:#1a1a1a}.none{stroke:#666}.frame{stroke:#b3b3b3}}
+@media (prefers-color-scheme:dark){text{fill:#f2f2f2}.mark{stroke:#1a1a1a}.dim{fill:#b3b3b3}.ground{fill:#1a1a1a}.none{stroke:#666}.frame{stroke:#b3b3b3}}
 </style>
 "##;
 
@@ -66,13 +66,7 @@ fn pool(body: &mut String, drawing: &Drawing<'_>, mut y: f64) -> f64 {
         match line {
             Line::Cells { address, cells } => {
                 let address = address.map(|address| address.to_string());
-                text(
-                    body,
-                    "",
-                    MARGIN,
-                    y + SIDE * 0.65,
-                    &address.unwrap_or_default(),
-                );
+                row_label(body, y + SIDE * 0.65, &address.unwrap_or_default());
                 let mut x = MARGIN + LABEL;
                 for one in cells {
                     cell(body, drawing, one, x, y);
@@ -219,6 +213,22 @@ fn text(body: &mut String, class: &str, x: f64, y: f64, said: &str) {
     );
 }
 
+/// An address at the left of its row; a long one is drawn narrower.
+fn row_label(body: &mut String, y: f64, address: &str) {
+    /// Characters of 14 px that there is room for.
+    const ROOM: usize = 21;
+    if address.len() <= ROOM {
+        text(body, "", MARGIN, y, address);
+        return;
+    }
+    let width = LABEL - GAP - GAP;
+    let _ = writeln!(
+        body,
+        "<text x=\"{MARGIN:.1}\" y=\"{y:.1}\" textLength=\"{width:.1}\" lengthAdjust=\"spacingAndGlyphs\">{}</text>",
+        escaped(address)
+    );
+}
+
 /// As character data and in an attribute (XML 1.0 §2.4); what is no character of XML (§2.2) is replaced.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -275,6 +285,20 @@ mod tests {
             .collect();
         assert_eq!(titles.len(), 1 + blocks.len());
         assert!(titles.contains(&"default from 64: node-2, 30 of 64 held, 3 cooling"));
+    }
+
+    #[test]
+    fn a_long_address_does_not_reach_into_its_row() {
+        let (mut pool, blocks) = (sample::pool(), sample::blocks());
+        pool.spec.v4 = None;
+        pool.spec.v6 = Some("fd00:1234:5678:9abc:def0:1234:5678:0/118".parse().unwrap());
+        let drawn = draw(&[Drawing::of(&pool, &blocks)]);
+        assert!(
+            drawn.contains(
+                "lengthAdjust=\"spacingAndGlyphs\">fd00:1234:5678:9abc:def0:1234:5678:0<"
+            )
+        );
+        Document::parse(&drawn).unwrap();
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl Scene {
         let held = [65, 66].map(|ordinal| held(&cluster, ordinal));
         let containers = held.iter().map(container).collect();
         Self {
-            journals: vec![journal("n1", held.to_vec())],
+            journals: vec![journal("n1", 64, held.to_vec())],
             kernel: Kernel {
                 node: node("n1"),
                 containers,
@@ -34,7 +34,7 @@ impl Scene {
     fn with_both() -> Self {
         let mut scene = Self::new();
         let held = held(&scene.cluster, 300);
-        scene.journals.push(journal("n2", vec![held]));
+        scene.journals.push(journal("n2", 256, vec![held]));
         scene
     }
 
@@ -44,7 +44,7 @@ impl Scene {
             schema: &self.cluster.schema,
             rows: &rows,
             journals: &self.journals,
-            kernel: Some(&self.kernel),
+            kernels: std::slice::from_ref(&self.kernel),
         })
     }
 
@@ -55,11 +55,13 @@ impl Scene {
     }
 }
 
-fn journal(of: &str, held: Vec<Held>) -> Journal {
+/// The journal of a node with one block of 64 ordinals.
+fn journal(of: &str, first: u64, held: Vec<Held>) -> Journal {
     Journal {
         node: node(of),
         place: format!("{of}:/var/lib/bulkhead"),
         held,
+        blocks: Some(vec![(pool("default"), Block::new(first, 6).unwrap())]),
         queued: BTreeSet::new(),
     }
 }

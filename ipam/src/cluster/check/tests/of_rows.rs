@@ -249,7 +249,7 @@ fn no_rows_make_the_check_panic() {
                 schema: &scene.cluster.schema,
                 rows: &damaged,
                 journals: &scene.journals,
-                kernel: Some(&scene.kernel),
+                kernels: std::slice::from_ref(&scene.kernel),
             });
             drop(checked);
         }

@@ -46,6 +46,7 @@ const OF_WITNESSES: &[Damage] = &[
                     .block("default", block.first(), block.bits(), "n1");
             }
             scene.cluster.block("default", 65, 0, "n2");
+            scene.journals[0].blocks = None;
         },
         &[(Rule::AddressTwice, L65), (Rule::LeaseOutsideBlock, L65)],
     ),
@@ -72,6 +73,20 @@ const OF_WITNESSES: &[Damage] = &[
             addresses.push(address);
         },
         &[(Rule::AddressTwice, "10.4.0.65")],
+    ),
+    (
+        "a block that its node does not know",
+        |scene| scene.cluster.block("default", 1024, 6, "n1"),
+        &[(Rule::BlockDiffers, "block 10.4.4.0/26 and fd00:4::400/122")],
+    ),
+    (
+        "a block that a node takes for its own and is another's",
+        |scene| {
+            let block = Block::new(256, 5).unwrap();
+            let blocks = scene.journals[0].blocks.as_mut().unwrap();
+            blocks.push((pool("default"), block));
+        },
+        &[(Rule::BlockDiffers, "block 256-287 of pool default")],
     ),
     (
         "a lease that is not published",
@@ -211,5 +226,5 @@ fn a_violation_says_what_to_do() {
             said.insert(violation.rule);
         }
     }
-    assert_eq!(said.len(), 22, "{said:?}");
+    assert_eq!(said.len(), 23, "{said:?}");
 }

@@ -15,7 +15,7 @@ mod sticky;
 use bulkhead_model::AttachmentKey;
 
 use super::*;
-use crate::cluster::geometry::{Block, Geometry, Layout, Subnet};
+use crate::cluster::geometry::{Geometry, Layout, Subnet};
 use crate::cluster::kv::{
     ClusterStore, Committed, Event, Key, KeyRange, KvError, Listing, Revision, Txn, Write,
 };

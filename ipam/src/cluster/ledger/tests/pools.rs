@@ -233,8 +233,8 @@ fn a_pool_that_is_not_understood_or_begins_elsewhere_gives_nothing_and_loses_not
 fn a_pool_that_is_expected_has_a_block_before_the_first_add() {
     let store = store();
     add_pool(&store, "p", &dual("10.4.0.0/16", 6));
-    let mut node = Node::up("n1", &store);
-    node.ledger.expect_pools(&PoolChoice::Any);
+    let mut node = Node::start("n1", &store);
+    node.ledger.expect_pools(PoolChoice::Any);
     node.pump();
     assert!(matches!(node.acquire(&ask("c0")), Acquire::Granted(_)));
 }

@@ -1,14 +1,17 @@
 //! `bulkhead ipam check`: whether every address is given once, and to whom everybody says.
 
+mod local;
+
 use std::fmt::Write;
 
 use bulkhead_ipam::wire::admin::{CheckReport, Evidence, Violation, Witness};
 use clap::Args;
 
-use crate::daemon::Reach;
+use crate::daemon::Socket;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::filter::PlaceArgs;
 use crate::output::{Format, visible};
+use crate::sources::Sources;
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
@@ -16,7 +19,10 @@ pub(crate) struct CheckArgs {
     filter: PlaceArgs,
 
     #[command(flatten)]
-    reach: Reach,
+    socket: Socket,
+
+    #[command(flatten)]
+    sources: Sources,
 }
 
 pub(super) fn run(args: &CheckArgs, format: Format) -> Outcome {
@@ -27,7 +33,10 @@ pub(super) fn run(args: &CheckArgs, format: Format) -> Outcome {
 }
 
 fn report(args: &CheckArgs) -> Result<CheckReport, Failure> {
-    args.reach.daemon()?.check(&args.filter.filter())
+    match args.socket.named(&args.sources.state_dir)? {
+        Some(daemon) => daemon.check(&args.filter.filter()),
+        None => local::report(&args.sources),
+    }
 }
 
 fn outcome(report: &CheckReport, format: Format) -> Outcome {

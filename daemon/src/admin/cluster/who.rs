@@ -1,0 +1,93 @@
+//! Who has an address, and who had it.
+
+use std::net::IpAddr;
+
+use bulkhead_ipam::cluster::geometry::Unusable;
+use bulkhead_ipam::cluster::operations::{AddressHistory, Change, ChangeKind as Kind};
+use bulkhead_ipam::cluster::schema::Happened;
+use bulkhead_ipam::wire::admin::{
+    ChangeKind, History, ListedChange, ListedLease, PAGE_ROWS, Reply, RequestError,
+};
+
+use super::blocks::Own;
+use super::leases::{Deaths, remote};
+use super::refusal::refused;
+use super::words::{node_name, pod_name};
+use crate::admin::{Admin, Replies};
+
+impl Admin {
+    pub(super) fn who(&self, address: IpAddr, replies: &Replies) -> Result<Reply, RequestError> {
+        let found = self.operations().who(address);
+        let found = found.map_err(|error| refused(error.reason(), &error))?;
+        self.left_out(&found.unread);
+        let block = found.block.as_ref();
+        let mut page = History {
+            address,
+            pool: found.pool.to_string(),
+            ordinal: found.ordinal,
+            addresses: found.addresses.clone(),
+            kept: found.unusable.map(kept).unwrap_or_default().to_owned(),
+            block: block.map(|block| self.block(block, &Own::of(self))),
+            holder: self.holder(&found),
+            changes: found.changes.iter().map(change).collect(),
+            since_unix_ms: found.since_unix_ms,
+        };
+        while page.changes.len() > PAGE_ROWS {
+            let rest = page.changes.split_off(PAGE_ROWS);
+            let next = History {
+                changes: rest,
+                ..page.clone()
+            };
+            replies.say(Reply::History(Box::new(page)));
+            page = next;
+        }
+        Ok(Reply::History(Box::new(page)))
+    }
+
+    /// Who has it: of this node's own ordinals as it is, of others' as it is published.
+    fn holder(&self, found: &AddressHistory) -> Option<ListedLease> {
+        let own = self.node.cluster.look(|ledger| ledger.own_leases());
+        let own = own
+            .into_iter()
+            .find(|lease| lease.pool == found.pool && lease.ordinal == found.ordinal);
+        let published = found.holder.as_ref();
+        if let Some(own) = own {
+            let is_published = published.is_some_and(|published| published.row == own.row);
+            return Some(Deaths::of(self).own(&own, is_published));
+        }
+        published
+            .filter(|published| published.row.node != self.node.cluster.node)
+            .map(remote)
+    }
+}
+
+/// Why it is never given out.
+const fn kept(unusable: Unusable) -> &'static str {
+    match unusable {
+        Unusable::End(_) => "end",
+        Unusable::Gateway(_) => "gateway",
+        Unusable::Reserved(_) => "reserved",
+        Unusable::Outside => "outside",
+    }
+}
+
+fn change(change: &Change) -> ListedChange {
+    ListedChange {
+        at_unix_ms: change.at_unix_ms,
+        what: match change.what {
+            Kind::Acquired => ChangeKind::Acquired,
+            Kind::Audited(Happened::Released) => ChangeKind::Released,
+            Kind::Audited(Happened::Reclaimed) => ChangeKind::Reclaimed,
+            Kind::Audited(Happened::Claimed) => ChangeKind::Claimed,
+            Kind::Audited(Happened::Returned) => ChangeKind::Returned,
+            Kind::Audited(Happened::Ceded) => ChangeKind::Ceded,
+            Kind::Audited(Happened::Lost) => ChangeKind::Lost,
+            Kind::Audited(Happened::Unconfirmed | Happened::Unknown) => ChangeKind::Other,
+        },
+        node: node_name(&change.node, &change.name),
+        attachment: change.attachment.clone(),
+        pod: change.pod.as_ref().map(pod_name),
+        sequence: change.sequence,
+        reason: change.reason.clone(),
+    }
+}

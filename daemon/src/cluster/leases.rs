@@ -1,0 +1,112 @@
+//! Addresses of pools for attachments.
+
+use std::time::{Duration, Instant};
+
+use bulkhead_attach::{PoolAsk, PoolGrant, PoolLeases};
+use bulkhead_cni::{CniError, Code};
+use bulkhead_ipam::cluster::ledger::{
+    Acquire, Ended, PoolAsk as Ask, PoolChoice as Choice, PoolRefusal,
+};
+use bulkhead_ipam::{AttachmentRecord, PoolChoice, PoolLease};
+use bulkhead_model::AttachmentKey;
+
+use super::Cluster;
+
+/// Longest that an ADD waits for a block or for one address of the cluster: plugins wait a minute.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a reason begins with if the attachment was found dead.
+const DEATHS: [&str; 3] = ["gc:", "collector:", "operator:"];
+
+/// In which way a lease ended, by the reason that the journal has.
+pub(super) fn ended(reason: &str) -> Ended {
+    if DEATHS.iter().any(|death| reason.starts_with(death)) {
+        Ended::Reclaimed
+    } else {
+        Ended::Released
+    }
+}
+
+impl PoolLeases for Cluster {
+    fn acquire(&self, ask: &PoolAsk) -> Result<PoolGrant, CniError> {
+        let ask = Ask {
+            key: ask.key.clone(),
+            pools: choice(&ask.pools),
+            pod: ask.pod.clone(),
+            labels: ask.labels.iter().cloned().collect(),
+            requested: ask.requested.clone(),
+            sticky: ask.sticky,
+        };
+        let until = Instant::now() + PATIENCE;
+        let mut ledger = self.ledger();
+        loop {
+            let waiting = match ledger.acquire(&ask, self.now()) {
+                Acquire::Granted(grant) => {
+                    return Ok(PoolGrant {
+                        lease: PoolLease {
+                            pool: grant.pool.to_string(),
+                            ordinal: grant.ordinal,
+                        },
+                        addresses: grant.addresses,
+                        description: grant.description,
+                    });
+                }
+                Acquire::Refused(refusal) => return Err(refused(&refusal)),
+                Acquire::Wait(waiting) => waiting,
+            };
+            self.work.notify_all();
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.ends() {
+                ledger.abandon(&ask.key, self.now());
+                let secs = PATIENCE.as_secs();
+                let text =
+                    format!("no address of the cluster within {secs} s: {waiting}; try again");
+                return Err(CniError::try_again(text));
+            }
+            let waited = self.news.wait_timeout(ledger, left);
+            ledger = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+    }
+
+    fn settle(&self, record: &AttachmentRecord) {
+        let settled = self.tell(|ledger, now| ledger.settle(&record.key, record.sequence, now));
+        if !settled {
+            self.orphan(record);
+        }
+    }
+
+    fn abandon(&self, key: &AttachmentKey) {
+        self.tell(|ledger, now| ledger.abandon(key, now));
+    }
+
+    fn released(&self, record: &AttachmentRecord, reason: &str) {
+        let (key, sequence) = (&record.key, record.sequence);
+        self.tell(|ledger, now| ledger.released(key, sequence, ended(reason), reason, now));
+    }
+
+    fn serves(&self, pools: &PoolChoice) -> Result<(), CniError> {
+        let served = self.look(|ledger| ledger.serves(&choice(pools), self.now()));
+        served.map_err(|refusal| refused(&refusal))
+    }
+}
+
+fn choice(pools: &PoolChoice) -> Choice {
+    match pools {
+        PoolChoice::Any => Choice::Any,
+        PoolChoice::Named(names) => Choice::Named(names.clone()),
+    }
+}
+
+fn refused(refusal: &PoolRefusal) -> CniError {
+    let code = match refusal {
+        _ if refusal.is_retriable() => Code::TRY_AGAIN_LATER,
+        PoolRefusal::Exhausted { .. } | PoolRefusal::ReservationFull { .. } => Code::POOL_EXHAUSTED,
+        PoolRefusal::Taken { .. }
+        | PoolRefusal::Kept { .. }
+        | PoolRefusal::Contradicts { .. }
+        | PoolRefusal::StickyOther { .. } => Code::ADDRESS_TAKEN,
+        PoolRefusal::Twin { .. } => Code::FOREIGN_CONFLICT,
+        _ => Code::INVALID_CONFIG,
+    };
+    CniError::from_chain(code, refusal)
+}

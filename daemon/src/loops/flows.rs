@@ -1,0 +1,39 @@
+//! Addresses of pools that cool down may be given out again once the node's connection tracking does not
+//! know them any more: a flow of the old holder would otherwise reach the new one.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::node::Node;
+use crate::workers::{Worker, Workers};
+
+/// Looks once at all of them. The kernel walks its whole table: nothing is asked while nothing cools.
+pub(super) fn look(node: &Arc<Node>, workers: &Arc<Workers>) {
+    let cooling = node
+        .cluster
+        .look(bulkhead_ipam::cluster::ledger::Ledger::unconfirmed);
+    if cooling.is_empty() {
+        return;
+    }
+    let all: BTreeSet<IpAddr> = cooling.iter().flat_map(|(_, _, all)| all.clone()).collect();
+    let tracked = workers.run(move |worker: &mut Worker| worker.kernel.tracked(&all));
+    let tracked = match tracked {
+        Some(Ok(tracked)) => tracked,
+        Some(Err(error)) => {
+            let why = crate::told::chain(&error);
+            return node.failed(
+                "flows of addresses that cool down cannot be looked at",
+                &why,
+            );
+        }
+        None => return,
+    };
+    node.cluster.tell(|ledger, _| {
+        for (pool, ordinal, addresses) in &cooling {
+            if !addresses.iter().any(|address| tracked.contains(address)) {
+                ledger.confirm_cooled(pool, *ordinal);
+            }
+        }
+    });
+}

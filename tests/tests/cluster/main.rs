@@ -1,0 +1,3 @@
+//! Several nodes and a real etcd.
+
+mod hammer;
