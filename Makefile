@@ -10,6 +10,7 @@ DESTDIR    ?=
 CNI_DIR    ?= /opt/cni/bin
 PREFIX     ?= /usr/local
 SBIN_DIR   ?= $(PREFIX)/sbin
+UNIT_DIR   ?= $(PREFIX)/lib/systemd/system
 SHARE      := $(DESTDIR)$(PREFIX)/share
 
 # Where the tests and the benchmarks find what was built, and where a test that cannot run says so.
@@ -29,7 +30,7 @@ help:
 	@echo "make soak     longer churn, then the hammer: DURATION=$(DURATION) SEED=$(SEED)"
 	@echo "make bench    ours, the reference plugins and the kernel's floor in one run"
 	@echo "make lint     format, clippy, crate edges, licences"
-	@echo "make install  DESTDIR=$(DESTDIR) CNI_DIR=$(CNI_DIR) PREFIX=$(PREFIX) SBIN_DIR=$(SBIN_DIR)"
+	@echo "make install  DESTDIR=$(DESTDIR) CNI_DIR=$(CNI_DIR) PREFIX=$(PREFIX) SBIN_DIR=$(SBIN_DIR) UNIT_DIR=$(UNIT_DIR)"
 
 setup:
 	@$(SHELL) .ci/setup
@@ -84,6 +85,11 @@ deny:
 
 install: build
 	@set -e; $(SHELL) .ci/place "$(BIN_DIR)/bulkhead" "$(DESTDIR)$(SBIN_DIR)" bulkhead; \
+	$(SHELL) .ci/place "$(BIN_DIR)/bulkheadd" "$(DESTDIR)$(SBIN_DIR)" bulkheadd; \
+	install -d "$(DESTDIR)$(UNIT_DIR)" "$(SHARE)/doc/bulkhead"; \
+	sed 's|^ExecStart=.*|ExecStart=$(SBIN_DIR)/bulkheadd|' deploy/systemd/bulkheadd.service \
+		>"$(DESTDIR)$(UNIT_DIR)/bulkheadd.service"; \
+	install -m 0644 deploy/systemd/bulkheadd.toml "$(SHARE)/doc/bulkhead/bulkheadd.toml"; \
 	bulkhead="$(BIN_DIR)/bulkhead"; \
 	"$$bulkhead" install --no-conf --from "$(BIN_DIR)" --bin-dir "$(DESTDIR)$(CNI_DIR)"; \
 	install -d "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" \

@@ -108,6 +108,7 @@ impl Call {
         };
         let environment = Environment::new(self.frame.environment.iter().cloned());
         let delegates = Shim {
+            node,
             stream: &self.stream,
             version: self.version,
             environment: &environment,

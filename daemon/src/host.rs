@@ -16,6 +16,7 @@ use bulkhead_ipam::{Access, OpenError, StateDir};
 use bulkhead_kernel::{Kernel, Netns, NetnsError};
 
 use crate::node::Node;
+use crate::server::Counted;
 
 /// Longest that a plugin may take to run another one for us: what runtimes wait for a call themselves.
 const DELEGATED: Duration = Duration::from_mins(4);
@@ -115,6 +116,7 @@ impl<'a> Here<'a, Children> {
 
 /// The plugin that was called: it runs foreign IPAM plugins, where its runtime has put it.
 pub(crate) struct Shim<'a> {
+    pub(crate) node: &'a Node,
     pub(crate) stream: &'a UnixStream,
     pub(crate) version: u16,
     /// The call's own variables.
@@ -140,7 +142,10 @@ impl Delegates for Shim<'_> {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
         };
-        let answer = self.exchange(&ask).map_err(|error| {
+        let waiting = Counted::new(&self.node.metrics.delegated);
+        let answer = self.exchange(&ask);
+        drop(waiting);
+        let answer = answer.map_err(|error| {
             let text = format!("plugin {plugin:?}: whoever called us did not run it: {error}");
             CniError::new(Code::DELEGATE_FAILED, text)
         })?;

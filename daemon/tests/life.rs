@@ -180,3 +180,38 @@ fn the_configuration_is_read_anew_without_a_restart() {
     told("the configuration stays as it was");
     attached(&node, "c");
 }
+
+#[test]
+fn the_log_can_be_read_by_programs() {
+    let mut node = Node::start("log.format = \"json\"\n");
+    attached(&node, "c");
+    node.stop();
+    let lines = node.log();
+    let events: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let served = events
+        .iter()
+        .find(|event| event["message"] == "served")
+        .unwrap();
+    assert_eq!(served["verb"], "ADD");
+    assert_eq!(served["network"], "blue");
+    assert_eq!(served["ifname"], "eth0");
+    assert_eq!(served["code"], 0);
+    assert!(served["duration_us"].as_u64().unwrap() > 0);
+    assert_eq!(events.last().unwrap()["message"], "stopped");
+}
+
+#[test]
+fn a_journal_that_is_not_there_is_said() {
+    if std::path::Path::new("/run/systemd/journal/socket").exists() {
+        return common::skip("a_journal_that_is_not_there_is_said", "journald runs here");
+    }
+    let node = Node::stopped("log.format = \"journald\"\n");
+    let output = node.command().stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("journald cannot be reached"), "{said}");
+    assert!(!node.state_dir().exists());
+}

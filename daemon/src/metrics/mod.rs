@@ -42,6 +42,8 @@ pub(crate) struct Metrics {
     pub(crate) calls: Family<CodeLabels, Counter>,
     /// Calls that are queued or being served.
     pub(crate) calls_in_flight: Gauge,
+    /// Calls that wait for a foreign IPAM plugin.
+    pub(crate) delegated: Gauge,
     /// Calls that ended in a panic.
     pub(crate) panics: Counter,
     /// Connections open.
@@ -130,6 +132,10 @@ impl Metrics {
             latencies,
             calls: to.add("calls", "CNI calls answered; code 0 is success"),
             calls_in_flight: to.add("calls_in_flight", "CNI calls queued or being served"),
+            delegated: to.add(
+                "calls_delegated",
+                "CNI calls that wait for a foreign IPAM plugin",
+            ),
             panics: to.add("panics", "Calls and chores that met a bug of the daemon"),
             connections: to.add("connections", "Connections to the socket"),
             refused: to.add("connections_refused", "Connections refused"),

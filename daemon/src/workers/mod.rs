@@ -3,6 +3,8 @@
 //! and is replaced.
 
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +66,7 @@ impl Workers {
 
     /// Has a call served; it answers its caller itself. Given back if the daemon is ending.
     pub(crate) fn call(&self, call: Box<Call>) -> Result<(), Box<Call>> {
-        match self.shared.queue.push(Work::Call(call)) {
+        match self.shared.queue.enter(Work::Call(call)) {
             Err(Work::Call(call)) => Err(call),
             _ => Ok(()),
         }
@@ -80,13 +82,15 @@ impl Workers {
     }
 
     /// Whether the workers live: one of them answers within `patience`, or they are all busy and get
-    /// something done meanwhile.
+    /// something done meanwhile, or wait for plugins that are not ours.
     pub(crate) fn answer(&self, patience: Duration) -> bool {
         let ended = self.shared.ended.load(Ordering::Relaxed);
         let Some(answer) = self.begin(|_| ()) else {
             return true;
         };
-        answer.recv_timeout(patience).is_ok() || self.shared.ended.load(Ordering::Relaxed) != ended
+        answer.recv_timeout(patience).is_ok()
+            || self.shared.ended.load(Ordering::Relaxed) != ended
+            || self.shared.node.metrics.delegated.get() > 0
     }
 
     /// Takes nothing more in and waits for the calls in flight, until `until`. How many have not ended.
@@ -103,7 +107,7 @@ impl Workers {
             // Who does not wait any more does not want it.
             let _ = done.send(chore(worker));
         });
-        self.shared.queue.push(Work::Chore(chore)).ok()?;
+        self.shared.queue.enter(Work::Chore(chore)).ok()?;
         Some(waiting)
     }
 }

@@ -32,7 +32,7 @@ struct Waiting {
 
 impl Queue {
     /// Adds work; it is given back once the queue is closed.
-    pub(super) fn push(&self, work: Work) -> Result<(), Work> {
+    pub(super) fn enter(&self, work: Work) -> Result<(), Work> {
         let mut waiting = self.lock();
         if waiting.is_closed {
             return Err(work);

@@ -42,6 +42,9 @@ pub(crate) const WORDLESS: &[(&str, &str)] = &[
 
 /// What goes into a sink and is another error's text, which has its own row.
 pub(crate) const PASSED_ON: &[(&str, &str)] = &[
+    // A file's name.
+    ("daemon/src/remembered.rs", "path.display()"),
+    ("plugins/attach/src/addressing.rs", "refused"),
     ("plugins/attach/src/status.rs", "Failure::from(e)"),
     ("plugins/attach/src/status.rs", "unavailable"),
     ("plugins/cni/src/call.rs", "own.display()"),
