@@ -9,6 +9,7 @@
 //! would hang.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use bulkhead_model::IfName;
 use bulkhead_nft as nft;
@@ -325,7 +326,16 @@ fn hook(features: Features, found: Option<&TableState>, want: Hook) -> Result<Ho
 }
 
 fn is_current(found: &TableState, hook: Hook) -> bool {
-    stands(found, &table(hook, None, &[], &Space::default()))
+    // The definition without ports is one of two; to sign it takes a digest of its text.
+    static BY_PREFIX: OnceLock<nft::Table> = OnceLock::new();
+    static BY_PORT: OnceLock<nft::Table> = OnceLock::new();
+    let known = if hook == Hook::Prefix {
+        &BY_PREFIX
+    } else {
+        &BY_PORT
+    };
+    let whole = known.get_or_init(|| table(hook, None, &[], &Space::default()));
+    stands(found, whole)
 }
 
 /// Whether a table's definition is `whole`'s and its fixed chains still have their rules.

@@ -1,5 +1,6 @@
 //! What a call costs in a process that stays: ADD and DEL of one container after another, with no plugin
-//! and no socket before them. The arguments are how many, and how many attachments stay beside them.
+//! and no socket before them. The arguments are how many, how many attachments stay beside
+//! them, and how many threads serve; several only add.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,8 +13,10 @@ use bulkhead_cni::{Call, CniError, Environment, Verb};
 use bulkhead_ipam::{Access, OpenError, StateDir};
 use bulkhead_kernel::{Deletion, Kernel, Netns, NetnsError, Reaper, Wait};
 use bulkhead_plan::{Ns, Op, Plan};
-use bulkhead_tests::Scratch;
 use netns_fixtures::{Container, Sandbox};
+
+/// The kernel's deletions are over by then.
+const SETTLE: Duration = Duration::from_millis(25);
 
 struct Here {
     kernel: Kernel,
@@ -133,58 +136,84 @@ fn bare(kernel: &mut Kernel, add: &Plan, container: &Container) -> Duration {
     start.elapsed()
 }
 
+/// One worker's part of the containers: how long ADD, DEL and the messages of ADD alone took.
+fn work(mut host: Here, containers: &[Container], path: &Path, what: What) -> [Vec<Duration>; 3] {
+    let plugin = bulkhead_cni_bin::plugin("bulkhead-bridge").expect("it is one of ours");
+    let mut timed = [Vec::new(), Vec::new(), Vec::new()];
+    for container in containers {
+        timed[0].push(call(&mut host, &plugin, "ADD", container, path));
+        if what == What::AddsAlone {
+            continue;
+        }
+        let add = rehearsed(&host.state, container, path);
+        timed[1].push(call(&mut host, &plugin, "DEL", container, path));
+        std::thread::sleep(SETTLE);
+        timed[2].push(bare(&mut host.kernel, &add, container));
+        call(&mut host, &plugin, "DEL", container, path);
+        std::thread::sleep(SETTLE);
+    }
+    timed
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    Everything,
+    AddsAlone,
+}
+
 fn main() {
-    let mut args = std::env::args()
-        .skip(1)
-        .map(|arg| arg.parse::<usize>().expect("a number"));
-    let (rounds, beside) = (args.next().unwrap_or(200), args.next().unwrap_or(1));
+    let mut args = std::env::args().skip(1);
+    let mut number = |or| args.next().map_or(or, |arg| arg.parse().expect("a number"));
+    let (rounds, beside, workers) = (number(100), number(1), number(1));
     let sandbox = Sandbox::new();
     let node = sandbox.host("node").expect("root");
-    let scratch = Scratch::new(&sandbox, "state");
-    let state = Arc::new(StateDir::open(scratch.path(), Access::Exclusive).expect("it is fresh"));
-    let plugin = bulkhead_cni_bin::plugin("bulkhead-bridge").expect("it is one of ours");
-    let made = |name: &str, count| -> Vec<Container> {
+    let path = std::env::temp_dir().join(format!("{}warm", sandbox.stem()));
+    std::fs::create_dir(&path).expect("it is fresh");
+    let state = Arc::new(StateDir::open(&path, Access::Exclusive).expect("it is fresh"));
+    let made = |name: &str, count: usize| -> Vec<Container> {
         let names = (0..count).map(|nth| format!("{name}{nth}"));
-        names
-            .map(|name| sandbox.container(&name).expect("root"))
-            .collect()
+        let container = |name: String| sandbox.container(&name).expect("root");
+        names.map(container).collect()
     };
     let (containers, others) = (made("c", rounds), made("o", beside));
-    let reaper = Reaper::new();
-    let timed = node.enter(|| {
-        let mut host = Here {
-            kernel: Kernel::new(Deletion::Reaper(reaper, Wait::Gone)),
-            state,
-            container: None,
-            children: Children,
-            under_way: UnderWay::default(),
-        };
-        for other in &others {
-            call(&mut host, &plugin, "ADD", other, scratch.path());
+    let (reaper, under_way) = (Reaper::new(), UnderWay::default());
+    let host = || Here {
+        kernel: Kernel::new(Deletion::Reaper(reaper.clone(), Wait::Gone)),
+        state: Arc::clone(&state),
+        container: None,
+        children: Children,
+        under_way: under_way.clone(),
+    };
+    let inside = node.enter(|| work(host(), &others, &path, What::AddsAlone));
+    inside.expect("the node is there");
+    let what = if workers > 1 {
+        What::AddsAlone
+    } else {
+        What::Everything
+    };
+    let start = Instant::now();
+    let mut timed: [Vec<Duration>; 3] = Default::default();
+    std::thread::scope(|scope| {
+        let parts = containers.chunks(rounds.div_ceil(workers));
+        let (node, host, path) = (&node, &host, path.as_path());
+        let worker = |part| scope.spawn(move || node.enter(|| work(host(), part, path, what)));
+        for part in parts.map(worker).collect::<Vec<_>>() {
+            let part = part.join().expect("no panic").expect("the node is there");
+            for (all, some) in timed.iter_mut().zip(part) {
+                all.extend(some);
+            }
         }
-        let mut timed = [Vec::new(), Vec::new(), Vec::new()];
-        for container in &containers {
-            timed[0].push(call(&mut host, &plugin, "ADD", container, scratch.path()));
-            let add = rehearsed(&host.state, container, scratch.path());
-            timed[1].push(call(&mut host, &plugin, "DEL", container, scratch.path()));
-            std::thread::sleep(Duration::from_millis(25));
-            timed[2].push(bare(&mut host.kernel, &add, container));
-            call(&mut host, &plugin, "DEL", container, scratch.path());
-            // The kernel's deletions are to be over before the next.
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        timed
     });
-    let what = ["ADD", "DEL", "its messages alone"];
-    for (verb, mut times) in what.iter().zip(timed.expect("the node is there")) {
+    println!("{rounds} in {:?}", start.elapsed());
+    for (verb, mut times) in ["ADD", "DEL", "its messages alone"].iter().zip(timed) {
         times.sort_unstable();
-        let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_micros();
-        println!(
-            "{verb} us: p10 {} p50 {} p90 {} p99 {}",
-            at(10),
-            at(50),
-            at(90),
-            at(99)
-        );
+        let at = |percent: usize| {
+            let nth = times.len().saturating_sub(1) * percent / 100;
+            times.get(nth).map_or(0, Duration::as_micros)
+        };
+        let [least, half, most, all] = [10, 50, 90, 99].map(at);
+        println!("{verb} us: p10 {least} p50 {half} p90 {most} p99 {all}");
     }
+    drop(state);
+    std::fs::remove_dir_all(&path).expect("it is ours");
 }
