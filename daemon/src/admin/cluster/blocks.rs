@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bulkhead_ipam::cluster::PoolName;
-use bulkhead_ipam::cluster::ledger::OwnedBlock;
+use bulkhead_ipam::cluster::ledger::{Ledger, OwnedBlock};
 use bulkhead_ipam::cluster::operations::{BlockListed, NodeState};
 use bulkhead_ipam::wire::admin::{BlockState, Filter, ListedBlock, Reply, RequestError};
 
@@ -19,7 +19,7 @@ impl Own {
     /// As they are in memory.
     pub(super) fn of(admin: &Admin) -> Self {
         let cluster = &admin.node.cluster;
-        let blocks = cluster.look(|ledger| ledger.owned_blocks());
+        let blocks = cluster.look(Ledger::owned_blocks);
         let by_place = blocks
             .into_iter()
             .map(|own| ((own.pool.clone(), own.block.first()), own));

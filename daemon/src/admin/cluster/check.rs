@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use bulkhead_ipam::cluster::KvError;
 use bulkhead_ipam::cluster::check::{self, Checked, Facts};
+use bulkhead_ipam::cluster::ledger::Ledger;
 use bulkhead_ipam::cluster::operations::Filter as Meant;
 use bulkhead_ipam::wire::admin::{
     CheckReport, Evidence, Filter, PAGE_ROWS, Progress, Reply, RequestError, Violation, Witness,
@@ -87,7 +88,7 @@ impl Admin {
         let unread = [&before.unread[..], &after.unread[..]].concat();
         let unread: BTreeSet<String> = unread.into_iter().collect();
         let mut unread: Vec<String> = unread.into_iter().collect();
-        let in_step = self.node.cluster.look(|ledger| ledger.is_synced());
+        let in_step = self.node.cluster.look(Ledger::is_synced);
         if !in_step {
             let text = "this node's leases are not compared: it has not been in step with the store since it was last reached, ask again when `bulkhead status` says that its rows are exact";
             unread.push(text.to_owned());

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bulkhead_ipam::cluster::PoolName;
 use bulkhead_ipam::cluster::check::{Held, Journal};
+use bulkhead_ipam::cluster::ledger::Ledger;
 use bulkhead_ipam::{AttachmentRecord, Recorded};
 
 use crate::admin::Admin;
@@ -39,7 +40,7 @@ impl Admin {
     /// What the store has still to hear of.
     pub(super) fn unpublished(&self) -> BTreeSet<(PoolName, u64)> {
         let cluster = &self.node.cluster;
-        cluster.look(bulkhead_ipam::cluster::ledger::Ledger::unpublished_places)
+        cluster.look(Ledger::unpublished_places)
     }
 
     /// The records' leases as one journal. What changed between two looks at them was on its way to the

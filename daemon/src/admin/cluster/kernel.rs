@@ -16,7 +16,7 @@ impl Admin {
     pub(super) fn kernel(&self, records: &Records) -> Option<Seen> {
         let records: Vec<AttachmentRecord> = records.all.clone();
         let containers = self.workers.run(move |_| {
-            let containers = records.iter().filter_map(|record| container(record));
+            let containers = records.iter().filter_map(container);
             containers.collect()
         })?;
         Some(Seen {

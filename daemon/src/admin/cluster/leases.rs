@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bulkhead_ipam::cluster::ledger::OwnLease;
+use bulkhead_ipam::cluster::ledger::{Ledger, OwnLease};
 use bulkhead_ipam::cluster::operations::{Filter as Meant, LeaseListed, NodeState};
 use bulkhead_ipam::cluster::schema::LeaseRow;
 use bulkhead_ipam::cluster::{NodeId, PoolName};
@@ -41,7 +41,7 @@ impl Admin {
             self.left_out(&page.unread);
             for lease in page.rows {
                 own.until(&(lease.pool.clone(), lease.ordinal), &mut pages);
-                own.published(lease, &mut pages);
+                own.published(&lease, &mut pages);
             }
         });
         listed.map_err(unanswered)?;
@@ -50,7 +50,7 @@ impl Admin {
     }
 
     fn own_leases(&self, meant: &Meant) -> BTreeMap<Place, OwnLease> {
-        let leases = self.node.cluster.look(|ledger| ledger.own_leases());
+        let leases = self.node.cluster.look(Ledger::own_leases);
         let meant = leases.into_iter().filter(|lease| is_of(lease, meant));
         meant
             .map(|lease| ((lease.pool.clone(), lease.ordinal), lease))
@@ -77,12 +77,12 @@ impl Own<'_> {
     }
 
     /// A row of the store: this node's are said as they are, and not at all if they are no more.
-    fn published(&mut self, listed: LeaseListed, pages: &mut Pages<'_, ListedLease>) {
+    fn published(&mut self, listed: &LeaseListed, pages: &mut Pages<'_, ListedLease>) {
         if let Some(own) = self.left.remove(&(listed.pool.clone(), listed.ordinal)) {
             pages.push(self.deaths.own(&own, own.row == listed.row));
         }
         if listed.row.node != *self.deaths.me() {
-            pages.push(remote(&listed));
+            pages.push(remote(listed));
         }
     }
 }

@@ -26,10 +26,10 @@ impl Admin {
         let row = spec::row(pool)?;
         let added = self.operations().pool_add(&self.somebody(), &name, &row);
         added.map_err(|error| refused(error.reason(), &error))?;
-        let nodes = self.operations().nodes(&Meant::default());
-        let nodes = nodes.map_err(unanswered)?.rows;
+        let known = self.operations().nodes(&Meant::default());
+        let known = known.map_err(unanswered)?.rows;
         let mut notes = Vec::new();
-        if !nodes.iter().any(|node| row.is_for_node(&node.labels)) {
+        if !known.iter().any(|node| row.is_for_node(&node.labels)) {
             notes.push(format!(
                 "no node has the labels {}, so that none claims blocks of it yet",
                 row.nodes

@@ -11,7 +11,8 @@ use super::refusal::{because, refused};
 use super::words::tell;
 use crate::admin::{Admin, Replies};
 
-/// Rows that were handed in, until the last ones come: they are put back together or not at all.
+/// Rows that were handed in, by key, until the last ones come: they are put back together or not at
+/// all. A page that does not go on behind the one before is the first of another attempt.
 #[derive(Default)]
 pub(in crate::admin) struct Restoring(Mutex<Vec<Kept>>);
 
@@ -22,6 +23,13 @@ impl Restoring {
     /// More rows; all of them, if these are the last.
     fn take(&self, rows: Vec<StoredRow>, last: bool) -> Option<Vec<Kept>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let begins = rows.first().map(|row| &row.key);
+        if begins
+            .zip(all.last())
+            .is_some_and(|(first, last)| *first <= last.key)
+        {
+            all.clear();
+        }
         all.extend(rows.into_iter().map(|row| Kept {
             key: row.key,
             value: row.value.into_bytes(),
@@ -82,22 +90,41 @@ impl Admin {
 }
 
 fn stored(row: &Kept) -> Result<StoredRow, RequestError> {
-    match String::from_utf8(row.value.clone()) {
-        Ok(value) => Ok(StoredRow {
-            key: row.key.clone(),
-            value,
-        }),
-        Err(_) => {
-            let text = format!(
-                "row {} is no text, and nothing of this project wrote it; remove it, or stop bulkheadd and use `bulkhead store backup --offline`",
-                row.key
-            );
-            Err(because(Reason::Failed, text))
-        }
-    }
+    let Ok(value) = String::from_utf8(row.value.clone()) else {
+        let text = format!(
+            "row {} is no text, and nothing of this project wrote it; remove it, or stop bulkheadd and use `bulkhead store backup --offline`",
+            row.key
+        );
+        return Err(because(Reason::Failed, text));
+    };
+    let key = row.key.clone();
+    Ok(StoredRow { key, value })
 }
 
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
 fn no_backup(error: BackupError) -> RequestError {
     refused(error.reason(), &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_abandoned_attempt_handed_in_is_not_put_back_with_the_next() {
+        let page = |keys: &[&str]| {
+            let row = |key: &&str| StoredRow {
+                key: (*key).to_owned(),
+                value: String::new(),
+            };
+            keys.iter().map(row).collect::<Vec<_>>()
+        };
+        let restoring = Restoring::default();
+        assert!(restoring.take(page(&["a", "b"]), false).is_none());
+        assert!(restoring.take(page(&["a", "c"]), false).is_none());
+        let all = restoring.take(page(&["d"]), true).unwrap();
+        let keys: Vec<_> = all.iter().map(|row| row.key.as_str()).collect();
+        assert_eq!(keys, ["a", "c", "d"]);
+        assert!(restoring.take(Vec::new(), true).unwrap().is_empty());
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use bulkhead_ipam::cluster::geometry::Unusable;
+use bulkhead_ipam::cluster::ledger::Ledger;
 use bulkhead_ipam::cluster::operations::{AddressHistory, Change, ChangeKind as Kind};
 use bulkhead_ipam::cluster::schema::Happened;
 use bulkhead_ipam::wire::admin::{
@@ -46,7 +47,7 @@ impl Admin {
 
     /// Who has it: of this node's own ordinals as it is, of others' as it is published.
     fn holder(&self, found: &AddressHistory) -> Option<ListedLease> {
-        let own = self.node.cluster.look(|ledger| ledger.own_leases());
+        let own = self.node.cluster.look(Ledger::own_leases);
         let own = own
             .into_iter()
             .find(|lease| lease.pool == found.pool && lease.ordinal == found.ordinal);
