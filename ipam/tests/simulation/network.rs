@@ -1,5 +1,6 @@
 //! The way to the store, and back.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bulkhead_ipam::cluster::ledger::{Call, Outcome};
@@ -82,24 +83,25 @@ fn ambiguous() -> KvError {
     }
 }
 
-/// A store that remembers what is written through it.
+/// A store that remembers what is written through it, and goes away after so many transactions.
 pub(crate) struct Recorder<'a> {
     store: &'a MemoryStore,
+    left: AtomicU64,
     written: Mutex<Vec<Txn>>,
 }
 
 impl<'a> Recorder<'a> {
-    pub(crate) fn new(store: &'a MemoryStore) -> Self {
+    pub(crate) const fn new(store: &'a MemoryStore, transactions: u64) -> Self {
         Self {
             store,
+            left: AtomicU64::new(transactions),
             written: Mutex::new(Vec::new()),
         }
     }
 
     pub(crate) fn written(self) -> Vec<Txn> {
-        self.written
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
+        let written = self.written.into_inner();
+        written.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,6 +111,11 @@ impl ClusterStore for Recorder<'_> {
     }
 
     fn commit(&self, txn: &Txn) -> Result<Committed, KvError> {
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
+        if left == 0 {
+            return Err(unavailable());
+        }
         let committed = self.store.commit(txn)?;
         if committed.held {
             let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,6 +2,8 @@
 //! again, it looks at the store before it does anything. (A statement about a node that goes on
 //! elsewhere, cut off from the store, can be made true by nobody.)
 
+use bulkhead_ipam::cluster::operations::LostError;
+
 use crate::node::Fortune;
 use crate::world::{Event, World};
 
@@ -17,22 +19,25 @@ impl World {
         });
         self.nodes[node].fortune = Fortune::Lost;
         self.books.switched_off(node);
-        self.declare(node);
+        self.at(self.now_ms, Event::Lost { node });
     }
 
-    /// Says that a node is lost. Some statements are made again, as by somebody who did not see the
-    /// answer.
+    /// Says that a node is lost, and says it again until that is done: each time the store goes away
+    /// after a few transactions, so that everything else happens in between.
     pub(crate) fn declare(&mut self, node: usize) {
         let id = self.nodes[node].id.clone();
-        let stated =
-            self.operate(|operations, by| operations.node_lost(by, &id, "it burnt", &mut |_| ()));
-        if stated.is_ok() && self.random.per_mille(50) {
-            let after = self.random.between(1, 60);
-            self.at(self.now_ms + after, Event::Lost { node });
-            return;
+        let transactions = self.random.between(1, 4);
+        let stated = self.operate(transactions, |operations, by| {
+            operations.node_lost(by, &id, "it burnt", &mut |_| ())
+        });
+        match stated {
+            // It may never have registered: there is nothing to give up then.
+            Ok(_) | Err(LostError::Missing { .. }) => self.switch_on(node),
+            Err(_) => {
+                let after = self.random.between(1, 200);
+                self.at(self.now_ms + after, Event::Lost { node });
+            }
         }
-        // It may never have registered: there is nothing to give up then.
-        self.switch_on(node);
     }
 
     fn switch_on(&mut self, node: usize) {

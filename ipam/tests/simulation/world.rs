@@ -106,7 +106,7 @@ pub(crate) enum Event {
     Jump {
         node: usize,
     },
-    /// An operator says again that a node is lost.
+    /// An operator says, or says again, that a node is lost.
     Lost {
         node: usize,
     },
@@ -164,7 +164,9 @@ impl World {
         let row = PoolRow::new(geometry.expect("a pool"));
         let pool = POOL.parse().expect("a name");
         world
-            .operate(|operations, by| operations.pool_add(by, &pool, &row))
+            .operate(u64::MAX, |operations, by| {
+                operations.pool_add(by, &pool, &row)
+            })
             .expect("the store is there");
         for nth in 0..usize::try_from(nodes).expect("it is small") {
             let id = format!("n{nth}");
@@ -176,12 +178,13 @@ impl World {
         world
     }
 
-    /// Does something as an operator, whom nothing hinders.
+    /// Does something as an operator, whose store goes away after so many transactions.
     pub(crate) fn operate<T>(
         &mut self,
+        transactions: u64,
         operation: impl FnOnce(&Operations<'_>, &Operator) -> T,
     ) -> T {
-        let recorder = Recorder::new(&self.store);
+        let recorder = Recorder::new(&self.store, transactions);
         let operator = Operator {
             by: "ops".to_owned(),
             writer: "0000000000000000".parse::<NodeId>().expect("digits"),
