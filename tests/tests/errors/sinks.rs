@@ -33,6 +33,8 @@ pub(crate) const FRAMES: &[&str] = &[
 
 /// Errors of nothing but holes, or written by hand: what goes into them is scanned where it goes in.
 pub(crate) const WORDLESS: &[(&str, &str)] = &[
+    ("daemon/src/config/mod.rs", "{told}"),
+    ("ipam/src/wire/admin/mod.rs", "{text}"),
     ("plugins/cni/src/error.rs", "{msg}{else}{details}"),
     ("plugins/cni/src/json/field.rs", "{path}: {fault}"),
     ("plugins/kernel/src/error.rs", "{what}"),
