@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -67,6 +68,7 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     let config = Config::load(path)?;
     let threshold = log::start(config.log).map_err(DaemonError::Log)?;
     crate::bug::log_panics();
+    raise_file_limit();
     let runtime = runtime().map_err(DaemonError::Runtime)?;
     let hangup = hangup(&runtime).map_err(DaemonError::Runtime)?;
     let sockets = runtime.handle().clone();
@@ -82,6 +84,19 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     node.cluster.stop();
     runtime.shutdown_background();
     ended
+}
+
+/// Each connection has up to three descriptors, and the soft limit that programs start with is for those
+/// that use select(2).
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 /// Everything asynchronous is sockets and timers: one thread has time for all of them.

@@ -34,7 +34,6 @@ pub(crate) const FRAMES: &[&str] = &[
 /// Errors of nothing but holes, or written by hand: what goes into them is scanned where it goes in.
 pub(crate) const WORDLESS: &[(&str, &str)] = &[
     ("daemon/src/config/mod.rs", "{told}"),
-    // A request's refusal carries the text of what refused it.
     ("ipam/src/wire/admin/mod.rs", "{text}"),
     ("plugins/cni/src/error.rs", "{msg}{else}{details}"),
     ("plugins/cni/src/json/field.rs", "{path}: {fault}"),
