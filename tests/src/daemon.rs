@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Daemon {
     child: Child,
     socket: PathBuf,
+    /// Its files beside the state directory.
+    files: [PathBuf; 3],
 }
 
 impl Daemon {
@@ -45,7 +47,12 @@ impl Daemon {
             .stdout(said.try_clone()?)
             .stderr(said)
             .spawn()?;
-        let daemon = Self { child, socket };
+        let files = [config, socket.clone(), log.clone()];
+        let daemon = Self {
+            child,
+            socket,
+            files,
+        };
         wait_until(PATIENCE, || UnixStream::connect(&daemon.socket).ok())
             .map(|_| daemon)
             .ok_or_else(|| {
@@ -66,5 +73,9 @@ impl Drop for Daemon {
         // It may have ended by itself.
         drop(self.child.kill());
         drop(self.child.wait());
+        for file in &self.files {
+            // The daemon may have removed its socket.
+            drop(fs::remove_file(file));
+        }
     }
 }
