@@ -58,8 +58,8 @@ SEED     ?= 1
 
 soak: export BULKHEAD_SOAK = 1
 soak: build
-	@$(SHELL) .ci/test --filter soak
-	cargo run --locked --quiet -p bulkhead-tests --bin hammer -- --duration $(DURATION) --seed $(SEED)
+	@$(SHELL) .ci/test --release --filter soak
+	cargo run --locked --release --quiet -p bulkhead-tests --bin hammer -- --duration $(DURATION) --seed $(SEED)
 
 # `peak` has to be small to see small peaks; the benchmark that starts it need not.
 bench: build

@@ -19,6 +19,8 @@ pub(crate) enum Load {
     Burst { pods: u64 },
     /// One on each node every so often, that stay.
     Trickle { every_ms: u64 },
+    /// Nothing comes or goes.
+    Rest,
 }
 
 /// What a load cost.
@@ -35,6 +37,13 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
+    /// The same load with what came after it because of it, such as blocks given back.
+    pub(crate) fn with_aftermath(mut self, after: &Self) -> Self {
+        self.transactions += after.transactions;
+        self.signs_of_life += after.signs_of_life;
+        self
+    }
+
     /// Transactions for a thousand ADDs.
     #[allow(clippy::cast_precision_loss)] // counts of a test
     pub(crate) fn per_thousand(&self) -> f64 {

@@ -227,6 +227,7 @@ impl World {
                         self.at(begins + nth * every_ms, Event::Add { node });
                     }
                 }
+                Load::Rest => {}
             }
         }
         if self.faults != Faults::None {
