@@ -191,7 +191,7 @@ pub enum Datum {
     CtStatus(u32),
     /// A kind of address (`RTN_*`, `linux/rtnetlink.h`).
     FibAddrType(u32),
-    /// A number of that many bytes, most significant first.
+    /// A number of that many bytes, most significant first; also raw bytes as they are in the packet.
     Integer(Vec<u8>),
 }
 
@@ -262,6 +262,12 @@ impl From<IpAddr> for Datum {
             IpAddr::V4(v4) => Self::Ipv4Addr(v4),
             IpAddr::V6(v6) => Self::Ipv6Addr(v6),
         }
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Datum {
+    fn from(bytes: [u8; N]) -> Self {
+        Self::Integer(bytes.to_vec())
     }
 }
 

@@ -1,14 +1,71 @@
-//! Set elements as attributes.
+//! Sets and their elements as attributes.
+
+use std::time::Duration;
 
 use bulkhead_model::{Family, IfName, Prefix};
 
-use crate::datum::{Datum, Key};
+use crate::datum::{Datum, Key, KeyType};
 use crate::encode::user_data;
 use crate::expression::encode_data;
-use crate::table::{Elements, Entry};
+use crate::table::{DataType, Elements, Entry, METER_SIZE};
 use crate::wire::{Attributes, attributes};
 
 const NFTA_LIST_ELEM: u16 = 1;
+/// `enum nft_set_flags` (`linux/netfilter/nf_tables.h`).
+const NFT_SET_INTERVAL: u32 = 0x4;
+const NFT_SET_MAP: u32 = 0x8;
+const NFT_SET_TIMEOUT: u32 = 0x10;
+const NFT_SET_EVAL: u32 = 0x20;
+const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
+/// nft's number for `iface_index` (`TYPE_IFINDEX`, nftables `include/datatype.h`).
+const IFACE_INDEX: u32 = 20;
+
+/// What a set is apart from its name.
+pub(crate) struct SetShape<'a> {
+    pub(crate) key: &'a [KeyType],
+    pub(crate) data: Option<&'a DataType>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) elements: &'a Elements,
+}
+
+impl SetShape<'_> {
+    /// The attributes of a new set of this kind that has those flags as well.
+    pub(crate) fn encode(&self, body: &mut Attributes<'_>, flags: u32) {
+        body.u32(3, flags | self.flags());
+        body.u32(4, key_number(self.key));
+        body.u32(5, key_len(self.key));
+        match self.data {
+            Some(DataType::Verdict) => {
+                body.u32(6, NFT_DATA_VERDICT);
+                body.u32(7, 16);
+            }
+            Some(DataType::Value(kinds)) => {
+                body.u32(6, key_number(kinds));
+                body.u32(7, key_len(kinds));
+            }
+            Some(DataType::Device) => {
+                body.u32(6, IFACE_INDEX);
+                body.u32(7, 4);
+            }
+            None => {}
+        }
+        if let Some(timeout) = self.timeout {
+            body.nest(9, |size| size.u32(1, METER_SIZE));
+            let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            body.bytes(11, &millis.to_be_bytes());
+        }
+        body.bytes(13, &user_data_of(self.key, self.data));
+    }
+
+    fn flags(&self) -> u32 {
+        let either = |yes, flag| if yes { flag } else { 0 };
+        either(
+            matches!(self.elements, Elements::Prefixes(_)),
+            NFT_SET_INTERVAL,
+        ) | either(self.data.is_some(), NFT_SET_MAP)
+            | either(self.timeout.is_some(), NFT_SET_TIMEOUT | NFT_SET_EVAL)
+    }
+}
 
 /// A device's index, as the kernel keeps devices; 0 for one that is gone.
 pub(crate) type IndexOf<'a> = &'a dyn Fn(IfName) -> u32;
@@ -74,4 +131,42 @@ impl Key {
             one.splice(&element(&self.bytes()));
         });
     }
+}
+
+/// nft's number of a concatenation: 6 bits per field (`TYPE_BITS`, nftables `datatype.h`).
+fn key_number(key: &[KeyType]) -> u32 {
+    key.iter()
+        .fold(0, |number, kind| number << 6 | kind.number())
+}
+
+fn key_len(key: &[KeyType]) -> u32 {
+    let len: usize = match key {
+        [only] => only.len(),
+        parts => parts.iter().map(|kind| kind.padded_len()).sum(),
+    };
+    u32::try_from(len).expect("a key is a few dozen bytes")
+}
+
+/// `NFTNL_UDATA_SET_KEYBYTEORDER` and, for maps, `..._DATABYTEORDER`, so that nft prints values right.
+fn user_data_of(key: &[KeyType], data: Option<&DataType>) -> Vec<u8> {
+    let order = |kind: KeyType| if kind.is_host_order() { 1 } else { 2 };
+    let of_key = match key {
+        [only] => order(*only),
+        _ => 0,
+    };
+    let mut out = vec![0, 4];
+    out.extend(u32::to_ne_bytes(of_key));
+    if let Some(data) = data {
+        let of_data = match data {
+            DataType::Value(kinds) => match kinds.as_slice() {
+                [only] => order(*only),
+                _ => 0,
+            },
+            DataType::Device => 1,
+            DataType::Verdict => 0,
+        };
+        out.extend([1, 4]);
+        out.extend(u32::to_ne_bytes(of_data));
+    }
+    out
 }

@@ -1,14 +1,17 @@
 //! What a table does to a packet, by the kernel's rules (`net/netfilter/nf_tables_core.c`).
 
+use std::collections::BTreeSet;
+
 use bulkhead_model::{Family, IfName};
 
 use crate::datum::{Datum, Key};
 use crate::field::Field;
+use crate::meter::Exceeds;
 use crate::name::Name;
 use crate::packet::Packet;
 use crate::prefixes::prefix_holds;
 use crate::rule::{Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-use crate::table::{Base, Chain, Data, Devices, Elements, Hook, Policy, Table, TableFamily};
+use crate::table::{Base, Chain, Data, Devices, Elements, Hook, Policy, Set, Table, TableFamily};
 
 /// The kernel's limit on nested jumps (`NFT_JUMP_STACK_SIZE`).
 const MAX_DEPTH: usize = 16;
@@ -27,6 +30,8 @@ pub struct Evaluation {
     pub forwarded_to: Option<IfName>,
     /// Its mark afterwards.
     pub mark: u32,
+    /// The elements of meters and tallies that it made or counted in, in order: set and key.
+    pub metered: Vec<(Name, Key)>,
     /// The rules that ran to their end, in order.
     pub trail: Vec<Step>,
 }
@@ -49,20 +54,39 @@ pub enum Undefined {
     /// A rule names a set that the table lacks.
     #[error("the table has no set {0}")]
     Set(Name),
+    /// A rule makes an element whose key is none of its set: another length, or no value of the type.
+    #[error("what a rule puts into set {0} is none of its keys")]
+    Key(Name),
     /// Jumps nest deeper than the kernel allows.
     #[error("jumps nest deeper than {MAX_DEPTH} at chain {0}")]
     Depth(Name),
 }
 
-/// Runs the packet through the base chains of `table` at `hook`, lowest priority first. A packet that
-/// no chain sees is accepted.
+/// Runs the packet through the base chains of `table` at `hook`, lowest priority first, within the rate
+/// of every meter. A packet that no chain sees is accepted.
 ///
 /// # Errors
 /// [`Undefined`] if a rule that is reached names something the table lacks.
 pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation, Undefined> {
+    evaluate_over(table, hook, packet, &BTreeSet::new())
+}
+
+/// As [`evaluate`] for a packet that is beyond the rate of those meters. There is no time here that
+/// rates could be measured by, and room for an element in every set.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_over(
+    table: &Table,
+    hook: Hook,
+    packet: &Packet,
+    exceeded: &BTreeSet<Name>,
+) -> Result<Evaluation, Undefined> {
     let mut run = Run {
         table,
+        exceeded,
         packet: packet.clone(),
+        metered: Vec::new(),
         masquerade: None,
         destination: None,
         forwarded_to: None,
@@ -87,6 +111,7 @@ pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation
         destination: run.destination,
         forwarded_to: run.forwarded_to,
         mark: run.packet.mark(),
+        metered: run.metered,
         trail: run.trail,
     })
 }
@@ -132,14 +157,16 @@ enum Next {
 
 struct Run<'t> {
     table: &'t Table,
+    exceeded: &'t BTreeSet<Name>,
     packet: Packet,
+    metered: Vec<(Name, Key)>,
     masquerade: Option<SourcePorts>,
     destination: Option<Key>,
     forwarded_to: Option<IfName>,
     trail: Vec<Step>,
 }
 
-impl Run<'_> {
+impl<'t> Run<'t> {
     fn chain(&mut self, chain: &Chain, depth: usize) -> Result<Flow, Undefined> {
         if depth >= MAX_DEPTH {
             return Err(Undefined::Depth(chain.name.clone()));
@@ -200,6 +227,17 @@ impl Run<'_> {
             Statement::Match(comparison) if self.holds(comparison)? => Next::Statement,
             Statement::Match(_) => Next::Rule,
             Statement::Counter | Statement::Log(_) => Next::Statement,
+            Statement::Meter {
+                fields, set, when, ..
+            } => {
+                let is_over = self.exceeded.contains(set);
+                let goes_on = is_over == (*when == Exceeds::Over);
+                match self.meter(fields, set)? {
+                    Next::Statement if goes_on => Next::Statement,
+                    _ => Next::Rule,
+                }
+            }
+            Statement::Tally { fields, set } => self.meter(fields, set)?,
             Statement::SetMark(mark) => self.mark(*mark),
             Statement::SetMarkBits(bits) => self.mark(self.packet.mark() | bits),
             Statement::ClearMarkBits(bits) => self.mark(self.packet.mark() & !bits),
@@ -234,6 +272,17 @@ impl Run<'_> {
                 Next::Verdict(Verdict::Accept)
             }
         })
+    }
+
+    /// Makes the element, or finds it.
+    fn meter(&mut self, fields: &[Field], set: &Name) -> Result<Next, Undefined> {
+        let kinds = &self.set(set)?.key;
+        let Some(found) = self.key(fields) else {
+            return Ok(Next::Rule);
+        };
+        let key = Key::decode(kinds, &found).ok_or_else(|| Undefined::Key(set.clone()))?;
+        self.metered.push((set.clone(), key));
+        Ok(Next::Statement)
     }
 
     fn mark(&mut self, mark: u32) -> Next {
@@ -274,6 +323,14 @@ impl Run<'_> {
                 let bits = bits.bytes();
                 bits.iter().zip(&found).any(|(bit, byte)| bit & byte != 0)
             }
+            Operand::Masked { mask, value } => {
+                let left = mask
+                    .bytes()
+                    .into_iter()
+                    .zip(found)
+                    .map(|(bit, byte)| bit & byte);
+                left.eq(value.bytes())
+            }
             Operand::Prefix(prefix) => prefix_holds(*prefix, &found),
             Operand::NamePrefix(prefix) => found.starts_with(prefix.as_str().as_bytes()),
             Operand::Set(name) => contains(self.elements(name)?, &found),
@@ -283,12 +340,14 @@ impl Run<'_> {
         Ok(equal == (comparison.op == Op::Eq))
     }
 
-    fn elements(&self, set: &Name) -> Result<&Elements, Undefined> {
-        let set = self
-            .table
+    fn elements(&self, set: &Name) -> Result<&'t Elements, Undefined> {
+        Ok(&self.set(set)?.elements)
+    }
+
+    fn set(&self, set: &Name) -> Result<&'t Set, Undefined> {
+        self.table
             .set(set)
-            .ok_or_else(|| Undefined::Set(set.clone()))?;
-        Ok(&set.elements)
+            .ok_or_else(|| Undefined::Set(set.clone()))
     }
 
     /// The registers after the fields are loaded; `None` if the packet lacks one, or what one needs.

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
-use bulkhead_model::IfName;
+use bulkhead_model::{Family, IfName};
 use sha2::{Digest, Sha256};
 
 use crate::datum::{Key, KeyType};
@@ -151,6 +152,9 @@ pub enum Part {
     Live,
 }
 
+/// How many elements packets can make in a set.
+pub(crate) const METER_SIZE: u32 = 65_535;
+
 /// A named set, or a map if `data` says of what.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Set {
@@ -160,6 +164,8 @@ pub struct Set {
     pub key: Vec<KeyType>,
     /// What a key maps to; `None` for a plain set.
     pub data: Option<DataType>,
+    /// For a set whose elements packets make: how long one outlives its last packet, at least 1 ms.
+    pub timeout: Option<Duration>,
     /// Whether the elements belong to the definition.
     pub part: Part,
     /// What is in it.
@@ -173,8 +179,32 @@ impl Set {
             name,
             key: key.into_iter().collect(),
             data: None,
+            timeout: None,
             part: Part::Live,
             elements: Elements::default(),
+        }
+    }
+
+    /// An empty set for [`Statement::Meter`](crate::Statement::Meter) and
+    /// [`Statement::Tally`](crate::Statement::Tally): packets make its elements, at most 65 535, and
+    /// those that meet none for as long as `timeout` go. Commands can delete them all the same.
+    pub fn meter(name: Name, key: impl IntoIterator<Item = KeyType>, timeout: Duration) -> Self {
+        Self {
+            timeout: Some(timeout),
+            ..Self::live(name, key)
+        }
+    }
+
+    /// An empty set of prefixes that come and go, of IPv6 addresses or else of IPv4 addresses.
+    #[must_use]
+    pub fn live_prefixes(name: Name, key: KeyType) -> Self {
+        let family = match key {
+            KeyType::Ipv6Addr => Family::V6,
+            _ => Family::V4,
+        };
+        Self {
+            elements: Elements::Prefixes(PrefixSet::new(family, [])),
+            ..Self::live(name, [key])
         }
     }
 

@@ -2,10 +2,12 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bulkhead_nft::{
-    Command, Data, DataType, Datum, Elements, Entry, Field, Key, KeyType, Label, Log, Match, Name,
-    Op, Operand, Part, PayloadBase, PrefixSet, Rule, Set, SourcePorts, Statement, Table,
-    TableFamily, TableId, Verdict,
+    Command, Data, DataType, Datum, Elements, Entry, Exceeds, Field, Key, KeyType, Label, Log,
+    Match, Name, Op, Operand, Part, PayloadBase, PrefixSet, Rate, Rule, Set, SourcePorts,
+    Statement, Table, TableFamily, TableId, Verdict,
 };
 use common::routed::host_ports;
 use common::{
@@ -115,16 +117,23 @@ fn every_statement_lists_like_its_text() {
         ),
         (Key::from(Datum::InetProto(1)), Verdict::Drop),
     ];
-    let log = |prefix: Option<&str>, group| {
+    let log = |prefix: Option<&str>, group, snaplen| {
         let prefix = prefix.map(|text| Label::new(text).unwrap());
-        Statement::Log(Log { prefix, group })
+        Statement::Log(Log {
+            prefix,
+            group,
+            snaplen,
+        })
     };
     let matching = |field, op, with| Statement::Match(Match::new([field], op, with));
     let mut all = table(
         TableFamily::Inet,
         [
-            Rule::new([log(Some("odd: "), None), Statement::Counter]),
-            Rule::new([log(None, Some(5)), Statement::jump(second.clone())]),
+            Rule::new([log(Some("odd: "), None, None), Statement::Counter]),
+            Rule::new([
+                log(None, Some(5), Some(256)),
+                Statement::jump(second.clone()),
+            ]),
             Rule::new([
                 Statement::SetMark(0x10),
                 Statement::Verdict(Verdict::Return),
@@ -201,6 +210,7 @@ fn sets(second: &Name) -> Vec<Set> {
         name: Name::literal(name),
         key: key.to_vec(),
         data,
+        timeout: None,
         part: Part::Fixed,
         elements,
     };
@@ -356,4 +366,100 @@ fn masquerade_lists_with_every_choice_of_ports() {
         .map(|ports| Rule::new([Statement::Masquerade(ports)]))
         .to_vec();
     agree(&choices);
+}
+
+fn raw(base: PayloadBase, bit: u16, bits: u8) -> Field {
+    Field::Raw {
+        base,
+        offset: bit / 8,
+        len: bits / 8,
+    }
+}
+
+#[test]
+fn raw_bytes_under_a_mask_list_like_their_text() {
+    let (link, network) = (PayloadBase::Link, PayloadBase::Network);
+    let offset = raw(network, 48, 16);
+    let kinds = [
+        ([0x86, 0xdd], Verdict::Goto(Name::literal("second"))),
+        ([8, 0], Verdict::Drop),
+    ];
+    let kinds = kinds.map(|(kind, to)| (Key::from(kind), to));
+    let rules = [
+        Rule::new([
+            Statement::masked(offset, [0x1f, 0xff], Op::Ne, [0, 0]),
+            Statement::Counter,
+        ]),
+        Rule::new([Statement::masked(offset, [0x20, 0], Op::Eq, [0x20, 0])]),
+        Rule::new([Statement::masked(raw(network, 0, 8), [0x0f], Op::Ne, [5])]),
+        Rule::new([Statement::masked(
+            Field::Ip4Daddr,
+            Datum::Ipv4Addr([0, 0, 255, 0].into()),
+            Op::Eq,
+            Datum::Ipv4Addr([0, 0, 7, 0].into()),
+        )]),
+        Rule::new([Statement::Vmap {
+            fields: vec![raw(link, 96, 16)],
+            entries: kinds.into(),
+        }]),
+    ];
+    agree(&table(TableFamily::Netdev, rules));
+}
+
+#[test]
+fn meters_and_tallies_list_like_their_text() {
+    let (limits, counts, pairs) = (
+        Name::literal("limits"),
+        Name::literal("counts"),
+        Name::literal("pairs"),
+    );
+    let meter = |when, per_second, burst| Statement::Meter {
+        fields: vec![Field::Iifname],
+        set: limits.clone(),
+        rate: Rate { per_second, burst },
+        when,
+    };
+    let tally = |fields: &[Field], set: &Name| Statement::Tally {
+        fields: fields.to_vec(),
+        set: set.clone(),
+    };
+    let mut all = table(
+        TableFamily::Netdev,
+        [
+            Rule::new([meter(Exceeds::Over, 20, 50), Statement::drop()]),
+            Rule::new([meter(Exceeds::Within, 5, 10), Statement::accept()]),
+            Rule::new([tally(&[Field::Iifname], &counts), Statement::drop()]),
+            Rule::new([tally(&[Field::Iifname, Field::EtherSaddr], &pairs)]),
+        ],
+    );
+    let hour = Duration::from_hours(1);
+    let pair = [KeyType::IfName, KeyType::EtherAddr];
+    all.sets = vec![
+        Set::meter(limits, [KeyType::IfName], Duration::from_millis(90_500)),
+        Set::meter(counts, [KeyType::IfName], hour),
+        Set::meter(pairs, pair, hour),
+    ];
+    agree(&all);
+}
+
+#[test]
+fn live_prefixes_list_like_their_text() {
+    let mut all = table(TableFamily::Netdev, []);
+    all.sets = vec![
+        Set::live_prefixes(Name::literal("four"), KeyType::Ipv4Addr),
+        Set::live_prefixes(Name::literal("six"), KeyType::Ipv6Addr),
+        Set::live_prefixes(Name::literal("empty"), KeyType::Ipv6Addr),
+    ];
+    let filled = [
+        (bulkhead_model::Family::V4, ["10.0.0.0/25", "10.0.0.128/25"]),
+        (
+            bulkhead_model::Family::V6,
+            ["fd00:1::/64", "fd00:1:0:2::/64"],
+        ),
+    ];
+    for (set, (family, prefixes)) in all.sets.iter_mut().zip(filled) {
+        let prefixes = prefixes.map(|prefix| prefix.parse().unwrap());
+        set.elements = Elements::Prefixes(PrefixSet::new(family, prefixes));
+    }
+    agree(&all);
 }
