@@ -43,6 +43,26 @@ pub enum KeyType {
 }
 
 impl KeyType {
+    /// Every type, the integer without a length.
+    pub(crate) const ALL: [Self; 16] = [
+        Self::IfName,
+        Self::EtherAddr,
+        Self::EtherType,
+        Self::Ipv4Addr,
+        Self::Ipv6Addr,
+        Self::InetProto,
+        Self::InetService,
+        Self::Mark,
+        Self::ArpOp,
+        Self::IcmpType,
+        Self::Icmpv6Type,
+        Self::NfProto,
+        Self::IfaceType,
+        Self::CtStatus,
+        Self::FibAddrType,
+        Self::Integer(0),
+    ];
+
     /// Bytes a value has.
     #[must_use]
     pub const fn len(self) -> usize {

@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
-use bulkhead_model::{Family, IfName, Prefix};
+use bulkhead_model::{IfName, Prefix};
 
 use crate::datum::{Datum, Key, KeyType};
 use crate::encode::user_data;
 use crate::expression::encode_data;
+use crate::prefixes::after;
 use crate::table::{DataType, Elements, Entry, METER_SIZE};
 use crate::wire::{Attributes, attributes};
 
 const NFTA_LIST_ELEM: u16 = 1;
 /// `enum nft_set_flags` (`linux/netfilter/nf_tables.h`).
-const NFT_SET_INTERVAL: u32 = 0x4;
-const NFT_SET_MAP: u32 = 0x8;
+pub(crate) const NFT_SET_INTERVAL: u32 = 0x4;
+pub(crate) const NFT_SET_MAP: u32 = 0x8;
 const NFT_SET_TIMEOUT: u32 = 0x10;
 const NFT_SET_EVAL: u32 = 0x20;
-const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
+pub(crate) const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
 /// nft's number for `iface_index` (`TYPE_IFINDEX`, nftables `include/datatype.h`).
-const IFACE_INDEX: u32 = 20;
+pub(crate) const IFACE_INDEX: u32 = 20;
 
 /// What a set is apart from its name.
 pub(crate) struct SetShape<'a> {
@@ -104,24 +105,9 @@ fn interval(prefix: Prefix) -> Vec<Vec<u8>> {
     };
     let end = attributes(|one| {
         one.u32(3, 1);
-        one.nest(1, |value| value.bytes(1, &after));
+        one.nest(1, |value| value.bytes(1, &Datum::from(after).bytes()));
     });
     vec![start, end]
-}
-
-/// The address after the prefix's last, if there is one.
-fn after(prefix: Prefix) -> Option<Vec<u8>> {
-    let last = Datum::from(prefix.last()).bytes();
-    match prefix.family() {
-        Family::V4 => {
-            let last = u32::from_be_bytes(last.try_into().ok()?);
-            Some(last.checked_add(1)?.to_be_bytes().to_vec())
-        }
-        Family::V6 => {
-            let last = u128::from_be_bytes(last.try_into().ok()?);
-            Some(last.checked_add(1)?.to_be_bytes().to_vec())
-        }
-    }
 }
 
 impl Key {
@@ -137,6 +123,26 @@ impl Key {
 fn key_number(key: &[KeyType]) -> u32 {
     key.iter()
         .fold(0, |number, kind| number << 6 | kind.number())
+}
+
+/// The types of a concatenation that has that number and, in a set's definition, that many bytes. The
+/// number does not say how long an integer is: the one there may be is as long as the bytes allow.
+/// `None` for a type that is none of ours.
+#[must_use]
+pub(crate) fn key_types(mut number: u32, len: usize) -> Option<Vec<KeyType>> {
+    let mut types = Vec::new();
+    while number != 0 {
+        let of = |kind: &KeyType| kind.number() == number & 0x3f;
+        types.insert(0, KeyType::ALL.into_iter().find(of)?);
+        number >>= 6;
+    }
+    let known: usize = types.iter().map(|kind| kind.padded_len()).sum();
+    let integer = KeyType::Integer(u8::try_from(len.saturating_sub(known)).ok()?);
+    let unknown = types
+        .iter_mut()
+        .filter(|kind| **kind == KeyType::Integer(0));
+    unknown.for_each(|kind| *kind = integer);
+    (key_len(&types) as usize == len).then_some(types)
 }
 
 fn key_len(key: &[KeyType]) -> u32 {

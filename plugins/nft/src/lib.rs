@@ -34,7 +34,7 @@ pub use evaluate::{Evaluation, Step, Undefined, evaluate, evaluate_over};
 pub use field::{Field, PayloadBase};
 pub use meter::{Exceeds, Rate};
 pub use name::{Label, Name, NameError};
-pub use observe::FoundEntry;
+pub use observe::{Count, FoundEntry};
 pub use packet::Packet;
 pub use prefixes::PrefixSet;
 pub use rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
