@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu};
+use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix};
 use bulkhead_nft as nft;
 
 use crate::{
@@ -374,6 +374,33 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
         nft::Command::AddElements {
             table,
             set,
+            elements: nft::Elements::Prefixes(prefixes),
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            let held = table.prefixes.entry(set.clone()).or_default();
+            prefixes.iter().try_for_each(|prefix| {
+                let clashes = |other: &Prefix| *other != prefix && other.overlaps(prefix);
+                if held.iter().any(clashes) {
+                    return Err(Refusal::Exists);
+                }
+                held.insert(prefix);
+                Ok(())
+            })
+        }
+        nft::Command::DeleteElements {
+            table,
+            set,
+            elements: nft::Elements::Prefixes(prefixes),
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            let held = table.prefixes.entry(set.clone()).or_default();
+            prefixes
+                .iter()
+                .try_for_each(|prefix| missing(held.remove(&prefix)))
+        }
+        nft::Command::AddElements {
+            table,
+            set,
             elements,
         } => {
             let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
@@ -418,8 +445,16 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
 impl TableState {
     /// What an observer of everything would see of `table`.
     fn of(table: &nft::Table) -> Self {
-        let sets = table.sets.iter().filter(|set| set.data.is_none());
-        let sets = sets.map(|set| (set.name.clone(), keys(&set.elements)));
+        let sets = table.sets.iter().filter_map(|set| match &set.elements {
+            nft::Elements::Keys(keys) => Some((set.name.clone(), keys.clone())),
+            nft::Elements::Map(_) | nft::Elements::Prefixes(_) => None,
+        });
+        let prefixes = table.sets.iter().filter_map(|set| match &set.elements {
+            nft::Elements::Prefixes(prefixes) => {
+                Some((set.name.clone(), prefixes.iter().collect()))
+            }
+            nft::Elements::Keys(_) | nft::Elements::Map(_) => None,
+        });
         let maps = table.sets.iter().filter_map(|set| match &set.elements {
             nft::Elements::Map(map) => {
                 let found = map
@@ -441,6 +476,7 @@ impl TableState {
             comment,
             chains: chains.collect(),
             elements: sets.collect(),
+            prefixes: prefixes.collect(),
             maps: maps.collect(),
         }
     }

@@ -196,6 +196,8 @@ pub struct TableState {
     pub chains: BTreeMap<nft::Name, usize>,
     /// Elements present, of those asked for, per set.
     pub elements: BTreeMap<nft::Name, BTreeSet<nft::Key>>,
+    /// Prefixes present, per set of prefixes that was asked for whole.
+    pub prefixes: BTreeMap<nft::Name, BTreeSet<Prefix>>,
     /// Entries present, of those asked for, per map.
     pub maps: BTreeMap<nft::Name, BTreeMap<nft::Key, nft::FoundEntry>>,
 }

@@ -234,6 +234,7 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
         let whole = wanted
             .whole_sets
             .iter()
+            .filter(|set| !found.prefixes.contains_key(*set))
             .map(|set| (set.clone(), known(set)));
         let chains = found
             .chains
@@ -246,6 +247,10 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
             }
             (map.clone(), held)
         });
+        let prefixes = wanted.whole_sets.iter().filter_map(|set| {
+            let held = found.prefixes.get(set)?;
+            Some((set.clone(), held.clone()))
+        });
         let state = TableState {
             comment: found.comment.clone(),
             chains: chains
@@ -253,6 +258,7 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
                 .collect(),
             elements: by_key.chain(whole).collect(),
             maps: maps.collect(),
+            prefixes: prefixes.collect(),
         };
         Some((id.clone(), state))
     });
