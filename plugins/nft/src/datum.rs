@@ -38,7 +38,8 @@ pub enum KeyType {
     CtStatus,
     /// `fib_addrtype`: what the routing tables make of an address, 4 bytes, host order.
     FibAddrType,
-    /// An unsigned number of that many bytes, network order; nft cannot declare a named set of it.
+    /// An unsigned number of that many bytes, network order. nft declares a plain set of it by
+    /// fields of its types (`typeof`), and no map.
     Integer(u8),
 }
 

@@ -6,6 +6,7 @@ use bulkhead_model::{IfName, Prefix};
 
 use crate::datum::{Datum, Key, KeyType};
 use crate::encode::user_data;
+use crate::example;
 use crate::expression::encode_data;
 use crate::prefixes::after;
 use crate::table::{DataType, Elements, Entry, METER_SIZE};
@@ -173,6 +174,8 @@ fn user_data_of(key: &[KeyType], data: Option<&DataType>) -> Vec<u8> {
         };
         out.extend([1, 4]);
         out.extend(u32::to_ne_bytes(of_data));
+    } else if let Some(example) = example::user_data(key) {
+        out.extend(example);
     }
     out
 }

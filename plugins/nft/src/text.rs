@@ -7,6 +7,7 @@ use std::time::Duration;
 use bulkhead_model::Family;
 
 use crate::datum::Datum;
+use crate::example::example;
 use crate::field::Field;
 use crate::meter::Carried;
 use crate::name::Name;
@@ -47,8 +48,14 @@ impl Display for Table {
 impl Display for Set {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let word = if self.data.is_some() { "map" } else { "set" };
-        write!(f, "\t{word} {} {{\n\t\ttype ", self.name)?;
-        joined(f, &self.key, " . ")?;
+        write!(f, "\t{word} {} {{\n\t\t", self.name)?;
+        if let (Some(fields), None) = (example(&self.key), &self.data) {
+            f.write_str("typeof ")?;
+            joined(f, fields, " . ")?;
+        } else {
+            f.write_str("type ")?;
+            joined(f, &self.key, " . ")?;
+        }
         match &self.data {
             Some(DataType::Value(kinds)) => {
                 f.write_str(" : ")?;

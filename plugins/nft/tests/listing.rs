@@ -2,45 +2,13 @@
 
 mod common;
 
-use std::time::Duration;
-
 use bulkhead_nft::{
-    Command, Data, DataType, Datum, Elements, Entry, Exceeds, Field, Key, KeyType, Label, Log,
-    Match, Name, Op, Operand, Part, PayloadBase, PrefixSet, Rate, Rule, Set, SourcePorts,
-    Statement, Table, TableFamily, TableId, Verdict,
+    Data, DataType, Datum, Elements, Entry, Field, Key, KeyType, Label, Log, Match, Name, Op,
+    Operand, Part, PayloadBase, PrefixSet, Rule, Set, SourcePorts, Statement, TableFamily, Verdict,
 };
+use common::listing::{agree, table};
 use common::routed::host_ports;
-use common::{
-    Nfnl, bound, device, listing, masquerade, port_chain, port_guard, shaped, shaped_guard,
-};
-use netns_fixtures::{Ns, Sandbox};
-
-/// Loads the table as bytes here and as text there.
-fn agree(table: &Table) {
-    let sandbox = Sandbox::new();
-    let (bytes, text) = (sandbox.ns("bytes").unwrap(), sandbox.ns("text").unwrap());
-    Nfnl::open(&bytes)
-        .commit(&[Command::ReplaceTable(table.clone())])
-        .unwrap();
-    let script = Command::ReplaceTable(table.clone()).to_string();
-    text.nft(&script).unwrap();
-    assert_eq!(listing(&bytes), listing(&text), "\n{script}");
-    // For ARP and ICMP in bridge tables nft compares the link header's type, we the packet's.
-    if table.id.family != TableFamily::Bridge {
-        assert_eq!(expressions(&bytes), expressions(&text), "\n{script}");
-    }
-    // What nft prints it also loads: nothing in it is garbled.
-    text.nft(&format!("flush ruleset\n{}", listing(&bytes)))
-        .unwrap();
-    assert_eq!(listing(&bytes), listing(&text), "\n{script}");
-}
-
-/// What the kernel holds of each rule, beyond what nft makes words of.
-fn expressions(ns: &Ns) -> Vec<String> {
-    let text = ns.sh("nft -s --debug=netlink list ruleset").unwrap();
-    let lines = text.lines().filter(|line| line.starts_with("  [ "));
-    lines.map(str::to_owned).collect()
-}
+use common::{bound, device, masquerade, port_chain, port_guard, shaped, shaped_guard};
 
 #[test]
 fn the_guard_by_port_lists_like_its_text() {
@@ -84,22 +52,6 @@ fn forwarding_to_a_device_lists_like_its_text() {
     table.sets[2].elements = shaped("bhpa", "lo");
     table.chains.push(port_chain("bhpa"));
     agree(&table);
-}
-
-fn chain(name: &'static str, rules: impl IntoIterator<Item = Rule>) -> bulkhead_nft::Chain {
-    bulkhead_nft::Chain {
-        name: Name::literal(name),
-        base: None,
-        part: Part::Fixed,
-        rules: rules.into_iter().collect(),
-    }
-}
-
-fn table(family: TableFamily, rules: impl IntoIterator<Item = Rule>) -> Table {
-    let name = Name::literal("t");
-    let mut table = Table::new(TableId { family, name });
-    table.chains = vec![chain("first", rules), chain("second", [])];
-    table
 }
 
 fn keys(values: impl IntoIterator<Item = Datum>) -> Operand {
@@ -366,100 +318,4 @@ fn masquerade_lists_with_every_choice_of_ports() {
         .map(|ports| Rule::new([Statement::Masquerade(ports)]))
         .to_vec();
     agree(&choices);
-}
-
-fn raw(base: PayloadBase, bit: u16, bits: u8) -> Field {
-    Field::Raw {
-        base,
-        offset: bit / 8,
-        len: bits / 8,
-    }
-}
-
-#[test]
-fn raw_bytes_under_a_mask_list_like_their_text() {
-    let (link, network) = (PayloadBase::Link, PayloadBase::Network);
-    let offset = raw(network, 48, 16);
-    let kinds = [
-        ([0x86, 0xdd], Verdict::Goto(Name::literal("second"))),
-        ([8, 0], Verdict::Drop),
-    ];
-    let kinds = kinds.map(|(kind, to)| (Key::from(kind), to));
-    let rules = [
-        Rule::new([
-            Statement::masked(offset, [0x1f, 0xff], Op::Ne, [0, 0]),
-            Statement::Counter,
-        ]),
-        Rule::new([Statement::masked(offset, [0x20, 0], Op::Eq, [0x20, 0])]),
-        Rule::new([Statement::masked(raw(network, 0, 8), [0x0f], Op::Ne, [5])]),
-        Rule::new([Statement::masked(
-            Field::Ip4Daddr,
-            Datum::Ipv4Addr([0, 0, 255, 0].into()),
-            Op::Eq,
-            Datum::Ipv4Addr([0, 0, 7, 0].into()),
-        )]),
-        Rule::new([Statement::Vmap {
-            fields: vec![raw(link, 96, 16)],
-            entries: kinds.into(),
-        }]),
-    ];
-    agree(&table(TableFamily::Netdev, rules));
-}
-
-#[test]
-fn meters_and_tallies_list_like_their_text() {
-    let (limits, counts, pairs) = (
-        Name::literal("limits"),
-        Name::literal("counts"),
-        Name::literal("pairs"),
-    );
-    let meter = |when, per_second, burst| Statement::Meter {
-        fields: vec![Field::Iifname],
-        set: limits.clone(),
-        rate: Rate { per_second, burst },
-        when,
-    };
-    let tally = |fields: &[Field], set: &Name| Statement::Tally {
-        fields: fields.to_vec(),
-        set: set.clone(),
-    };
-    let mut all = table(
-        TableFamily::Netdev,
-        [
-            Rule::new([meter(Exceeds::Over, 20, 50), Statement::drop()]),
-            Rule::new([meter(Exceeds::Within, 5, 10), Statement::accept()]),
-            Rule::new([tally(&[Field::Iifname], &counts), Statement::drop()]),
-            Rule::new([tally(&[Field::Iifname, Field::EtherSaddr], &pairs)]),
-        ],
-    );
-    let hour = Duration::from_hours(1);
-    let pair = [KeyType::IfName, KeyType::EtherAddr];
-    all.sets = vec![
-        Set::meter(limits, [KeyType::IfName], Duration::from_millis(90_500)),
-        Set::meter(counts, [KeyType::IfName], hour),
-        Set::meter(pairs, pair, hour),
-    ];
-    agree(&all);
-}
-
-#[test]
-fn live_prefixes_list_like_their_text() {
-    let mut all = table(TableFamily::Netdev, []);
-    all.sets = vec![
-        Set::live_prefixes(Name::literal("four"), KeyType::Ipv4Addr),
-        Set::live_prefixes(Name::literal("six"), KeyType::Ipv6Addr),
-        Set::live_prefixes(Name::literal("empty"), KeyType::Ipv6Addr),
-    ];
-    let filled = [
-        (bulkhead_model::Family::V4, ["10.0.0.0/25", "10.0.0.128/25"]),
-        (
-            bulkhead_model::Family::V6,
-            ["fd00:1::/64", "fd00:1:0:2::/64"],
-        ),
-    ];
-    for (set, (family, prefixes)) in all.sets.iter_mut().zip(filled) {
-        let prefixes = prefixes.map(|prefix| prefix.parse().unwrap());
-        set.elements = Elements::Prefixes(PrefixSet::new(family, prefixes));
-    }
-    agree(&all);
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 pub mod frame;
+pub mod listing;
 pub mod routed;
 
 use std::os::fd::OwnedFd;
