@@ -9,7 +9,7 @@ use bulkhead_plan::{Attached, Ns, Op, Plan, Want, World, filter_table, host_port
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
 use crate::grant::{self, Age};
-use crate::{Capabilities, Grant, Host, Network, claims, del, host_ports, state_dir};
+use crate::{Capabilities, Grant, Host, Network, claims, del, guard, host_ports, state_dir};
 
 pub(crate) fn add<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
@@ -106,7 +106,7 @@ pub(crate) fn complete(
     }
     let others = other_records(state, key)?;
     if bindings {
-        want.filter.others = others.iter().filter_map(del::recorded_binding).collect();
+        want.filter.others = others.iter().filter_map(guard::recorded_binding).collect();
     }
     if forwards {
         want.host_ports.others = others.iter().flat_map(host_ports::recorded).collect();

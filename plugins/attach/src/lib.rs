@@ -14,6 +14,7 @@ mod del;
 mod failure;
 mod gc;
 mod grant;
+mod guard;
 mod host;
 mod host_ports;
 mod ipam;
@@ -36,8 +37,10 @@ use bulkhead_plan::Attached;
 
 pub use addressing::{Addressing, DEFAULT_STATE_DIR, Source, state_dir};
 pub use capabilities::Capabilities;
-pub use del::CHECKED_MAC;
 pub use grant::{Grant, GrantedAddress};
+pub use guard::{
+    GUARD, GuardConfig, GuardRole, GuardSwitch, Holder, of_names as guard_of, recorded_binding,
+};
 pub use host::{Host, InProcess, Stage};
 pub use ipam::release;
 pub use origin::{Origin, Own, configured, origins};

@@ -1,7 +1,7 @@
-//! The configuration of `bulkhead-bridge` (the keys of the reference plugin, and three of our own:
-//! `adopt`, `portFilter`, `stateDir`).
+//! The configuration of `bulkhead-bridge` (the keys of the reference plugin, and some of our own:
+//! `adopt`, `guard`, `multicast`, `portFilter`, `stateDir`).
 
-use bulkhead_attach::{Addressing, Capabilities};
+use bulkhead_attach::{Addressing, Capabilities, GuardConfig};
 use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_model::{Family, IfName, Mac, Mtu, Prefix};
@@ -27,8 +27,8 @@ pub struct Config {
     pub port: PortFlags,
     /// `promiscMode`.
     pub promiscuous: bool,
-    /// `macspoofchk`.
-    pub check_mac: bool,
+    /// `guard`, `multicast`, and `macspoofchk` where the guard is off.
+    pub guard: GuardConfig,
     /// `enabledad`.
     pub dad: Dad,
     /// `disableContainerInterface`: the interface is left down.
@@ -115,7 +115,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         mtu: mtu(&root, &addressing)?,
         port,
         promiscuous,
-        check_mac: flag("macspoofchk")?,
+        guard: GuardConfig::parse(call)?,
         dad: if flag("enabledad")? {
             Dad::Probe
         } else {

@@ -1,11 +1,13 @@
 //! What an attachment to a bridge network wants of the kernel.
 
-use bulkhead_attach::{CHECKED_MAC, Grant, nat_table};
+use std::collections::BTreeSet;
+
+use bulkhead_attach::{Addressing, Grant, Holder, guard_of, nat_table};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mtu, Prefix};
 use bulkhead_plan::{
-    Attached, Binding, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat,
-    Port, PortFlags, Route, Sysctl,
+    Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat, Port,
+    PortFlags, Route, Surroundings, Sysctl,
 };
 
 use crate::REFLECTS;
@@ -27,12 +29,21 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         .unwrap_or_else(|| grant.id.interface_mac());
     let port = names.port.unwrap_or_else(|| grant.id.port());
     // As recorded, which is how DEL finds it again: a configuration changed since is for new ones.
-    let checked = names.other.contains_key(CHECKED_MAC);
-    let binding = Binding {
-        port,
-        mac: checked.then_some(mac),
+    let guard = guard_of(names);
+    guard.refuse_outside(&grant.subnets)?;
+    let addresses = grant.addresses.iter();
+    let holder = Holder {
+        mac,
+        addresses: (!matches!(config.addressing, Addressing::None))
+            .then(|| addresses.map(|granted| granted.address.address()).collect()),
+        prefixes: Vec::new(),
         ifb: names.ifb,
+        around: Surroundings {
+            own_blocks: BTreeSet::new(),
+            gateways: gateways.iter().map(|gateway| gateway.address()).collect(),
+        },
     };
+    let binding = guard.binding(port, &holder);
     let forwards = grant.forwards()?;
     Ok(Attached {
         bridge: Bridge {

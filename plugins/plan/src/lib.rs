@@ -6,6 +6,7 @@ mod bridge;
 mod conflict;
 mod detached;
 mod filter;
+mod guard;
 mod host_ports;
 mod link;
 mod model;
@@ -20,6 +21,10 @@ mod world;
 
 pub use conflict::Conflict;
 pub use filter::table_id as filter_table;
+pub use guard::{
+    Binding, Clause, Guard, Held, Holds, Identity, LOG_GROUP, Multicast, Reason, Role,
+    Surroundings, TO_ALL, TO_NODE,
+};
 pub use host_ports::table_id as host_port_table;
 pub use model::Refusal;
 pub use nat::NetworkNat;
@@ -30,8 +35,8 @@ pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use want::{
-    Attached, Binding, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface,
-    Localnet, NetworkGone, OtherGateways, Port, Restore, Want,
+    Attached, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface, Localnet,
+    NetworkGone, OtherGateways, Port, Restore, Want,
 };
 pub use world::{
     AddressState, Features, Flow, Link, LinkKind, PortFlags, Route, Space, TableState, World,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use bulkhead_model::{Bandwidth, HostAddress, HostPort, IfName, InterfaceAddress, Mac, Mtu};
 use bulkhead_nft as nft;
 
-use crate::{Dad, Ns, PortFlags, Route, Switch, Sysctl};
+use crate::{Binding, Dad, Ns, PortFlags, Route, Switch, Sysctl};
 
 /// An attachment as it should be: there, or gone.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -194,17 +194,6 @@ pub struct Filter {
     pub others: Vec<Binding>,
     /// How the chain is bound to ports.
     pub hook: Hook,
-}
-
-/// What a port may send.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Binding {
-    /// The port.
-    pub port: IfName,
-    /// The one source MAC allowed, or `None` for any.
-    pub mac: Option<Mac>,
-    /// The ifb device that shapes what it sends, if that is limited.
-    pub ifb: Option<IfName>,
 }
 
 /// How the filter is bound to ports.

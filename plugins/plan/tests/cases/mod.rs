@@ -4,14 +4,14 @@ mod bandwidth;
 mod host_ports;
 mod want;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use bulkhead_model::{AttachmentKey, Bandwidth, HostAddress, HostPort, IfName, Mac, Mtu, Protocol};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
-    AddressState, Binding, Dad, Features, Flow, Foreign, Forward, Hook, Link, LinkKind, Ns, Op,
-    PortFlags, Space, Sysctl, World, plan,
+    AddressState, Binding, Dad, Features, Flow, Foreign, Forward, Guard, Hook, Identity, Link,
+    LinkKind, Ns, Op, PortFlags, Space, Surroundings, Sysctl, World, plan,
 };
 
 pub(crate) use want::{attached, detached, unrecorded};
@@ -43,7 +43,7 @@ pub(crate) struct Case {
     pub(crate) gateways: Vec<&'static str>,
     pub(crate) masquerade: bool,
     pub(crate) forwarding: bool,
-    pub(crate) check_mac: bool,
+    pub(crate) guard: Guarded,
     pub(crate) foreign: Foreign,
     pub(crate) hook: Hook,
     pub(crate) flags: PortFlags,
@@ -58,7 +58,36 @@ pub(crate) struct Case {
     pub(crate) company: Option<Box<Case>>,
 }
 
+/// How a case's port is judged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Guarded {
+    Off,
+    Mac,
+    Unknown,
+    On,
+}
+
+impl Guarded {
+    fn of(self, case: &Case) -> Guard {
+        match self {
+            Self::Off => Guard::Off,
+            Self::Mac => Guard::Mac(case.mac()),
+            Self::Unknown => Guard::On(Identity::unknown([case.mac()])),
+            Self::On => {
+                let addresses = case.addresses.iter();
+                let address = |text: &&str| text.split('/').next().unwrap().parse().unwrap();
+                Guard::On(Identity::host([case.mac()], addresses.map(address)))
+            }
+        }
+    }
+}
+
 impl Case {
+    fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let gateways = self.gateways.iter();
+        gateways.map(|text| text.split('/').next().unwrap().parse().unwrap())
+    }
+
     fn key(&self) -> AttachmentKey {
         AttachmentKey {
             network: "blue".parse().unwrap(),
@@ -95,8 +124,12 @@ impl Case {
     pub(crate) fn binding(&self) -> Binding {
         Binding {
             port: self.port(),
-            mac: self.check_mac.then(|| self.mac()),
+            guard: self.guard.of(self),
             ifb: self.bandwidth.egress.map(|_| self.ifb()),
+            around: Surroundings {
+                own_blocks: BTreeSet::new(),
+                gateways: self.gateways().collect(),
+            },
         }
     }
 
@@ -302,7 +335,7 @@ pub(crate) fn dual() -> Case {
         gateways: vec!["10.1.0.1/24", "fd01::1/64"],
         masquerade: true,
         forwarding: true,
-        check_mac: false,
+        guard: Guarded::On,
         foreign: Foreign::Join,
         hook: Hook::Auto,
         flags: PortFlags::default(),
@@ -349,13 +382,13 @@ fn networks() -> Vec<Case> {
         Case {
             name: "prefix-filter",
             hook: Hook::Prefix,
-            check_mac: true,
+            guard: Guarded::Mac,
             ..dual()
         },
         Case {
             name: "per-port-filter",
             hook: Hook::PerPort,
-            check_mac: true,
+            guard: Guarded::Mac,
             ..dual()
         },
         Case {
@@ -365,11 +398,17 @@ fn networks() -> Vec<Case> {
             ..dual()
         },
         Case {
+            name: "guard-off",
+            guard: Guarded::Off,
+            ..dual()
+        },
+        Case {
             name: "layer-2-only",
             addresses: vec![],
             gateways: vec![],
             masquerade: false,
             forwarding: false,
+            guard: Guarded::Unknown,
             ..dual()
         },
         Case {
@@ -388,7 +427,7 @@ fn networks() -> Vec<Case> {
         Case {
             name: "probed",
             dad: Dad::Probe,
-            check_mac: true,
+            guard: Guarded::Mac,
             mtu: Some(9000),
             ..dual()
         },
