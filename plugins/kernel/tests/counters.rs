@@ -8,9 +8,9 @@ use bulkhead_model::{Family, Prefix};
 use bulkhead_nft::{
     Base, Chain, ChainKind, Command, Count, Devices, Elements, Exceeds, Field, Hook, Key, KeyType,
     Label, Name, Part, Policy, PrefixSet, Rate, Rule, Set, Statement, Table, TableFamily, TableId,
-    Transaction,
+    Transaction, difference_of_prefixes,
 };
-use bulkhead_plan::{LinkSetting, Ns, Op, Plan, Scope, TableScope, TableState};
+use bulkhead_plan::{LinkSetting, Ns, Op, Plan, Scope, Space, TableScope, TableState, World};
 use common::*;
 use netns_fixtures::{PacketSocket, wait_for};
 
@@ -265,8 +265,12 @@ fn prefixes_come_and_go_and_are_seen_by_whoever_names_their_set() {
         ("fd00:1::/65", SIX),
     ] {
         let plan = Plan::new(vec![change(&[inside], set, true)]);
-        let refused = bed.run(|kernel| kernel.apply(&plan));
-        assert!(refused.is_err(), "{inside} overlaps what is there");
+        let refused = bed.run(|kernel| kernel.apply(&plan)).unwrap_err();
+        let refused = format!("{refused:?}");
+        assert!(
+            refused.contains("exists"),
+            "{inside} overlaps what is there: {refused}"
+        );
     }
     bed.apply(vec![
         change(&four[1..3], FOUR, false),
@@ -278,11 +282,57 @@ fn prefixes_come_and_go_and_are_seen_by_whoever_names_their_set() {
     let error = bed.run(|kernel| kernel.apply(&plan)).unwrap_err();
     assert!(error.is_stale(), "{error:?}");
 
+    // One may grow in one transaction.
+    let grown = PrefixSet::new(Family::V4, prefixes(&["0.0.0.0/7", "10.0.2.7/32"]));
+    let held = prefixes(&left).into_iter().collect();
+    let commands = difference_of_prefixes(&id(), &FOUR, &held, &grown);
+    bed.apply(vec![Op::Nft {
+        ns: Ns::Host,
+        transaction: Transaction(commands),
+        generation: None,
+    }]);
+    let left = ["0.0.0.0/7", "10.0.2.7/32"];
+    assert_eq!(seen(), [prefixes(&left), prefixes(&six[..3])]);
+
     // A range that is no prefix is nobody's of ours.
     bed.host
         .nft("add element netdev bulkhead four { 192.0.2.3-192.0.2.9 }")
         .unwrap();
     assert_eq!(seen(), [prefixes(&left), prefixes(&six[..3])]);
+}
+
+#[test]
+fn the_model_keeps_prefixes_as_the_kernel_does() {
+    let bed = Bed::new();
+    let mut table = marked();
+    table.sets = vec![Set::live_prefixes(FOUR, KeyType::Ipv4Addr)];
+    let mut model = World::default();
+    model.spaces.insert(Ns::Host, Space::default());
+    let ops = [
+        commit(Command::ReplaceTable(table)),
+        change(&["10.0.0.0/25", "10.1.0.0/24"], FOUR, true),
+        change(&["10.0.0.0/25"], FOUR, true),
+        change(&["10.2.0.0/24", "10.0.0.0/24"], FOUR, true),
+        change(&["10.0.0.0/26"], FOUR, false),
+        change(&["10.0.0.0/25"], FOUR, false),
+        change(&["10.0.0.0/25"], FOUR, false),
+        change(&["10.0.0.0/24"], FOUR, true),
+    ];
+    let mut refused = 0;
+    for op in ops {
+        let plan = Plan::new(vec![op]);
+        let modelled = model.apply(&plan);
+        let done = bed.run(|kernel| kernel.apply(&plan));
+        assert_eq!(modelled.is_ok(), done.is_ok(), "{modelled:?} {done:?}");
+        refused += usize::from(done.is_err());
+        let wanted = TableScope {
+            whole_sets: [FOUR].into(),
+            ..TableScope::default()
+        };
+        let seen = observe(&bed, wanted).prefixes;
+        assert_eq!(seen, model.space(&Ns::Host).tables[&id()].prefixes);
+    }
+    assert_eq!(refused, 3);
 }
 
 /// Nearly as many as one node can have blocks; they take more than one message.

@@ -9,7 +9,7 @@ use crate::encode::user_data;
 use crate::example;
 use crate::expression::encode_data;
 use crate::prefixes::after;
-use crate::table::{DataType, Elements, Entry, METER_SIZE};
+use crate::set::{DataType, Elements, Entry, METER_SIZE};
 use crate::wire::{Attributes, attributes};
 
 const NFTA_LIST_ELEM: u16 = 1;

@@ -6,7 +6,8 @@ use crate::elements::{IndexOf, SetShape, encode_elements};
 use crate::expression::{AnonymousSet, encode_rule};
 use crate::name::{Label, Name};
 use crate::rule::Rule;
-use crate::table::{Base, Chain, Devices, Elements, Policy, Set, Table, TableFamily, TableId};
+use crate::set::{Elements, Set};
+use crate::table::{Base, Chain, Devices, Policy, Table, TableFamily, TableId};
 use crate::transaction::{Command, Transaction};
 use crate::wire::{
     Attributes, Head, NFNL_SUBSYS_NFTABLES, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,

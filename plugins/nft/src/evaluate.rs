@@ -6,12 +6,13 @@ use bulkhead_model::{Family, IfName};
 
 use crate::datum::{Datum, Key};
 use crate::field::Field;
-use crate::meter::Exceeds;
+use crate::meter::{Carried, Exceeds};
 use crate::name::Name;
 use crate::packet::Packet;
 use crate::prefixes::prefix_holds;
 use crate::rule::{Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-use crate::table::{Base, Chain, Data, Devices, Elements, Hook, Policy, Set, Table, TableFamily};
+use crate::set::{Data, Elements, Set};
+use crate::table::{Base, Chain, Devices, Hook, Policy, Table, TableFamily};
 
 /// The kernel's limit on nested jumps (`NFT_JUMP_STACK_SIZE`).
 const MAX_DEPTH: usize = 16;
@@ -45,7 +46,7 @@ pub struct Step {
     pub rule: usize,
 }
 
-/// Why a table does nothing that could be told: the kernel would refuse it.
+/// Why a table does nothing that could be told: the kernel would refuse it, or kernels differ.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Undefined {
     /// A rule names a chain that the table lacks.
@@ -57,6 +58,13 @@ pub enum Undefined {
     /// A rule makes an element whose key is none of its set: another length, or no value of the type.
     #[error("what a rule puts into set {0} is none of its keys")]
     Key(Name),
+    /// Rules make elements of one set with different rates or counters: what stands in an element is the
+    /// choice of the rule that a packet met first.
+    #[error("rules put different meters into set {0}: each needs a set of its own")]
+    Meters(Name),
+    /// A rule reads a transport field of a later fragment, which kernels do not agree on.
+    #[error("a rule reads {0} of a later fragment: fragments are to be sorted out before it")]
+    Fragment(Field),
     /// Jumps nest deeper than the kernel allows.
     #[error("jumps nest deeper than {MAX_DEPTH} at chain {0}")]
     Depth(Name),
@@ -66,7 +74,8 @@ pub enum Undefined {
 /// of every meter. A packet that no chain sees is accepted.
 ///
 /// # Errors
-/// [`Undefined`] if a rule that is reached names something the table lacks.
+/// [`Undefined`] if a rule that is reached names something the table lacks, or reads what kernels do
+/// not agree on.
 pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation, Undefined> {
     evaluate_over(table, hook, packet, &BTreeSet::new())
 }
@@ -244,12 +253,12 @@ impl<'t> Run<'t> {
             Statement::Verdict(verdict) => Next::Verdict(verdict.clone()),
             Statement::VerdictMap { fields, map } => {
                 let elements = self.elements(map)?;
-                self.key(fields)
+                self.key(fields)?
                     .and_then(|key| verdict_in(elements, &key))
                     .map_or(Next::Rule, Next::Verdict)
             }
             Statement::Vmap { fields, entries } => {
-                let key = self.key(fields);
+                let key = self.key(fields)?;
                 entries
                     .iter()
                     .find_map(|(of, verdict)| (Some(of.bytes()) == key).then(|| verdict.clone()))
@@ -277,12 +286,30 @@ impl<'t> Run<'t> {
     /// Makes the element, or finds it.
     fn meter(&mut self, fields: &[Field], set: &Name) -> Result<Next, Undefined> {
         let kinds = &self.set(set)?.key;
-        let Some(found) = self.key(fields) else {
+        self.agree_on(set)?;
+        let Some(found) = self.key(fields)? else {
             return Ok(Next::Rule);
         };
         let key = Key::decode(kinds, &found).ok_or_else(|| Undefined::Key(set.clone()))?;
         self.metered.push((set.clone(), key));
         Ok(Next::Statement)
+    }
+
+    /// All rules that make elements of the set make the same.
+    fn agree_on(&self, set: &Name) -> Result<(), Undefined> {
+        let rules = self.table.chains.iter().flat_map(|chain| &chain.rules);
+        let made = rules
+            .flat_map(|rule| &rule.statements)
+            .filter_map(Carried::of);
+        let mut made = made
+            .filter(|(of, _)| *of == set)
+            .map(|(_, carried)| carried);
+        let first = made.next();
+        if made.all(|other| Some(other) == first) {
+            Ok(())
+        } else {
+            Err(Undefined::Meters(set.clone()))
+        }
     }
 
     fn mark(&mut self, mark: u32) -> Next {
@@ -309,12 +336,12 @@ impl<'t> Run<'t> {
 
     fn mapped(&self, fields: &[Field], map: &Name) -> Result<Option<Data>, Undefined> {
         let elements = self.elements(map)?;
-        let found = self.key(fields).and_then(|key| data_in(elements, &key));
+        let found = self.key(fields)?.and_then(|key| data_in(elements, &key));
         Ok(found.cloned())
     }
 
     fn holds(&self, comparison: &Match) -> Result<bool, Undefined> {
-        let Some(found) = self.key(&comparison.fields) else {
+        let Some(found) = self.key(&comparison.fields)? else {
             return Ok(false);
         };
         let equal = match &comparison.with {
@@ -351,23 +378,28 @@ impl<'t> Run<'t> {
     }
 
     /// The registers after the fields are loaded; `None` if the packet lacks one, or what one needs.
-    fn key(&self, fields: &[Field]) -> Option<Vec<u8>> {
+    fn key(&self, fields: &[Field]) -> Result<Option<Vec<u8>>, Undefined> {
         let family = self.table.id.family;
         let has =
             |(field, value): (Field, Datum)| self.packet.load(field, family) == Some(value.bytes());
         let all_hold = |field: &Field| field.dependencies(family).into_iter().all(has);
         if !fields.iter().all(all_hold) {
-            return None;
-        }
-        if let [only] = fields {
-            return self.packet.load(*only, family);
+            return Ok(None);
         }
         let mut key = Vec::new();
         for field in fields {
-            key.extend(self.packet.load(*field, family)?);
-            key.resize(key.len().next_multiple_of(4), 0);
+            if self.packet.is_disputed(*field) {
+                return Err(Undefined::Fragment(*field));
+            }
+            let Some(bytes) = self.packet.load(*field, family) else {
+                return Ok(None);
+            };
+            key.extend(bytes);
+            if fields.len() > 1 {
+                key.resize(key.len().next_multiple_of(4), 0);
+            }
         }
-        Some(key)
+        Ok(Some(key))
     }
 }
 

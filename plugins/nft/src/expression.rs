@@ -10,7 +10,8 @@ use crate::field::{Field, Load};
 use crate::meter::Carried;
 use crate::name::Name;
 use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-use crate::table::{Data, DataType, Elements, TableFamily};
+use crate::set::{Data, DataType, Elements};
+use crate::table::TableFamily;
 use crate::wire::{Attributes, attributes};
 
 const NFTA_LIST_ELEM: u16 = 1;

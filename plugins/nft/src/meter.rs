@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::expression::{REGISTER, expression};
 use crate::name::Name;
+use crate::rule::Statement;
 use crate::wire::Attributes;
 
 /// `enum nft_dynset_ops` (`linux/netfilter/nf_tables.h`): make the element, or begin its time anew.
@@ -38,6 +39,17 @@ pub(crate) enum Carried {
 }
 
 impl Carried {
+    /// The set of whose elements the statement makes one, and what it makes it with.
+    pub(crate) const fn of(statement: &Statement) -> Option<(&Name, Self)> {
+        match statement {
+            Statement::Meter {
+                set, rate, when, ..
+            } => Some((set, Self::Limit(*rate, *when))),
+            Statement::Tally { set, .. } => Some((set, Self::Counter)),
+            _ => None,
+        }
+    }
+
     /// The update of the element whose key is in the registers.
     pub(crate) fn encode(self, out: &mut Attributes<'_>, set: &Name) {
         expression(out, "dynset", |data| {

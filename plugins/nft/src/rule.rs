@@ -99,9 +99,10 @@ pub enum Statement {
         fields: Vec<Field>,
         /// A [`Set::meter`](crate::Set::meter) of the same table.
         set: Name,
-        /// What each element may spend, as of the rule that makes it: one set is for one rate.
+        /// What each element may spend.
         rate: Rate,
-        /// When to go on.
+        /// When to go on. Both are kept in the element, by the rule that makes it: a set is for rules
+        /// that agree on them, and not for a tally too.
         when: Exceeds,
     },
     /// Counts packets and bytes in the element that `fields` name, which is made if it is not there,

@@ -12,7 +12,8 @@ use crate::field::Field;
 use crate::meter::Carried;
 use crate::name::Name;
 use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-use crate::table::{Base, Chain, Data, DataType, Devices, Elements, Entry, METER_SIZE, Set, Table};
+use crate::set::{Data, DataType, Elements, Entry, METER_SIZE, Set};
+use crate::table::{Base, Chain, Devices, Table};
 
 /// `items` with `separator` between them.
 pub(crate) fn joined<T: Display>(

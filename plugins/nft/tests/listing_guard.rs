@@ -9,6 +9,7 @@ use bulkhead_nft::{
     Datum, Elements, Exceeds, Field, Key, KeyType, Name, Op, PayloadBase, PrefixSet, Rate, Rule,
     Set, Statement, TableFamily, Verdict,
 };
+use common::golden;
 use common::listing::{agree, table};
 
 fn raw(base: PayloadBase, bit: u16, bits: u8) -> Field {
@@ -46,7 +47,9 @@ fn raw_bytes_under_a_mask_list_like_their_text() {
             entries: kinds.into(),
         }]),
     ];
-    agree(&table(TableFamily::Netdev, rules));
+    let all = table(TableFamily::Netdev, rules);
+    golden("guard-masks.nft", &all.to_string());
+    agree(&all);
 }
 
 #[test]
@@ -82,6 +85,7 @@ fn meters_and_tallies_list_like_their_text() {
         Set::meter(counts, [KeyType::IfName], hour),
         Set::meter(pairs, pair, hour),
     ];
+    golden("guard-meters.nft", &all.to_string());
     agree(&all);
 }
 
@@ -101,6 +105,7 @@ fn live_prefixes_list_like_their_text() {
         let prefixes = prefixes.map(|prefix| prefix.parse().unwrap());
         set.elements = Elements::Prefixes(PrefixSet::new(family, prefixes));
     }
+    golden("guard-prefixes.nft", &all.to_string());
     agree(&all);
 }
 
@@ -152,5 +157,6 @@ fn sets_with_integers_list_like_their_text() {
     let minute = Duration::from_mins(1);
     all.sets
         .push(Set::meter(Name::literal("m"), [IfName, Integer(1)], minute));
+    golden("guard-integers.nft", &all.to_string());
     agree(&all);
 }
