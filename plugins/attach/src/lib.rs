@@ -67,8 +67,8 @@ pub trait Network: Sized {
     /// What the runtime asks for besides.
     fn capabilities(&self) -> &Capabilities;
 
-    /// The bridge ports join.
-    fn bridge(&self) -> IfName;
+    /// The bridge ports join; `None` where each has a link of its own.
+    fn bridge(&self) -> Option<IfName>;
 
     /// The names to be used for a new attachment; what the capabilities ask for is added to them.
     fn names(&self, key: &AttachmentKey) -> Names;

@@ -90,6 +90,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
     let port = PortFlags {
         hairpin: flag("hairpinMode")?,
         isolated: flag("portIsolation")?,
+        ..PortFlags::default()
     };
     let promiscuous = flag("promiscMode")?;
     if port.hairpin && promiscuous {

@@ -38,8 +38,8 @@ impl Network for Config {
         &self.capabilities
     }
 
-    fn bridge(&self) -> IfName {
-        self.bridge
+    fn bridge(&self) -> Option<IfName> {
+        Some(self.bridge)
     }
 
     fn names(&self, key: &AttachmentKey) -> Names {

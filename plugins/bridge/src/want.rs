@@ -5,7 +5,7 @@ use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mtu, Prefix};
 use bulkhead_plan::{
     Attached, Binding, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat,
-    Port, PortFlags, Route, Sysctl,
+    OnLink, Place, Port, PortFlags, Route, Sysctl,
 };
 
 use crate::REFLECTS;
@@ -35,7 +35,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
     };
     let forwards = grant.forwards()?;
     Ok(Attached {
-        bridge: Bridge {
+        place: Place::Bridge(Bridge {
             name: config.bridge,
             mac: grant.key.network.bridge_mac(&grant.node),
             mtu: config.mtu,
@@ -44,7 +44,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             foreign: config.foreign,
             other_gateways: config.other_gateways,
             gateways: gateways.clone(),
-        },
+        }),
         port: Port {
             name: port,
             mac: names.port_mac.unwrap_or_else(|| grant.id.port_mac()),
@@ -66,13 +66,16 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
                 .map(|granted| granted.address)
                 .collect(),
             dad: config.dad,
+            on_link: OnLink::Prefix,
             routes: routes(config, grant, &gateways),
+            neighbours: Vec::new(),
         },
         filter: Filter {
             binding,
             others: Vec::new(),
             hook: config.hook,
         },
+        neighbours: Vec::new(),
         sysctls: sysctls(config, grant),
         nat: network_nat(config, grant).table(),
         host_ports: HostPorts {
@@ -235,7 +238,7 @@ fn network_nat(config: &Config, grant: &Grant) -> NetworkNat {
     let exclude = config.masquerade.exclude.iter().chain(&grant.subnets);
     NetworkNat {
         name: nat_table(&grant.key.network).name,
-        bridge: config.bridge,
+        bridge: Some(config.bridge),
         subnets: grant.subnets.clone(),
         masqueraded,
         exclude: exclude.copied().collect(),

@@ -8,18 +8,26 @@ use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu};
 use bulkhead_nft as nft;
 
 use crate::{
-    AddressState, Dad, Link, LinkKind, LinkSetting, Ns, Op, Plan, PortFlags, Route, Space, Switch,
-    Sysctl, TableState, World, world::next_generation,
+    AddressState, Dad, Link, LinkKind, LinkSetting, NeighbourState, Ns, Op, Plan, PortFlags, Route,
+    Space, Switch, Sysctl, TableState, World, world::next_generation,
 };
 
 /// The same of IPv4 (`ipv4_devconf_dflt`, `net/ipv4/devinet.c`).
-const IPV4_DEFAULTS: [(&str, &str); 1] = [("route_localnet", "0")];
+const IPV4_DEFAULTS: [(&str, &str); 5] = [
+    ("accept_redirects", "1"),
+    ("forwarding", "0"),
+    ("route_localnet", "0"),
+    ("rp_filter", "0"),
+    ("send_redirects", "1"),
+];
 /// What a new link's sysctls are unless `conf/default` says otherwise (`ipv6_devconf_dflt`,
 /// `net/ipv6/addrconf.c`); only those a plan looks at.
-const IPV6_DEFAULTS: [(&str, &str); 4] = [
+const IPV6_DEFAULTS: [(&str, &str); 6] = [
     ("accept_ra", "1"),
+    ("accept_redirects", "1"),
     ("autoconf", "1"),
     ("disable_ipv6", "0"),
+    ("forwarding", "0"),
     ("keep_addr_on_down", "0"),
 ];
 
@@ -84,7 +92,16 @@ impl World {
                 link,
                 address,
                 dad,
-            } => self.add_address(ns, *link, *address, *dad),
+                on_link,
+            } => {
+                let tentative = *dad == Dad::Probe && address.address().is_ipv6();
+                let state = AddressState {
+                    tentative,
+                    unrouted: false,
+                    on_link: *on_link,
+                };
+                self.add_address(ns, *link, *address, state)
+            }
             Op::DelAddress { ns, link, address } => {
                 let space = self.space_mut(ns);
                 let removed = space.addresses.remove(&(*link, *address));
@@ -92,6 +109,32 @@ impl World {
                 removed.map(drop).ok_or(Refusal::Missing)
             }
             Op::AddRoute { ns, route } => self.add_route(ns, route),
+            Op::AddBlackhole { ns, destination } => {
+                let added = self.space_mut(ns).blackholes.insert(*destination);
+                if added { Ok(()) } else { Err(Refusal::Exists) }
+            }
+            Op::DelBlackhole { ns, destination } => {
+                let removed = self.space_mut(ns).blackholes.remove(destination);
+                if removed {
+                    Ok(())
+                } else {
+                    Err(Refusal::Missing)
+                }
+            }
+            Op::SetNeighbour {
+                ns,
+                link,
+                neighbour,
+            } => {
+                self.link(ns, *link)?;
+                let state = NeighbourState {
+                    mac: neighbour.mac,
+                    permanent: true,
+                };
+                let key = (*link, neighbour.address);
+                self.space_mut(ns).neighbours.insert(key, state);
+                Ok(())
+            }
             Op::DelNeighbour { ns, link, address } => {
                 self.space_mut(ns).neighbours.remove(&(*link, *address));
                 Ok(())
@@ -115,7 +158,12 @@ impl World {
                     .for_each(|(_, a)| a.tentative = false);
                 Ok(())
             }
-            Op::AwaitForwarding { .. } | Op::Announce { .. } => Ok(()),
+            // It sets the MAC, and a change of that drops every entry (`neigh_changeaddr`).
+            Op::Announce { ns, interface, .. } => {
+                self.space_mut(ns).forget_neighbours(*interface);
+                Ok(())
+            }
+            Op::AwaitForwarding { .. } => Ok(()),
         }
     }
 
@@ -194,13 +242,21 @@ impl World {
             LinkSetting::Up => link.up = true,
             LinkSetting::Down => return self.lower(ns, name),
             LinkSetting::Mtu(mtu) => link.mtu = mtu,
-            LinkSetting::Mac(mac) => link.mac = Some(mac),
+            LinkSetting::Mac(mac) => {
+                link.mac = Some(mac);
+                self.space_mut(ns).forget_neighbours(name);
+            }
             LinkSetting::Bridge(bridge) => {
                 link.bridge = Some(bridge);
                 link.port = PortFlags::default();
             }
+            LinkSetting::NoBridge => {
+                link.bridge = None;
+                link.port = PortFlags::default();
+            }
             LinkSetting::Promiscuous(switch) => link.promiscuous = switch == Switch::On,
             LinkSetting::NoLinkLocal => link.forms_link_local = false,
+            LinkSetting::NoLinkLocalLearning => link.learns_link_local = false,
         }
         Ok(())
     }
@@ -209,6 +265,7 @@ impl World {
         self.link(ns, name)?.up = false;
         let space = self.space_mut(ns);
         space.routes.retain(|route| route.link != name);
+        space.forget_neighbours(name);
         // The kernel makes those to its addresses' prefixes again when it comes up.
         let of_link = space
             .addresses
@@ -248,18 +305,13 @@ impl World {
         ns: &Ns,
         link: IfName,
         address: InterfaceAddress,
-        dad: Dad,
+        state: AddressState,
     ) -> Result<(), Refusal> {
         self.link(ns, link)?;
         let space = self.space_mut(ns);
         if space.addresses.contains_key(&(link, address)) {
             return Err(Refusal::Exists);
         }
-        let tentative = dad == Dad::Probe && address.address().is_ipv6();
-        let state = AddressState {
-            tentative,
-            unrouted: false,
-        };
         space.addresses.insert((link, address), state);
         space.local.insert(address.address());
         Ok(())
@@ -317,7 +369,7 @@ impl Space {
             self.disown(address.address());
         }
         self.routes.retain(|route| route.link != link);
-        self.neighbours.retain(|(on, _), _| *on != link);
+        self.forget_neighbours(link);
         let of_link = format!("/conf/{link}/");
         self.sysctls
             .retain(|sysctl, _| !sysctl.path().contains(&of_link));
@@ -331,6 +383,10 @@ impl Space {
                 entry.data = None;
             }
         }
+    }
+
+    fn forget_neighbours(&mut self, link: IfName) {
+        self.neighbours.retain(|(on, _), _| *on != link);
     }
 
     /// No more local, unless another link has it too.
@@ -463,6 +519,7 @@ fn keys(elements: &nft::Elements) -> BTreeSet<nft::Key> {
 
 /// A link as the kernel makes it: down, and ready to form a link-local address.
 fn new_link(kind: LinkKind, mac: Mac, mtu: Mtu, group: LinkGroup) -> Link {
+    let is_bridge = kind == LinkKind::Bridge;
     Link {
         kind,
         mac: Some(mac),
@@ -473,6 +530,7 @@ fn new_link(kind: LinkKind, mac: Mac, mtu: Mtu, group: LinkGroup) -> Link {
         bridge: None,
         port: PortFlags::default(),
         forms_link_local: true,
+        learns_link_local: is_bridge,
         shape: None,
     }
 }
