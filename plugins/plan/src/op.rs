@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix, ROUTE_PROTOCOL};
 use bulkhead_nft as nft;
@@ -401,12 +400,16 @@ impl Op {
                 let (hairpin, isolated) =
                     (Switch::from(flags.hairpin), Switch::from(flags.isolated));
                 let router = u8::from(flags.multicast_router == MulticastRouter::Learned);
-                let groups = flags.max_groups.map_or(0, NonZeroU32::get);
                 write!(
                     f,
-                    "{bridge} link set dev {port} hairpin {hairpin} isolated {isolated} mcast_router {router} mcast_max_groups {groups}",
+                    "{bridge} link set dev {port} hairpin {hairpin} isolated {isolated} mcast_router {router}",
                     bridge = ns.tool("bridge")
-                )
+                )?;
+                // iproute2 has a word for it since 6.3.
+                match flags.max_groups {
+                    Some(groups) => write!(f, " # netlink: mcast_max_groups {groups}"),
+                    None => Ok(()),
+                }
             }
             Self::DelLink { ns, name } => write!(f, "{ip} link del dev {name}", ip = ns.tool("ip")),
             // `fmt` hands on no other.
