@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bulkhead_model::{IfName, Prefix};
 use rustix::io::Errno;
 
-use bulkhead_plan::{Link, LinkKind, MAIN_TABLE, Ns, Route, Scope, Space, SpaceScope, World};
+use bulkhead_plan::{
+    Link, LinkKind, MAIN_TABLE, Ns, OnLink, Route, Scope, Space, SpaceScope, World,
+};
 
 use crate::error::{NetlinkError, ObserveError};
 use crate::links::{RawLink, group_of};
@@ -303,7 +305,8 @@ fn observe_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> 
                 && route.gateway.is_none()
         };
         let is_whole = prefix.len() == prefix.family().bits();
-        state.unrouted = up.contains_key(on) && !is_whole && !routes.iter().any(leads);
+        let expected = up.contains_key(on) && !is_whole && state.on_link == OnLink::Prefix;
+        state.unrouted = expected && !routes.iter().any(leads);
     }
     for route in routes {
         if route.protocol == PROTOCOL_KERNEL {

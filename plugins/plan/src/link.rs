@@ -409,7 +409,7 @@ fn on_link(space: &Space, want: &Interface) -> impl Iterator<Item = Route> {
     let claimed = |address| want.addresses.contains(&address) || is_link_local(address);
     let of_link = space.addresses.iter();
     let of_link = of_link.filter(|((on, address), _)| *on == want.name && claimed(*address));
-    let unrouted = of_link.filter(|(_, state)| state.unrouted && state.on_link == OnLink::Prefix);
+    let unrouted = of_link.filter(|(_, state)| state.unrouted);
     let prefixes: BTreeSet<_> = unrouted.map(|((_, address), _)| address.prefix()).collect();
     let link = want.name;
     prefixes.into_iter().map(move |destination| {

@@ -140,9 +140,7 @@ impl World {
                 Ok(())
             }
             Op::SetSysctl { ns, sysctl, value } => {
-                self.space_mut(ns)
-                    .sysctls
-                    .insert(sysctl.clone(), value.clone());
+                self.space_mut(ns).set_sysctl(sysctl, value);
                 Ok(())
             }
             Op::Nft {
@@ -191,6 +189,13 @@ impl World {
             let ipv6 = IPV6_DEFAULTS;
             let ipv6 = ipv6.map(|(leaf, value)| (Sysctl::ipv6_conf(link, leaf), own(value)));
             space.sysctls.extend(ipv6);
+        }
+        for (switch, of_link) in forwarding(link) {
+            let inherited = space.sysctls.get(&switch).cloned();
+            let known = space.sysctls.get_mut(&of_link);
+            if let (Some(known), Some(inherited)) = (known, inherited) {
+                *known = inherited;
+            }
         }
         Ok(())
     }
@@ -266,6 +271,15 @@ impl World {
         let space = self.space_mut(ns);
         space.routes.retain(|route| route.link != name);
         space.forget_neighbours(name);
+        let kept = space
+            .sysctls
+            .get(&Sysctl::ipv6_conf(name.as_str(), "keep_addr_on_down"));
+        let keeps = kept.is_some_and(|value| value == "1");
+        let goes = |on: IfName, address: IpAddr| match address {
+            IpAddr::V6(v6) => on == name && (!keeps || v6.is_unicast_link_local()),
+            IpAddr::V4(_) => false,
+        };
+        space.drop_addresses(goes);
         // The kernel makes those to its addresses' prefixes again when it comes up.
         let of_link = space
             .addresses
@@ -361,13 +375,7 @@ impl World {
 
 impl Space {
     fn forget(&mut self, link: IfName) {
-        let (gone, left) = std::mem::take(&mut self.addresses)
-            .into_iter()
-            .partition::<BTreeMap<_, _>, _>(|((on, _), _)| *on == link);
-        self.addresses = left;
-        for (_, address) in gone.into_keys() {
-            self.disown(address.address());
-        }
+        self.drop_addresses(|on, _| on == link);
         self.routes.retain(|route| route.link != link);
         self.forget_neighbours(link);
         let of_link = format!("/conf/{link}/");
@@ -385,6 +393,29 @@ impl Space {
         }
     }
 
+    fn drop_addresses(&mut self, goes: impl Fn(IfName, IpAddr) -> bool) {
+        let (gone, left) = std::mem::take(&mut self.addresses)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|((on, address), _)| goes(*on, address.address()));
+        self.addresses = left;
+        for (_, address) in gone.into_keys() {
+            self.disown(address.address());
+        }
+    }
+
+    /// The switch for the whole namespace sets every link's too (`inet_forward_change`,
+    /// `net/ipv4/devinet.c`; `addrconf_forward_change`, `net/ipv6/addrconf.c`).
+    fn set_sysctl(&mut self, sysctl: &Sysctl, value: &str) {
+        for link in self.links.keys() {
+            for (switch, of_link) in forwarding(link.as_str()) {
+                if switch == *sysctl && self.sysctls.contains_key(&of_link) {
+                    self.sysctls.insert(of_link, value.to_owned());
+                }
+            }
+        }
+        self.sysctls.insert(sysctl.clone(), value.to_owned());
+    }
+
     fn forget_neighbours(&mut self, link: IfName) {
         self.neighbours.retain(|(on, _), _| *on != link);
     }
@@ -396,6 +427,20 @@ impl Space {
             self.local.remove(&address);
         }
     }
+}
+
+/// The switches for forwarding of the whole namespace, and a link's own of each.
+fn forwarding(link: &str) -> [(Sysctl, Sysctl); 2] {
+    [
+        (
+            Sysctl::ipv4_forwarding(),
+            Sysctl::ipv4_conf(link, "forwarding"),
+        ),
+        (
+            Sysctl::ipv6_forwarding(),
+            Sysctl::ipv6_conf(link, "forwarding"),
+        ),
+    ]
 }
 
 type Tables = BTreeMap<nft::TableId, TableState>;

@@ -99,15 +99,7 @@ fn left_in_the_middle() -> Case {
             name: case.port(),
             set,
         };
-        vec![
-            set(LinkSetting::Down),
-            Op::DelAddress {
-                ns: Ns::Host,
-                link: case.port(),
-                address: "fe80::1/64".parse().unwrap(),
-            },
-            set(LinkSetting::Up),
-        ]
+        vec![set(LinkSetting::Down), set(LinkSetting::Up)]
     };
     routed()
         .added()
