@@ -51,7 +51,7 @@ pub(crate) fn detach<N: Network>(
         .map(|state| recorded(state, key))
         .transpose()?
         .flatten();
-    let configured = network.map(N::bridge);
+    let configured = network.and_then(N::bridge);
     let gone = unplug(host, call, key, record.as_ref(), configured)?;
     match state {
         Some(state) => forget(host, state, key, record, gone, reason),
@@ -67,7 +67,7 @@ pub(crate) fn detach_without_daemon<N: Network>(
     key: &AttachmentKey,
     record: Option<&AttachmentRecord>,
 ) -> Result<(), CniError> {
-    let configured = N::parse(call).ok().map(|network| network.bridge());
+    let configured = N::parse(call).ok().and_then(|network| network.bridge());
     unplug(host, call, key, record, configured)?;
     Ok(())
 }

@@ -10,11 +10,13 @@ use std::net::IpAddr;
 use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::{AttachmentRecord, Ipam, Names};
-use bulkhead_model::{IfName, Mac, Prefix};
+use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Role, Surroundings};
 
 pub use recorded::GUARD;
 
+/// Among the other names of a record: present if the container has a prefix of its own.
+pub const PREFIX: &str = "prefix";
 /// Among the other names of a record of a release without the guard: present if the port's filter
 /// checked the source MAC.
 const CHECKED_MAC: &str = "checkedMac";
@@ -302,11 +304,25 @@ pub fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
     let holder = Holder {
         mac,
         addresses: (record.ipam != Ipam::None).then_some(addresses),
-        prefixes: Vec::new(),
+        prefixes: own_prefixes(&record.names, record.addresses.iter().map(|a| &a.address)),
         ifb: record.names.ifb,
         around: Surroundings::default(),
     };
     Some(of_names(&record.names).binding(port, &holder))
+}
+
+/// The prefixes that are an attachment's own, whole.
+#[must_use]
+pub fn own_prefixes<'a>(
+    names: &Names,
+    addresses: impl IntoIterator<Item = &'a InterfaceAddress>,
+) -> Vec<Prefix> {
+    if !names.other.contains_key(PREFIX) {
+        return Vec::new();
+    }
+    let addresses = addresses.into_iter();
+    let v6 = addresses.filter(|address| address.address().is_ipv6());
+    v6.map(|address| address.prefix()).collect()
 }
 
 /// The settings in an attachment's names. One of a release without the guard goes on as it was made.

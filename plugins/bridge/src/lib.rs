@@ -15,7 +15,7 @@ use bulkhead_ipam::Names;
 use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_plan::Attached;
 
-pub use config::{Config, Gateway, Masquerade};
+pub use config::{Config, Gateway};
 
 /// Among the other names of a record: present if its port is in hairpin mode for its host ports, had or
 /// waited for. With `br_netfilter` a container's packet to its own host port is turned round on the
@@ -38,8 +38,8 @@ impl Network for Config {
         &self.capabilities
     }
 
-    fn bridge(&self) -> IfName {
-        self.bridge
+    fn bridge(&self) -> Option<IfName> {
+        Some(self.bridge)
     }
 
     fn names(&self, key: &AttachmentKey) -> Names {

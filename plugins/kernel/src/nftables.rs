@@ -256,13 +256,17 @@ pub(crate) fn binds_prefix(transaction: &Transaction) -> bool {
 
 /// `NFTA_DEVICE_PREFIX` came with 6.17.
 pub(crate) fn release_binds_prefixes() -> bool {
-    static BINDS: OnceLock<bool> = OnceLock::new();
-    *BINDS.get_or_init(|| {
+    is_release((6, 17))
+}
+
+/// Whether the kernel's release is this one or a later one.
+pub(crate) fn is_release(wanted: (u32, u32)) -> bool {
+    static RUNNING: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    let running = RUNNING.get_or_init(|| {
         let release = rustix::system::uname();
-        text(release.release().to_bytes())
-            .and_then(version)
-            .is_some_and(|it| it >= (6, 17))
-    })
+        text(release.release().to_bytes()).and_then(version)
+    });
+    running.is_some_and(|running| running >= wanted)
 }
 
 /// The first two numbers of a release such as `6.18.44-cloud`.

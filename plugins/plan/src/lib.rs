@@ -13,6 +13,7 @@ mod model;
 mod nat;
 mod op;
 mod planner;
+mod point_to_point;
 mod scope;
 mod shape;
 mod space;
@@ -36,11 +37,15 @@ pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use want::{
     Attached, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface, Localnet,
-    NetworkGone, OtherGateways, Port, Restore, Want,
+    Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Want,
 };
 pub use world::{
-    AddressState, Features, Flow, Link, LinkKind, PortFlags, Route, Space, TableState, World,
+    AddressState, Features, Flow, Link, LinkKind, MulticastRouter, NeighbourState, OnLink,
+    PortFlags, Route, Space, TableState, World,
 };
 
 /// `RT_TABLE_MAIN` (`linux/rtnetlink.h`).
 pub const MAIN_TABLE: u32 = 254;
+
+/// The metric of our blackhole routes: the last one, so that anybody's route to the same block wins.
+pub const BLACKHOLE_PRIORITY: u32 = u32::MAX;

@@ -2,16 +2,19 @@
 
 mod bandwidth;
 mod host_ports;
+pub(crate) mod point_to_point;
 mod want;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use bulkhead_model::{AttachmentKey, Bandwidth, HostAddress, HostPort, IfName, Mac, Mtu, Protocol};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
     AddressState, Binding, Dad, Features, Flow, Foreign, Forward, Guard, Hook, Identity, Link,
-    LinkKind, Ns, Op, PortFlags, Space, Surroundings, Sysctl, World, plan,
+    LinkKind, MulticastRouter, NeighbourState, Ns, Op, PortFlags, Space, Surroundings, Sysctl,
+    World, plan,
 };
 
 pub(crate) use want::{attached, detached, unrecorded};
@@ -41,6 +44,10 @@ pub(crate) struct Case {
     pub(crate) netns: String,
     pub(crate) addresses: Vec<&'static str>,
     pub(crate) gateways: Vec<&'static str>,
+    /// Whether the container has a link of its own, and no bridge.
+    pub(crate) own_link: bool,
+    /// Blocks of the node's own.
+    pub(crate) blackholes: Vec<&'static str>,
     pub(crate) masquerade: bool,
     pub(crate) forwarding: bool,
     pub(crate) guard: Guarded,
@@ -117,6 +124,15 @@ impl Case {
         "br-blue".parse().unwrap()
     }
 
+    /// The node's link to the container.
+    pub(crate) fn node_link(&self) -> IfName {
+        if self.own_link {
+            self.port()
+        } else {
+            self.bridge()
+        }
+    }
+
     pub(crate) fn container(&self) -> Ns {
         container(&self.netns)
     }
@@ -176,7 +192,12 @@ impl Case {
 
     /// The same network for another container.
     pub(crate) fn neighbour(&self) -> Case {
-        let mine = ["10.1.0.77/24", "fd01::77/64"];
+        let on_bridge = ["10.1.0.77/24", "fd01::77/64"];
+        let mine = if self.own_link {
+            ["10.1.0.77/32", "fd01::77/128"]
+        } else {
+            on_bridge
+        };
         let ports = [
             ("tcp *:9090", "10.1.0.77:80"),
             ("tcp *:9090", "[fd01::77]:80"),
@@ -264,6 +285,7 @@ pub(crate) fn host_world(device_prefix: bool) -> World {
     World {
         features: Features {
             device_prefix,
+            group_limit: device_prefix,
             ..Features::default()
         },
         spaces: spaces.collect(),
@@ -282,6 +304,7 @@ pub(crate) fn foreign(kind: LinkKind) -> Link {
         bridge: None,
         port: PortFlags::default(),
         forms_link_local: true,
+        learns_link_local: true,
         shape: None,
     }
 }
@@ -333,6 +356,8 @@ pub(crate) fn dual() -> Case {
         netns: "c1".to_owned(),
         addresses: vec!["10.1.0.5/24", "fd01::5/64"],
         gateways: vec!["10.1.0.1/24", "fd01::1/64"],
+        own_link: false,
+        blackholes: vec![],
         masquerade: true,
         forwarding: true,
         guard: Guarded::On,
@@ -353,6 +378,7 @@ pub(crate) fn all() -> Vec<Case> {
     let mut all = networks();
     all.extend(host_ports::cases());
     all.extend(bandwidth::cases());
+    all.extend(point_to_point::cases());
     all
 }
 
@@ -360,7 +386,10 @@ pub(crate) fn all() -> Vec<Case> {
 fn former_holder() -> Case {
     let mut ground = bridged(&["10.1.0.1/24"], "0");
     let address = ("br-blue".parse().unwrap(), "10.1.0.5".parse().unwrap());
-    let mac = "02:00:00:00:00:77".parse().unwrap();
+    let mac = NeighbourState {
+        mac: "02:00:00:00:00:77".parse().unwrap(),
+        permanent: false,
+    };
     host(&mut ground).neighbours.insert(address, mac);
     Case {
         name: "address-of-a-former-holder",
@@ -376,6 +405,8 @@ fn networks() -> Vec<Case> {
     let flags = PortFlags {
         hairpin: true,
         isolated: true,
+        multicast_router: MulticastRouter::Never,
+        max_groups: NonZeroU32::new(32),
     };
     vec![
         dual(),
@@ -389,6 +420,11 @@ fn networks() -> Vec<Case> {
             name: "per-port-filter",
             hook: Hook::PerPort,
             guard: Guarded::Mac,
+            ..dual()
+        },
+        Case {
+            name: "port-limits",
+            flags,
             ..dual()
         },
         Case {

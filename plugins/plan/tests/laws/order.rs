@@ -96,7 +96,7 @@ fn is_flooded(world: &World, case: &Case) -> bool {
 /// Whether neighbours could reach the host's own sockets on 127.0.0.1.
 fn is_exposed(world: &World, case: &Case) -> bool {
     let host = world.space(&Ns::Host);
-    let switch = Sysctl::ipv4_conf(case.bridge().as_str(), "route_localnet");
+    let switch = Sysctl::ipv4_conf(case.node_link().as_str(), "route_localnet");
     let routed = host.sysctls.get(&switch).is_some_and(|value| value == "1");
     let table = host.tables.get(&host_port_table());
     let guarded = table.is_some_and(|table| table.chains.get(&MARTIANS) == Some(&2));
