@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bulkhead_model::{Family, IfName};
+use bulkhead_model::{Family, IfName, Prefix};
 use bulkhead_nft as nft;
 use nft::KeyType::{EtherAddr, IfName as IfNameKey, Integer, Ipv4Addr, Ipv6Addr};
 use nft::{Datum, Key, KeyType, Name};
@@ -45,6 +45,8 @@ pub(super) const ALL_GROUPS: Name = Name::literal("groups-all");
 /// Addresses that a port of this node or the node itself holds.
 pub(super) const LIVE4: Name = Name::literal("live4");
 pub(super) const LIVE6: Name = Name::literal("live6");
+/// The same, of 64 bits.
+pub(super) const LIVE64: Name = Name::literal("live64");
 /// Blocks of this node: what is in them and not live is dead.
 pub(super) const BLOCKS4: Name = Name::literal("blocks4");
 pub(super) const BLOCKS6: Name = Name::literal("blocks6");
@@ -88,6 +90,7 @@ pub(super) fn exact() -> Vec<(Name, Vec<KeyType>)> {
         (ALL_GROUPS, port()),
         (LIVE4, vec![Ipv4Addr]),
         (LIVE6, vec![Ipv6Addr]),
+        (LIVE64, vec![Integer(8)]),
         (GATES4, vec![Ipv4Addr]),
         (GATES6, vec![Ipv6Addr]),
         (VTEPS4, vec![Ipv4Addr]),
@@ -109,14 +112,11 @@ pub(super) fn all(bindings: &[&Binding]) -> Vec<nft::Set> {
         set
     });
     let mut sets: Vec<_> = exact.collect();
-    for (name, key, family) in [
-        (BLOCKS4, Ipv4Addr, Family::V4),
-        (BLOCKS6, Ipv6Addr, Family::V6),
-    ] {
+    for (key, family) in [(Ipv4Addr, Family::V4), (Ipv6Addr, Family::V6)] {
         let blocks = bindings.iter();
         let blocks = blocks.flat_map(|binding| &binding.around.own_blocks);
         let blocks = blocks.filter(|block| block.family() == family).copied();
-        let mut set = nft::Set::live_prefixes(name, key);
+        let mut set = nft::Set::live_prefixes(blocks_of(family), key);
         set.elements = nft::Elements::Prefixes(nft::PrefixSet::new(family, blocks));
         sets.push(set);
     }
@@ -146,16 +146,64 @@ pub(crate) fn of(binding: &Binding) -> Entries {
 
 /// Whether a set's elements may be there for several ports.
 pub(crate) fn is_shared(set: &Name) -> bool {
-    [GATES4, GATES6, LIVE4, LIVE6, VTEPS4, VTEPS6].contains(set)
+    [GATES4, GATES6, LIVE4, LIVE6, LIVE64, VTEPS4, VTEPS6].contains(set)
+}
+
+/// The blocks that a binding needs in the sets of blocks, beside those that are there.
+pub(crate) fn missing_blocks(
+    table: &nft::TableId,
+    binding: &Binding,
+    found: &BTreeMap<Name, BTreeSet<Prefix>>,
+) -> Vec<nft::Command> {
+    let blocks = &binding.around.own_blocks;
+    change_blocks(table, blocks, found, |there| {
+        there.iter().chain(blocks).copied().collect()
+    })
+}
+
+/// What takes a block that is nobody's any more out of the set.
+pub(crate) fn drop_block(
+    table: &nft::TableId,
+    block: Prefix,
+    found: &BTreeMap<Name, BTreeSet<Prefix>>,
+) -> Vec<nft::Command> {
+    change_blocks(table, &BTreeSet::from([block]), found, |there| {
+        there.iter().copied().filter(|one| *one != block).collect()
+    })
+}
+
+/// The set of blocks of a family.
+pub(crate) fn blocks_of(family: Family) -> Name {
+    match family {
+        Family::V4 => BLOCKS4,
+        Family::V6 => BLOCKS6,
+    }
+}
+
+fn change_blocks(
+    table: &nft::TableId,
+    blocks: &BTreeSet<Prefix>,
+    found: &BTreeMap<Name, BTreeSet<Prefix>>,
+    change: impl Fn(&BTreeSet<Prefix>) -> Vec<Prefix>,
+) -> Vec<nft::Command> {
+    let none = BTreeSet::new();
+    let families: BTreeSet<_> = blocks.iter().map(|block| block.family()).collect();
+    let of = |family| {
+        let set = blocks_of(family);
+        let there = found.get(&set).unwrap_or(&none);
+        let desired = nft::PrefixSet::new(family, change(there));
+        nft::difference_of_prefixes(table, &set, there, &desired)
+    };
+    families.into_iter().flat_map(of).collect()
 }
 
 /// Of addresses that somebody holds.
-pub(crate) const LIVE: [Name; 2] = [LIVE4, LIVE6];
+pub(crate) const LIVE: [Name; 3] = [LIVE4, LIVE6, LIVE64];
 
 /// Of what was found, the addresses that a port holds.
 pub(crate) fn live_of(port: IfName, found: &Entries) -> Entries {
     let mut live = Entries::new();
-    for (own, set) in [(OWN4, LIVE4), (OWN6, LIVE6)] {
+    for (own, set) in [(OWN4, LIVE4), (OWN6, LIVE6), (OWN64, LIVE64)] {
         for key in found.get(&own).into_iter().flatten() {
             if let [Datum::IfName(of), address] = key.parts()
                 && *of == port
@@ -248,7 +296,8 @@ impl Made {
             Held::V6(mac, bits) => {
                 let bits = Datum::Integer(bits.to_vec());
                 self.add(ID64, [mac.into(), bits.clone()]);
-                self.add(OWN64, [bits]);
+                self.add(OWN64, [bits.clone()]);
+                self.insert(LIVE64, bits.into());
             }
         }
     }
