@@ -90,9 +90,11 @@ fn a_port_that_was_lowered_or_enslaved() {
         "ip link set PORT down",
         &["up", "10.1.0.2/32", "fe80::1/64"],
     );
-    let enslaved = "ip link add theirs type bridge; ip link set PORT master theirs";
     let (node, a) = attached();
-    node.host.sh(&enslaved.replace("PORT", &a.port())).unwrap();
+    let enslaved = format!("link set {} master theirs", a.port());
+    node.host
+        .ip_batch(&["link add theirs type bridge", enslaved.as_str()])
+        .unwrap();
     let (_, said) = refusal(&node.check(&a));
     assert!(said.contains("nomaster"), "{said}");
     node.attach_to(a.config(), &a.container, "eth0");

@@ -30,6 +30,8 @@ fn every_address_of_a_prefix_is_the_container_s() {
     assert_eq!(a.result["ips"][1]["address"], ip(a.v6()));
     assert_eq!(a.v6(), "fd01::1".parse::<Ipv6Addr>().unwrap());
     assert_eq!(b.v6(), "fd01:0:0:1::1".parse::<Ipv6Addr>().unwrap());
+    let from = a.v6().into();
+    assert_reaches(&a.container, &b.container, b.v6().into(), from);
     let others = [
         "fd01:0:0:1::7",
         "fd01::1:2:3:4",
@@ -59,8 +61,6 @@ fn every_address_of_a_prefix_is_the_container_s() {
             "{other}"
         );
     }
-    let from = a.v6().into();
-    assert_reaches(&a.container, &b.container, b.v6().into(), from);
     seen_as(&a.container, &node.outside, Outside::V6.into());
     assert_eq!(learned(&node.host, "bhp"), [""; 0]);
     assert_eq!(learned(&a.container, "eth0"), [""; 0]);
