@@ -121,7 +121,7 @@ fn inward(addresses: &[InterfaceAddress], port: IfName, mac: Mac) -> Vec<Route> 
 fn known(addresses: &[InterfaceAddress], mac: Mac) -> Vec<Neighbour> {
     let next_hop = |address: &InterfaceAddress| match address.address() {
         IpAddr::V6(_) => mac.link_local().into(),
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     };
     let hops: BTreeSet<IpAddr> = addresses.iter().map(next_hop).collect();
     hops.into_iter()

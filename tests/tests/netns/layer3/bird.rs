@@ -101,6 +101,10 @@ fn bird_announces_the_routes_that_carry_our_number() {
         a.v4().to_string(),
         a.v6().to_string(),
         "fd02::/64".to_owned(),
+        // The blocks, which blackhole routes stand for.
+        "10.1.0.0/24".to_owned(),
+        "fd01::/64".to_owned(),
+        "fd02::/48".to_owned(),
     ];
     wait_for("the outside to be told", LIMIT * 3, || {
         let told = told();
