@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::bytes::checksum;
 use super::{Extension, Frame, Icmpv6, Ipv4, Ipv6, MacOctets, Payload, multicast_mac};
 
-/// All multicast routers that speak MLDv2 (RFC 3810 §5.2.14).
+/// All multicast routers that speak `MLDv2` (RFC 3810 §5.2.14).
 const MLD2_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
 /// All nodes on the link.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

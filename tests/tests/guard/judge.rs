@@ -1,0 +1,171 @@
+//! An attack carried out, and what came of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use netns_fixtures::{Ns, wait_for};
+
+use crate::attack::{Attack, Harm, Moment, Sender};
+use crate::field::{Field, Place};
+use crate::lab::{ETH0, LIMIT};
+use crate::scene::CANDIDATE;
+use crate::shot::Shot;
+
+/// Lines of effects that are printed; a flood makes hundreds.
+const SHOWN: usize = 4;
+
+/// What an attack brought about; nothing, when it was stopped.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// How many of its shots arrived whole, by place.
+    pub(crate) delivered: Vec<(Place, usize)>,
+    pub(crate) effects: Vec<String>,
+    harmful: bool,
+}
+
+impl Verdict {
+    pub(crate) fn is_harmful(&self) -> bool {
+        self.harmful
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.delivered.is_empty() {
+            write!(f, "delivered to {:?}", self.delivered)?;
+        }
+        for effect in self.effects.iter().take(SHOWN) {
+            write!(f, "\n      {effect}")?;
+        }
+        if self.effects.len() > SHOWN {
+            write!(f, "\n      and {} more", self.effects.len() - SHOWN)?;
+        }
+        Ok(())
+    }
+}
+
+/// Carries `attack` out on a prepared field and leaves it prepared again.
+pub(crate) fn judge(field: &mut Field, attack: &Attack) -> Verdict {
+    let scene = field.lab.scene;
+    let shots = (attack.shots)(&scene);
+    let probing = begin(field, attack.moment);
+    for shot in &shots {
+        send(field, attack.sender, shot);
+    }
+    if attack.moment != Moment::Any {
+        // Once more: the receiver may only now be at it.
+        for shot in &shots {
+            send(field, attack.sender, shot);
+        }
+    }
+    let taken = probing.and_then(|(ns, device)| outcome(&ns, &device));
+    let aftermath = field.settle();
+    let mut effects: Vec<String> = taken.into_iter().collect();
+    effects.extend(field.effects());
+    for place in &aftermath.unreached {
+        effects.push(format!("{place:?} is no longer reached"));
+    }
+    let delivered: Vec<(Place, usize)> = aftermath
+        .arrivals
+        .iter()
+        .map(|(place, arrivals)| (*place, whole(attack.harm, &shots, arrivals)))
+        .filter(|(_, whole)| *whole > 0)
+        .collect();
+    if !effects.is_empty() {
+        field.restore();
+    }
+    let harmful = weigh(attack.harm, &delivered, &mut effects);
+    Verdict {
+        delivered,
+        effects,
+        harmful,
+    }
+}
+
+/// How many shots arrived; of a flood, whose shots are all the same, how many frames.
+fn whole(harm: Harm, shots: &[Shot], arrivals: &[Vec<u8>]) -> usize {
+    if matches!(harm, Harm::Above(_)) {
+        let arrived = |bytes: &&Vec<u8>| shots[0].arrived(std::slice::from_ref(*bytes));
+        return arrivals.iter().filter(arrived).count();
+    }
+    shots.iter().filter(|shot| shot.arrived(arrivals)).count()
+}
+
+fn weigh(harm: Harm, delivered: &[(Place, usize)], effects: &mut Vec<String>) -> bool {
+    let most = delivered.iter().map(|(_, whole)| *whole).max().unwrap_or(0);
+    let joined = |line: &String| line.contains("+ group ");
+    match harm {
+        Harm::Delivery => most > 0 || !effects.is_empty(),
+        Harm::Effect => !effects.is_empty(),
+        Harm::Above(allowed) => most > allowed || !effects.is_empty(),
+        Harm::Groups(allowed) => {
+            let groups = effects.iter().filter(|line| joined(line)).count();
+            if groups <= allowed {
+                effects.retain(|line| !joined(line));
+            }
+            !effects.is_empty()
+        }
+    }
+}
+
+fn send(field: &Field, sender: Sender, shot: &Shot) {
+    let socket = match sender {
+        Sender::Container => &field.socket,
+        Sender::Upstream => &field.upstream,
+    };
+    for frame in &shot.frames {
+        socket.send_bytes(frame).unwrap();
+    }
+}
+
+/// Makes somebody ask for what the attack answers; where to look for the outcome, if it is an address
+/// that is taken or not.
+fn begin(field: &Field, moment: Moment) -> Option<(Ns, String)> {
+    let lab = &field.lab;
+    match moment {
+        Moment::Any => None,
+        Moment::NodeVerifies => {
+            let victim = lab.scene.v1();
+            let device = lab.node_device();
+            let standing = lab
+                .node
+                .ip(&format!("neigh show {} dev {device}", victim.v6))
+                .unwrap();
+            if !standing.contains("PERMANENT") {
+                let line = crate::lab::neighbour_line(victim.v6.into(), victim.mac, device, "");
+                lab.node.ip(&line.replace("reachable", "probe")).unwrap();
+            }
+            None
+        }
+        Moment::VictimProbes => Some(probe(&lab.victims[0].ns, ETH0)),
+        Moment::NodeProbes => Some(probe(&lab.node, lab.node_device())),
+    }
+}
+
+fn probe(ns: &Ns, device: &str) -> (Ns, String) {
+    ns.ip(&format!("addr add {CANDIDATE}/128 dev {device}"))
+        .unwrap();
+    (ns.clone(), device.to_owned())
+}
+
+/// Waits for the end of duplicate address detection and removes the address.
+fn outcome(ns: &Ns, device: &str) -> Option<String> {
+    let show = format!("-6 addr show dev {device} to {CANDIDATE}");
+    let failed = wait_for("the end of duplicate address detection", LIMIT, || {
+        let address = &ns.ip_json(&show).unwrap()[0]["addr_info"][0];
+        if address.get("dadfailed").is_some() {
+            return Some(true);
+        }
+        address.get("tentative").is_none().then_some(false)
+    });
+    ns.ip(&format!("addr del {CANDIDATE}/128 dev {device}"))
+        .unwrap();
+    // The route of the address goes behind the caller.
+    wait_for("the address to be gone", Duration::from_secs(5), || {
+        let routes = ns
+            .ip(&format!("-6 route show table local {CANDIDATE}"))
+            .unwrap();
+        routes.is_empty().then_some(())
+    });
+    failed.then(|| format!("{}: {CANDIDATE} is taken for a duplicate", ns.name()))
+}
