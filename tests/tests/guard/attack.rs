@@ -45,6 +45,9 @@ pub(crate) enum Moment {
 pub(crate) enum Harm {
     /// That it reaches anybody.
     Delivery,
+    /// That it reaches anybody beyond the node, whose stack may still drop it: a tunnel is stopped
+    /// only where the pieces are joined.
+    Passage,
     /// Nothing: what is sent is legitimate by itself.
     Effect,
     /// That more than so many of its shots reach anybody.

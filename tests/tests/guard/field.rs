@@ -54,7 +54,11 @@ impl Field {
     pub(crate) fn new(ground: Ground, setting: BridgeNetfilter) -> Self {
         let lab = Lab::new(ground, setting);
         soften(&lab);
-        let node = lab.node_device();
+        let node = lab.node_tap();
+        wait_for("the node's addresses not to be in question", LIMIT, || {
+            let tentative = lab.node.ip("-6 addr show tentative").unwrap();
+            tentative.is_empty().then_some(())
+        });
         let spots: [(Place, &Ns, &str); 7] = [
             (Place::Victim1, &lab.victims[0].ns, ETH0),
             (Place::Victim2, &lab.victims[1].ns, ETH0),
@@ -152,6 +156,12 @@ impl Field {
             aftermath.arrivals.push((*place, arrivals));
         }
         aftermath
+    }
+
+    pub(crate) fn capture(&self, place: Place) -> &Capture {
+        let mut captures = self.captures.iter();
+        let (_, capture) = captures.find(|(at, _)| *at == place).expect("one for each");
+        capture
     }
 
     /// Back to the prepared state.

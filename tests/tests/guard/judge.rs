@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use netns_fixtures::{Ns, wait_for};
+use netns_fixtures::packet::{Frame, Icmpv6};
+use netns_fixtures::{Captured, Direction, Ns, wait_for};
 
 use crate::attack::{Attack, Harm, Moment, Sender};
 use crate::field::{Field, Place};
@@ -92,10 +93,14 @@ fn whole(harm: Harm, shots: &[Shot], arrivals: &[Vec<u8>]) -> usize {
 }
 
 fn weigh(harm: Harm, delivered: &[(Place, usize)], effects: &mut Vec<String>) -> bool {
-    let most = delivered.iter().map(|(_, whole)| *whole).max().unwrap_or(0);
+    let counts = delivered
+        .iter()
+        .filter(|(place, _)| harm != Harm::Passage || *place != Place::Node)
+        .map(|(_, whole)| *whole);
+    let most = counts.max().unwrap_or(0);
     let joined = |line: &String| line.contains("+ group ");
     match harm {
-        Harm::Delivery => most > 0 || !effects.is_empty(),
+        Harm::Delivery | Harm::Passage => most > 0 || !effects.is_empty(),
         Harm::Effect => !effects.is_empty(),
         Harm::Above(allowed) => most > allowed || !effects.is_empty(),
         Harm::Groups(allowed) => {
@@ -137,13 +142,24 @@ fn begin(field: &Field, moment: Moment) -> Option<(Ns, String)> {
             }
             None
         }
-        Moment::VictimProbes => Some(probe(&lab.victims[0].ns, ETH0)),
-        Moment::NodeProbes => Some(probe(&lab.node, lab.node_device())),
+        Moment::VictimProbes => Some(probe(field, Place::Victim1, &lab.victims[0].ns, ETH0)),
+        Moment::NodeProbes => Some(probe(field, Place::Node, &lab.node, lab.node_device())),
     }
 }
 
-fn probe(ns: &Ns, device: &str) -> (Ns, String) {
+/// Returns once the probe is sent: before, the kernel takes no answer (addrconf_dad_end in
+/// net/ipv6/addrconf.c).
+fn probe(field: &Field, place: Place, ns: &Ns, device: &str) -> (Ns, String) {
     ns.ip(&format!("addr add {CANDIDATE}/128 dev {device}"))
+        .unwrap();
+    let asked = |frame: &Captured| {
+        let message = frame.ok().and_then(Frame::icmpv6);
+        matches!(message, Some(Icmpv6::NeighborSolicitation { target, .. }) if *target == CANDIDATE)
+    };
+    let sent = |frame: &Captured| frame.direction == Direction::Out && asked(frame);
+    field
+        .capture(place)
+        .expect("a probe for a duplicate", LIMIT, sent)
         .unwrap();
     (ns.clone(), device.to_owned())
 }

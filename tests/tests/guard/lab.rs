@@ -18,6 +18,8 @@ use crate::scene::{Scene, Station};
 /// How long anything that must happen may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) const ETH0: &str = "eth0";
+/// What passed the attacker's port, on the node.
+const TAP: [&str; 2] = ["tap-in", "tap-out"];
 /// The VTEP of an overlay that the containers are no part of.
 pub(crate) const VTEP: &str = "vx0";
 pub(crate) const VNI: u32 = 7;
@@ -101,6 +103,18 @@ impl Lab {
         [&self.attacker, &self.victims[0], &self.victims[1]]
     }
 
+    /// The device that shows what reaches the node's stack from the attacker: the bridge. A port
+    /// without one shows also what is dropped on it, so that what passes is copied elsewhere.
+    pub(crate) fn node_tap(&self) -> &'static str {
+        self.ground.bridge().unwrap_or_else(|| {
+            let [near, far] = TAP;
+            if !self.node.has_link(far).unwrap() {
+                copy_what_passes(&self.node, &self.attacker.port, near, far);
+            }
+            far
+        })
+    }
+
     /// The device of the node that speaks to the attacker: the bridge or, without one, the port.
     pub(crate) fn node_device(&self) -> &str {
         self.ground.bridge().unwrap_or(&self.attacker.port)
@@ -114,6 +128,22 @@ impl Lab {
             assert!(answer.succeeded(), "{answer:#?}");
         }
     }
+}
+
+/// A chain at the end of the port's ingress, which only what every other accepted gets to.
+fn copy_what_passes(node: &Ns, port: &str, near: &str, far: &str) {
+    node.ip(&format!("link add {near} type veth peer {far}"))
+        .unwrap();
+    for device in [near, far] {
+        node.set_sysctl(&format!("net/ipv6/conf/{device}/disable_ipv6"), "1")
+            .unwrap();
+        node.ip(&format!("link set {device} up")).unwrap();
+    }
+    node.nft(&format!(
+        "table netdev suite {{ chain passed {{ type filter hook ingress device {port} priority 300; \
+         dup to {near}; }} }}"
+    ))
+    .unwrap();
 }
 
 /// A new container, attached.

@@ -8,6 +8,7 @@ mod field;
 mod ground;
 mod judge;
 mod lab;
+mod legit;
 mod scene;
 mod shot;
 mod state;

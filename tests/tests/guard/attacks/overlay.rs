@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netns_fixtures::packet::{Frame, Icmpv6, Ipv4, Ipv6, MacOctets, Payload, Udp, vxlan};
 
 use super::craft::{FAR4, one, udp};
-use crate::attack::Attack;
+use crate::attack::{Attack, Harm};
 use crate::lab::VNI;
 use crate::scene::{EVIL, Scene};
 use crate::shot::Shot;
@@ -16,7 +16,8 @@ const TUNNEL: &str = "F, RFC 6169 §2.1";
 pub(super) fn attacks() -> Vec<Attack> {
     let mut all = injections();
     all.extend(others());
-    all
+    let passing = |attack: Attack| attack.harms(Harm::Passage);
+    all.into_iter().map(passing).collect()
 }
 
 /// What somebody of the overlay is to receive: a datagram known by the attack's name.
