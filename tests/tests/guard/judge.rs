@@ -15,22 +15,45 @@ use crate::shot::Shot;
 /// Lines of effects that are printed; a flood makes hundreds.
 const SHOWN: usize = 4;
 
-/// What an attack brought about; nothing, when it was stopped.
-#[derive(Debug, Default)]
-pub(crate) struct Verdict {
-    /// How many of its shots arrived whole, by place.
+/// What came of messages that were sent together; nothing, when they were stopped.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// How many arrived whole, by place.
     pub(crate) delivered: Vec<(Place, usize)>,
+    /// What changed in anybody's tables.
     pub(crate) effects: Vec<String>,
-    harmful: bool,
 }
 
-impl Verdict {
-    pub(crate) fn is_harmful(&self) -> bool {
-        self.harmful
+impl Outcome {
+    pub(crate) fn is_harmless(&self) -> bool {
+        self.delivered.is_empty() && self.effects.is_empty()
+    }
+
+    /// Whether it is what must not come about.
+    pub(crate) fn is(&self, harm: Harm) -> bool {
+        let counts = self
+            .delivered
+            .iter()
+            .filter(|(place, _)| harm != Harm::Passage || *place != Place::Node)
+            .map(|(_, whole)| *whole);
+        let most = counts.max().unwrap_or(0);
+        let changed = !self.effects.is_empty();
+        match harm {
+            Harm::Delivery | Harm::Passage => most > 0 || changed,
+            Harm::Effect => changed,
+            Harm::Above(allowed) => most > allowed || changed,
+            Harm::Groups(allowed) => {
+                let (groups, others): (Vec<&String>, Vec<&String>) = self
+                    .effects
+                    .iter()
+                    .partition(|line| line.contains("+ group "));
+                groups.len() > allowed || !others.is_empty()
+            }
+        }
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.delivered.is_empty() {
             write!(f, "delivered to {:?}", self.delivered)?;
@@ -46,70 +69,57 @@ impl fmt::Display for Verdict {
 }
 
 /// Carries `attack` out on a prepared field and leaves it prepared again.
-pub(crate) fn judge(field: &mut Field, attack: &Attack) -> Verdict {
-    let scene = field.lab.scene;
-    let shots = (attack.shots)(&scene);
+pub(crate) fn judge(field: &mut Field, attack: &Attack) -> Outcome {
+    let shots = (attack.shots)(&field.lab.scene);
     let probing = begin(field, attack.moment);
-    for shot in &shots {
+    // Who is asking may only at the second time be at it.
+    let times = if attack.moment == Moment::Any { 1 } else { 2 };
+    for shot in std::iter::repeat_n(&shots, times).flatten() {
         send(field, attack.sender, shot);
     }
-    if attack.moment != Moment::Any {
-        // Once more: the receiver may only now be at it.
-        for shot in &shots {
-            send(field, attack.sender, shot);
+    let taken = probing.and_then(|(ns, device)| taken(&ns, &device));
+    let count = |arrivals: &[Vec<u8>]| match attack.harm {
+        // The shots of a flood are all the same.
+        Harm::Above(_) => {
+            let arrived = |bytes: &&Vec<u8>| shots[0].arrived(std::slice::from_ref(*bytes));
+            arrivals.iter().filter(arrived).count()
         }
+        _ => shots.iter().filter(|shot| shot.arrived(arrivals)).count(),
+    };
+    let mut outcome = conclude(field, count);
+    outcome.effects.extend(taken);
+    outcome
+}
+
+/// Sends messages none of which may arrive, and leaves the field prepared again.
+pub(crate) fn carry_out<'a>(
+    field: &mut Field,
+    shots: impl IntoIterator<Item = &'a Shot>,
+) -> Outcome {
+    let shots: Vec<&Shot> = shots.into_iter().collect();
+    for shot in &shots {
+        send(field, Sender::Container, shot);
     }
-    let taken = probing.and_then(|(ns, device)| outcome(&ns, &device));
+    conclude(field, |arrivals| {
+        shots.iter().filter(|shot| shot.arrived(arrivals)).count()
+    })
+}
+
+/// What came of what was sent last; `count` says how much of it some arrivals are.
+pub(crate) fn conclude(field: &mut Field, count: impl Fn(&[Vec<u8>]) -> usize) -> Outcome {
     let aftermath = field.settle();
-    let mut effects: Vec<String> = taken.into_iter().collect();
-    effects.extend(field.effects());
+    let mut effects = field.effects();
     for place in &aftermath.unreached {
         effects.push(format!("{place:?} is no longer reached"));
     }
-    let delivered: Vec<(Place, usize)> = aftermath
-        .arrivals
-        .iter()
-        .map(|(place, arrivals)| (*place, whole(attack.harm, &shots, arrivals)))
-        .filter(|(_, whole)| *whole > 0)
-        .collect();
     if !effects.is_empty() {
         field.restore();
     }
-    let harmful = weigh(attack.harm, &delivered, &mut effects);
-    Verdict {
-        delivered,
+    let arrivals = aftermath.arrivals.iter();
+    let counts = arrivals.map(|(place, arrivals)| (*place, count(arrivals)));
+    Outcome {
+        delivered: counts.filter(|(_, whole)| *whole > 0).collect(),
         effects,
-        harmful,
-    }
-}
-
-/// How many shots arrived; of a flood, whose shots are all the same, how many frames.
-fn whole(harm: Harm, shots: &[Shot], arrivals: &[Vec<u8>]) -> usize {
-    if matches!(harm, Harm::Above(_)) {
-        let arrived = |bytes: &&Vec<u8>| shots[0].arrived(std::slice::from_ref(*bytes));
-        return arrivals.iter().filter(arrived).count();
-    }
-    shots.iter().filter(|shot| shot.arrived(arrivals)).count()
-}
-
-fn weigh(harm: Harm, delivered: &[(Place, usize)], effects: &mut Vec<String>) -> bool {
-    let counts = delivered
-        .iter()
-        .filter(|(place, _)| harm != Harm::Passage || *place != Place::Node)
-        .map(|(_, whole)| *whole);
-    let most = counts.max().unwrap_or(0);
-    let joined = |line: &String| line.contains("+ group ");
-    match harm {
-        Harm::Delivery | Harm::Passage => most > 0 || !effects.is_empty(),
-        Harm::Effect => !effects.is_empty(),
-        Harm::Above(allowed) => most > allowed || !effects.is_empty(),
-        Harm::Groups(allowed) => {
-            let groups = effects.iter().filter(|line| joined(line)).count();
-            if groups <= allowed {
-                effects.retain(|line| !joined(line));
-            }
-            !effects.is_empty()
-        }
     }
 }
 
@@ -165,7 +175,7 @@ fn probe(field: &Field, place: Place, ns: &Ns, device: &str) -> (Ns, String) {
 }
 
 /// Waits for the end of duplicate address detection and removes the address.
-fn outcome(ns: &Ns, device: &str) -> Option<String> {
+fn taken(ns: &Ns, device: &str) -> Option<String> {
     let show = format!("-6 addr show dev {device} to {CANDIDATE}");
     let failed = wait_for("the end of duplicate address detection", LIMIT, || {
         let address = &ns.ip_json(&show).unwrap()[0]["addr_info"][0];

@@ -4,6 +4,7 @@
 
 mod attack;
 mod attacks;
+mod evasion;
 mod field;
 mod ground;
 mod judge;

@@ -55,6 +55,16 @@ impl Shot {
         }
     }
 
+    /// Its frames in hexadecimal, one a line.
+    pub(crate) fn dump(&self) -> String {
+        let line = |frame: &Vec<u8>| {
+            frame
+                .iter()
+                .fold(String::new(), |text, octet| text + &format!("{octet:02x}"))
+        };
+        self.frames.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     /// Whether these arrivals are the whole message.
     pub(crate) fn arrived(&self, arrivals: &[Vec<u8>]) -> bool {
         let seen = |trace: &Trace| arrivals.iter().any(|bytes| trace.is_in(bytes));

@@ -102,7 +102,6 @@ fn neighbour(entry: &Value) -> Option<String> {
 }
 
 fn route(entry: &Value) -> Option<String> {
-    let dst = text(&entry["dst"]);
     let of_an_address = ["local", "anycast", "broadcast", "multicast"];
     if of_an_address.contains(&text(&entry["type"])) {
         return None;

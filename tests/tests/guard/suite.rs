@@ -33,12 +33,12 @@ pub(crate) fn run(ground: Ground, chapter: Chapter, setting: BridgeNetfilter) {
             println!("{attack}: {verdict}");
         }
         if ground.is_guarded() {
-            if verdict.is_harmful() {
+            if verdict.is(attack.harm) {
                 wrong.push(format!("{attack} got through: {verdict}"));
             }
             continue;
         }
-        match (attack.unproven, verdict.is_harmful()) {
+        match (attack.unproven, verdict.is(attack.harm)) {
             (None, false) => wrong.push(format!("{attack} does nothing here: {verdict}")),
             (Some(reason), true) => wrong.push(format!("{attack} works, although {reason}")),
             _ => {}
@@ -49,7 +49,7 @@ pub(crate) fn run(ground: Ground, chapter: Chapter, setting: BridgeNetfilter) {
             .delivered
             .iter()
             .any(|(place, _)| *place == Place::Victim1);
-        assert!(reached && !benign.is_harmful(), "{ground:?}: {benign}");
+        assert!(reached && !benign.is(BENIGN.harm), "{ground:?}: {benign}");
     }
     assert!(
         wrong.is_empty(),
