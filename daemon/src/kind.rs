@@ -4,6 +4,7 @@ use bulkhead_attach::Successors;
 use bulkhead_bridge as bridge;
 use bulkhead_cni::{Call, CniError, Code, Environment, Verb};
 use bulkhead_ipam::{AttachmentRecord, StateDir};
+use bulkhead_ipv6 as ipv6;
 use bulkhead_plan::Plan;
 
 use crate::host::Here;
@@ -17,6 +18,7 @@ macro_rules! for_kind {
     ($record:expr, $function:ident($($argument:expr),*)) => {
         match $record.kind.as_str() {
             "bridge" => bulkhead_attach::$function::<bridge::Config>($($argument),*),
+            "ipv6" => bulkhead_attach::$function::<ipv6::Config>($($argument),*),
             _ => Err(unknown($record)),
         }
     };

@@ -234,10 +234,16 @@ pub fn allocate<V: View>(
 fn by_set(pool: &Pool, wanted: &[IpAddr]) -> Result<Vec<(u32, IpAddr)>, Refusal> {
     let mut named: Vec<(u32, IpAddr)> = Vec::with_capacity(wanted.len());
     for &address in wanted {
+        // Whoever asks for an address of a prefix asks for the prefix.
+        let within = pool.ranges().find(|(_, range)| {
+            range.prefix_len.is_some() && range.span.contains(range.named(address))
+        });
+        let given = within.map(|(_, range)| (range.named(address), range.given(address)));
+        let (address, given) = given.unwrap_or((address, address.into()));
         if let Some(subnet) = pool.gateway_of(address) {
             return Err(Refusal::Gateway { address, subnet });
         }
-        if let Some(span) = pool.excluded(address) {
+        if let Some(span) = pool.excludes(given) {
             return Err(Refusal::Excluded { address, span });
         }
         let (set, _) = pool.range_of(address).ok_or_else(|| Refusal::Outside {
@@ -359,10 +365,12 @@ fn walk<V: View>(
     range: &Range,
     from: IpAddr,
 ) -> Result<Option<IpAddr>, V::Error> {
-    let mut at = Some(from);
+    let mut at = range.at_or_after(from);
+    let after = |address| span::next(address).and_then(|next| range.at_or_after(next));
     while let Some(address) = at.filter(|at| range.span.contains(*at)) {
-        if let Some(span) = pool.excluded(address) {
-            at = span::next(span.last());
+        let given = range.given(address);
+        if let Some(span) = pool.excludes(given) {
+            at = after(span.last().max(given.last()));
             continue;
         }
         let free = match view.slot(address)? {
@@ -373,7 +381,7 @@ fn walk<V: View>(
         if free && pool.gateway_of(address).is_none() {
             return Ok(Some(address));
         }
-        at = span::next(address);
+        at = after(address);
     }
     Ok(None)
 }
@@ -386,7 +394,8 @@ fn oldest_freed<V: View>(
 ) -> Result<Option<IpAddr>, V::Error> {
     for freed in view.freed(range) {
         let freed = freed?;
-        if pool.excluded(freed.address).is_some() || pool.gateway_of(freed.address).is_some() {
+        let excluded = pool.excludes(range.given(freed.address));
+        if excluded.is_some() || pool.gateway_of(freed.address).is_some() {
             continue;
         }
         if freed.cooling_ms == 0 {

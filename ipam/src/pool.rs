@@ -71,10 +71,16 @@ impl Pool {
     /// The excluded span that holds `address`.
     #[must_use]
     pub fn excluded(&self, address: IpAddr) -> Option<Span> {
+        self.excludes(address.into())
+    }
+
+    /// The excluded span that holds an address of `span`.
+    #[must_use]
+    pub fn excludes(&self, span: Span) -> Option<Span> {
         self.exclude
             .iter()
             .copied()
-            .find(|span| span.contains(address))
+            .find(|excluded| excluded.overlaps(span))
     }
 
     /// The subnet whose gateway `address` is: never given out, in whichever range it lies.
@@ -95,11 +101,15 @@ impl Pool {
         };
         let out = |range: &Range| {
             let kept = self.exclude.iter().copied().chain(gateways());
-            let kept = span::merged(kept.filter_map(|span| span.intersection(range.span)));
-            let kept = kept
-                .iter()
-                .fold(0_u128, |sum, span| sum.saturating_add(span.size()));
-            range.span.size().saturating_sub(kept)
+            let whole = |span: Span| {
+                let (first, last) = (range.given(span.first()), range.given(span.last()));
+                Span::new(first.first(), last.last())
+            };
+            let all = whole(range.span).unwrap_or(range.span);
+            let kept = kept.filter_map(|span| span.intersection(all).and_then(whole));
+            let addresses = |sum: u128, span: &Span| sum.saturating_add(span.size());
+            let kept = span::merged(kept).iter().fold(0_u128, addresses);
+            all.size().saturating_sub(kept) / range.given(range.span.first()).size()
         };
         set.ranges.iter().map(out).fold(0, u128::saturating_add)
     }
@@ -134,6 +144,10 @@ pub struct Range {
     /// The gateway, never given out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
+    /// Length of the prefix that an attachment gets whole (RFC 8273), known by its first host address;
+    /// `None` where it gets one address of the subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_len: Option<u8>,
 }
 
 impl Range {
@@ -147,15 +161,72 @@ impl Range {
             subnet,
             span,
             gateway,
+            prefix_len: None,
         }
     }
 
-    /// `address` as it stands on the interface; `None` outside the subnet.
+    /// The same range, a prefix of `len` bits for each attachment; no address of it is a gateway's.
+    /// `None` if no whole prefix lies in its span, or only one: then there is none to choose.
+    #[must_use]
+    pub fn of_prefixes(&self, len: u8) -> Option<Self> {
+        let mut range = Self {
+            gateway: None,
+            prefix_len: Some(len),
+            ..self.clone()
+        };
+        // The span leaves out the first address of the subnet: the first prefix is whole all the same.
+        let all = usable(self.subnet);
+        let start = if self.span.first() == all.first() {
+            self.subnet.address()
+        } else {
+            self.span.first()
+        };
+        let one = u128::MAX >> len.min(127);
+        let end = span::to_bits(self.span.last()).checked_add(1);
+        let first = span::to_bits(start).checked_add(one)? & !one;
+        let last = match end {
+            Some(end) => (end & !one).checked_sub(one + 1)?,
+            None => !one,
+        };
+        let named = |prefix: u128| span::from_bits(self.subnet.family(), prefix + 1);
+        range.span = Span::new(named(first)?, named(last)?)?;
+        (first < last).then_some(range)
+    }
+
+    /// What an attachment gets with `address`: that alone, or the prefix it lies in.
+    #[must_use]
+    pub fn given(&self, address: IpAddr) -> Span {
+        let prefix = self
+            .prefix_len
+            .and_then(|len| InterfaceAddress::new(address, len));
+        prefix.map_or(address.into(), |prefix| prefix.prefix().into())
+    }
+
+    /// The address by which what [`Range::given`] tells is known.
+    #[must_use]
+    pub fn named(&self, address: IpAddr) -> IpAddr {
+        match self.prefix_len {
+            None => address,
+            Some(_) => span::next(self.given(address).first()).unwrap_or(address),
+        }
+    }
+
+    /// The first such address that is not before `address`; `None` past the last of the family.
+    pub(crate) fn at_or_after(&self, address: IpAddr) -> Option<IpAddr> {
+        let named = self.named(address);
+        if address <= named {
+            return Some(named);
+        }
+        span::next(self.given(address).last()).map(|next| self.named(next))
+    }
+
+    /// `address` as it stands on the interface, with the length of the subnet or of the prefix that is
+    /// given; `None` outside the subnet.
     #[must_use]
     pub fn interface_address(&self, address: IpAddr) -> Option<InterfaceAddress> {
         self.subnet
             .contains(address)
-            .then(|| InterfaceAddress::new(address, self.subnet.len()))
+            .then(|| InterfaceAddress::new(address, self.prefix_len.unwrap_or(self.subnet.len())))
             .flatten()
     }
 }
@@ -203,6 +274,47 @@ mod tests {
         assert_eq!(one.with(&one), one);
         assert_eq!(one.with(&pool(&[&["10.2.0.0/24"]])), both);
         assert_eq!(Pool::default().with(&both), both);
+    }
+
+    #[test]
+    fn a_range_of_prefixes_holds_whole_ones() {
+        let of = |text: &str| {
+            let range = Range::of(text.parse().unwrap());
+            range.of_prefixes(64).map(|range| range.span.to_string())
+        };
+        let both = "2001:db8::1-2001:db8:0:1::1";
+        assert_eq!(of("2001:db8::/63").as_deref(), Some(both));
+        assert_eq!(
+            of("2001:db8::/48").as_deref(),
+            Some("2001:db8::1-2001:db8:0:ffff::1")
+        );
+        for small in ["2001:db8::/64", "2001:db8::/96", "2001:db8::1/128", "::/64"] {
+            assert_eq!(of(small), None, "{small}");
+        }
+        // What begins or ends within a prefix leaves that one out.
+        let range = Range {
+            span: "2001:db8:0:1::9-2001:db8:0:4::9".parse().unwrap(),
+            ..Range::of("2001:db8::/48".parse().unwrap())
+        };
+        let range = range.of_prefixes(64).unwrap();
+        assert_eq!(range.span.to_string(), "2001:db8:0:2::1-2001:db8:0:3::1");
+        let address = "2001:db8:0:2:7::7".parse().unwrap();
+        assert_eq!(range.named(address).to_string(), "2001:db8:0:2::1");
+        let after = range.at_or_after(address).unwrap();
+        assert_eq!(after.to_string(), "2001:db8:0:3::1");
+        let given = range.interface_address(after).unwrap();
+        assert_eq!(given.prefix().to_string(), "2001:db8:0:3::/64");
+    }
+
+    #[test]
+    fn prefixes_are_counted_without_those_that_are_partly_excluded() {
+        let mut pool = pool(&[&["2001:db8::/60"]]);
+        pool.sets[0].ranges[0] = pool.sets[0].ranges[0].of_prefixes(64).unwrap();
+        assert_eq!(pool.size(&pool.sets[0]), 16);
+        pool.exclude = ["2001:db8:0:3::5", "2001:db8:0:4::-2001:db8:0:5::"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        assert_eq!(pool.size(&pool.sets[0]), 13);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bulkhead_model::{NetworkName, Prefix};
+use bulkhead_model::{Family, NetworkName, Prefix};
 use serde_json::Value;
 
 pub use self::cluster::{ClusterConfig, PoolChoice};
@@ -156,6 +156,48 @@ impl PoolConfig {
             refuse_empty(pool)?;
         }
         Ok(config)
+    }
+}
+
+/// The key by which a plugin asks for [`PoolConfig::per_prefix`].
+const PER_PREFIX: &str = "prefixPerContainer";
+
+impl PoolConfig {
+    /// The same network with an IPv6 prefix of `len` bits for each attachment, instead of an address.
+    ///
+    /// # Errors
+    /// If there is no IPv6 range, or one that does not hold two such prefixes.
+    pub fn per_prefix(mut self, network: &NetworkName, len: u8) -> Result<Self, ConfigError> {
+        let refused = |what: String| ConfigError {
+            network: network.clone(),
+            key: PER_PREFIX.to_owned(),
+            what,
+        };
+        let name = format!("name an IPv6 subnet of /{} or shorter in `ranges`", len - 1);
+        let pool = match &mut self.source {
+            PoolSource::Named(pool) => pool,
+            PoolSource::Automatic(_) => {
+                return Err(refused(format!(
+                    "`auto` chooses one /64 for the whole network: {name}"
+                )));
+            }
+        };
+        if pool.sets.iter().all(|set| set.family() != Family::V6) {
+            return Err(refused(format!("the network has no IPv6 range: {name}")));
+        }
+        let sets = pool.sets.iter_mut();
+        let of_v6 = sets.filter(|set| set.family() == Family::V6);
+        for range in of_v6.flat_map(|set| &mut set.ranges) {
+            let too_small = || {
+                let (span, subnet) = (range.span, range.subnet);
+                refused(format!(
+                    "range {span} of {subnet} does not hold two prefixes of /{len}: {name}"
+                ))
+            };
+            *range = range.of_prefixes(len).ok_or_else(too_small)?;
+        }
+        refuse_empty(pool).map_err(|error| error.of(network))?;
+        Ok(self)
     }
 }
 

@@ -99,6 +99,7 @@ fn range(node: &Node<'_>) -> Result<Range, KeyError> {
         subnet,
         span,
         gateway: gateway(node, subnet)?,
+        prefix_len: None,
     };
     if range.gateway.map(Span::from) == Some(span) {
         return Err(node.error(format!(

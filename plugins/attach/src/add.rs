@@ -1,15 +1,19 @@
 //! ADD: lease and record, then the kernel, then the answer. What fails leaves nothing.
 
+use std::net::IpAddr;
+
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Interface, Ip, Route};
 use bulkhead_ipam::{Access, AttachmentRecord, LockMode, StateDir};
 use bulkhead_kernel::Kernel;
-use bulkhead_model::AttachmentKey;
-use bulkhead_plan::{Attached, Ns, Op, Plan, Want, World, filter_table, host_port_table};
+use bulkhead_model::{AttachmentKey, Family};
+use bulkhead_plan::{Attached, Ns, Op, Place, Plan, Want, World, filter_table, host_port_table};
 
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
 use crate::grant::{self, Age};
-use crate::{Capabilities, Grant, Host, Network, claims, del, host_ports, state_dir};
+use crate::{
+    Capabilities, Grant, GrantedAddress, Host, Network, claims, del, guard, host_ports, state_dir,
+};
 
 pub(crate) fn add<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
@@ -72,7 +76,10 @@ pub(crate) fn stand(
     want: Attached,
     mut planned: impl FnMut(&Plan),
 ) -> Result<World, Failure> {
-    let _bridge = state.bridge_lock(&want.bridge.name, LockMode::Shared)?;
+    let bridge = want.place.bridge();
+    let _bridge = bridge
+        .map(|bridge| state.bridge_lock(&bridge.name, LockMode::Shared))
+        .transpose()?;
     let mut want = Want::Attached(Box::new(want));
     converge(kernel, &mut want, |world, plan, want| {
         let Want::Attached(want) = want else {
@@ -106,7 +113,7 @@ pub(crate) fn complete(
     }
     let others = other_records(state, key)?;
     if bindings {
-        want.filter.others = others.iter().filter_map(del::recorded_binding).collect();
+        want.filter.others = others.iter().filter_map(guard::recorded_binding).collect();
     }
     if forwards {
         want.host_ports.others = others.iter().flat_map(host_ports::recorded).collect();
@@ -129,7 +136,7 @@ fn other_records(state: &StateDir, but: &AttachmentKey) -> Result<Vec<Attachment
     Ok(all)
 }
 
-/// The result: bridge, port and interface, with the interface's addresses and routes.
+/// The result: bridge if there is one, port and interface, with the interface's addresses and routes.
 fn answer(
     world: &World,
     want: &Attached,
@@ -138,7 +145,6 @@ fn answer(
     asked: &Capabilities,
 ) -> CniResult {
     let host = |name| world.space(&Ns::Host).links.get(&name);
-    let bridge = host(want.bridge.name);
     let inside = world
         .space(&want.interface.ns)
         .links
@@ -150,33 +156,28 @@ fn answer(
         mtu,
         ..Interface::default()
     };
-    let bridge_mac = bridge.and_then(|link| link.mac).unwrap_or(want.bridge.mac);
     let sandbox = call.netns.as_ref().map(|path| path.display().to_string());
-    let interfaces = vec![
-        interface(
-            want.bridge.name,
-            bridge_mac,
-            bridge.map(|link| link.mtu.bytes()),
-        ),
+    let bridge = want.place.bridge().map(|bridge| {
+        let found = host(bridge.name);
+        let mac = found.and_then(|link| link.mac).unwrap_or(bridge.mac);
+        interface(bridge.name, mac, found.map(|link| link.mtu.bytes()))
+    });
+    let mut interfaces: Vec<_> = bridge.into_iter().collect();
+    interfaces.extend([
         interface(want.port.name, want.port.mac, mtu),
         Interface {
             sandbox,
             ..interface(want.interface.name, want.interface.mac, mtu)
         },
-    ];
-    let gateway_of = |granted: &crate::GrantedAddress| {
-        let on_bridge = want.bridge.gateways.iter().map(|gateway| gateway.address());
-        granted.gateway.or_else(|| {
-            on_bridge
-                .into_iter()
-                .find(|g| granted.address.prefix().contains(*g))
-        })
-    };
-    let ip = |granted: &crate::GrantedAddress| Ip {
-        address: granted.address,
-        gateway: gateway_of(granted),
-        interface: Some(2),
-    };
+    ]);
+    let last = interfaces.len() - 1;
+    let addresses = want.interface.addresses.iter().zip(&grant.addresses);
+    let ips = addresses.map(|(address, granted)| Ip {
+        address: *address,
+        gateway: gateway_of(want, granted),
+        interface: Some(last),
+    });
+    let ips = ips.collect();
     let routes = want.interface.routes.iter().map(|route| {
         let configured = grant
             .routes
@@ -199,12 +200,27 @@ fn answer(
     };
     CniResult {
         interfaces,
-        ips: grant.addresses.iter().map(ip).collect(),
+        ips,
         routes: routes.collect(),
         dns: if dns.is_empty() {
             grant.dns.clone()
         } else {
             dns.clone()
         },
+    }
+}
+
+/// The gateway of an address: what the IPAM names or the bridge has, or what the container calls its
+/// neighbour on a link of its own.
+fn gateway_of(want: &Attached, granted: &GrantedAddress) -> Option<IpAddr> {
+    match &want.place {
+        Place::Bridge(bridge) => granted.gateway.or_else(|| {
+            let mut on_bridge = bridge.gateways.iter().map(|gateway| gateway.address());
+            on_bridge.find(|gateway| granted.address.prefix().contains(*gateway))
+        }),
+        Place::PointToPoint(_) => {
+            let mut known = want.interface.neighbours.iter().map(|known| known.address);
+            known.find(|known| Family::of(*known) == granted.address.family())
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Changes to what is not ours: the node's forwarding, an uplink's `accept_ra`, an adopted bridge.
+//! Changes to what is not ours, or a network's alone: the node's forwarding, an uplink's `accept_ra`, an
+//! adopted bridge, the blackhole routes of a block.
 //! Each is recorded, with the value found and the network that needs it, before it is made; the
 //! last network that needs it puts it back.
 
@@ -7,7 +8,7 @@ use std::collections::BTreeSet;
 use bulkhead_ipam::{HostChange, StateDir};
 use bulkhead_kernel::Kernel;
 use bulkhead_model::NetworkName;
-use bulkhead_plan::{Attached, Foreign, Localnet, Ns, Restore, Scope, Sysctl, World};
+use bulkhead_plan::{Attached, Foreign, Localnet, Ns, Place, Restore, Scope, Sysctl, World};
 
 use crate::failure::Failure;
 
@@ -43,15 +44,22 @@ fn changes(world: &World, want: &Attached) -> Vec<HostChange> {
             set: set.clone(),
         })
     };
+    let change = |key| HostChange {
+        key,
+        before: ABSENT.to_owned(),
+        set: PRESENT.to_owned(),
+    };
     let mut all: Vec<_> = want.sysctls.iter().filter_map(sysctl).collect();
-    let bridge = &want.bridge;
+    let bridge = match &want.place {
+        Place::Bridge(bridge) => bridge,
+        Place::PointToPoint(link) => {
+            let blocks = link.blackholes.iter();
+            all.extend(blocks.map(|block| change(format!("blackhole {block}"))));
+            return all;
+        }
+    };
     let adopted = host.links.get(&bridge.name).filter(|link| !link.is_ours());
     if let Some(link) = adopted.filter(|_| bridge.foreign == Foreign::Adopt) {
-        let change = |key| HostChange {
-            key,
-            before: ABSENT.to_owned(),
-            set: PRESENT.to_owned(),
-        };
         for address in &bridge.gateways {
             if !host.addresses.contains_key(&(bridge.name, *address)) {
                 all.push(change(format!("address {} {address}", bridge.name)));
@@ -76,6 +84,9 @@ pub(crate) fn restore(change: &HostChange) -> Option<Restore> {
         ("address", Some(link), Some(address)) => Some(Restore::Address {
             link: link.parse().ok()?,
             address: address.parse().ok()?,
+        }),
+        ("blackhole", Some(block), None) => Some(Restore::Blackhole {
+            destination: block.parse().ok()?,
         }),
         ("promiscuous", Some(link), None) => Some(Restore::Promiscuous {
             link: link.parse().ok()?,

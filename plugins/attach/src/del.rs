@@ -13,15 +13,12 @@ use bulkhead_ipam::{
 };
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, IfName};
-use bulkhead_plan::{Binding, Detached, NetworkGone, Want};
+use bulkhead_plan::{Detached, NetworkGone, Want};
 
 use crate::addressing::OWN_IPAM;
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::{Host, Network, claims, host_ports, lease, nat_table, state_dir};
-
-/// Among the other names of a record: present if the port's filter accepts only the interface's MAC.
-pub const CHECKED_MAC: &str = "checkedMac";
+use crate::{Host, Network, claims, guard, host_ports, lease, nat_table, state_dir};
 
 pub(crate) fn del<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let key = call.attachment()?;
@@ -54,7 +51,7 @@ pub(crate) fn detach<N: Network>(
         .map(|state| recorded(state, key))
         .transpose()?
         .flatten();
-    let configured = network.map(N::bridge);
+    let configured = network.and_then(N::bridge);
     let gone = unplug(host, call, key, record.as_ref(), configured)?;
     match state {
         Some(state) => forget(host, state, key, record, gone, reason),
@@ -70,7 +67,7 @@ pub(crate) fn detach_without_daemon<N: Network>(
     key: &AttachmentKey,
     record: Option<&AttachmentRecord>,
 ) -> Result<(), CniError> {
-    let configured = N::parse(call).ok().map(|network| network.bridge());
+    let configured = N::parse(call).ok().and_then(|network| network.bridge());
     unplug(host, call, key, record, configured)?;
     Ok(())
 }
@@ -160,15 +157,6 @@ fn is_in_use(locked: &LockedStore, bridge: IfName) -> Result<bool, Failure> {
     Ok(bridges.any(|used| used == Some(bridge)))
 }
 
-/// What a recorded port may send, as the filter knows it.
-pub(crate) fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
-    let port = record.names.port?;
-    let checked = record.names.other.contains_key(CHECKED_MAC);
-    let mac = record.names.interface_mac.filter(|_| checked);
-    let ifb = record.names.ifb;
-    Some(Binding { port, mac, ifb })
-}
-
 fn detached(
     key: &AttachmentKey,
     record: Option<&AttachmentRecord>,
@@ -181,7 +169,7 @@ fn detached(
         port: record
             .and_then(|r| r.names.port)
             .unwrap_or_else(|| key.id().port()),
-        binding: record.and_then(recorded_binding),
+        binding: record.and_then(guard::recorded_binding),
         ifb: record
             .and_then(|r| r.names.ifb)
             .unwrap_or_else(|| key.id().ifb()),

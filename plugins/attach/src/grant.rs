@@ -13,8 +13,8 @@ use bulkhead_ipam::{
     Snapshot, StateDir,
 };
 use bulkhead_kernel::{Identity, Kernel, machine_id};
-use bulkhead_model::{AttachmentId, AttachmentKey, IfName, InterfaceAddress, Prefix};
-use bulkhead_plan::{Forward, Ns};
+use bulkhead_model::{AttachmentId, AttachmentKey, Family, IfName, InterfaceAddress, Mtu, Prefix};
+use bulkhead_plan::{Forward, Ns, Sysctl};
 
 use crate::failure::Failure;
 use crate::host_ports::Reservation;
@@ -260,6 +260,54 @@ impl Grant {
         host_ports::leading(&self.names.host_ports, &addresses, owner)
     }
 
+    /// Whether it has an address of `family`.
+    #[must_use]
+    pub fn has(&self, family: Family) -> bool {
+        let mut addresses = self.addresses.iter();
+        addresses.any(|granted| granted.address.family() == family)
+    }
+
+    /// The node's sysctls by which it forwards for the attachment. IPv6 forwarding makes the node a
+    /// router, which would drop its own route learned from advertisements, unless `accept_ra` is 2
+    /// there first (`ip-sysctl.rst`).
+    #[must_use]
+    pub fn forwarding(&self) -> Vec<(Sysctl, String)> {
+        let mut all = Vec::new();
+        if self.has(Family::V4) {
+            all.push((Sysctl::ipv4_forwarding(), "1".to_owned()));
+        }
+        if self.has(Family::V6) {
+            let keeps_routes = |uplink: &IfName| {
+                (
+                    Sysctl::ipv6_conf(uplink.as_str(), "accept_ra"),
+                    "2".to_owned(),
+                )
+            };
+            all.extend(self.ra_uplinks.iter().map(keeps_routes));
+            all.push((Sysctl::ipv6_forwarding(), "1".to_owned()));
+        }
+        all
+    }
+
+    /// Refuses an MTU under which IPv6 does not work, where some was granted.
+    ///
+    /// # Errors
+    /// Code 7.
+    pub fn refuse_small_mtu(&self, mtu: Option<Mtu>) -> Result<(), CniError> {
+        let mut addresses = self.addresses.iter();
+        let v6 = addresses.find(|granted| granted.address.family() == Family::V6);
+        match (mtu, v6) {
+            (Some(mtu), Some(granted)) if mtu < Mtu::minimum(Family::V6) => {
+                let address = granted.address;
+                let text = format!(
+                    "mtu: {mtu} does not carry IPv6 and {address} was granted, set 1280 or more"
+                );
+                Err(CniError::invalid_config(text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What `record` grants, in the container whose namespace is at `netns`.
     pub(crate) fn of<N: Network>(
         network: &N,
@@ -283,7 +331,10 @@ impl Grant {
             .collect();
         let mut subnets = subnets(network.addressing(), pool);
         for prefix in addresses.iter().map(|granted| granted.address.prefix()) {
-            if !subnets.contains(&prefix) {
+            // Of a network that gives whole prefixes each is a part of its range.
+            let within =
+                |subnet: &Prefix| subnet.len() <= prefix.len() && subnet.contains(prefix.address());
+            if !subnets.iter().any(within) {
                 subnets.push(prefix);
             }
         }

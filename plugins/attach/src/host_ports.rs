@@ -151,7 +151,7 @@ fn inherit(
     index.claim(heir, &record.names.host_ports)?;
     index.wait(heir, &later)?;
     let mut want = Want::HostPorts {
-        bridge: record.names.bridge,
+        link: record.names.bridge.or(record.names.port),
         forwards: recorded(&record),
     };
     converge(kernel, &mut want, |_, _, _| Ok(Before::Apply))?;

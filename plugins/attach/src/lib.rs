@@ -14,9 +14,11 @@ mod del;
 mod failure;
 mod gc;
 mod grant;
+mod guard;
 mod host;
 mod host_ports;
 mod ipam;
+pub mod keys;
 mod lease;
 mod loopback;
 mod origin;
@@ -36,10 +38,14 @@ use bulkhead_plan::Attached;
 
 pub use addressing::{Addressing, DEFAULT_STATE_DIR, Source, state_dir};
 pub use capabilities::Capabilities;
-pub use del::CHECKED_MAC;
 pub use grant::{Grant, GrantedAddress};
+pub use guard::{
+    GUARD, GuardConfig, GuardRole, GuardSwitch, Holder, PREFIX, of_names as guard_of, own_prefixes,
+    recorded_binding,
+};
 pub use host::{Host, InProcess, Stage};
 pub use ipam::release;
+pub use keys::Masquerade;
 pub use origin::{Origin, Own, configured, origins};
 pub use plugin::Plugin;
 pub use pools::{PoolAsk, PoolGrant, PoolLeases};
@@ -67,8 +73,8 @@ pub trait Network: Sized {
     /// What the runtime asks for besides.
     fn capabilities(&self) -> &Capabilities;
 
-    /// The bridge ports join.
-    fn bridge(&self) -> IfName;
+    /// The bridge ports join; `None` where each has a link of its own.
+    fn bridge(&self) -> Option<IfName>;
 
     /// The names to be used for a new attachment; what the capabilities ask for is added to them.
     fn names(&self, key: &AttachmentKey) -> Names;

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use bulkhead_cni::Call;
 use bulkhead_model::{Family, IfName, InterfaceAddress};
 use bulkhead_nft as nft;
-use bulkhead_plan::{Attached, Ns, Op, Plan, Shape, Sysctl, filter_table, host_port_table};
+use bulkhead_plan::{Attached, Guard, Ns, Op, Plan, Shape, Sysctl, filter_table, host_port_table};
 
-use crate::{CHECKED_MAC, Inspection, Rehearsal};
+use crate::{Inspection, Rehearsal, guard_of};
 
 /// A value of an attachment, the object that carries it, and why it is what it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -198,30 +198,31 @@ fn filter(seen: &Inspection) -> Vec<Origin> {
         let source = "of the port alone, drops what is not bound";
         Origin::new("filter chain", format!("{table} {chain}"), source)
     }));
-    let row = |set: &str, element: String, source| {
+    let row = |set: &str, element: String, source: String| {
         Origin::new(
             "filter element",
             format!("{table} {set} {{ {element} }}"),
             source,
         )
     };
-    let checked = seen.grant.names.other.contains_key(CHECKED_MAC);
-    rows.push(match binding.mac {
-        Some(mac) if checked => row(
-            "macs",
-            format!("\"{}\" . {mac}", binding.port),
-            "the port may send, from this MAC: macspoofchk at ADD, recorded",
-        ),
-        _ => row(
-            "ports",
-            format!("\"{}\"", binding.port),
-            "the port may send: no macspoofchk at ADD, recorded",
-        ),
-    });
+    let settings = guard_of(&seen.grant.names);
+    for (set, keys) in binding.entries() {
+        let source = match &binding.guard {
+            Guard::Off => "the port may send anything: guard off at ADD, recorded".to_owned(),
+            Guard::Mac(_) => {
+                "the port may send, from this MAC: macspoofchk at ADD, recorded".to_owned()
+            }
+            Guard::On(_) => {
+                format!("what the port may send: lease, and guard {settings} at ADD, recorded")
+            }
+        };
+        let keys = keys.iter();
+        rows.extend(keys.map(|key| row(set.as_str(), key.to_string(), source.clone())));
+    }
     if let Some(ifb) = binding.ifb {
         let source = "what it sends goes by the ifb device: egress limit";
         let element = format!("\"{}\" : \"{ifb}\"", binding.port);
-        rows.push(row("shaped", element, source));
+        rows.push(row("shaped", element, source.to_owned()));
     }
     rows
 }

@@ -316,7 +316,7 @@ impl<'k> Attachment<'k> {
         state: &StateDir,
         record: &AttachmentRecord,
     ) -> Result<Rehearsal, Failure> {
-        let bridge = Some(self.want.bridge.name);
+        let bridge = self.want.place.bridge().map(|bridge| bridge.name);
         let gone = del::everything(state, record, bridge)?;
         let gone = Want::Detached(Box::new(gone));
         let want = Want::Attached(Box::new(self.want.clone()));
@@ -338,10 +338,12 @@ impl<'k> Attachment<'k> {
 
 /// DEL takes down the bridge that is recorded: on another one an attachment would leave it behind.
 fn refuse_other_bridge<N: Network>(network: &N, record: &AttachmentRecord) -> Result<(), CniError> {
-    let (found, recorded) = (network.bridge(), record.names.bridge);
-    let Some(recorded) = recorded.filter(|recorded| *recorded != found) else {
+    let (Some(found), Some(recorded)) = (network.bridge(), record.names.bridge) else {
         return Ok(());
     };
+    if found == recorded {
+        return Ok(());
+    }
     Err(CniError::invalid_config(format!(
         "bridge: {found} is not {recorded}, on which attachment {} was made: put it back, or make the container anew",
         record.key

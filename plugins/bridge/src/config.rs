@@ -1,10 +1,10 @@
-//! The configuration of `bulkhead-bridge` (the keys of the reference plugin, and three of our own:
-//! `adopt`, `portFilter`, `stateDir`).
+//! The configuration of `bulkhead-bridge` (the keys of the reference plugin, and some of our own:
+//! `adopt`, `guard`, `multicast`, `portFilter`, `stateDir`).
 
-use bulkhead_attach::{Addressing, Capabilities};
+use bulkhead_attach::{Addressing, Capabilities, GuardConfig, Masquerade, keys};
 use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError};
-use bulkhead_model::{Family, IfName, Mac, Mtu, Prefix};
+use bulkhead_model::{IfName, Mac, Mtu};
 use bulkhead_plan::{Dad, Foreign, Hook, OtherGateways, PortFlags};
 
 /// The bridge's name if none is given, as in the reference plugin.
@@ -27,8 +27,8 @@ pub struct Config {
     pub port: PortFlags,
     /// `promiscMode`.
     pub promiscuous: bool,
-    /// `macspoofchk`.
-    pub check_mac: bool,
+    /// `guard`, `multicast`, and `macspoofchk` where the guard is off.
+    pub guard: GuardConfig,
     /// `enabledad`.
     pub dad: Dad,
     /// `disableContainerInterface`: the interface is left down.
@@ -56,28 +56,6 @@ pub enum Gateway {
     Default,
 }
 
-/// Which families are masqueraded, and towards what not.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Masquerade {
-    /// IPv4.
-    pub v4: bool,
-    /// IPv6.
-    pub v6: bool,
-    /// Destinations that see the container's own address.
-    pub exclude: Vec<Prefix>,
-}
-
-impl Masquerade {
-    /// Whether `family` is masqueraded.
-    #[must_use]
-    pub fn covers(&self, family: Family) -> bool {
-        match family {
-            Family::V4 => self.v4,
-            Family::V6 => self.v6,
-        }
-    }
-}
-
 /// Reads the configuration of a call.
 ///
 /// # Errors
@@ -90,6 +68,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
     let port = PortFlags {
         hairpin: flag("hairpinMode")?,
         isolated: flag("portIsolation")?,
+        ..PortFlags::default()
     };
     let promiscuous = flag("promiscMode")?;
     if port.hairpin && promiscuous {
@@ -111,11 +90,11 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         } else {
             OtherGateways::Refuse
         },
-        masquerade: masquerade(&root)?,
-        mtu: mtu(&root, &addressing)?,
+        masquerade: keys::masquerade(&root)?,
+        mtu: keys::mtu(&root, &addressing)?,
         port,
         promiscuous,
-        check_mac: flag("macspoofchk")?,
+        guard: GuardConfig::parse(call)?,
         dad: if flag("enabledad")? {
             Dad::Probe
         } else {
@@ -127,8 +106,8 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         } else {
             Foreign::Join
         },
-        hook: hook(&root)?,
-        mac: mac(call)?,
+        hook: keys::hook(&root)?,
+        mac: keys::mac(call)?,
         addressing,
         capabilities: Capabilities::parse(call)?,
     };
@@ -154,81 +133,6 @@ fn gateway(root: &Object<'_>) -> Result<Gateway, FieldError> {
         (false, true) => Gateway::OnLink,
         (false, false) => Gateway::None,
     })
-}
-
-/// `true`, `false`, or `{"ipv4": bool, "ipv6": bool, "exclude": [prefix]}`. The backend is ours
-/// whatever `ipMasqBackend` says: it is read so that a configuration moves over.
-fn masquerade(root: &Object<'_>) -> Result<Masquerade, FieldError> {
-    if let Some(backend) = root.optional("ipMasqBackend")
-        && !["", "iptables", "nftables"].contains(&backend.str()?)
-    {
-        return Err(backend.invalid("\"iptables\" or \"nftables\""));
-    }
-    let Some(field) = root.optional("ipMasq") else {
-        return Ok(Masquerade::default());
-    };
-    if let Ok(both) = field.bool() {
-        return Ok(Masquerade {
-            v4: both,
-            v6: both,
-            exclude: Vec::new(),
-        });
-    }
-    let expected = "true, false or an object of ipv4, ipv6 and exclude";
-    let object = field.object().map_err(|_| field.invalid(expected))?;
-    let known = ["ipv4", "ipv6", "exclude"];
-    if let Some((_, unknown)) = object.members().find(|(key, _)| !known.contains(key)) {
-        return Err(unknown.invalid("known: ipMasq has ipv4, ipv6 and exclude"));
-    }
-    let exclude = object.items("exclude")?;
-    Ok(Masquerade {
-        v4: object.optional_bool("ipv4")?.unwrap_or_default(),
-        v6: object.optional_bool("ipv6")?.unwrap_or_default(),
-        exclude: exclude.iter().map(Field::parse).collect::<Result<_, _>>()?,
-    })
-}
-
-fn mtu(root: &Object<'_>, addressing: &Addressing) -> Result<Option<Mtu>, FieldError> {
-    let Some(field) = root.optional("mtu") else {
-        return Ok(None);
-    };
-    let bytes = field.u32()?;
-    if bytes == 0 {
-        return Ok(None);
-    }
-    let mtu = Mtu::new(bytes).ok_or_else(|| field.invalid("an MTU of 68 to 65535 bytes"))?;
-    if mtu < Mtu::minimum(Family::V6) && addressing.has_family(Family::V6) {
-        return Err(
-            field.invalid("an MTU that carries IPv6: 1280 bytes or more (RFC 8200 section 5)")
-        );
-    }
-    Ok(Some(mtu))
-}
-
-fn hook(root: &Object<'_>) -> Result<Hook, FieldError> {
-    let Some(field) = root.optional("portFilter") else {
-        return Ok(Hook::Auto);
-    };
-    match field.str()? {
-        "auto" => Ok(Hook::Auto),
-        "prefix" => Ok(Hook::Prefix),
-        "perPort" => Ok(Hook::PerPort),
-        _ => Err(field.invalid("\"auto\", \"prefix\" or \"perPort\"")),
-    }
-}
-
-fn mac(call: &Call) -> Result<Option<Mac>, CniError> {
-    if let Some(mac) = call.config.runtime_config()?.optional_parsed("mac")? {
-        return Ok(Some(mac));
-    }
-    if let Some(mac) = call.config.args_cni()?.optional_parsed("mac")? {
-        return Ok(Some(mac));
-    }
-    let parse = |text: String| {
-        text.parse::<Mac>()
-            .map_err(|e| CniError::invalid_environment("CNI_ARGS MAC", e))
-    };
-    call.arg("MAC").map(parse).transpose()
 }
 
 /// A bridge port's VLANs need `CONFIG_BRIDGE_VLAN_FILTERING`; what cannot be kept is not accepted.

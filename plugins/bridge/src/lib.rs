@@ -8,14 +8,14 @@ mod origins;
 mod want;
 
 use bulkhead_attach::{
-    Addressing, CHECKED_MAC, Capabilities, Grant, Inspection, Network, Origin, Rehearsal,
+    Addressing, Capabilities, GUARD, Grant, Inspection, Network, Origin, Rehearsal,
 };
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
 use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_plan::Attached;
 
-pub use config::{Config, Gateway, Masquerade};
+pub use config::{Config, Gateway};
 
 /// Among the other names of a record: present if its port is in hairpin mode for its host ports, had or
 /// waited for. With `br_netfilter` a container's packet to its own host port is turned round on the
@@ -38,14 +38,14 @@ impl Network for Config {
         &self.capabilities
     }
 
-    fn bridge(&self) -> IfName {
-        self.bridge
+    fn bridge(&self) -> Option<IfName> {
+        Some(self.bridge)
     }
 
     fn names(&self, key: &AttachmentKey) -> Names {
         let id = key.id();
         let yes = |name: &str| (name.to_owned(), "yes".to_owned());
-        let checked = self.check_mac.then(|| yes(CHECKED_MAC));
+        let guard = (GUARD.to_owned(), self.guard.to_string());
         let asked = !self.capabilities.host_ports.is_empty();
         let reflects = (asked && !self.promiscuous).then(|| yes(REFLECTS));
         Names {
@@ -53,7 +53,7 @@ impl Network for Config {
             port_mac: Some(id.port_mac()),
             interface_mac: Some(self.mac.unwrap_or_else(|| id.interface_mac())),
             bridge: Some(self.bridge),
-            other: checked.into_iter().chain(reflects).collect(),
+            other: reflects.into_iter().chain([guard]).collect(),
             ..Names::default()
         }
     }

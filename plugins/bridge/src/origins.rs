@@ -44,7 +44,9 @@ fn port(call: &Call, seen: &Inspection) -> Vec<Origin> {
 }
 
 fn bridge(call: &Call, seen: &Inspection) -> Vec<Origin> {
-    let want = &seen.want.bridge;
+    let Some(want) = seen.want.place.bridge() else {
+        return Vec::new();
+    };
     let key = |key, default| configured(call, key, default);
     let mut rows = vec![Origin::new("bridge", want.name, key("bridge", "default"))];
     let found = seen.world.space(&Ns::Host).links.get(&want.name);
@@ -90,9 +92,13 @@ fn bridge(call: &Call, seen: &Inspection) -> Vec<Origin> {
         key("promiscMode", "default"),
     ));
     if ours {
-        let value = format!("net/ipv6/conf/{}/accept_ra=0", want.name);
-        let source = "no container's advertisement moves the node's routes (CVE-2020-10749)";
-        rows.push(Origin::new("bridge sysctl", value, source));
+        for leaf in ["accept_ra", "accept_redirects"] {
+            let value = format!("net/ipv6/conf/{}/{leaf}=0", want.name);
+            let source = "no container moves the node's routes (CVE-2020-10749)";
+            rows.push(Origin::new("bridge sysctl", value, source));
+        }
+        let source = "no MAC is learnt from frames that no filter of the bridge sees";
+        rows.push(switch("bridge no_linklocal_learn", true, source.to_owned()));
     }
     if want.localnet != Localnet::Unclaimed {
         let value = format!("net/ipv4/conf/{}/route_localnet=1", want.name);

@@ -1,11 +1,13 @@
 //! What an attachment to a bridge network wants of the kernel.
 
-use bulkhead_attach::{CHECKED_MAC, Grant, nat_table};
+use std::collections::BTreeSet;
+
+use bulkhead_attach::{Addressing, Grant, Holder, guard_of, nat_table};
 use bulkhead_cni::CniError;
-use bulkhead_model::{Family, InterfaceAddress, Mtu, Prefix};
+use bulkhead_model::{Family, InterfaceAddress, Prefix};
 use bulkhead_plan::{
-    Attached, Binding, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat,
-    Port, PortFlags, Route, Sysctl,
+    Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat, OnLink,
+    Place, Port, PortFlags, Route, Surroundings, Sysctl,
 };
 
 use crate::REFLECTS;
@@ -17,7 +19,7 @@ use crate::config::{Config, Gateway};
 /// Code 7 if what an IPAM plugin granted contradicts the configuration: a gateway is asked for and
 /// the subnet has no address to spare, or IPv6 was granted under too small an MTU.
 pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniError> {
-    refuse_small_mtu(config, grant)?;
+    grant.refuse_small_mtu(config.mtu)?;
     let gateways = gateways(config, grant)?;
     let names = &grant.names;
     let interface = grant.key.interface;
@@ -27,15 +29,24 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         .unwrap_or_else(|| grant.id.interface_mac());
     let port = names.port.unwrap_or_else(|| grant.id.port());
     // As recorded, which is how DEL finds it again: a configuration changed since is for new ones.
-    let checked = names.other.contains_key(CHECKED_MAC);
-    let binding = Binding {
-        port,
-        mac: checked.then_some(mac),
+    let guard = guard_of(names);
+    guard.refuse_outside(&grant.subnets)?;
+    let addresses = grant.addresses.iter();
+    let holder = Holder {
+        mac,
+        addresses: (!matches!(config.addressing, Addressing::None))
+            .then(|| addresses.map(|granted| granted.address.address()).collect()),
+        prefixes: Vec::new(),
         ifb: names.ifb,
+        around: Surroundings {
+            own_blocks: BTreeSet::new(),
+            gateways: gateways.iter().map(|gateway| gateway.address()).collect(),
+        },
     };
+    let binding = guard.binding(port, &holder);
     let forwards = grant.forwards()?;
     Ok(Attached {
-        bridge: Bridge {
+        place: Place::Bridge(Bridge {
             name: config.bridge,
             mac: grant.key.network.bridge_mac(&grant.node),
             mtu: config.mtu,
@@ -44,7 +55,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             foreign: config.foreign,
             other_gateways: config.other_gateways,
             gateways: gateways.clone(),
-        },
+        }),
         port: Port {
             name: port,
             mac: names.port_mac.unwrap_or_else(|| grant.id.port_mac()),
@@ -66,14 +77,20 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
                 .map(|granted| granted.address)
                 .collect(),
             dad: config.dad,
+            on_link: OnLink::Prefix,
             routes: routes(config, grant, &gateways),
+            neighbours: Vec::new(),
         },
         filter: Filter {
             binding,
             others: Vec::new(),
             hook: config.hook,
         },
-        sysctls: sysctls(config, grant),
+        neighbours: Vec::new(),
+        sysctls: match config.gateway {
+            Gateway::None => Vec::new(),
+            Gateway::OnLink | Gateway::Default => grant.forwarding(),
+        },
         nat: network_nat(config, grant).table(),
         host_ports: HostPorts {
             mine: forwards,
@@ -81,23 +98,6 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         },
         bandwidth: names.bandwidth,
     })
-}
-
-fn refuse_small_mtu(config: &Config, grant: &Grant) -> Result<(), CniError> {
-    let v6 = grant
-        .addresses
-        .iter()
-        .find(|granted| granted.address.family() == Family::V6);
-    match (config.mtu, v6) {
-        (Some(mtu), Some(granted)) if mtu < Mtu::minimum(Family::V6) => {
-            let address = granted.address;
-            let text = format!(
-                "mtu: {mtu} does not carry IPv6 and {address} was granted, set 1280 or more"
-            );
-            Err(CniError::invalid_config(text))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The gateway addresses the bridge carries: those the IPAM names, else each subnet's first.
@@ -196,35 +196,6 @@ fn default_of(family: Family) -> Prefix {
     text.parse().expect("a prefix")
 }
 
-/// A gateway forwards. IPv6 forwarding makes the node a router, which would drop its own route
-/// learned from advertisements, unless `accept_ra` is 2 there first (`ip-sysctl.rst`).
-fn sysctls(config: &Config, grant: &Grant) -> Vec<(Sysctl, String)> {
-    let mut all = Vec::new();
-    if config.gateway == Gateway::None {
-        return all;
-    }
-    let has = |family| {
-        grant
-            .addresses
-            .iter()
-            .any(|granted| granted.address.family() == family)
-    };
-    if has(Family::V4) {
-        all.push((Sysctl::ipv4_forwarding(), "1".to_owned()));
-    }
-    if has(Family::V6) {
-        let keeps_routes = |uplink: &bulkhead_model::IfName| {
-            (
-                Sysctl::ipv6_conf(uplink.as_str(), "accept_ra"),
-                "2".to_owned(),
-            )
-        };
-        all.extend(grant.ra_uplinks.iter().map(keeps_routes));
-        all.push((Sysctl::ipv6_forwarding(), "1".to_owned()));
-    }
-    all
-}
-
 fn network_nat(config: &Config, grant: &Grant) -> NetworkNat {
     let masqueraded = grant
         .subnets
@@ -235,7 +206,7 @@ fn network_nat(config: &Config, grant: &Grant) -> NetworkNat {
     let exclude = config.masquerade.exclude.iter().chain(&grant.subnets);
     NetworkNat {
         name: nat_table(&grant.key.network).name,
-        bridge: config.bridge,
+        bridge: Some(config.bridge),
         subnets: grant.subnets.clone(),
         masqueraded,
         exclude: exclude.copied().collect(),

@@ -95,14 +95,28 @@ impl Run<'_> {
                 link,
                 address,
                 dad,
+                on_link,
             } => self.about(nth, ns, *link, |index| {
-                request::add_address(index, *address, *dad)
+                request::add_address(index, *address, *dad, *on_link)
             }),
             Op::DelAddress { ns, link, address } => self.about(nth, ns, *link, |index| {
                 request::del_address(index, *address)
             }),
             Op::AddRoute { ns, route } => self.about(nth, ns, route.link, |index| {
                 request::add_route(index, route)
+            }),
+            Op::AddBlackhole { ns, destination } => {
+                self.queue(nth, ns, request::add_blackhole(*destination))
+            }
+            Op::DelBlackhole { ns, destination } => {
+                self.queue(nth, ns, request::del_blackhole(*destination))
+            }
+            Op::SetNeighbour {
+                ns,
+                link,
+                neighbour,
+            } => self.about(nth, ns, *link, |index| {
+                request::set_neighbour(index, *neighbour)
             }),
             Op::DelNeighbour { ns, link, address } => self.about(nth, ns, *link, |index| {
                 request::del_neighbour(index, *address)
@@ -256,7 +270,9 @@ impl Run<'_> {
                 let bridge = self.index(nth, ns, bridge)?;
                 request::set_link(index, LinkAttribute::Controller(bridge))
             }
+            LinkSetting::NoBridge => request::set_link(index, LinkAttribute::Controller(0)),
             LinkSetting::NoLinkLocal => request::no_link_local(index),
+            LinkSetting::NoLinkLocalLearning => request::no_link_local_learning(index),
         };
         self.queue(nth, ns, request)
     }
@@ -364,6 +380,9 @@ fn stands_alone(op: &Op) -> bool {
         Op::AddAddress { .. }
         | Op::DelAddress { .. }
         | Op::AddRoute { .. }
+        | Op::AddBlackhole { .. }
+        | Op::DelBlackhole { .. }
+        | Op::SetNeighbour { .. }
         | Op::DelNeighbour { .. }
         | Op::SetPort { .. }
         | Op::SetShape { .. }

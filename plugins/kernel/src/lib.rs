@@ -6,6 +6,7 @@ mod announce;
 mod apply;
 mod attributes;
 mod conntrack;
+mod counters;
 mod deletion;
 mod error;
 mod links;

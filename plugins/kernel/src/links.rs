@@ -1,7 +1,9 @@
 //! Links as rtnetlink shows them (`struct ifinfomsg`, `IFLA_*`, `linux/if_link.h`).
 
+use std::num::NonZeroU32;
+
 use bulkhead_model::{IfName, LinkGroup, Mac, Mtu};
-use bulkhead_plan::PortFlags;
+use bulkhead_plan::{MulticastRouter, PortFlags};
 
 use crate::attributes::{attributes, find, mac, number, text};
 use crate::shape;
@@ -12,16 +14,25 @@ const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_QDISC: u16 = 6;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_MULTICAST_ROUTER: u16 = 25;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_BRPORT_MCAST_MAX_GROUPS: u16 = 42;
+const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
+/// `BR_BOOLOPT_NO_LL_LEARN` is the first (`linux/if_bridge.h`).
+const NO_LL_LEARN: u32 = 1;
+/// `MDB_RTR_TYPE_DISABLED`.
+const MDB_RTR_TYPE_DISABLED: u8 = 0;
 const AF_INET6: u16 = 10;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
@@ -29,6 +40,8 @@ const IFF_UP: u32 = 1;
 /// In an answer this is what an administrator set, not what a bridge or a capture needs
 /// (`dev_get_flags`, `net/core/dev.c`).
 const IFF_PROMISC: u32 = 0x100;
+/// RFC 2863, `linux/if.h`.
+const IF_OPER_UP: u8 = 6;
 /// Length of `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
 /// `BR_STATE_FORWARDING` (`linux/if_bridge.h`).
@@ -53,8 +66,10 @@ pub(crate) struct RawLink {
     /// The bridge it is a port of.
     pub(crate) bridge: Option<u32>,
     pub(crate) port: PortFlags,
+    /// Whether frames get through: a bridge port forwards, any other link has found its carrier.
     pub(crate) forwards: bool,
     pub(crate) forms_link_local: bool,
+    pub(crate) learns_link_local: bool,
     /// Whether a token bucket filter is at its root.
     pub(crate) shaped: bool,
     /// The index of the link below or, of a veth, of the other end.
@@ -81,8 +96,9 @@ impl RawLink {
             group: LinkGroup(0),
             bridge: None,
             port: PortFlags::default(),
-            forwards: false,
+            forwards: find(rest, IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
             forms_link_local: false,
+            learns_link_local: false,
             shaped: find(rest, IFLA_QDISC).and_then(text) == Some(shape::KIND),
             related: None,
             related_elsewhere: false,
@@ -108,6 +124,11 @@ impl RawLink {
     fn read_info(&mut self, info: &[u8], master: Option<u32>) {
         let word = |kind| find(info, kind).and_then(text).unwrap_or_default();
         word(IFLA_INFO_KIND).clone_into(&mut self.kind);
+        if self.kind == "bridge" {
+            let data = find(info, IFLA_INFO_DATA).unwrap_or_default();
+            let options = find(data, IFLA_BR_MULTI_BOOLOPT).and_then(number);
+            self.learns_link_local = options.is_none_or(|on| on & NO_LL_LEARN == 0);
+        }
         if word(IFLA_INFO_SLAVE_KIND) != "bridge" {
             return;
         }
@@ -117,6 +138,13 @@ impl RawLink {
         self.port = PortFlags {
             hairpin: byte(IFLA_BRPORT_MODE) == Some(1),
             isolated: byte(IFLA_BRPORT_ISOLATED) == Some(1),
+            multicast_router: match byte(IFLA_BRPORT_MULTICAST_ROUTER) {
+                Some(MDB_RTR_TYPE_DISABLED) => MulticastRouter::Never,
+                _ => MulticastRouter::Learned,
+            },
+            max_groups: find(data, IFLA_BRPORT_MCAST_MAX_GROUPS)
+                .and_then(number)
+                .and_then(NonZeroU32::new),
         };
         self.forwards = byte(IFLA_BRPORT_STATE) == Some(BR_STATE_FORWARDING);
     }

@@ -5,13 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_model::IfName;
 use bulkhead_nft::observe as ask;
-use bulkhead_nft::{DataType, FoundEntry, Key, Name, TableId};
+use bulkhead_nft::{FoundEntry, Key, Name, TableId};
 use bulkhead_plan::{Entries, MapScope};
 
-use crate::attributes::find;
 use crate::error::NetlinkError;
-use crate::nfnetlink::NFGENMSG;
-use crate::nftables::{kinds, kinds_of_keys, set_request};
+use crate::nftables::set_kind;
 use crate::place::{Place, PlaceError};
 use crate::socket::{Message, Socket};
 
@@ -40,8 +38,10 @@ fn read(
     map: &Name,
     wanted: &MapScope,
 ) -> Result<Option<Vec<Message>>, NetlinkError> {
-    let found = socket.get(set_request(table, map))?;
-    if !found.is_some_and(|message| is_typed(&message.body, wanted)) {
+    let found = set_kind(socket, table, map)?;
+    if !found
+        .is_some_and(|found| found.key == wanted.keys && found.data.as_ref() == Some(&wanted.data))
+    {
         return Ok(None);
     }
     let Entries::Of(keys) = &wanted.entries else {
@@ -52,25 +52,6 @@ fn read(
         answer.extend(socket.get(ask::element_request(table, map, key, 0))?);
     }
     Ok(Some(answer))
-}
-
-/// Whether a set's message tells of a map from and to what is wanted.
-fn is_typed(body: &[u8], wanted: &MapScope) -> bool {
-    const NFTA_SET_DATA_TYPE: u16 = 6;
-    /// `NFT_DATA_VERDICT` (`linux/netfilter/nf_tables.h`).
-    const VERDICT: u32 = 0xffff_ff00;
-    /// nft's number for `iface_index` (`TYPE_IFINDEX`, nftables `include/datatype.h`).
-    const IFACE_INDEX: u32 = 20;
-    let data = body
-        .get(NFGENMSG..)
-        .and_then(|attributes| find(attributes, NFTA_SET_DATA_TYPE))
-        .and_then(|value| Some(u32::from_be_bytes(value.try_into().ok()?)));
-    let data_fits = data.is_some_and(|data| match &wanted.data {
-        DataType::Value(types) => kinds(data).as_ref() == Some(types),
-        DataType::Verdict => data == VERDICT,
-        DataType::Device => data == IFACE_INDEX,
-    });
-    data_fits && kinds_of_keys(body).as_ref() == Some(&wanted.keys)
 }
 
 /// The names of the devices that a map leads to: the kernel keeps their indexes, and keeps them when

@@ -4,16 +4,16 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use bulkhead_model::IfName;
-use bulkhead_nft::observe as ask;
+use bulkhead_model::{Family, IfName, Prefix};
+use bulkhead_nft::observe::{self as ask, SetKind};
 use bulkhead_nft::{Chain, Command, Devices, Key, KeyType, Name, TableId, Transaction};
 use bulkhead_plan::{TableScope, TableState};
 use rustix::io::Errno;
 
-use crate::attributes::{attribute, find, text};
+use crate::attributes::{find, text};
 use crate::error::{NetlinkError, Refusal};
 use crate::maps;
-use crate::nfnetlink::{NFGENMSG, request};
+use crate::nfnetlink::NFGENMSG;
 use crate::place::{Place, PlaceError};
 use crate::ruleset::{self, Known, KnownTable};
 use crate::socket::Socket;
@@ -97,8 +97,14 @@ fn observe_table(
         }
     }
     for set in &wanted.whole_sets {
-        if let Some(keys) = whole_set(socket, id, set)? {
-            table.elements.entry(set.clone()).or_default().extend(keys);
+        match whole_set(socket, id, set)? {
+            Some(Whole::Keys(keys)) => {
+                table.elements.entry(set.clone()).or_default().extend(keys);
+            }
+            Some(Whole::Prefixes(prefixes)) => {
+                table.prefixes.insert(set.clone(), prefixes);
+            }
+            None => {}
         }
     }
     Ok(Some(table))
@@ -145,67 +151,48 @@ fn has_element(
     }
 }
 
+/// What is in a set that is read whole.
+enum Whole {
+    Keys(BTreeSet<Key>),
+    Prefixes(BTreeSet<Prefix>),
+}
+
 /// `None` if there is no such set, or none of ours by its keys.
 fn whole_set(
     socket: &mut Socket,
     table: &TableId,
     set: &Name,
-) -> Result<Option<BTreeSet<Key>>, NetlinkError> {
-    let Some(answer) = socket.get(set_request(table, set))? else {
+) -> Result<Option<Whole>, NetlinkError> {
+    let Some(SetKind {
+        key, is_interval, ..
+    }) = set_kind(socket, table, set)?
+    else {
         return Ok(None);
     };
-    let Some(kinds) = kinds_of_keys(&answer.body) else {
-        return Ok(None);
+    let messages = socket.list(&ask::elements_request(table, set, 0))?;
+    let payloads = messages.iter().map(|message| message.body.as_slice());
+    if !is_interval {
+        let keys: Option<Vec<_>> = payloads
+            .map(|payload| ask::decode_keys(payload, &key))
+            .collect();
+        return Ok(keys.map(|keys| Whole::Keys(keys.into_iter().flatten().collect())));
+    }
+    let family = match key.as_slice() {
+        [KeyType::Ipv4Addr] => Family::V4,
+        [KeyType::Ipv6Addr] => Family::V6,
+        _ => return Ok(None),
     };
-    let mut keys = BTreeSet::new();
-    for message in socket.list(&ask::elements_request(table, set, 0))? {
-        match ask::decode_keys(&message.body, &kinds) {
-            Some(some) => keys.extend(some),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(keys))
+    Ok(ask::decode_prefixes(payloads, family).map(Whole::Prefixes))
 }
 
-/// `NFT_MSG_GETSET` of subsystem `NFNL_SUBSYS_NFTABLES`, for one set (`linux/netfilter/nf_tables.h`).
-pub(crate) fn set_request(table: &TableId, set: &Name) -> Vec<u8> {
-    const NFT_MSG_GETSET: u16 = 0x0a0a;
-    let names = [(1, table.name.as_str()), (2, set.as_str())];
-    let names = names.map(|(kind, name)| attribute(kind, &[name.as_bytes(), &[0]].concat()));
-    request(NFT_MSG_GETSET, table.family.number(), names)
-}
-
-/// The types of a set's key from `NFTA_SET_KEY_TYPE`.
-pub(crate) fn kinds_of_keys(body: &[u8]) -> Option<Vec<KeyType>> {
-    const NFTA_SET_KEY_TYPE: u16 = 4;
-    let value = find(body.get(NFGENMSG..)?, NFTA_SET_KEY_TYPE)?;
-    kinds(u32::from_be_bytes(value.try_into().ok()?))
-}
-
-/// Types from nft's own numbers, 6 bits each, the first field in the highest (`concat_subtype_add`,
-/// nftables `include/datatype.h`).
-pub(crate) fn kinds(mut packed: u32) -> Option<Vec<KeyType>> {
-    let mut kinds = Vec::new();
-    while packed != 0 {
-        kinds.insert(0, kind_numbered(packed & 0x3f)?);
-        packed >>= 6;
-    }
-    Some(kinds)
-}
-
-/// `enum datatypes` (nftables `include/datatype.h`), as far as our sets use them.
-fn kind_numbered(number: u32) -> Option<KeyType> {
-    Some(match number {
-        7 => KeyType::Ipv4Addr,
-        8 => KeyType::Ipv6Addr,
-        9 => KeyType::EtherAddr,
-        10 => KeyType::EtherType,
-        12 => KeyType::InetProto,
-        13 => KeyType::InetService,
-        19 => KeyType::Mark,
-        41 => KeyType::IfName,
-        _ => return None,
-    })
+/// `None` if there is no such set, or none of ours by its keys.
+pub(crate) fn set_kind(
+    socket: &mut Socket,
+    table: &TableId,
+    set: &Name,
+) -> Result<Option<SetKind>, NetlinkError> {
+    let answer = socket.get(ask::set_request(table, set, 0))?;
+    Ok(answer.and_then(|answer| SetKind::decode(&answer.body)))
 }
 
 /// Commits a transaction; one without commands is done already.
@@ -269,13 +256,17 @@ pub(crate) fn binds_prefix(transaction: &Transaction) -> bool {
 
 /// `NFTA_DEVICE_PREFIX` came with 6.17.
 pub(crate) fn release_binds_prefixes() -> bool {
-    static BINDS: OnceLock<bool> = OnceLock::new();
-    *BINDS.get_or_init(|| {
+    is_release((6, 17))
+}
+
+/// Whether the kernel's release is this one or a later one.
+pub(crate) fn is_release(wanted: (u32, u32)) -> bool {
+    static RUNNING: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    let running = RUNNING.get_or_init(|| {
         let release = rustix::system::uname();
-        text(release.release().to_bytes())
-            .and_then(version)
-            .is_some_and(|it| it >= (6, 17))
-    })
+        text(release.release().to_bytes()).and_then(version)
+    });
+    running.is_some_and(|running| running >= wanted)
 }
 
 /// The first two numbers of a release such as `6.18.44-cloud`.

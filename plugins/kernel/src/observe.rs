@@ -1,21 +1,26 @@
 //! A scope, read.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bulkhead_model::IfName;
+use bulkhead_model::{IfName, Prefix};
 use rustix::io::Errno;
 
-use bulkhead_plan::{Link, LinkKind, Ns, Route, Scope, Space, SpaceScope, World};
+use bulkhead_plan::{
+    Link, LinkKind, MAIN_TABLE, Ns, OnLink, Route, Scope, Space, SpaceScope, World,
+};
 
 use crate::error::{NetlinkError, ObserveError};
 use crate::links::{RawLink, group_of};
 use crate::local::is_local;
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{
-    Links, get_addresses, get_links, get_main_routes, get_neighbour, get_root_qdisc,
+    Links, get_addresses, get_best_route, get_blackholes, get_links, get_main_routes,
+    get_neighbour, get_root_qdisc,
 };
-use crate::routes::{FAMILIES, PROTOCOL_KERNEL, RawRoute, decode_address, decode_neighbour};
+use crate::routes::{
+    FAMILIES, PROTOCOL_KERNEL, RawRoute, decode_address, decode_blackhole, decode_neighbour,
+};
 use crate::{conntrack, nftables, shape};
 
 /// A space and, beside it, its links with what only the whole world can resolve.
@@ -97,6 +102,12 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
     observe_neighbours(place, wanted, &mut seen.space).map_err(reading("neighbours"))?;
     if wanted.routes {
         observe_routes(place, &mut seen).map_err(reading("routes"))?;
+    }
+    for destination in &wanted.routes_to {
+        observe_route_to(place, *destination, &mut seen).map_err(reading("routes"))?;
+    }
+    if wanted.blackholes {
+        seen.space.blackholes = blackholes(place).map_err(reading("routes"))?;
     }
     for address in &wanted.local {
         if is_local(place, *address).map_err(reading("local addresses"))? {
@@ -189,6 +200,7 @@ fn resolved(link: &RawLink, siblings: &[RawLink]) -> Link {
         bridge: bridge.map(|bridge| bridge.name),
         port: link.port,
         forms_link_local: link.forms_link_local,
+        learns_link_local: link.learns_link_local,
         shape: None,
     }
 }
@@ -269,8 +281,8 @@ fn observe_neighbours(
             continue;
         };
         let answer = place.route()?.get(get_neighbour(index, *address))?;
-        if let Some(mac) = answer.and_then(|message| decode_neighbour(&message.body)) {
-            space.neighbours.insert((*link, *address), mac);
+        if let Some(found) = answer.and_then(|message| decode_neighbour(&message.body)) {
+            space.neighbours.insert((*link, *address), found);
         }
     }
     Ok(())
@@ -293,7 +305,8 @@ fn observe_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> 
                 && route.gateway.is_none()
         };
         let is_whole = prefix.len() == prefix.family().bits();
-        state.unrouted = up.contains_key(on) && !is_whole && !routes.iter().any(leads);
+        let expected = up.contains_key(on) && !is_whole && state.on_link == OnLink::Prefix;
+        state.unrouted = expected && !routes.iter().any(leads);
     }
     for route in routes {
         if route.protocol == PROTOCOL_KERNEL {
@@ -305,18 +318,67 @@ fn observe_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> 
         };
         // A route whose link is gone by now is gone too.
         let Some(link) = link else { continue };
-        seen.space.routes.insert(Route {
-            destination: route.destination,
-            gateway: route.gateway,
-            link,
-            priority: Some(route.priority),
-            table: route.table,
-            scope: Some(route.scope),
-            mtu: route.mtu,
-            advmss: route.advmss,
-        });
+        seen.space.routes.insert(over(link, &route));
     }
     Ok(())
+}
+
+fn over(link: IfName, route: &RawRoute) -> Route {
+    Route {
+        destination: route.destination,
+        gateway: route.gateway,
+        link,
+        priority: Some(route.priority),
+        table: route.table,
+        scope: Some(route.scope),
+        mtu: route.mtu,
+        advmss: route.advmss,
+    }
+}
+
+/// The route of the main table to exactly that destination, if that is the one a packet would take.
+fn observe_route_to(
+    place: &mut Place,
+    destination: Prefix,
+    seen: &mut Seen,
+) -> Result<(), PlaceError> {
+    let answer = match place.route()?.get(get_best_route(destination.address())) {
+        // None, or one that refuses.
+        Err(NetlinkError::Refused(_)) => None,
+        answer => answer?,
+    };
+    let route = answer.and_then(|message| RawRoute::decode(&message.body));
+    let exact = |route: &RawRoute| {
+        route.destination == destination
+            && route.table == MAIN_TABLE
+            && route.protocol != PROTOCOL_KERNEL
+    };
+    let Some(route) = route.filter(exact) else {
+        return Ok(());
+    };
+    let known = seen.links.iter().find(|link| link.index == route.link);
+    let link = match known {
+        Some(link) => Some(link.name),
+        None => place.name_of(route.link)?,
+    };
+    seen.space
+        .routes
+        .extend(link.map(|link| over(link, &route)));
+    Ok(())
+}
+
+/// Destinations of the blackhole routes of ours.
+fn blackholes(place: &mut Place) -> Result<BTreeSet<Prefix>, PlaceError> {
+    let mut found = BTreeSet::new();
+    for family in FAMILIES {
+        let answer = match place.route()?.list(&get_blackholes(family)) {
+            Err(error) if error.errno().is_some_and(is_empty) => continue,
+            answer => answer?,
+        };
+        let ours = answer.iter().filter_map(|m| decode_blackhole(&m.body));
+        found.extend(ours);
+    }
+    Ok(found)
 }
 
 /// Unicast routes of the main table, the kernel's own included.

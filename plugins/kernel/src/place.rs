@@ -116,6 +116,8 @@ impl Kernel {
     pub fn features(&self) -> Features {
         Features {
             device_prefix: !self.no_device_prefix && nftables::release_binds_prefixes(),
+            // An older one passes over the attribute without a word, so that nothing is to be probed.
+            group_limit: nftables::is_release((6, 3)),
             reaps: matches!(self.deletion, Deletion::Reaper(..)),
         }
     }

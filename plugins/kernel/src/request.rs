@@ -2,23 +2,33 @@
 //! created: a stranger's link that took over a name is never hit.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use bulkhead_model::{Family, IfName, InterfaceAddress, LinkGroup, Mac, Mtu, ROUTE_PROTOCOL};
-use bulkhead_plan::{Dad, MAIN_TABLE, PortFlags, Route, Shape, Switch};
+use bulkhead_model::{
+    Family, IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix, ROUTE_PROTOCOL,
+};
+use bulkhead_plan::{
+    BLACKHOLE_PRIORITY, Dad, MAIN_TABLE, MulticastRouter, Neighbour, OnLink, PortFlags, Route,
+    Shape, Switch,
+};
 use netlink_packet_core::{
     DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NetlinkHeader,
     NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
-    InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgeBooleanOptionFlags, BridgeBooleanOptions,
+    BridgeMulticastRouterType, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoKind,
+    InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage,
 };
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
-    RouteScope, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
+    RouteProtocol, RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -135,12 +145,33 @@ pub(crate) fn set_port(index: u32, flags: PortFlags) -> Vec<u8> {
     let data = InfoPortData::BridgePort(vec![
         InfoBridgePort::HairpinMode(flags.hairpin),
         InfoBridgePort::Isolated(flags.isolated),
+        InfoBridgePort::MulticastRouter(match flags.multicast_router {
+            MulticastRouter::Learned => BridgeMulticastRouterType::TempQuery,
+            MulticastRouter::Never => BridgeMulticastRouterType::Disabled,
+        }),
+        InfoBridgePort::MulticastMaxGroups(flags.max_groups.map_or(0, NonZeroU32::get)),
     ]);
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
         LinkInfo::PortData(data),
+    ]));
+    encode(RouteNetlinkMessage::NewLink(message), 0)
+}
+
+/// The bridge learns from no frame to a link-local group.
+pub(crate) fn no_link_local_learning(index: u32) -> Vec<u8> {
+    let option = BridgeBooleanOptionFlags::NoLinkLocalLearn;
+    let options = InfoBridge::MultiBoolOpt(BridgeBooleanOptions {
+        value: option,
+        mask: option,
+    });
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Bridge),
+        LinkInfo::Data(InfoData::Bridge(vec![options])),
     ]));
     encode(RouteNetlinkMessage::NewLink(message), 0)
 }
@@ -212,15 +243,25 @@ pub(crate) fn get_links(which: &Links) -> Vec<u8> {
     encode(RouteNetlinkMessage::GetLink(message), 0)
 }
 
-pub(crate) fn add_address(index: u32, address: InterfaceAddress, dad: Dad) -> Vec<u8> {
+pub(crate) fn add_address(
+    index: u32,
+    address: InterfaceAddress,
+    dad: Dad,
+    on_link: OnLink,
+) -> Vec<u8> {
     let mut message = address_message(index, address);
     if address.address().is_loopback() {
         message.header.scope = AddressScope::Host;
     }
+    let mut flags = AddressFlags::empty();
     if dad == Dad::Skip && address.family() == Family::V6 {
-        message
-            .attributes
-            .push(AddressAttribute::Flags(AddressFlags::Nodad));
+        flags |= AddressFlags::Nodad;
+    }
+    if on_link == OnLink::Nothing {
+        flags |= AddressFlags::Noprefixroute;
+    }
+    if !flags.is_empty() {
+        message.attributes.push(AddressAttribute::Flags(flags));
     }
     encode(RouteNetlinkMessage::NewAddress(message), NEW)
 }
@@ -286,6 +327,49 @@ pub(crate) fn add_route(index: u32, route: &Route) -> Vec<u8> {
     encode(RouteNetlinkMessage::NewRoute(message), NEW)
 }
 
+/// A blackhole route of ours, to be added or removed.
+fn blackhole(destination: Prefix) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(destination.family());
+    message.header.destination_prefix_length = destination.len();
+    message.header.protocol = RouteProtocol::from(ROUTE_PROTOCOL);
+    message.header.kind = RouteType::BlackHole;
+    message.header.scope = RouteScope::Universe;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.attributes = vec![
+        RouteAttribute::Destination(route_address(destination.address())),
+        RouteAttribute::Priority(BLACKHOLE_PRIORITY),
+    ];
+    message
+}
+
+pub(crate) fn add_blackhole(destination: Prefix) -> Vec<u8> {
+    encode(RouteNetlinkMessage::NewRoute(blackhole(destination)), NEW)
+}
+
+pub(crate) fn del_blackhole(destination: Prefix) -> Vec<u8> {
+    encode(RouteNetlinkMessage::DelRoute(blackhole(destination)), 0)
+}
+
+/// Asks for the blackhole routes of ours. The kernel looks at every route of the table and answers with
+/// those (`fn_trie_dump_leaf`, `net/ipv4/fib_trie.c`; `rt6_dump_route`, `net/ipv6/route.c`).
+pub(crate) fn get_blackholes(of: Family) -> Vec<u8> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(of);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::from(ROUTE_PROTOCOL);
+    message.header.kind = RouteType::BlackHole;
+    message.attributes.push(RouteAttribute::Table(MAIN_TABLE));
+    encode(RouteNetlinkMessage::GetRoute(message), 0)
+}
+
+/// Asks for the route that a packet to the address would take, as it stands in its table.
+pub(crate) fn get_best_route(to: IpAddr) -> Vec<u8> {
+    let mut message = route_to(to);
+    message.header.flags = RouteFlags::FibMatch;
+    encode(RouteNetlinkMessage::GetRoute(message), 0)
+}
+
 /// `ip route` defaults likewise: universe with a gateway, link without; IPv6 knows no scopes.
 fn scope(route: &Route) -> RouteScope {
     match route.scope {
@@ -308,13 +392,32 @@ pub(crate) fn get_main_routes(of: Family) -> Vec<u8> {
 
 /// Asks which way a packet to the address would go.
 pub(crate) fn get_route(to: IpAddr) -> Vec<u8> {
+    encode(RouteNetlinkMessage::GetRoute(route_to(to)), 0)
+}
+
+fn route_to(to: IpAddr) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(Family::of(to));
     message.header.destination_prefix_length = Family::of(to).bits();
     message
         .attributes
         .push(RouteAttribute::Destination(route_address(to)));
-    encode(RouteNetlinkMessage::GetRoute(message), 0)
+    message
+}
+
+/// Makes a neighbour entry permanent, whatever there is.
+pub(crate) fn set_neighbour(index: u32, entry: Neighbour) -> Vec<u8> {
+    let mut message = neighbour(index, entry.address);
+    message.header.state = NeighbourState::Permanent;
+    message
+        .attributes
+        .push(NeighbourAttribute::LinkLayerAddress(
+            entry.mac.octets().to_vec(),
+        ));
+    encode(
+        RouteNetlinkMessage::NewNeighbour(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+    )
 }
 
 pub(crate) fn del_neighbour(index: u32, address: IpAddr) -> Vec<u8> {

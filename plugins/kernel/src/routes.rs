@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use bulkhead_model::{Family, InterfaceAddress, Mac, Prefix};
-use bulkhead_plan::AddressState;
+use bulkhead_model::{Family, InterfaceAddress, Prefix, ROUTE_PROTOCOL};
+use bulkhead_plan::{AddressState, BLACKHOLE_PRIORITY, MAIN_TABLE, NeighbourState, OnLink};
 
 use crate::attributes::{address, attributes, find, mac, number};
 
@@ -16,6 +16,7 @@ pub(crate) fn decode_address(body: &[u8]) -> Option<(InterfaceAddress, Address)>
     const IFA_FLAGS: u16 = 8;
     const IFA_F_DADFAILED: u32 = 0x08;
     const IFA_F_TENTATIVE: u32 = 0x40;
+    const IFA_F_NOPREFIXROUTE: u32 = 0x200;
     let rest = body.get(IFADDRMSG..)?;
     // With a peer, IFA_ADDRESS is the peer's and IFA_LOCAL ours.
     let own = find(rest, IFA_LOCAL).or_else(|| find(rest, IFA_ADDRESS))?;
@@ -25,15 +26,17 @@ pub(crate) fn decode_address(body: &[u8]) -> Option<(InterfaceAddress, Address)>
     let state = Address {
         tentative: flags & IFA_F_TENTATIVE != 0,
         duplicate: flags & IFA_F_DADFAILED != 0,
+        alone: flags & IFA_F_NOPREFIXROUTE != 0,
     };
     Some((InterfaceAddress::new(address(own)?, body[1])?, state))
 }
 
-/// What duplicate address detection says of an address.
+/// What duplicate address detection says of an address, and whether it came without its prefix.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Address {
     pub(crate) tentative: bool,
     pub(crate) duplicate: bool,
+    pub(crate) alone: bool,
 }
 
 impl From<Address> for AddressState {
@@ -41,6 +44,11 @@ impl From<Address> for AddressState {
         Self {
             tentative: address.tentative || address.duplicate,
             unrouted: false,
+            on_link: if address.alone {
+                OnLink::Nothing
+            } else {
+                OnLink::Prefix
+            },
         }
     }
 }
@@ -59,6 +67,14 @@ pub(crate) struct RawRoute {
     pub(crate) advmss: Option<u32>,
 }
 
+/// Length of `struct rtmsg`.
+const RTMSG: usize = 12;
+const RTA_DST: u16 = 1;
+const RTA_PRIORITY: u16 = 6;
+const RTA_TABLE: u16 = 15;
+/// `rtm_type` of a route that drops without a word.
+pub(crate) const RTN_BLACKHOLE: u8 = 6;
+
 /// `RTPROT_KERNEL`: the kernel's own, such as an address' prefix.
 pub(crate) const PROTOCOL_KERNEL: u8 = 2;
 /// `RTPROT_RA`: learnt from a router advertisement.
@@ -67,13 +83,9 @@ pub(crate) const PROTOCOL_RA: u8 = 9;
 impl RawRoute {
     /// `None` if it is cached, not unicast, or goes over several links.
     pub(crate) fn decode(body: &[u8]) -> Option<Self> {
-        const RTMSG: usize = 12;
-        const RTA_DST: u16 = 1;
         const RTA_OIF: u16 = 4;
         const RTA_GATEWAY: u16 = 5;
-        const RTA_PRIORITY: u16 = 6;
         const RTA_METRICS: u16 = 8;
-        const RTA_TABLE: u16 = 15;
         const RTA_VIA: u16 = 18;
         const RTAX_MTU: u16 = 2;
         const RTAX_ADVMSS: u16 = 8;
@@ -126,11 +138,34 @@ fn any(family: u8) -> Option<IpAddr> {
     }
 }
 
-/// The MAC of a neighbour entry; `None` while it is not resolved.
-pub(crate) fn decode_neighbour(body: &[u8]) -> Option<Mac> {
+/// The destination of a blackhole route of ours; `None` of any other route.
+pub(crate) fn decode_blackhole(body: &[u8]) -> Option<Prefix> {
+    let [family, len, _, _, table, protocol, _, RTN_BLACKHOLE, ..] = *body else {
+        return None;
+    };
+    let rest = body.get(RTMSG..)?;
+    let word = |kind| find(rest, kind).and_then(number);
+    let table = word(RTA_TABLE).unwrap_or_else(|| u32::from(table));
+    let ours = protocol == ROUTE_PROTOCOL
+        && table == MAIN_TABLE
+        && word(RTA_PRIORITY) == Some(BLACKHOLE_PRIORITY);
+    let destination = find(rest, RTA_DST).map_or_else(|| any(family), address)?;
+    Prefix::new(destination, len).filter(|_| ours)
+}
+
+/// A neighbour entry; `None` while it is not resolved.
+pub(crate) fn decode_neighbour(body: &[u8]) -> Option<NeighbourState> {
     const NDMSG: usize = 12;
+    /// Where `ndm_state` is.
+    const STATE: usize = 8;
     const NDA_LLADDR: u16 = 2;
-    mac(find(body.get(NDMSG..)?, NDA_LLADDR)?)
+    const NUD_PERMANENT: u16 = 0x80;
+    let mac = mac(find(body.get(NDMSG..)?, NDA_LLADDR)?)?;
+    let state = u16::from_ne_bytes(body.get(STATE..STATE + 2)?.try_into().ok()?);
+    Some(NeighbourState {
+        mac,
+        permanent: state & NUD_PERMANENT != 0,
+    })
 }
 
 /// Both families, for questions that are asked once for each.

@@ -151,7 +151,7 @@ impl Kernel {
         self.surveyed("flows", |place| conntrack::tracked(place, addresses))
     }
 
-    fn surveyed<R>(
+    pub(crate) fn surveyed<R>(
         &mut self,
         what: &str,
         read: impl FnOnce(&mut Place) -> Result<R, PlaceError>,

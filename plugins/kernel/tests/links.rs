@@ -4,7 +4,9 @@ mod common;
 
 use bulkhead_kernel::OpError;
 use bulkhead_model::{LinkGroup, Mtu};
-use bulkhead_plan::{Dad, LinkKind, LinkSetting, Ns, Op, Plan, PortFlags, Switch, Sysctl};
+use bulkhead_plan::{
+    Dad, LinkKind, LinkSetting, NeighbourState, Ns, Op, Plan, PortFlags, Switch, Sysctl,
+};
 use common::*;
 
 #[test]
@@ -53,6 +55,7 @@ fn every_setting_of_a_link_is_seen_again() {
     let flags = PortFlags {
         hairpin: true,
         isolated: true,
+        ..PortFlags::default()
     };
     bed.host.ip("link add br2 type bridge").unwrap();
     bed.apply(vec![
@@ -215,7 +218,11 @@ fn a_neighbour_is_read_by_key_and_forgotten() {
             .neighbours
             .clone()
     };
-    assert_eq!(read(), [(keys[0], mac(7)), (keys[1], mac(8))].into());
+    let state = |last| NeighbourState {
+        mac: mac(last),
+        permanent: true,
+    };
+    assert_eq!(read(), [(keys[0], state(7)), (keys[1], state(8))].into());
     bed.apply(
         keys[..2]
             .iter()

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use bulkhead_kernel::{Deletion, Kernel, NetlinkError, Netns, OpError, Reaper, Wait};
 use bulkhead_model::{LinkGroup, Mtu};
-use bulkhead_plan::{Dad, LinkSetting, Ns, Op, Plan, PortFlags, Space, Switch, World};
+use bulkhead_plan::{
+    Dad, LinkSetting, MulticastRouter, Neighbour, Ns, OnLink, Op, Plan, PortFlags, Space, Switch,
+    World,
+};
 use common::*;
 use netns_fixtures::packet::{Advertised, ArpOp, Icmpv6};
 use netns_fixtures::{Capture, Captured, Feature, skip_without, wait_for};
@@ -91,6 +94,7 @@ fn a_port_comes_up_only_after_everything_before_it_was_accepted() {
             flags: PortFlags {
                 hairpin: false,
                 isolated: true,
+                ..PortFlags::default()
             },
         },
         set(&Ns::Host, "p0", LinkSetting::Up),
@@ -362,6 +366,26 @@ fn an_announcement_reaches_the_segment_once_for_each_address() {
         .unwrap();
 }
 
+fn kept(address: &str) -> Op {
+    Op::SetNeighbour {
+        ns: Ns::Host,
+        link: name("br0"),
+        neighbour: Neighbour {
+            address: address.parse().unwrap(),
+            mac: mac(3),
+        },
+    }
+}
+
+fn block(destination: &str, there: bool) -> Op {
+    let (ns, destination) = (Ns::Host, destination.parse().unwrap());
+    if there {
+        Op::AddBlackhole { ns, destination }
+    } else {
+        Op::DelBlackhole { ns, destination }
+    }
+}
+
 /// What `ip` does with the printed line, next to what the operation does.
 #[test]
 fn an_operation_does_what_its_line_says() {
@@ -373,6 +397,7 @@ fn an_operation_does_what_its_line_says() {
         vec![
             add_bridge("br0"),
             set(&Ns::Host, "br0", LinkSetting::NoLinkLocal),
+            set(&Ns::Host, "br0", LinkSetting::NoLinkLocalLearning),
             set(&Ns::Host, "br0", LinkSetting::Promiscuous(Switch::On)),
             add_address(&Ns::Host, "br0", "10.1.0.1/24", Dad::Skip),
             set(&Ns::Host, "br0", LinkSetting::Up),
@@ -383,11 +408,20 @@ fn an_operation_does_what_its_line_says() {
                 flags: PortFlags {
                     hairpin: true,
                     isolated: true,
+                    multicast_router: MulticastRouter::Never,
+                    max_groups: None,
                 },
             },
             set(&inside, "eth0", LinkSetting::NoLinkLocal),
             add_address(&inside, "eth0", "10.1.0.2/24", Dad::Skip),
             add_address(&inside, "eth0", "fd01::2/64", Dad::Skip),
+            Op::AddAddress {
+                ns: inside.clone(),
+                link: name("eth0"),
+                address: address("fd02::2/64"),
+                dad: Dad::Skip,
+                on_link: OnLink::Nothing,
+            },
             set(&inside, "eth0", LinkSetting::Mtu(Mtu::new(1390).unwrap())),
             set(&inside, "eth0", LinkSetting::Up),
             set(&Ns::Host, "p0", LinkSetting::Up),
@@ -399,10 +433,25 @@ fn an_operation_does_what_its_line_says() {
                 link: name("eth0"),
                 address: address("fd01::2/64"),
             },
+            kept("10.1.0.2"),
+            kept("fd01::2"),
+            block("10.9.0.0/16", true),
+            block("fd09::/64", true),
+            block("10.9.0.0/16", false),
+            block("fd09::/64", false),
+            set(&Ns::Host, "p0", LinkSetting::NoBridge),
             del_link(&Ns::Host, "p0"),
         ]
     });
-    let scoped = |bed: &Bed| bed.observe(&["br0", "p0"], &["eth0"]);
+    let scoped = |bed: &Bed| {
+        let mut scope = bed.scope(&["br0", "p0"], &["eth0"]);
+        let host = scope.space(&Ns::Host);
+        host.blackholes = true;
+        host.neighbours = ["10.1.0.2", "fd01::2"]
+            .map(|address| (name("br0"), address.parse().unwrap()))
+            .into();
+        bed.run(|kernel| kernel.observe(&scope).unwrap())
+    };
     for (op, line) in plans[0].iter().zip(&plans[1]) {
         by_op.apply(vec![op.clone()]);
         by_line.host.sh(&line.to_string()).unwrap();

@@ -38,11 +38,32 @@ pub enum KeyType {
     CtStatus,
     /// `fib_addrtype`: what the routing tables make of an address, 4 bytes, host order.
     FibAddrType,
-    /// An unsigned number of that many bytes, network order; nft cannot declare a named set of it.
+    /// An unsigned number of that many bytes, network order. nft declares a plain set of it by
+    /// fields of its types (`typeof`), and no map.
     Integer(u8),
 }
 
 impl KeyType {
+    /// Every type, the integer without a length.
+    pub(crate) const ALL: [Self; 16] = [
+        Self::IfName,
+        Self::EtherAddr,
+        Self::EtherType,
+        Self::Ipv4Addr,
+        Self::Ipv6Addr,
+        Self::InetProto,
+        Self::InetService,
+        Self::Mark,
+        Self::ArpOp,
+        Self::IcmpType,
+        Self::Icmpv6Type,
+        Self::NfProto,
+        Self::IfaceType,
+        Self::CtStatus,
+        Self::FibAddrType,
+        Self::Integer(0),
+    ];
+
     /// Bytes a value has.
     #[must_use]
     pub const fn len(self) -> usize {
@@ -191,7 +212,7 @@ pub enum Datum {
     CtStatus(u32),
     /// A kind of address (`RTN_*`, `linux/rtnetlink.h`).
     FibAddrType(u32),
-    /// A number of that many bytes, most significant first.
+    /// A number of that many bytes, most significant first; also raw bytes as they are in the packet.
     Integer(Vec<u8>),
 }
 
@@ -262,6 +283,12 @@ impl From<IpAddr> for Datum {
             IpAddr::V4(v4) => Self::Ipv4Addr(v4),
             IpAddr::V6(v6) => Self::Ipv6Addr(v6),
         }
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Datum {
+    fn from(bytes: [u8; N]) -> Self {
+        Self::Integer(bytes.to_vec())
     }
 }
 

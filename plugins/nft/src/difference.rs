@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bulkhead_model::Prefix;
+
 use crate::datum::Key;
 use crate::name::Name;
-use crate::table::{Elements, TableId};
+use crate::prefixes::PrefixSet;
+use crate::set::Elements;
+use crate::table::TableId;
 use crate::transaction::Command;
 
 /// The commands that turn a set holding `observed` into one holding `desired`: first what goes, then
@@ -16,19 +20,36 @@ pub fn difference(
     observed: &BTreeSet<Key>,
     desired: &BTreeSet<Key>,
 ) -> Vec<Command> {
-    let of = |left: &BTreeSet<Key>, right| {
-        let keys: BTreeSet<Key> = left.difference(right).cloned().collect();
-        (!keys.is_empty()).then_some(Elements::Keys(keys))
+    let of = |left: &BTreeSet<Key>, right| Elements::keys(left.difference(right).cloned());
+    commands(table, set, of(observed, desired), of(desired, observed))
+}
+
+/// As [`difference`] for a set of prefixes: what goes goes first, so that what comes may overlap it.
+#[must_use]
+pub fn difference_of_prefixes(
+    table: &TableId,
+    set: &Name,
+    observed: &BTreeSet<Prefix>,
+    desired: &PrefixSet,
+) -> Vec<Command> {
+    let wanted: BTreeSet<Prefix> = desired.iter().collect();
+    let of = |left: &BTreeSet<Prefix>, right| {
+        let prefixes = left.difference(right).copied();
+        Elements::Prefixes(PrefixSet::new(desired.family(), prefixes))
     };
-    let gone = of(observed, desired).map(|elements| Command::DeleteElements {
+    commands(table, set, of(observed, &wanted), of(&wanted, observed))
+}
+
+fn commands(table: &TableId, set: &Name, gone: Elements, new: Elements) -> Vec<Command> {
+    let gone = (!gone.is_empty()).then(|| Command::DeleteElements {
         table: table.clone(),
         set: set.clone(),
-        elements,
+        elements: gone,
     });
-    let new = of(desired, observed).map(|elements| Command::AddElements {
+    let new = (!new.is_empty()).then(|| Command::AddElements {
         table: table.clone(),
         set: set.clone(),
-        elements,
+        elements: new,
     });
     gone.into_iter().chain(new).collect()
 }
@@ -57,5 +78,30 @@ mod tests {
              add element netdev bulkhead marks { 0x00000003 }\n"
         );
         assert_eq!(between(&[1], &[1]), "");
+    }
+
+    #[test]
+    fn a_prefix_that_grows_goes_before_it_comes() {
+        let table = TableId {
+            family: TableFamily::Netdev,
+            name: Name::literal("bulkhead"),
+        };
+        let set = Name::literal("pools");
+        let prefixes = |all: &[&str]| all.iter().map(|one| one.parse().unwrap()).collect();
+        let between = |a: &[&str], b: &[&str]| {
+            let a: BTreeSet<Prefix> = prefixes(a);
+            let b: BTreeSet<Prefix> = prefixes(b);
+            let desired = PrefixSet::new(bulkhead_model::Family::V4, b);
+            Transaction(difference_of_prefixes(&table, &set, &a, &desired)).to_string()
+        };
+        assert_eq!(
+            between(
+                &["10.0.0.0/25", "10.1.0.0/24"],
+                &["10.0.0.0/24", "10.1.0.0/24"]
+            ),
+            "delete element netdev bulkhead pools { 10.0.0.0/25 }\n\
+             add element netdev bulkhead pools { 10.0.0.0/24 }\n"
+        );
+        assert_eq!(between(&["10.0.0.0/25"], &["10.0.0.0/25"]), "");
     }
 }

@@ -2,14 +2,12 @@
 
 use bulkhead_model::IfName;
 
-use crate::datum::KeyType;
-use crate::elements::{IndexOf, encode_elements};
+use crate::elements::{IndexOf, SetShape, encode_elements};
 use crate::expression::{AnonymousSet, encode_rule};
 use crate::name::{Label, Name};
 use crate::rule::Rule;
-use crate::table::{
-    Base, Chain, DataType, Devices, Elements, Policy, Set, Table, TableFamily, TableId,
-};
+use crate::set::{Elements, Set};
+use crate::table::{Base, Chain, Devices, Policy, Table, TableFamily, TableId};
 use crate::transaction::{Command, Transaction};
 use crate::wire::{
     Attributes, Head, NFNL_SUBSYS_NFTABLES, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
@@ -29,11 +27,6 @@ const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
 const NFT_SET_ANONYMOUS: u32 = 0x1;
 const NFT_SET_CONSTANT: u32 = 0x2;
-const NFT_SET_INTERVAL: u32 = 0x4;
-const NFT_SET_MAP: u32 = 0x8;
-const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
-/// nft's number for `iface_index` (`TYPE_IFINDEX`, nftables `include/datatype.h`).
-const IFACE_INDEX: u32 = 20;
 const NFTA_LIST_ELEM: u16 = 1;
 /// A list attribute's length is 16 bits; an element with a verdict is at most 300 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 200;
@@ -223,57 +216,23 @@ impl Encoder<'_> {
     }
 
     fn set(&mut self, table: &TableId, set: &Set) {
-        let id = self.set_id();
-        self.new_set(
-            table,
-            set.name.as_str(),
-            id,
-            0,
-            (&set.key, set.data.as_ref(), &set.elements),
-        );
-    }
-
-    fn set_id(&mut self) -> u32 {
         let id = self.next_set;
         self.next_set += 1;
-        id
+        let shape = SetShape {
+            key: &set.key,
+            data: set.data.as_ref(),
+            timeout: set.timeout,
+            elements: &set.elements,
+        };
+        self.new_set(table, set.name.as_str(), id, 0, &shape);
     }
 
-    fn new_set(
-        &mut self,
-        table: &TableId,
-        name: &str,
-        id: u32,
-        flags: u32,
-        (key, data, elements): (&[KeyType], Option<&DataType>, &Elements),
-    ) {
-        let interval = matches!(elements, Elements::Prefixes(_));
-        let flags = flags
-            | if interval { NFT_SET_INTERVAL } else { 0 }
-            | if data.is_some() { NFT_SET_MAP } else { 0 };
+    fn new_set(&mut self, table: &TableId, name: &str, id: u32, flags: u32, shape: &SetShape<'_>) {
         self.push(NEWSET, NLM_F_CREATE, table.family, |body| {
             body.string(1, table.name.as_str());
             body.string(2, name);
-            body.u32(3, flags);
-            body.u32(4, key_number(key));
-            body.u32(5, key_len(key));
-            match data {
-                Some(DataType::Verdict) => {
-                    body.u32(6, NFT_DATA_VERDICT);
-                    body.u32(7, 16);
-                }
-                Some(DataType::Value(kinds)) => {
-                    body.u32(6, key_number(kinds));
-                    body.u32(7, key_len(kinds));
-                }
-                Some(DataType::Device) => {
-                    body.u32(6, IFACE_INDEX);
-                    body.u32(7, 4);
-                }
-                None => {}
-            }
             body.u32(10, id);
-            body.bytes(13, &set_user_data(key, data));
+            shape.encode(body, flags);
         });
     }
 
@@ -309,9 +268,14 @@ impl Encoder<'_> {
     }
 
     fn anonymous_set(&mut self, table: &TableId, set: &AnonymousSet) {
-        let shape = (set.key.as_slice(), set.data.as_ref(), &set.elements);
+        let shape = SetShape {
+            key: &set.key,
+            data: set.data.as_ref(),
+            timeout: None,
+            elements: &set.elements,
+        };
         let flags = NFT_SET_ANONYMOUS | NFT_SET_CONSTANT;
-        self.new_set(table, set.name(), set.id, flags, shape);
+        self.new_set(table, set.name(), set.id, flags, &shape);
         self.elements(NEWSETELEM, table, set.name(), Some(set.id), &set.elements);
     }
 
@@ -359,20 +323,6 @@ fn encode_base(body: &mut Attributes<'_>, base: &Base, family: TableFamily) {
     body.string(7, base.kind.as_str());
 }
 
-/// nft's number of a concatenation: 6 bits per field (`TYPE_BITS`, nftables `datatype.h`).
-fn key_number(key: &[KeyType]) -> u32 {
-    key.iter()
-        .fold(0, |number, kind| number << 6 | kind.number())
-}
-
-fn key_len(key: &[KeyType]) -> u32 {
-    let len: usize = match key {
-        [only] => only.len(),
-        parts => parts.iter().map(|kind| kind.padded_len()).sum(),
-    };
-    u32::try_from(len).expect("a key is a few dozen bytes")
-}
-
 /// libnftnl's user data: type, length, value (`include/udata.h`), here a text with its NUL.
 pub(crate) fn user_data(kind: u8, label: &Label) -> Vec<u8> {
     let text = label.as_str().as_bytes();
@@ -380,29 +330,5 @@ pub(crate) fn user_data(kind: u8, label: &Label) -> Vec<u8> {
     let mut out = vec![kind, len];
     out.extend(text);
     out.push(0);
-    out
-}
-
-/// `NFTNL_UDATA_SET_KEYBYTEORDER` and, for maps, `..._DATABYTEORDER`, so that nft prints values right.
-fn set_user_data(key: &[KeyType], data: Option<&DataType>) -> Vec<u8> {
-    let order = |kind: KeyType| if kind.is_host_order() { 1 } else { 2 };
-    let of_key = match key {
-        [only] => order(*only),
-        _ => 0,
-    };
-    let mut out = vec![0, 4];
-    out.extend(u32::to_ne_bytes(of_key));
-    if let Some(data) = data {
-        let of_data = match data {
-            DataType::Value(kinds) => match kinds.as_slice() {
-                [only] => order(*only),
-                _ => 0,
-            },
-            DataType::Device => 1,
-            DataType::Verdict => 0,
-        };
-        out.extend([1, 4]);
-        out.extend(u32::to_ne_bytes(of_data));
-    }
     out
 }

@@ -1,14 +1,18 @@
 //! What a table does to a packet, by the kernel's rules (`net/netfilter/nf_tables_core.c`).
 
+use std::collections::BTreeSet;
+
 use bulkhead_model::{Family, IfName};
 
 use crate::datum::{Datum, Key};
 use crate::field::Field;
+use crate::meter::{Carried, Exceeds};
 use crate::name::Name;
 use crate::packet::Packet;
 use crate::prefixes::prefix_holds;
 use crate::rule::{Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-use crate::table::{Base, Chain, Data, Devices, Elements, Hook, Policy, Table, TableFamily};
+use crate::set::{Data, Elements, Set};
+use crate::table::{Base, Chain, Devices, Hook, Policy, Table, TableFamily};
 
 /// The kernel's limit on nested jumps (`NFT_JUMP_STACK_SIZE`).
 const MAX_DEPTH: usize = 16;
@@ -27,6 +31,8 @@ pub struct Evaluation {
     pub forwarded_to: Option<IfName>,
     /// Its mark afterwards.
     pub mark: u32,
+    /// The elements of meters and tallies that it made or counted in, in order: set and key.
+    pub metered: Vec<(Name, Key)>,
     /// The rules that ran to their end, in order.
     pub trail: Vec<Step>,
 }
@@ -40,7 +46,7 @@ pub struct Step {
     pub rule: usize,
 }
 
-/// Why a table does nothing that could be told: the kernel would refuse it.
+/// Why a table does nothing that could be told: the kernel would refuse it, or kernels differ.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Undefined {
     /// A rule names a chain that the table lacks.
@@ -49,20 +55,47 @@ pub enum Undefined {
     /// A rule names a set that the table lacks.
     #[error("the table has no set {0}")]
     Set(Name),
+    /// A rule makes an element whose key is none of its set: another length, or no value of the type.
+    #[error("what a rule puts into set {0} is none of its keys")]
+    Key(Name),
+    /// Rules make elements of one set with different rates or counters: what stands in an element is the
+    /// choice of the rule that a packet met first.
+    #[error("rules put different meters into set {0}: each needs a set of its own")]
+    Meters(Name),
+    /// A rule reads a transport field of a later fragment, which kernels do not agree on.
+    #[error("a rule reads {0} of a later fragment: fragments are to be sorted out before it")]
+    Fragment(Field),
     /// Jumps nest deeper than the kernel allows.
     #[error("jumps nest deeper than {MAX_DEPTH} at chain {0}")]
     Depth(Name),
 }
 
-/// Runs the packet through the base chains of `table` at `hook`, lowest priority first. A packet that
-/// no chain sees is accepted.
+/// Runs the packet through the base chains of `table` at `hook`, lowest priority first, within the rate
+/// of every meter. A packet that no chain sees is accepted.
 ///
 /// # Errors
-/// [`Undefined`] if a rule that is reached names something the table lacks.
+/// [`Undefined`] if a rule that is reached names something the table lacks, or reads what kernels do
+/// not agree on.
 pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation, Undefined> {
+    evaluate_over(table, hook, packet, &BTreeSet::new())
+}
+
+/// As [`evaluate`] for a packet that is beyond the rate of those meters. There is no time here that
+/// rates could be measured by, and room for an element in every set.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_over(
+    table: &Table,
+    hook: Hook,
+    packet: &Packet,
+    exceeded: &BTreeSet<Name>,
+) -> Result<Evaluation, Undefined> {
     let mut run = Run {
         table,
+        exceeded,
         packet: packet.clone(),
+        metered: Vec::new(),
         masquerade: None,
         destination: None,
         forwarded_to: None,
@@ -87,6 +120,7 @@ pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation
         destination: run.destination,
         forwarded_to: run.forwarded_to,
         mark: run.packet.mark(),
+        metered: run.metered,
         trail: run.trail,
     })
 }
@@ -132,14 +166,16 @@ enum Next {
 
 struct Run<'t> {
     table: &'t Table,
+    exceeded: &'t BTreeSet<Name>,
     packet: Packet,
+    metered: Vec<(Name, Key)>,
     masquerade: Option<SourcePorts>,
     destination: Option<Key>,
     forwarded_to: Option<IfName>,
     trail: Vec<Step>,
 }
 
-impl Run<'_> {
+impl<'t> Run<'t> {
     fn chain(&mut self, chain: &Chain, depth: usize) -> Result<Flow, Undefined> {
         if depth >= MAX_DEPTH {
             return Err(Undefined::Depth(chain.name.clone()));
@@ -200,18 +236,29 @@ impl Run<'_> {
             Statement::Match(comparison) if self.holds(comparison)? => Next::Statement,
             Statement::Match(_) => Next::Rule,
             Statement::Counter | Statement::Log(_) => Next::Statement,
+            Statement::Meter {
+                fields, set, when, ..
+            } => {
+                let is_over = self.exceeded.contains(set);
+                let goes_on = is_over == (*when == Exceeds::Over);
+                match self.meter(fields, set)? {
+                    Next::Statement if goes_on => Next::Statement,
+                    _ => Next::Rule,
+                }
+            }
+            Statement::Tally { fields, set } => self.meter(fields, set)?,
             Statement::SetMark(mark) => self.mark(*mark),
             Statement::SetMarkBits(bits) => self.mark(self.packet.mark() | bits),
             Statement::ClearMarkBits(bits) => self.mark(self.packet.mark() & !bits),
             Statement::Verdict(verdict) => Next::Verdict(verdict.clone()),
             Statement::VerdictMap { fields, map } => {
                 let elements = self.elements(map)?;
-                self.key(fields)
+                self.key(fields)?
                     .and_then(|key| verdict_in(elements, &key))
                     .map_or(Next::Rule, Next::Verdict)
             }
             Statement::Vmap { fields, entries } => {
-                let key = self.key(fields);
+                let key = self.key(fields)?;
                 entries
                     .iter()
                     .find_map(|(of, verdict)| (Some(of.bytes()) == key).then(|| verdict.clone()))
@@ -234,6 +281,35 @@ impl Run<'_> {
                 Next::Verdict(Verdict::Accept)
             }
         })
+    }
+
+    /// Makes the element, or finds it.
+    fn meter(&mut self, fields: &[Field], set: &Name) -> Result<Next, Undefined> {
+        let kinds = &self.set(set)?.key;
+        self.agree_on(set)?;
+        let Some(found) = self.key(fields)? else {
+            return Ok(Next::Rule);
+        };
+        let key = Key::decode(kinds, &found).ok_or_else(|| Undefined::Key(set.clone()))?;
+        self.metered.push((set.clone(), key));
+        Ok(Next::Statement)
+    }
+
+    /// All rules that make elements of the set make the same.
+    fn agree_on(&self, set: &Name) -> Result<(), Undefined> {
+        let rules = self.table.chains.iter().flat_map(|chain| &chain.rules);
+        let made = rules
+            .flat_map(|rule| &rule.statements)
+            .filter_map(Carried::of);
+        let mut made = made
+            .filter(|(of, _)| *of == set)
+            .map(|(_, carried)| carried);
+        let first = made.next();
+        if made.all(|other| Some(other) == first) {
+            Ok(())
+        } else {
+            Err(Undefined::Meters(set.clone()))
+        }
     }
 
     fn mark(&mut self, mark: u32) -> Next {
@@ -260,12 +336,12 @@ impl Run<'_> {
 
     fn mapped(&self, fields: &[Field], map: &Name) -> Result<Option<Data>, Undefined> {
         let elements = self.elements(map)?;
-        let found = self.key(fields).and_then(|key| data_in(elements, &key));
+        let found = self.key(fields)?.and_then(|key| data_in(elements, &key));
         Ok(found.cloned())
     }
 
     fn holds(&self, comparison: &Match) -> Result<bool, Undefined> {
-        let Some(found) = self.key(&comparison.fields) else {
+        let Some(found) = self.key(&comparison.fields)? else {
             return Ok(false);
         };
         let equal = match &comparison.with {
@@ -273,6 +349,14 @@ impl Run<'_> {
             Operand::AnyBit(bits) => {
                 let bits = bits.bytes();
                 bits.iter().zip(&found).any(|(bit, byte)| bit & byte != 0)
+            }
+            Operand::Masked { mask, value } => {
+                let left = mask
+                    .bytes()
+                    .into_iter()
+                    .zip(found)
+                    .map(|(bit, byte)| bit & byte);
+                left.eq(value.bytes())
             }
             Operand::Prefix(prefix) => prefix_holds(*prefix, &found),
             Operand::NamePrefix(prefix) => found.starts_with(prefix.as_str().as_bytes()),
@@ -283,32 +367,39 @@ impl Run<'_> {
         Ok(equal == (comparison.op == Op::Eq))
     }
 
-    fn elements(&self, set: &Name) -> Result<&Elements, Undefined> {
-        let set = self
-            .table
+    fn elements(&self, set: &Name) -> Result<&'t Elements, Undefined> {
+        Ok(&self.set(set)?.elements)
+    }
+
+    fn set(&self, set: &Name) -> Result<&'t Set, Undefined> {
+        self.table
             .set(set)
-            .ok_or_else(|| Undefined::Set(set.clone()))?;
-        Ok(&set.elements)
+            .ok_or_else(|| Undefined::Set(set.clone()))
     }
 
     /// The registers after the fields are loaded; `None` if the packet lacks one, or what one needs.
-    fn key(&self, fields: &[Field]) -> Option<Vec<u8>> {
+    fn key(&self, fields: &[Field]) -> Result<Option<Vec<u8>>, Undefined> {
         let family = self.table.id.family;
         let has =
             |(field, value): (Field, Datum)| self.packet.load(field, family) == Some(value.bytes());
         let all_hold = |field: &Field| field.dependencies(family).into_iter().all(has);
         if !fields.iter().all(all_hold) {
-            return None;
-        }
-        if let [only] = fields {
-            return self.packet.load(*only, family);
+            return Ok(None);
         }
         let mut key = Vec::new();
         for field in fields {
-            key.extend(self.packet.load(*field, family)?);
-            key.resize(key.len().next_multiple_of(4), 0);
+            if self.packet.is_disputed(*field) {
+                return Err(Undefined::Fragment(*field));
+            }
+            let Some(bytes) = self.packet.load(*field, family) else {
+                return Ok(None);
+            };
+            key.extend(bytes);
+            if fields.len() > 1 {
+                key.resize(key.len().next_multiple_of(4), 0);
+            }
         }
-        Some(key)
+        Ok(Some(key))
     }
 }
 

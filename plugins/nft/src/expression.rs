@@ -7,15 +7,18 @@ use bulkhead_model::{Family, Prefix};
 use crate::datum::{Datum, Key, KeyType};
 use crate::elements::IndexOf;
 use crate::field::{Field, Load};
+use crate::meter::Carried;
 use crate::name::Name;
 use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-use crate::table::{Data, DataType, Elements, TableFamily};
+use crate::set::{Data, DataType, Elements};
+use crate::table::TableFamily;
 use crate::wire::{Attributes, attributes};
 
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
-const REGISTER: u32 = 8;
+/// `NFT_REG32_00`, the first register of 4 bytes.
+pub(crate) const REGISTER: u32 = 8;
 /// `enum nft_nat_types`.
 const NFT_NAT_DNAT: u32 = 1;
 /// `linux/netfilter/nf_nat.h`.
@@ -114,6 +117,19 @@ impl Encoder<'_> {
                 lookup(out, map.as_str(), None, Op::Eq, Yields::Data);
                 expression(out, "fwd", |data| data.u32(1, REGISTER));
             }
+            Statement::Meter {
+                fields,
+                set,
+                rate,
+                when,
+            } => {
+                self.load(out, fields);
+                Carried::Limit(*rate, *when).encode(out, set);
+            }
+            Statement::Tally { fields, set } => {
+                self.load(out, fields);
+                Carried::Counter.encode(out, set);
+            }
             Statement::Vmap { fields, entries } => self.vmap(out, fields, entries),
             Statement::Masquerade(ports) => expression(out, "masq", |data| match ports {
                 SourcePorts::Keep => {}
@@ -141,6 +157,11 @@ impl Encoder<'_> {
                 // Any bit left: the comparison with none, turned round.
                 let op = if *op == Op::Eq { Op::Ne } else { Op::Eq };
                 compare(out, op, &vec![0; mask.len()]);
+            }
+            Operand::Masked { mask, value } => {
+                self.load(out, fields);
+                and(out, &mask.bytes());
+                compare(out, *op, &value.bytes());
             }
             Operand::Prefix(prefix) => self.prefix(out, fields, *op, *prefix),
             Operand::NamePrefix(prefix) => {
@@ -278,7 +299,11 @@ enum Yields {
     Data,
 }
 
-fn expression(out: &mut Attributes<'_>, name: &str, body: impl FnOnce(&mut Attributes<'_>)) {
+pub(crate) fn expression(
+    out: &mut Attributes<'_>,
+    name: &str,
+    body: impl FnOnce(&mut Attributes<'_>),
+) {
     out.nest(NFTA_LIST_ELEM, |one| {
         one.string(1, name);
         one.nest(2, body);
@@ -368,6 +393,9 @@ fn encode_log(out: &mut Attributes<'_>, log: &Log) {
         }
         if let Some(prefix) = &log.prefix {
             data.string(2, prefix.as_str());
+        }
+        if let Some(snaplen) = log.snaplen {
+            data.u32(3, snaplen);
         }
     });
 }

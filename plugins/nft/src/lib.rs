@@ -13,32 +13,36 @@ mod difference;
 mod elements;
 mod encode;
 mod evaluate;
+mod example;
 mod expression;
 mod field;
 pub mod foreign;
+mod found;
+mod loadable;
+mod meter;
 mod name;
 pub mod observe;
 mod packet;
 mod prefixes;
 mod rule;
+mod set;
 mod table;
 mod text;
 mod transaction;
 mod wire;
 
 pub use datum::{Datum, Key, KeyType};
-pub use difference::difference;
+pub use difference::{difference, difference_of_prefixes};
 pub use encode::Batch;
-pub use evaluate::{Evaluation, Step, Undefined, evaluate};
+pub use evaluate::{Evaluation, Step, Undefined, evaluate, evaluate_over};
 pub use field::{Field, PayloadBase};
+pub use meter::{Exceeds, Rate};
 pub use name::{Label, Name, NameError};
-pub use observe::FoundEntry;
+pub use observe::{Count, FoundEntry};
 pub use packet::Packet;
 pub use prefixes::PrefixSet;
 pub use rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-pub use table::{
-    Base, Chain, ChainKind, Data, DataType, Devices, Elements, Entry, Hook, Part, Policy, Set,
-    Table, TableFamily, TableId,
-};
+pub use set::{Data, DataType, Elements, Entry, Set};
+pub use table::{Base, Chain, ChainKind, Devices, Hook, Part, Policy, Table, TableFamily, TableId};
 pub use transaction::{Command, Transaction};
 pub use wire::{Errno, Received, Reply, received};

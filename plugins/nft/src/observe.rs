@@ -6,24 +6,24 @@
 //! asked for again. Decoders take the payload of [`Reply::Object`](crate::Reply::Object) and answer
 //! `None` for what is malformed or of no use to us.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bulkhead_model::IfName;
 
-use crate::datum::{Key, KeyType};
-use crate::name::Name;
-use crate::table::{
-    Base, ChainKind, Data, DataType, Devices, Hook, Policy, Table, TableFamily, TableId,
+pub use crate::found::{
+    Count, FoundEntry, SetKind, decode_count, decode_entries, decode_keys, decode_prefixes,
+    decode_tallies, element_request, elements_request, set_request,
 };
+use crate::name::Name;
+use crate::table::{Base, ChainKind, Devices, Hook, Policy, Table, TableFamily, TableId};
 use crate::wire::{Head, NLM_F_ACK, NLM_F_DUMP, attributes_of, find, message, number, text};
 
 const GETTABLE: u16 = 1;
 const GETCHAIN: u16 = 4;
 const GETRULE: u16 = 7;
-const GETSETELEM: u16 = 13;
 const GETGEN: u16 = 16;
 /// `struct nfgenmsg` before the attributes.
-const NFGENMSG: usize = 4;
+pub(crate) const NFGENMSG: usize = 4;
 
 /// Asks for one table: one object, or `ENOENT`.
 #[must_use]
@@ -39,31 +39,6 @@ pub fn table_request(id: &TableId, seq: u32) -> Vec<u8> {
 pub fn generation_request(seq: u32) -> Vec<u8> {
     let mut out = Vec::new();
     message(&mut out, Head::nft(GETGEN, NLM_F_ACK, seq, 0), |_| {});
-    out
-}
-
-/// Asks whether the set has the key: one object with it, or `ENOENT` (also if there is no such set).
-#[must_use]
-pub fn element_request(table: &TableId, set: &Name, key: &Key, seq: u32) -> Vec<u8> {
-    let mut out = Vec::new();
-    let head = Head::nft(GETSETELEM, NLM_F_ACK, seq, table.family.number());
-    message(&mut out, head, |body| {
-        body.string(1, table.name.as_str());
-        body.string(2, set.as_str());
-        body.nest(3, |list| key.encode_request(list));
-    });
-    out
-}
-
-/// Asks for all elements of a set: a dump.
-#[must_use]
-pub fn elements_request(table: &TableId, set: &Name, seq: u32) -> Vec<u8> {
-    let mut out = Vec::new();
-    let head = Head::nft(GETSETELEM, NLM_F_DUMP, seq, table.family.number());
-    message(&mut out, head, |body| {
-        body.string(1, table.name.as_str());
-        body.string(2, set.as_str());
-    });
     out
 }
 
@@ -147,60 +122,6 @@ pub(crate) fn comment(mut data: &[u8]) -> Option<String> {
 #[must_use]
 pub fn decode_generation(payload: &[u8]) -> Option<u32> {
     number(find(payload.get(NFGENMSG..)?, 1)?)
-}
-
-/// Reads one message of an answer to [`element_request`] or [`elements_request`] about a set or map
-/// with exact keys of those types; `None` if a key is of other types.
-#[must_use]
-pub fn decode_keys(payload: &[u8], kinds: &[KeyType]) -> Option<BTreeSet<Key>> {
-    let Some(list) = find(payload.get(NFGENMSG..)?, 3) else {
-        return Some(BTreeSet::new());
-    };
-    attributes_of(list)
-        .map(|(_, element)| {
-            let value = find(find(element, 1)?, 1)?;
-            Key::decode(kinds, value)
-        })
-        .collect()
-}
-
-/// What stands behind a key in the kernel, as far as it can be read.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FoundEntry {
-    /// What the key maps to; `None` for what is not of the type asked for, or a device that is gone.
-    pub data: Option<Data>,
-    /// The element's comment, as anyone may have written it.
-    pub comment: Option<String>,
-}
-
-/// Reads one message of an answer to [`element_request`] or [`elements_request`] about a map with
-/// keys of those types; `None` if a key is of other types. `name_of` tells a device's name.
-#[must_use]
-pub fn decode_entries(
-    payload: &[u8],
-    keys: &[KeyType],
-    data: &DataType,
-    name_of: &dyn Fn(u32) -> Option<IfName>,
-) -> Option<BTreeMap<Key, FoundEntry>> {
-    let Some(list) = find(payload.get(NFGENMSG..)?, 3) else {
-        return Some(BTreeMap::new());
-    };
-    attributes_of(list)
-        .map(|(_, element)| {
-            let key = Key::decode(keys, find(find(element, 1)?, 1)?)?;
-            let bytes = find(element, 2).and_then(|data| find(data, 1));
-            let data = bytes.and_then(|bytes| match data {
-                DataType::Value(kinds) => Key::decode(kinds, bytes).map(Data::Value),
-                DataType::Device => {
-                    let index = u32::from_ne_bytes(bytes.try_into().ok()?);
-                    name_of(index).map(Data::Device)
-                }
-                DataType::Verdict => None,
-            });
-            let comment = find(element, 6).and_then(comment);
-            Some((key, FoundEntry { data, comment }))
-        })
-        .collect()
 }
 
 /// What a table's chains are and how much is in them: enough to see that somebody flushed, removed or

@@ -8,10 +8,12 @@ use crate::table::TableFamily;
 
 /// A packet at a hook.
 ///
-/// A later fragment has no transport header here. Kernels agree only for loads of 3 bytes or of more
-/// than 4: for 1, 2 and 4 bytes `nft_payload_fast_eval` (`net/netfilter/nf_tables_core.c`) has no
-/// such check in the kernels we run on (6.18 measured), and reads the fragment's data as if it were a
-/// port or a type. A table that sees fragments must sort them out before it compares transport fields.
+/// A later fragment has no transport header, but kernels agree only for loads of 3 bytes or of more
+/// than 4, and for those of 2 and 4 bytes at odd places: for the others `nft_payload_fast_eval`
+/// (`net/netfilter/nf_tables_core.c`) has no such check in the kernels we run on (6.18 measured), and
+/// reads the fragment's data as if it were a port or a type, if they lie in the buffer's first part. A
+/// table that sees fragments must sort them out before it compares transport fields; what it does to
+/// one otherwise is [undefined](crate::Undefined::Fragment).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Packet {
     bytes: Vec<u8>,
@@ -149,6 +151,23 @@ impl Packet {
             TableFamily::Arp => self.protocol == 0x0806,
             TableFamily::Bridge | TableFamily::Netdev => self.has_link,
         }
+    }
+
+    /// Whether the field is read by some kernels, as if this were no later fragment, and not by others
+    /// (`nft_payload_select_ops`, `net/netfilter/nft_payload.c`).
+    pub(crate) fn is_disputed(&self, field: Field) -> bool {
+        let spec = field.spec();
+        let Load::Payload {
+            base: PayloadBase::Transport,
+            offset,
+        } = spec.load
+        else {
+            return false;
+        };
+        let len = spec.kind.len();
+        matches!(len, 1 | 2 | 4)
+            && usize::from(offset).is_multiple_of(len)
+            && self.transport.is_some_and(|it| it.is_later_fragment)
     }
 
     /// The field's bytes; `None` where the kernel ends the rule (`NFT_BREAK`).

@@ -63,13 +63,22 @@ impl PrefixSet {
 }
 
 /// Whether the address with these bytes lies in `prefix`; false for a wrong length.
-pub(crate) fn prefix_holds(prefix: Prefix, address: &[u8]) -> bool {
-    if let Ok(v4) = <[u8; 4]>::try_from(address) {
-        prefix.contains(IpAddr::from(v4))
-    } else if let Ok(v6) = <[u8; 16]>::try_from(address) {
-        prefix.contains(IpAddr::from(v6))
-    } else {
-        false
+pub(crate) fn prefix_holds(prefix: Prefix, bytes: &[u8]) -> bool {
+    address(bytes).is_some_and(|address| prefix.contains(address))
+}
+
+/// The address with these 4 or 16 bytes.
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+/// The address after the prefix's last, if there is one.
+pub(crate) fn after(prefix: Prefix) -> Option<IpAddr> {
+    match prefix.last() {
+        IpAddr::V4(last) => Some(Ipv4Addr::from_bits(last.to_bits().checked_add(1)?).into()),
+        IpAddr::V6(last) => Some(Ipv6Addr::from_bits(last.to_bits().checked_add(1)?).into()),
     }
 }
 

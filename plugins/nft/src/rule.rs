@@ -6,6 +6,7 @@ use bulkhead_model::{Family, Prefix};
 
 use crate::datum::{Datum, Key};
 use crate::field::Field;
+use crate::meter::{Exceeds, Rate};
 use crate::name::{Label, Name};
 use crate::prefixes::PrefixSet;
 
@@ -90,6 +91,28 @@ pub enum Statement {
         /// A map of the same table to devices.
         map: Name,
     },
+    /// Spends of the rate of the element that `fields` name, which is made if it is not there, and goes
+    /// on if the packet is in or beyond it. Does not go on if the packet lacks a field, or if the
+    /// element is to be made and the set is full.
+    Meter {
+        /// The concatenation looked up.
+        fields: Vec<Field>,
+        /// A [`Set::meter`](crate::Set::meter) of the same table.
+        set: Name,
+        /// What each element may spend.
+        rate: Rate,
+        /// When to go on. Both are kept in the element, by the rule that makes it: a set is for rules
+        /// that agree on them, and not for a tally too.
+        when: Exceeds,
+    },
+    /// Counts packets and bytes in the element that `fields` name, which is made if it is not there,
+    /// and goes on. Does not go on where [`Statement::Meter`] never does.
+    Tally {
+        /// The concatenation looked up.
+        fields: Vec<Field>,
+        /// A [`Set::meter`](crate::Set::meter) of the same table.
+        set: Name,
+    },
 }
 
 impl Statement {
@@ -122,6 +145,12 @@ impl Statement {
         } else {
             Self::Match(Match::new([field], Op::Ne, Operand::Prefixes(prefixes)))
         }
+    }
+
+    /// `field & mask == value`, or `!=`. A value with bits outside of the mask equals nothing.
+    pub fn masked(field: Field, mask: impl Into<Datum>, op: Op, value: impl Into<Datum>) -> Self {
+        let (mask, value) = (mask.into(), value.into());
+        Self::Match(Match::new([field], op, Operand::Masked { mask, value }))
     }
 
     /// `field bit`: at least one of the bits of a [`Field::CtStatus`] or [`Field::Mark`] is set.
@@ -193,6 +222,13 @@ pub enum Operand {
     Value(Datum),
     /// Bits of a [`Field::CtStatus`] or [`Field::Mark`] of which at least one is set.
     AnyBit(Datum),
+    /// What is left of the field under the mask; both as long as the field.
+    Masked {
+        /// The bits compared.
+        mask: Datum,
+        /// What they should be.
+        value: Datum,
+    },
     /// One prefix.
     Prefix(Prefix),
     /// The beginning of an interface name (`"bhp*"`); a name cannot hold the star itself.
@@ -227,6 +263,9 @@ pub struct Log {
     pub prefix: Option<Label>,
     /// The `nfnetlink_log` group that gets it; `None` is the kernel log.
     pub group: Option<u16>,
+    /// Bytes of the packet that the group gets; `None` is what the group's listener asked for. Of no
+    /// effect without a group.
+    pub snaplen: Option<u32>,
 }
 
 /// How masquerade picks source ports (`NF_NAT_RANGE_PROTO_RANDOM*`, `linux/netfilter/nf_nat.h`).

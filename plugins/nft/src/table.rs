@@ -1,15 +1,13 @@
 //! Tables as values: what should be in the kernel, whole.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bulkhead_model::IfName;
 use sha2::{Digest, Sha256};
 
-use crate::datum::{Key, KeyType};
 use crate::name::{Label, Name};
-use crate::prefixes::PrefixSet;
-use crate::rule::{Rule, Verdict};
+use crate::rule::Rule;
+use crate::set::Set;
 
 /// A table's family: which packets its chains can see.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -149,153 +147,6 @@ pub enum Part {
     Fixed,
     /// Comes and goes with attachments; not in the fingerprint.
     Live,
-}
-
-/// A named set, or a map if `data` says of what.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Set {
-    /// Unique in its table.
-    pub name: Name,
-    /// The types of the key's parts.
-    pub key: Vec<KeyType>,
-    /// What a key maps to; `None` for a plain set.
-    pub data: Option<DataType>,
-    /// Whether the elements belong to the definition.
-    pub part: Part,
-    /// What is in it.
-    pub elements: Elements,
-}
-
-impl Set {
-    /// An empty hash set whose elements come and go.
-    pub fn live(name: Name, key: impl IntoIterator<Item = KeyType>) -> Self {
-        Self {
-            name,
-            key: key.into_iter().collect(),
-            data: None,
-            part: Part::Live,
-            elements: Elements::default(),
-        }
-    }
-
-    /// An empty map whose elements come and go.
-    pub fn live_map(name: Name, key: impl IntoIterator<Item = KeyType>, data: DataType) -> Self {
-        Self {
-            data: Some(data),
-            elements: Elements::Map(BTreeMap::new()),
-            ..Self::live(name, key)
-        }
-    }
-}
-
-/// What a map's values are.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum DataType {
-    /// A value of that type, or a concatenation.
-    Value(Vec<KeyType>),
-    /// A verdict.
-    Verdict,
-    /// A device: `iface_index`.
-    Device,
-}
-
-/// What a key maps to.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Data {
-    /// A value, or a concatenation.
-    Value(Key),
-    /// A verdict.
-    Verdict(Verdict),
-    /// A device, by the name it has when the transaction is encoded: the kernel keeps its index.
-    Device(IfName),
-}
-
-/// What stands behind a key of a map.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Entry {
-    /// What the key maps to.
-    pub data: Data,
-    /// What a listing shows behind the key.
-    pub comment: Option<Label>,
-}
-
-impl From<Data> for Entry {
-    fn from(data: Data) -> Self {
-        Self {
-            data,
-            comment: None,
-        }
-    }
-}
-
-/// A set's elements; the variant is the set's kind.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Elements {
-    /// Exact keys: a hash set, the only kind to change often (deleting from a concatenated interval
-    /// set costs milliseconds under the commit mutex).
-    Keys(BTreeSet<Key>),
-    /// Exact keys with data: a map.
-    Map(BTreeMap<Key, Entry>),
-    /// Prefixes: `flags interval`.
-    Prefixes(PrefixSet),
-}
-
-impl Default for Elements {
-    fn default() -> Self {
-        Self::Keys(BTreeSet::new())
-    }
-}
-
-impl Elements {
-    /// The given keys.
-    pub fn keys(keys: impl IntoIterator<Item = Key>) -> Self {
-        Self::Keys(keys.into_iter().collect())
-    }
-
-    /// How many.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Keys(keys) => keys.len(),
-            Self::Map(map) => map.len(),
-            Self::Prefixes(prefixes) => prefixes.iter().count(),
-        }
-    }
-
-    /// The devices that keys map to.
-    pub fn devices(&self) -> impl Iterator<Item = IfName> {
-        let entries = match self {
-            Self::Map(map) => Some(map.values()),
-            Self::Keys(_) | Self::Prefixes(_) => None,
-        };
-        let device = |entry: &Entry| match entry.data {
-            Data::Device(name) => Some(name),
-            Data::Value(_) | Data::Verdict(_) => None,
-        };
-        entries.into_iter().flatten().filter_map(device)
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The same keys with nothing behind them.
-    pub(crate) fn bare(&self) -> Self {
-        match self {
-            Self::Map(map) => Self::Keys(map.keys().cloned().collect()),
-            bare => bare.clone(),
-        }
-    }
-
-    fn clear(&mut self) {
-        *self = match self {
-            Self::Keys(_) => Self::Keys(BTreeSet::new()),
-            Self::Map(_) => Self::Map(BTreeMap::new()),
-            Self::Prefixes(prefixes) => Self::Prefixes(PrefixSet::new(prefixes.family(), [])),
-        };
-    }
 }
 
 /// A chain: a base chain if it hangs on a hook, else one to jump to.

@@ -2,12 +2,18 @@
 //! dependency to a field, so does the encoder.
 
 use std::fmt::{self, Display, Formatter, Write};
+use std::time::Duration;
 
 use bulkhead_model::Family;
 
 use crate::datum::Datum;
+use crate::example::example;
+use crate::field::Field;
+use crate::meter::Carried;
+use crate::name::Name;
 use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
-use crate::table::{Base, Chain, Data, DataType, Devices, Elements, Entry, Set, Table};
+use crate::set::{Data, DataType, Elements, Entry, METER_SIZE, Set};
+use crate::table::{Base, Chain, Devices, Table};
 
 /// `items` with `separator` between them.
 pub(crate) fn joined<T: Display>(
@@ -43,8 +49,14 @@ impl Display for Table {
 impl Display for Set {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let word = if self.data.is_some() { "map" } else { "set" };
-        write!(f, "\t{word} {} {{\n\t\ttype ", self.name)?;
-        joined(f, &self.key, " . ")?;
+        write!(f, "\t{word} {} {{\n\t\t", self.name)?;
+        if let (Some(fields), None) = (example(&self.key), &self.data) {
+            f.write_str("typeof ")?;
+            joined(f, fields, " . ")?;
+        } else {
+            f.write_str("type ")?;
+            joined(f, &self.key, " . ")?;
+        }
         match &self.data {
             Some(DataType::Value(kinds)) => {
                 f.write_str(" : ")?;
@@ -58,10 +70,22 @@ impl Display for Set {
         if matches!(self.elements, Elements::Prefixes(_)) {
             writeln!(f, "\t\tflags interval")?;
         }
+        if let Some(timeout) = self.timeout {
+            writeln!(f, "\t\tsize {METER_SIZE}\n\t\tflags dynamic,timeout")?;
+            write_timeout(f, timeout)?;
+        }
         if !self.elements.is_empty() {
             writeln!(f, "\t\telements = {{ {} }}", self.elements)?;
         }
         writeln!(f, "\t}}")
+    }
+}
+
+/// In words that nft reads; it knows no part of a second but milliseconds.
+fn write_timeout(f: &mut Formatter<'_>, timeout: Duration) -> fmt::Result {
+    match (timeout.as_secs(), timeout.subsec_millis()) {
+        (secs, 0) => writeln!(f, "\t\ttimeout {secs}s"),
+        (secs, millis) => writeln!(f, "\t\ttimeout {secs}s{millis}ms"),
     }
 }
 
@@ -182,8 +206,21 @@ impl Display for Statement {
                 joined(f, fields, " . ")?;
                 write!(f, " map @{map}")
             }
+            Self::Meter {
+                fields,
+                set,
+                rate,
+                when,
+            } => update(f, set, fields, Carried::Limit(*rate, *when)),
+            Self::Tally { fields, set } => update(f, set, fields, Carried::Counter),
         }
     }
+}
+
+fn update(f: &mut Formatter<'_>, set: &Name, fields: &[Field], carried: Carried) -> fmt::Result {
+    write!(f, "update @{set} {{ ")?;
+    joined(f, fields, " . ")?;
+    write!(f, " {carried} }}")
 }
 
 impl Display for Match {
@@ -193,6 +230,10 @@ impl Display for Match {
             let sign = if self.op == Op::Eq { "!=" } else { "==" };
             return write!(f, " & {bits} {sign} 0x00000000");
         }
+        if let Operand::Masked { mask, value } = &self.with {
+            let sign = if self.op == Op::Eq { "==" } else { "!=" };
+            return write!(f, " & {mask} {sign} {value}");
+        }
         f.write_str(match (&self.with, self.op) {
             (Operand::AnyBit(_), Op::Ne) => " ! ",
             // Without a sign nft would take it for any of the bits.
@@ -201,7 +242,10 @@ impl Display for Match {
             (_, Op::Ne) => " != ",
         })?;
         match &self.with {
-            Operand::Value(value) | Operand::AnyBit(value) => value.fmt(f),
+            // A mask stands before the sign.
+            Operand::Masked { value, .. } | Operand::Value(value) | Operand::AnyBit(value) => {
+                value.fmt(f)
+            }
             Operand::Prefix(prefix) => prefix.fmt(f),
             Operand::NamePrefix(prefix) => write!(f, "\"{prefix}*\""),
             Operand::Set(name) => write!(f, "@{name}"),
@@ -221,8 +265,11 @@ impl Display for Log {
         if let Some(prefix) = &self.prefix {
             write!(f, " prefix \"{prefix}\"")?;
         }
-        match self.group {
-            Some(group) => write!(f, " group {group}"),
+        if let Some(group) = self.group {
+            write!(f, " group {group}")?;
+        }
+        match self.snaplen {
+            Some(snaplen) => write!(f, " snaplen {snaplen}"),
             None => Ok(()),
         }
     }

@@ -6,7 +6,8 @@ use std::fmt;
 use bulkhead_model::IfName;
 
 use crate::name::Name;
-use crate::table::{Chain, Elements, Table, TableId};
+use crate::set::Elements;
+use crate::table::{Chain, Table, TableId};
 
 /// Commands the kernel commits together or not at all. Displays as the nft script with that effect.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -21,7 +22,8 @@ pub enum Command {
     /// Puts exactly this table there, whatever stood before: add, delete, add whole. Repeatable.
     ReplaceTable(Table),
     /// Puts elements into a set; those already there are no error. For a map, a key there with other
-    /// data is refused (`EEXIST`), and one with other words beside it keeps them.
+    /// data is refused (`EEXIST`), and one with other words beside it keeps them. A prefix that
+    /// overlaps another there is refused (`EEXIST`), also for a moment: what is to go goes first.
     AddElements {
         /// The set's table.
         table: TableId,
@@ -31,7 +33,8 @@ pub enum Command {
         elements: Elements,
     },
     /// Takes elements out of a set; one that is not there refuses the whole transaction (`ENOENT`).
-    /// `AddElements` of the same elements before it in the same transaction makes it repeatable.
+    /// `AddElements` of the same elements before it in the same transaction makes it repeatable, as it
+    /// must be for what packets made: that may be gone by then.
     DeleteElements {
         /// The set's table.
         table: TableId,

@@ -3,42 +3,12 @@
 mod common;
 
 use bulkhead_nft::{
-    Command, Data, DataType, Datum, Elements, Entry, Field, Key, KeyType, Label, Log, Match, Name,
-    Op, Operand, Part, PayloadBase, PrefixSet, Rule, Set, SourcePorts, Statement, Table,
-    TableFamily, TableId, Verdict,
+    Data, DataType, Datum, Elements, Entry, Field, Key, KeyType, Label, Log, Match, Name, Op,
+    Operand, Part, PayloadBase, PrefixSet, Rule, Set, SourcePorts, Statement, TableFamily, Verdict,
 };
+use common::listing::{agree, table};
 use common::routed::host_ports;
-use common::{
-    Nfnl, bound, device, listing, masquerade, port_chain, port_guard, shaped, shaped_guard,
-};
-use netns_fixtures::{Ns, Sandbox};
-
-/// Loads the table as bytes here and as text there.
-fn agree(table: &Table) {
-    let sandbox = Sandbox::new();
-    let (bytes, text) = (sandbox.ns("bytes").unwrap(), sandbox.ns("text").unwrap());
-    Nfnl::open(&bytes)
-        .commit(&[Command::ReplaceTable(table.clone())])
-        .unwrap();
-    let script = Command::ReplaceTable(table.clone()).to_string();
-    text.nft(&script).unwrap();
-    assert_eq!(listing(&bytes), listing(&text), "\n{script}");
-    // For ARP and ICMP in bridge tables nft compares the link header's type, we the packet's.
-    if table.id.family != TableFamily::Bridge {
-        assert_eq!(expressions(&bytes), expressions(&text), "\n{script}");
-    }
-    // What nft prints it also loads: nothing in it is garbled.
-    text.nft(&format!("flush ruleset\n{}", listing(&bytes)))
-        .unwrap();
-    assert_eq!(listing(&bytes), listing(&text), "\n{script}");
-}
-
-/// What the kernel holds of each rule, beyond what nft makes words of.
-fn expressions(ns: &Ns) -> Vec<String> {
-    let text = ns.sh("nft -s --debug=netlink list ruleset").unwrap();
-    let lines = text.lines().filter(|line| line.starts_with("  [ "));
-    lines.map(str::to_owned).collect()
-}
+use common::{bound, device, masquerade, port_chain, port_guard, shaped, shaped_guard};
 
 #[test]
 fn the_guard_by_port_lists_like_its_text() {
@@ -84,22 +54,6 @@ fn forwarding_to_a_device_lists_like_its_text() {
     agree(&table);
 }
 
-fn chain(name: &'static str, rules: impl IntoIterator<Item = Rule>) -> bulkhead_nft::Chain {
-    bulkhead_nft::Chain {
-        name: Name::literal(name),
-        base: None,
-        part: Part::Fixed,
-        rules: rules.into_iter().collect(),
-    }
-}
-
-fn table(family: TableFamily, rules: impl IntoIterator<Item = Rule>) -> Table {
-    let name = Name::literal("t");
-    let mut table = Table::new(TableId { family, name });
-    table.chains = vec![chain("first", rules), chain("second", [])];
-    table
-}
-
 fn keys(values: impl IntoIterator<Item = Datum>) -> Operand {
     Operand::Keys(values.into_iter().map(Key::from).collect())
 }
@@ -115,16 +69,23 @@ fn every_statement_lists_like_its_text() {
         ),
         (Key::from(Datum::InetProto(1)), Verdict::Drop),
     ];
-    let log = |prefix: Option<&str>, group| {
+    let log = |prefix: Option<&str>, group, snaplen| {
         let prefix = prefix.map(|text| Label::new(text).unwrap());
-        Statement::Log(Log { prefix, group })
+        Statement::Log(Log {
+            prefix,
+            group,
+            snaplen,
+        })
     };
     let matching = |field, op, with| Statement::Match(Match::new([field], op, with));
     let mut all = table(
         TableFamily::Inet,
         [
-            Rule::new([log(Some("odd: "), None), Statement::Counter]),
-            Rule::new([log(None, Some(5)), Statement::jump(second.clone())]),
+            Rule::new([log(Some("odd: "), None, None), Statement::Counter]),
+            Rule::new([
+                log(None, Some(5), Some(256)),
+                Statement::jump(second.clone()),
+            ]),
             Rule::new([
                 Statement::SetMark(0x10),
                 Statement::Verdict(Verdict::Return),
@@ -201,6 +162,7 @@ fn sets(second: &Name) -> Vec<Set> {
         name: Name::literal(name),
         key: key.to_vec(),
         data,
+        timeout: None,
         part: Part::Fixed,
         elements,
     };

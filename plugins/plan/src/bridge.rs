@@ -3,8 +3,8 @@
 use bulkhead_model::{IfName, InterfaceAddress, Mtu};
 
 use crate::{
-    Bridge, Conflict, Dad, Foreign, Link, LinkKind, LinkSetting, Localnet, Ns, Op, OtherGateways,
-    Space, Switch, Sysctl,
+    Bridge, Conflict, Dad, Foreign, Link, LinkKind, LinkSetting, Localnet, Ns, OnLink, Op,
+    OtherGateways, Space, SpaceScope, Switch, Sysctl,
 };
 
 /// Appends what makes `want` true on the host.
@@ -58,14 +58,13 @@ fn create(host: &Space, want: &Bridge, ops: &mut Vec<Op>) {
         name,
         set: LinkSetting::Mtu(mtu),
     });
+    ops.push(Op::SetLink {
+        ns: ns.clone(),
+        name,
+        set: LinkSetting::NoLinkLocalLearning,
+    });
     if host.ipv6 {
-        // CVE-2020-10749: a container's router advertisement must not move the host's routes.
-        let sysctl = Sysctl::ipv6_conf(name.as_str(), "accept_ra");
-        ops.push(Op::SetSysctl {
-            ns: ns.clone(),
-            sysctl,
-            value: "0".to_owned(),
-        });
+        ops.extend(deaf(name).map(switch_off));
         ops.push(Op::SetLink {
             ns: ns.clone(),
             name,
@@ -106,15 +105,16 @@ fn keep(host: &Space, link: &Link, want: &Bridge, ops: &mut Vec<Op>) -> Result<(
             set: LinkSetting::Mtu(mtu),
         });
     }
+    if ours && link.learns_link_local {
+        ops.push(Op::SetLink {
+            ns: ns.clone(),
+            name,
+            set: LinkSetting::NoLinkLocalLearning,
+        });
+    }
     if ours && host.ipv6 {
-        let sysctl = Sysctl::ipv6_conf(name.as_str(), "accept_ra");
-        if host.sysctls.get(&sysctl).is_some_and(|value| value != "0") {
-            ops.push(Op::SetSysctl {
-                ns: ns.clone(),
-                sysctl,
-                value: "0".to_owned(),
-            });
-        }
+        let heard = |sysctl: &Sysctl| host.sysctls.get(sysctl).is_some_and(|value| value != "0");
+        ops.extend(deaf(name).into_iter().filter(heard).map(switch_off));
         if link.forms_link_local {
             ops.push(Op::SetLink {
                 ns: ns.clone(),
@@ -231,6 +231,29 @@ fn add(want: &Bridge, address: InterfaceAddress) -> Op {
         link: want.name,
         address,
         dad: Dad::Skip,
+        on_link: OnLink::Prefix,
+    }
+}
+
+/// Widens a scope by what a plan for the bridge needs to see.
+pub(crate) fn see(host: &mut SpaceScope, want: &Bridge) {
+    host.sysctls.extend(deaf(want.name));
+    if want.localnet != Localnet::Unclaimed {
+        host.sysctls.insert(localnet(want.name));
+    }
+}
+
+/// What is off on a bridge of ours: no container's advertisement or redirect moves the host's routes
+/// (CVE-2020-10749).
+fn deaf(bridge: IfName) -> [Sysctl; 2] {
+    ["accept_ra", "accept_redirects"].map(|leaf| Sysctl::ipv6_conf(bridge.as_str(), leaf))
+}
+
+fn switch_off(sysctl: Sysctl) -> Op {
+    Op::SetSysctl {
+        ns: Ns::Host,
+        sysctl,
+        value: "0".to_owned(),
     }
 }
 

@@ -115,6 +115,16 @@ pub enum Conflict {
         /// The link it uses.
         link: IfName,
     },
+    /// The address of a link of its own is routed elsewhere already.
+    #[error(
+        "the node routes {destination} to {link}, and it was leased for a link of its own: remove the route, or exclude the address from the network's ranges"
+    )]
+    AddressRouted {
+        /// What was leased.
+        destination: Prefix,
+        /// Where it is routed to.
+        link: IfName,
+    },
     /// Filtering by prefix was asked for and the kernel cannot.
     #[error(
         "this kernel cannot bind a chain to a device prefix (6.17 and later can): set \"portFilter\" to \"auto\" or \"perPort\""

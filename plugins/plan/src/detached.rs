@@ -94,6 +94,14 @@ fn restore(host: &Space, change: &Restore, ops: &mut Vec<Op>) {
                 });
             }
         }
+        Restore::Blackhole { destination } => {
+            if host.blackholes.contains(destination) {
+                ops.push(Op::DelBlackhole {
+                    ns: Ns::Host,
+                    destination: *destination,
+                });
+            }
+        }
         Restore::Promiscuous { link } => {
             if host.links.get(link).is_some_and(|found| found.promiscuous) {
                 let set = LinkSetting::Promiscuous(Switch::Off);

@@ -16,23 +16,15 @@ use bulkhead_nft as nft;
 
 use crate::{
     Attached, Binding, Conflict, Detached, Entries, Features, Filter, Hook, LinkSetting, MapScope,
-    Ns, Op, Space, TableScope, TableState, World, host_ports, world::next_generation,
+    Ns, Op, Space, TableScope, TableState, World, guard, host_ports, world::next_generation,
 };
 
 /// Raised when the meaning of a table changes, so that an older one is replaced.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// What the names of our ports begin with.
 const PORT_PREFIX: &str = "bhp";
-/// Bindings with a MAC: interface name and source MAC.
-const MACS: nft::Name = nft::Name::literal("macs");
-/// Bindings without: interface name.
-const PORTS: nft::Name = nft::Name::literal("ports");
 /// Ports whose frames go by way of an ifb device, which shapes them and gives them back as received.
 const SHAPED: nft::Name = nft::Name::literal("shaped");
-/// The chain of what may pass.
-const BOUND: nft::Name = nft::Name::literal("bound");
-/// The chain with the rules: a base chain, or the one every port's base chain jumps to.
-const POD: nft::Name = nft::Name::literal("pod");
 /// Before anything else at ingress (`NF_NETDEV_PRI_*` has no names; lower runs first).
 const PRIORITY: i32 = -300;
 
@@ -47,8 +39,7 @@ pub fn table_id() -> nft::TableId {
 
 /// What a plan needs to see of the filter for `binding`.
 pub(crate) fn scope(binding: &Binding) -> TableScope {
-    let (set, key) = element(binding);
-    let elements = BTreeMap::from([(set, BTreeSet::from([key]))]);
+    let elements = guard::entries(binding);
     let shaped = Entries::Of([binding.port.into()].into());
     TableScope {
         chains: chains_of(binding.port),
@@ -60,7 +51,7 @@ pub(crate) fn scope(binding: &Binding) -> TableScope {
 
 /// What a plan needs to see where no binding is known, or the table may have to go.
 pub(crate) fn whole_scope(port: IfName) -> TableScope {
-    let whole_sets = [MACS, PORTS].into();
+    let whole_sets = guard::of_ports().chain(guard::LIVE).collect();
     TableScope {
         chains: chains_of(port),
         whole_sets,
@@ -78,7 +69,7 @@ fn shaped_scope(entries: Entries) -> MapScope {
 }
 
 fn chains_of(port: IfName) -> BTreeSet<nft::Name> {
-    [POD, BOUND, port_chain_name(port)].into()
+    [guard::POD, guard::BOUND, port_chain_name(port)].into()
 }
 
 /// Whether a table carries our comment.
@@ -170,7 +161,18 @@ pub(crate) fn missing(world: &World, want: &Attached) -> Vec<nft::Command> {
 /// binding.
 fn missing_entries(standing: &TableState, binding: &Binding) -> Vec<nft::Command> {
     let mut commands = missing_way(standing, binding);
-    commands.extend(missing_binding(standing, binding));
+    for (set, mut keys) in guard::entries(binding) {
+        if let Some(found) = standing.elements.get(&set) {
+            keys.retain(|key| !found.contains(key));
+        }
+        if !keys.is_empty() {
+            commands.push(nft::Command::AddElements {
+                table: table_id(),
+                set,
+                elements: nft::Elements::Keys(keys),
+            });
+        }
+    }
     commands
 }
 
@@ -221,10 +223,14 @@ fn filter_commands(
     };
     let shaped = table.maps.get(&SHAPED).into_iter().flatten();
     let shaped = shaped.map(|(key, _)| (SHAPED, key));
-    let bound = table.elements.iter();
-    let bound = bound.flat_map(|(set, keys)| keys.iter().map(move |key| (set.clone(), key)));
+    let found = table.elements.iter();
+    let found = found.flat_map(|(set, keys)| keys.iter().map(move |key| (set.clone(), key)));
+    let held = guard::live_of(want.port, &table.elements);
+    let is_gone = |(set, key): &(nft::Name, &nft::Key)| {
+        is_of(key, want.port) || held.get(set).is_some_and(|held| held.contains(*key))
+    };
     let mut gone: BTreeMap<nft::Name, Vec<nft::Key>> = BTreeMap::new();
-    for (set, key) in bound.chain(shaped).filter(|(_, key)| is_of(key, want.port)) {
+    for (set, key) in found.chain(shaped).filter(is_gone) {
         gone.entry(set).or_default().push(key.clone());
     }
     for (set, keys) in gone {
@@ -279,11 +285,9 @@ pub(crate) fn remove(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
     let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
         return;
     };
-    let others = table
-        .elements
-        .values()
-        .flatten()
-        .any(|key| !is_of(key, want.port));
+    let of_ports = table.elements.iter();
+    let mut of_ports = of_ports.filter(|(set, _)| !guard::is_shared(set));
+    let others = of_ports.any(|(_, keys)| keys.iter().any(|key| !is_of(key, want.port)));
     if !others {
         delete_table(host, table_id(), ops);
     }
@@ -334,7 +338,14 @@ fn is_current(found: &TableState, hook: Hook) -> bool {
     } else {
         &BY_PORT
     };
-    let whole = known.get_or_init(|| table(hook, None, &[], &Space::default()));
+    let whole = known.get_or_init(|| {
+        let mut whole = table(hook, None, &[], &Space::default());
+        // Of many chains those by which a frame comes and goes: another one that somebody has emptied
+        // ends at the base chain's policy, which is to drop.
+        let ends = [guard::POD, guard::BOUND];
+        whole.chains.retain(|chain| ends.contains(&chain.name));
+        whole
+    });
     stands(found, whole)
 }
 
@@ -345,24 +356,8 @@ pub(crate) fn stands(found: &TableState, whole: &nft::Table) -> bool {
         .chains
         .iter()
         .filter(|chain| chain.part == nft::Part::Fixed);
-    same_comment
-        && fixed
-            .into_iter()
-            .all(|c| found.chains.get(&c.name) == Some(&c.rules.len()))
-}
-
-fn missing_binding(standing: &TableState, binding: &Binding) -> Option<nft::Command> {
-    let (set, key) = element(binding);
-    let bound = standing
-        .elements
-        .get(&set)
-        .is_some_and(|keys| keys.contains(&key));
-    let elements = nft::Elements::keys([key]);
-    (!bound).then(|| nft::Command::AddElements {
-        table: table_id(),
-        set,
-        elements,
-    })
+    let mut fixed = fixed.into_iter();
+    same_comment && fixed.all(|c| found.chains.get(&c.name) == Some(&c.rules.len()))
 }
 
 /// Commands that change together.
@@ -374,14 +369,6 @@ pub(crate) fn commit(commands: Vec<nft::Command>) -> Op {
     }
 }
 
-/// The set a binding stands in, and its key there.
-fn element(binding: &Binding) -> (nft::Name, nft::Key) {
-    match binding.mac {
-        Some(mac) => (MACS, nft::Key::new([binding.port.into(), mac.into()])),
-        None => (PORTS, binding.port.into()),
-    }
-}
-
 fn is_of(key: &nft::Key, port: IfName) -> bool {
     key.parts().first() == Some(&nft::Datum::IfName(port))
 }
@@ -389,64 +376,35 @@ fn is_of(key: &nft::Key, port: IfName) -> bool {
 /// The whole table with these bindings in it, and chains for those ports that exist: an older kernel
 /// refuses a chain on a device that does not. The ifb device of `mine` exists by then.
 fn table(hook: Hook, mine: Option<&Binding>, others: &[Binding], host: &Space) -> nft::Table {
-    use nft::KeyType::{EtherAddr, IfName};
+    use nft::KeyType::IfName;
     let bindings = mine.into_iter().chain(others);
-    let mut macs = nft::Set::live(MACS, [IfName, EtherAddr]);
-    let mut ports = nft::Set::live(PORTS, [IfName]);
-    let of = |set: &nft::Name| {
-        let keys = bindings
-            .clone()
-            .map(element)
-            .filter(|(name, _)| name == set);
-        nft::Elements::keys(keys.map(|(_, key)| key).collect::<Vec<_>>())
-    };
-    macs.elements = of(&MACS);
-    ports.elements = of(&PORTS);
     let mut shaped = nft::Set::live_map(SHAPED, [IfName], nft::DataType::Device);
     let has_ifb = |other: &&Binding| other.ifb.is_some_and(|ifb| host.links.contains_key(&ifb));
     let present = others.iter().filter(has_ifb);
     let ways = mine.into_iter().chain(present).filter_map(way);
     shaped.elements = nft::Elements::Map(ways.collect());
-    let base = (hook == Hook::Prefix).then(|| base(nft::Devices::Prefix(prefix())));
-    let pod = nft::Chain {
-        name: POD,
-        base,
-        part: nft::Part::Fixed,
-        rules: rules(),
-    };
-    let bound = nft::Chain {
-        name: BOUND,
+    let mut table = nft::Table::new(table_id());
+    guard::fill(&mut table, &bindings.clone().collect::<Vec<_>>());
+    table.sets.push(shaped);
+    table.chains.push(nft::Chain {
+        name: guard::BOUND,
         base: None,
         part: nft::Part::Fixed,
         rules: let_pass(),
-    };
-    let mut chains = vec![bound, pod];
+    });
+    let first = table.chains.iter_mut();
+    let first = first.filter(|chain| chain.name == guard::POD);
+    for chain in first.filter(|_| hook == Hook::Prefix) {
+        chain.base = Some(base(nft::Devices::Prefix(prefix())));
+    }
     if hook == Hook::PerPort {
         let ports: BTreeSet<_> = bindings.map(|binding| binding.port).collect();
         let present = ports
             .into_iter()
             .filter(|port| host.links.contains_key(port));
-        chains.extend(present.map(port_chain));
+        table.chains.extend(present.map(port_chain));
     }
-    let table = nft::Table {
-        sets: vec![macs, ports, shaped],
-        chains,
-        ..nft::Table::new(table_id())
-    };
     signed(table)
-}
-
-fn rules() -> Vec<nft::Rule> {
-    use nft::Field::{EtherSaddr, Iifname};
-    use nft::Statement;
-    vec![
-        nft::Rule::new([
-            Statement::in_set([Iifname, EtherSaddr], MACS),
-            Statement::goto(BOUND),
-        ]),
-        nft::Rule::new([Statement::in_set([Iifname], PORTS), Statement::goto(BOUND)]),
-        nft::Rule::new([Statement::Counter, Statement::drop()]),
-    ]
 }
 
 /// What a shaped port sends comes back from the ifb device past this hook, so this is the last word.
@@ -467,7 +425,7 @@ fn port_chain(port: IfName) -> nft::Chain {
         name: port_chain_name(port),
         base: Some(base(nft::Devices::Names(vec![port]))),
         part: nft::Part::Live,
-        rules: vec![nft::Rule::new([nft::Statement::jump(POD)])],
+        rules: vec![nft::Rule::new([nft::Statement::jump(guard::POD)])],
     }
 }
 

@@ -15,7 +15,7 @@ use bulkhead_nft as nft;
 
 use crate::{
     Attached, Conflict, Detached, Entries, Forward, HostPorts, Link, Localnet, MapScope, Ns, Op,
-    Space, SpaceScope, Switch, TableScope, TableState, World, bridge, filter,
+    Place, Space, SpaceScope, Switch, TableScope, TableState, World, bridge, filter,
 };
 
 /// Before other programs' destination NAT (`NF_IP_PRI_NAT_DST`, -100): what a container was given is
@@ -179,21 +179,16 @@ pub(crate) fn see(host: &mut SpaceScope, forwards: &[Forward]) {
 
 /// Appends what sends host ports that another attachment had on to this one. A table that does not
 /// stand as it should is left to who loads it whole, and with it the flows that go past.
-pub(crate) fn inherit(
-    host: &Space,
-    bridge: Option<IfName>,
-    forwards: &[Forward],
-    ops: &mut Vec<Op>,
-) {
+pub(crate) fn inherit(host: &Space, link: Option<IfName>, forwards: &[Forward], ops: &mut Vec<Op>) {
     if standing(host).is_none() {
         return;
     }
-    let ours = |bridge: &IfName| host.links.get(bridge).is_some_and(Link::is_ours);
+    let ours = |link: &IfName| host.links.get(link).is_some_and(Link::is_ours);
     let needed = Localnet::needed_by(forwards) != Localnet::Unclaimed;
-    if let Some(bridge) = bridge.filter(|bridge| needed && ours(bridge))
-        && !bridge::routes_localnet(host, bridge)
+    if let Some(link) = link.filter(|link| needed && ours(link))
+        && !bridge::routes_localnet(host, link)
     {
-        ops.push(bridge::route_localnet(bridge, Switch::On));
+        ops.push(bridge::route_localnet(link, Switch::On));
     }
     let commands = missing(host, forwards);
     if !commands.is_empty() {
@@ -223,24 +218,29 @@ fn addresses(forwards: &[Forward]) -> impl Iterator<Item = IpAddr> {
 /// Refuses host ports that could not be reached.
 pub(crate) fn refuse(host: &Space, want: &Attached) -> Result<(), Conflict> {
     let mine = &want.host_ports.mine;
-    let gateways = || want.bridge.gateways.iter().map(|gateway| gateway.address());
+    let own = match &want.place {
+        Place::Bridge(bridge) => &bridge.gateways,
+        Place::PointToPoint(link) => &link.gateways,
+    };
+    let gateways = || own.iter().map(|gateway| gateway.address());
     let is_local =
         |it: &IpAddr| host.local.contains(it) || gateways().any(|gateway| gateway == *it);
     if let Some(address) = addresses(mine).find(|address| !is_local(address)) {
         return Err(Conflict::NoHostAddress(address));
     }
+    // Over a link of its own a container is reached by its host routes.
+    let Some(bridge) = want.place.bridge().map(|bridge| bridge.name) else {
+        return Ok(());
+    };
     let reachable = |to: IpAddr| {
-        let bridge = want.bridge.name;
         let standing = host.addresses.keys().filter(|(on, _)| *on == bridge);
-        want.bridge
-            .gateways
-            .iter()
+        own.iter()
             .chain(standing.map(|(_, address)| address))
             .any(|address| address.prefix().contains(to))
     };
     match mine.iter().find(|forward| !reachable(forward.to.ip())) {
         Some(forward) => Err(Conflict::HostOffLink {
-            bridge: want.bridge.name,
+            bridge,
             address: forward.to.ip(),
         }),
         None => Ok(()),

@@ -6,12 +6,14 @@ mod bridge;
 mod conflict;
 mod detached;
 mod filter;
+mod guard;
 mod host_ports;
 mod link;
 mod model;
 mod nat;
 mod op;
 mod planner;
+mod point_to_point;
 mod scope;
 mod shape;
 mod space;
@@ -20,6 +22,10 @@ mod world;
 
 pub use conflict::Conflict;
 pub use filter::table_id as filter_table;
+pub use guard::{
+    Binding, Clause, Guard, Held, Holds, Identity, LOG_GROUP, Multicast, Reason, Role,
+    Surroundings, TO_ALL, TO_NODE,
+};
 pub use host_ports::table_id as host_port_table;
 pub use model::Refusal;
 pub use nat::NetworkNat;
@@ -30,12 +36,16 @@ pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use want::{
-    Attached, Binding, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface,
-    Localnet, NetworkGone, OtherGateways, Port, Restore, Want,
+    Attached, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface, Localnet,
+    Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Want,
 };
 pub use world::{
-    AddressState, Features, Flow, Link, LinkKind, PortFlags, Route, Space, TableState, World,
+    AddressState, Features, Flow, Link, LinkKind, MulticastRouter, NeighbourState, OnLink,
+    PortFlags, Route, Space, TableState, World,
 };
 
 /// `RT_TABLE_MAIN` (`linux/rtnetlink.h`).
 pub const MAIN_TABLE: u32 = 254;
+
+/// The metric of our blackhole routes: the last one, so that anybody's route to the same block wins.
+pub const BLACKHOLE_PRIORITY: u32 = u32::MAX;

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use bulkhead_model::{IfName, InterfaceAddress, Mtu};
 
 use crate::{
-    Attached, Conflict, Dad, Interface, Link, LinkKind, LinkSetting, MAIN_TABLE, Ns, Op, PortFlags,
-    Route, Shape, Space, Switch, Sysctl, World, filter, host_ports,
+    Attached, Conflict, Dad, Interface, Link, LinkKind, LinkSetting, MAIN_TABLE, Neighbour,
+    NeighbourState, Ns, OnLink, Op, Place, PortFlags, Route, Shape, Space, Switch, Sysctl, World,
+    filter, host_ports, point_to_point,
 };
 
 /// The loopback interface's name, in every namespace.
@@ -112,7 +113,7 @@ fn create(want: &Attached, mtu: Mtu, ops: &mut Vec<Op>) {
         ns: Ns::Host,
         port: want.port.name,
         port_mac: want.port.mac,
-        bridge: Some(want.bridge.name),
+        bridge: want.place.bridge().map(|bridge| bridge.name),
         container: want.interface.ns.clone(),
         interface: want.interface.name,
         mac: want.interface.mac,
@@ -127,14 +128,18 @@ fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mu
         name,
         set,
     };
-    if found.is_some_and(|link| link.bridge != Some(want.bridge.name)) {
-        ops.push(set(LinkSetting::Bridge(want.bridge.name)));
+    let bridge = want.place.bridge().map(|bridge| bridge.name);
+    if found.is_some_and(|link| link.bridge != bridge) {
+        ops.push(set(
+            bridge.map_or(LinkSetting::NoBridge, LinkSetting::Bridge)
+        ));
     }
-    if found.map_or(PortFlags::default(), |link| link.port) != want.port.flags {
+    let flags = world.features.possible(want.port.flags);
+    if bridge.is_some() && found.map_or(PortFlags::default(), |link| link.port) != flags {
         ops.push(Op::SetPort {
             ns: ns.clone(),
             port: name,
-            flags: want.port.flags,
+            flags,
         });
     }
     if let Some(link) = found {
@@ -147,6 +152,12 @@ fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mu
     }
     if world.space(&ns).ipv6 && found.is_none_or(|link| link.forms_link_local) {
         ops.push(set(LinkSetting::NoLinkLocal));
+    }
+    if let Place::PointToPoint(link) = &want.place {
+        point_to_point::prepare(found, world.space(&ns), want, link, ops);
+    }
+    if bridge.is_none() {
+        permanent(world.space(&ns), &ns, name, &want.neighbours, ops);
     }
     // What the container receives is shaped where the port sends.
     if let Some(limit) = want.bandwidth.ingress {
@@ -232,7 +243,7 @@ fn interface(
     if standing != wanted {
         ops.push(set(LinkSetting::Mtu(wanted)));
     }
-    sysctls(found, space, &want.interface, ops);
+    sysctls(found, space, want, ops);
     let managed = !want.interface.addresses.is_empty();
     if managed && space.ipv6 && found.is_none_or(|link| link.forms_link_local) {
         ops.push(set(LinkSetting::NoLinkLocal));
@@ -240,11 +251,19 @@ fn interface(
     let missing = missing_addresses(found, space, &want.interface);
     for address in &missing {
         let (link, dad) = (*name, want.interface.dad);
+        if found.is_some() && space.addresses.contains_key(&(link, *address)) {
+            ops.push(Op::DelAddress {
+                ns: ns.clone(),
+                link,
+                address: *address,
+            });
+        }
         ops.push(Op::AddAddress {
             ns: ns.clone(),
             link,
             address: *address,
             dad,
+            on_link: prefix_of(&want.interface, *address),
         });
     }
     let raised = want.interface.up && found.is_none_or(|link| !link.up);
@@ -258,16 +277,50 @@ fn interface(
             port: want.port.name,
         });
     }
-    settle(space, &want.interface, &missing, ops);
+    settle(space, want, &missing, ops);
+    // After the announcement, which drops every entry of the interface.
+    let announced = ops.iter().any(|op| matches!(op, Op::Announce { .. }));
+    let known = if announced { &Space::default() } else { space };
+    permanent(known, ns, *name, &want.interface.neighbours, ops);
     Ok(())
+}
+
+/// Appends the permanent neighbour entries of a link that are missing, or lead elsewhere.
+fn permanent(space: &Space, ns: &Ns, link: IfName, wanted: &[Neighbour], ops: &mut Vec<Op>) {
+    for neighbour in wanted {
+        let stands = NeighbourState {
+            mac: neighbour.mac,
+            permanent: true,
+        };
+        if space.neighbours.get(&(link, neighbour.address)) != Some(&stands) {
+            ops.push(Op::SetNeighbour {
+                ns: ns.clone(),
+                link,
+                neighbour: *neighbour,
+            });
+        }
+    }
+}
+
+/// Its link-local address' prefix is always on the link: routers are reached by it.
+fn prefix_of(want: &Interface, address: InterfaceAddress) -> OnLink {
+    if is_link_local(address) {
+        OnLink::Prefix
+    } else {
+        want.on_link
+    }
 }
 
 /// What has to be written before the link can come up, or an advertisement received in between
 /// would give it addresses and routes nobody asked for.
-pub(crate) fn interface_sysctls(want: &Interface) -> Vec<(Sysctl, &'static str)> {
-    let conf = |leaf| Sysctl::ipv6_conf(want.name.as_str(), leaf);
+pub(crate) fn interface_sysctls(want: &Attached) -> Vec<(Sysctl, &'static str)> {
+    let conf = |leaf| Sysctl::ipv6_conf(want.interface.name.as_str(), leaf);
     let mut all = vec![(conf("accept_ra"), "0"), (conf("autoconf"), "0")];
+    if want.place.bridge().is_none() {
+        all.push((conf("accept_redirects"), "0"));
+    }
     if want
+        .interface
         .addresses
         .iter()
         .any(|address| address.address().is_ipv6())
@@ -278,14 +331,14 @@ pub(crate) fn interface_sysctls(want: &Interface) -> Vec<(Sysctl, &'static str)>
     all
 }
 
-fn sysctls(found: Option<&Link>, space: &Space, want: &Interface, ops: &mut Vec<Op>) {
+fn sysctls(found: Option<&Link>, space: &Space, want: &Attached, ops: &mut Vec<Op>) {
     if !space.ipv6 {
         return;
     }
     for (sysctl, value) in interface_sysctls(want) {
         let stands = found.is_some() && space.sysctls.get(&sysctl).is_some_and(|now| now == value);
         if !stands {
-            let (ns, value) = (want.ns.clone(), value.to_owned());
+            let (ns, value) = (want.interface.ns.clone(), value.to_owned());
             ops.push(Op::SetSysctl { ns, sysctl, value });
         }
     }
@@ -297,7 +350,10 @@ fn missing_addresses(
     want: &Interface,
 ) -> Vec<InterfaceAddress> {
     let mut wanted = want.addresses.clone();
-    let stands = |address| found.is_some() && space.addresses.contains_key(&(want.name, address));
+    let stands = |address| {
+        let state = space.addresses.get(&(want.name, address));
+        found.is_some() && state.is_some_and(|state| state.on_link == prefix_of(want, address))
+    };
     // One of a MAC it had before a plugin chained later changed that serves as well.
     let mut on_link = space.addresses.keys().filter(|(on, _)| *on == want.name);
     let has_link_local = found.is_some() && on_link.any(|(_, address)| is_link_local(*address));
@@ -377,7 +433,7 @@ fn on_link(space: &Space, want: &Interface) -> impl Iterator<Item = Route> {
 }
 
 /// Whether an observed route is the wanted one; what the want leaves open is not compared.
-fn satisfies(found: &Route, want: &Route) -> bool {
+pub(crate) fn satisfies(found: &Route, want: &Route) -> bool {
     let left_open = |found: Option<u32>, want: Option<u32>| want.is_none() || found == want;
     found.destination == want.destination
         && found.gateway == want.gateway
@@ -424,7 +480,8 @@ fn holder(space: &Space, route: &Route, priority: u32) -> Option<IfName> {
 }
 
 /// No address is tentative in an answer, and the segment learns who holds the new ones.
-fn settle(space: &Space, want: &Interface, missing: &[InterfaceAddress], ops: &mut Vec<Op>) {
+fn settle(space: &Space, attached: &Attached, missing: &[InterfaceAddress], ops: &mut Vec<Op>) {
+    let want = &attached.interface;
     if !want.up {
         return;
     }
@@ -439,6 +496,10 @@ fn settle(space: &Space, want: &Interface, missing: &[InterfaceAddress], ops: &m
             ns: want.ns.clone(),
             link: want.name,
         });
+    }
+    // Over a link of its own the node knows without.
+    if attached.place.bridge().is_none() {
+        return;
     }
     let announced: Vec<_> = missing
         .iter()

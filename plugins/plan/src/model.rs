@@ -4,22 +4,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu};
+use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix};
 use bulkhead_nft as nft;
 
 use crate::{
-    AddressState, Dad, Link, LinkKind, LinkSetting, Ns, Op, Plan, PortFlags, Route, Space, Switch,
-    Sysctl, TableState, World, world::next_generation,
+    AddressState, Dad, Link, LinkKind, LinkSetting, NeighbourState, Ns, Op, Plan, PortFlags, Route,
+    Space, Switch, Sysctl, TableState, World, world::next_generation,
 };
 
 /// The same of IPv4 (`ipv4_devconf_dflt`, `net/ipv4/devinet.c`).
-const IPV4_DEFAULTS: [(&str, &str); 1] = [("route_localnet", "0")];
+const IPV4_DEFAULTS: [(&str, &str); 5] = [
+    ("accept_redirects", "1"),
+    ("forwarding", "0"),
+    ("route_localnet", "0"),
+    ("rp_filter", "0"),
+    ("send_redirects", "1"),
+];
 /// What a new link's sysctls are unless `conf/default` says otherwise (`ipv6_devconf_dflt`,
 /// `net/ipv6/addrconf.c`); only those a plan looks at.
-const IPV6_DEFAULTS: [(&str, &str); 4] = [
+const IPV6_DEFAULTS: [(&str, &str); 6] = [
     ("accept_ra", "1"),
+    ("accept_redirects", "1"),
     ("autoconf", "1"),
     ("disable_ipv6", "0"),
+    ("forwarding", "0"),
     ("keep_addr_on_down", "0"),
 ];
 
@@ -84,7 +92,16 @@ impl World {
                 link,
                 address,
                 dad,
-            } => self.add_address(ns, *link, *address, *dad),
+                on_link,
+            } => {
+                let tentative = *dad == Dad::Probe && address.address().is_ipv6();
+                let state = AddressState {
+                    tentative,
+                    unrouted: false,
+                    on_link: *on_link,
+                };
+                self.add_address(ns, *link, *address, state)
+            }
             Op::DelAddress { ns, link, address } => {
                 let space = self.space_mut(ns);
                 let removed = space.addresses.remove(&(*link, *address));
@@ -92,14 +109,38 @@ impl World {
                 removed.map(drop).ok_or(Refusal::Missing)
             }
             Op::AddRoute { ns, route } => self.add_route(ns, route),
+            Op::AddBlackhole { ns, destination } => {
+                let added = self.space_mut(ns).blackholes.insert(*destination);
+                if added { Ok(()) } else { Err(Refusal::Exists) }
+            }
+            Op::DelBlackhole { ns, destination } => {
+                let removed = self.space_mut(ns).blackholes.remove(destination);
+                if removed {
+                    Ok(())
+                } else {
+                    Err(Refusal::Missing)
+                }
+            }
+            Op::SetNeighbour {
+                ns,
+                link,
+                neighbour,
+            } => {
+                self.link(ns, *link)?;
+                let state = NeighbourState {
+                    mac: neighbour.mac,
+                    permanent: true,
+                };
+                let key = (*link, neighbour.address);
+                self.space_mut(ns).neighbours.insert(key, state);
+                Ok(())
+            }
             Op::DelNeighbour { ns, link, address } => {
                 self.space_mut(ns).neighbours.remove(&(*link, *address));
                 Ok(())
             }
             Op::SetSysctl { ns, sysctl, value } => {
-                self.space_mut(ns)
-                    .sysctls
-                    .insert(sysctl.clone(), value.clone());
+                self.space_mut(ns).set_sysctl(sysctl, value);
                 Ok(())
             }
             Op::Nft {
@@ -115,7 +156,12 @@ impl World {
                     .for_each(|(_, a)| a.tentative = false);
                 Ok(())
             }
-            Op::AwaitForwarding { .. } | Op::Announce { .. } => Ok(()),
+            // It sets the MAC, and a change of that drops every entry (`neigh_changeaddr`).
+            Op::Announce { ns, interface, .. } => {
+                self.space_mut(ns).forget_neighbours(*interface);
+                Ok(())
+            }
+            Op::AwaitForwarding { .. } => Ok(()),
         }
     }
 
@@ -143,6 +189,13 @@ impl World {
             let ipv6 = IPV6_DEFAULTS;
             let ipv6 = ipv6.map(|(leaf, value)| (Sysctl::ipv6_conf(link, leaf), own(value)));
             space.sysctls.extend(ipv6);
+        }
+        for (switch, of_link) in forwarding(link) {
+            let inherited = space.sysctls.get(&switch).cloned();
+            let known = space.sysctls.get_mut(&of_link);
+            if let (Some(known), Some(inherited)) = (known, inherited) {
+                *known = inherited;
+            }
         }
         Ok(())
     }
@@ -194,13 +247,21 @@ impl World {
             LinkSetting::Up => link.up = true,
             LinkSetting::Down => return self.lower(ns, name),
             LinkSetting::Mtu(mtu) => link.mtu = mtu,
-            LinkSetting::Mac(mac) => link.mac = Some(mac),
+            LinkSetting::Mac(mac) => {
+                link.mac = Some(mac);
+                self.space_mut(ns).forget_neighbours(name);
+            }
             LinkSetting::Bridge(bridge) => {
                 link.bridge = Some(bridge);
                 link.port = PortFlags::default();
             }
+            LinkSetting::NoBridge => {
+                link.bridge = None;
+                link.port = PortFlags::default();
+            }
             LinkSetting::Promiscuous(switch) => link.promiscuous = switch == Switch::On,
             LinkSetting::NoLinkLocal => link.forms_link_local = false,
+            LinkSetting::NoLinkLocalLearning => link.learns_link_local = false,
         }
         Ok(())
     }
@@ -209,6 +270,16 @@ impl World {
         self.link(ns, name)?.up = false;
         let space = self.space_mut(ns);
         space.routes.retain(|route| route.link != name);
+        space.forget_neighbours(name);
+        let kept = space
+            .sysctls
+            .get(&Sysctl::ipv6_conf(name.as_str(), "keep_addr_on_down"));
+        let keeps = kept.is_some_and(|value| value == "1");
+        let goes = |on: IfName, address: IpAddr| match address {
+            IpAddr::V6(v6) => on == name && (!keeps || v6.is_unicast_link_local()),
+            IpAddr::V4(_) => false,
+        };
+        space.drop_addresses(goes);
         // The kernel makes those to its addresses' prefixes again when it comes up.
         let of_link = space
             .addresses
@@ -248,18 +319,13 @@ impl World {
         ns: &Ns,
         link: IfName,
         address: InterfaceAddress,
-        dad: Dad,
+        state: AddressState,
     ) -> Result<(), Refusal> {
         self.link(ns, link)?;
         let space = self.space_mut(ns);
         if space.addresses.contains_key(&(link, address)) {
             return Err(Refusal::Exists);
         }
-        let tentative = dad == Dad::Probe && address.address().is_ipv6();
-        let state = AddressState {
-            tentative,
-            unrouted: false,
-        };
         space.addresses.insert((link, address), state);
         space.local.insert(address.address());
         Ok(())
@@ -309,15 +375,9 @@ impl World {
 
 impl Space {
     fn forget(&mut self, link: IfName) {
-        let (gone, left) = std::mem::take(&mut self.addresses)
-            .into_iter()
-            .partition::<BTreeMap<_, _>, _>(|((on, _), _)| *on == link);
-        self.addresses = left;
-        for (_, address) in gone.into_keys() {
-            self.disown(address.address());
-        }
+        self.drop_addresses(|on, _| on == link);
         self.routes.retain(|route| route.link != link);
-        self.neighbours.retain(|(on, _), _| *on != link);
+        self.forget_neighbours(link);
         let of_link = format!("/conf/{link}/");
         self.sysctls
             .retain(|sysctl, _| !sysctl.path().contains(&of_link));
@@ -333,6 +393,33 @@ impl Space {
         }
     }
 
+    fn drop_addresses(&mut self, goes: impl Fn(IfName, IpAddr) -> bool) {
+        let (gone, left) = std::mem::take(&mut self.addresses)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|((on, address), _)| goes(*on, address.address()));
+        self.addresses = left;
+        for (_, address) in gone.into_keys() {
+            self.disown(address.address());
+        }
+    }
+
+    /// The switch for the whole namespace sets every link's too (`inet_forward_change`,
+    /// `net/ipv4/devinet.c`; `addrconf_forward_change`, `net/ipv6/addrconf.c`).
+    fn set_sysctl(&mut self, sysctl: &Sysctl, value: &str) {
+        for link in self.links.keys() {
+            for (switch, of_link) in forwarding(link.as_str()) {
+                if switch == *sysctl && self.sysctls.contains_key(&of_link) {
+                    self.sysctls.insert(of_link, value.to_owned());
+                }
+            }
+        }
+        self.sysctls.insert(sysctl.clone(), value.to_owned());
+    }
+
+    fn forget_neighbours(&mut self, link: IfName) {
+        self.neighbours.retain(|(on, _), _| *on != link);
+    }
+
     /// No more local, unless another link has it too.
     fn disown(&mut self, address: IpAddr) {
         let mut held = self.addresses.keys().map(|(_, held)| held.address());
@@ -340,6 +427,20 @@ impl Space {
             self.local.remove(&address);
         }
     }
+}
+
+/// The switches for forwarding of the whole namespace, and a link's own of each.
+fn forwarding(link: &str) -> [(Sysctl, Sysctl); 2] {
+    [
+        (
+            Sysctl::ipv4_forwarding(),
+            Sysctl::ipv4_conf(link, "forwarding"),
+        ),
+        (
+            Sysctl::ipv6_forwarding(),
+            Sysctl::ipv6_conf(link, "forwarding"),
+        ),
+    ]
 }
 
 type Tables = BTreeMap<nft::TableId, TableState>;
@@ -370,6 +471,33 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
                     }
                 }
             })
+        }
+        nft::Command::AddElements {
+            table,
+            set,
+            elements: nft::Elements::Prefixes(prefixes),
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            let held = table.prefixes.entry(set.clone()).or_default();
+            prefixes.iter().try_for_each(|prefix| {
+                let clashes = |other: &Prefix| *other != prefix && other.overlaps(prefix);
+                if held.iter().any(clashes) {
+                    return Err(Refusal::Exists);
+                }
+                held.insert(prefix);
+                Ok(())
+            })
+        }
+        nft::Command::DeleteElements {
+            table,
+            set,
+            elements: nft::Elements::Prefixes(prefixes),
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            let held = table.prefixes.entry(set.clone()).or_default();
+            prefixes
+                .iter()
+                .try_for_each(|prefix| missing(held.remove(&prefix)))
         }
         nft::Command::AddElements {
             table,
@@ -418,8 +546,16 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
 impl TableState {
     /// What an observer of everything would see of `table`.
     fn of(table: &nft::Table) -> Self {
-        let sets = table.sets.iter().filter(|set| set.data.is_none());
-        let sets = sets.map(|set| (set.name.clone(), keys(&set.elements)));
+        let sets = table.sets.iter().filter_map(|set| match &set.elements {
+            nft::Elements::Keys(keys) => Some((set.name.clone(), keys.clone())),
+            nft::Elements::Map(_) | nft::Elements::Prefixes(_) => None,
+        });
+        let prefixes = table.sets.iter().filter_map(|set| match &set.elements {
+            nft::Elements::Prefixes(prefixes) => {
+                Some((set.name.clone(), prefixes.iter().collect()))
+            }
+            nft::Elements::Keys(_) | nft::Elements::Map(_) => None,
+        });
         let maps = table.sets.iter().filter_map(|set| match &set.elements {
             nft::Elements::Map(map) => {
                 let found = map
@@ -441,6 +577,7 @@ impl TableState {
             comment,
             chains: chains.collect(),
             elements: sets.collect(),
+            prefixes: prefixes.collect(),
             maps: maps.collect(),
         }
     }
@@ -463,6 +600,7 @@ fn keys(elements: &nft::Elements) -> BTreeSet<nft::Key> {
 
 /// A link as the kernel makes it: down, and ready to form a link-local address.
 fn new_link(kind: LinkKind, mac: Mac, mtu: Mtu, group: LinkGroup) -> Link {
+    let is_bridge = kind == LinkKind::Bridge;
     Link {
         kind,
         mac: Some(mac),
@@ -473,6 +611,7 @@ fn new_link(kind: LinkKind, mac: Mac, mtu: Mtu, group: LinkGroup) -> Link {
         bridge: None,
         port: PortFlags::default(),
         forms_link_local: true,
+        learns_link_local: is_bridge,
         shape: None,
     }
 }

@@ -18,8 +18,8 @@ const LOOPBACK: &str = "127.0.0.0/8";
 pub struct NetworkNat {
     /// The table's name.
     pub name: nft::Name,
-    /// The network's bridge.
-    pub bridge: IfName,
+    /// The network's bridge; `None` where every container has a link of its own.
+    pub bridge: Option<IfName>,
     /// The network's subnets.
     pub subnets: Vec<Prefix>,
     /// What is masqueraded behind the node's own addresses when it leaves by another link than the
@@ -57,12 +57,14 @@ impl NetworkNat {
             let kept = nft::PrefixSet::new(family, kept.chain(&multicast).copied());
             let sources = self.masqueraded.iter();
             for source in sources.filter(|source| source.family() == family) {
-                rules.push(nft::Rule::new([
-                    nft::Statement::is_not(nft::Field::Oifname, self.bridge),
+                let leaves = self
+                    .bridge
+                    .map(|bridge| nft::Statement::is_not(nft::Field::Oifname, bridge));
+                rules.push(nft::Rule::new(leaves.into_iter().chain([
                     nft::Statement::in_prefix(saddr, *source),
                     nft::Statement::outside(daddr, kept.clone()),
                     nft::Statement::Masquerade(nft::SourcePorts::FullyRandom),
-                ]));
+                ])));
             }
         }
         rules
@@ -75,19 +77,34 @@ impl NetworkNat {
     /// (`br_nf_post_routing`, `net/bridge/br_netfilter_hooks.c`).
     fn hairpin(&self) -> Vec<nft::Rule> {
         let loopback = LOOPBACK.parse().expect("a prefix");
-        let from = |source: &Prefix| {
-            let saddr = match source.family() {
-                Family::V4 => nft::Field::Ip4Saddr,
-                Family::V6 => nft::Field::Ip6Saddr,
-            };
+        let sources = self.subnets.iter().chain([&loopback]);
+        sources.flat_map(|source| self.turned(*source)).collect()
+    }
+
+    /// What comes from `source` and goes to a container of the network.
+    fn turned(&self, source: Prefix) -> Vec<nft::Rule> {
+        let (saddr, daddr) = match source.family() {
+            Family::V4 => (nft::Field::Ip4Saddr, nft::Field::Ip4Daddr),
+            Family::V6 => (nft::Field::Ip6Saddr, nft::Field::Ip6Daddr),
+        };
+        let towards = match self.bridge {
+            Some(bridge) => vec![nft::Statement::is(nft::Field::Oifname, bridge)],
+            None => {
+                let same = self.subnets.iter();
+                same.filter(|subnet| subnet.family() == source.family())
+                    .map(|subnet| nft::Statement::in_prefix(daddr, *subnet))
+                    .collect()
+            }
+        };
+        let rule = |towards| {
             nft::Rule::new([
-                nft::Statement::is(nft::Field::Oifname, self.bridge),
-                nft::Statement::in_prefix(saddr, *source),
+                towards,
+                nft::Statement::in_prefix(saddr, source),
                 nft::Statement::has_any(nft::Field::Mark, nft::Datum::Mark(host_ports::MARK)),
                 nft::Statement::Masquerade(nft::SourcePorts::Keep),
             ])
         };
-        self.subnets.iter().chain([&loopback]).map(from).collect()
+        towards.into_iter().map(rule).collect()
     }
 }
 

@@ -5,10 +5,13 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, ROUTE_PROTOCOL};
+use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix, ROUTE_PROTOCOL};
 use bulkhead_nft as nft;
 
-use crate::{Flow, Ns, PortFlags, Route, Shape, Sysctl};
+use crate::{
+    BLACKHOLE_PRIORITY, Flow, MulticastRouter, Neighbour, Ns, OnLink, PortFlags, Route, Shape,
+    Sysctl,
+};
 
 /// An ordered list of operations. Applying stops at the first refusal; what ran stands.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -143,6 +146,8 @@ pub enum Op {
         address: InterfaceAddress,
         /// Whether IPv6 probes it first.
         dad: Dad,
+        /// Whether its prefix is on the link.
+        on_link: OnLink,
     },
     /// Removes an address.
     DelAddress {
@@ -159,6 +164,29 @@ pub enum Op {
         ns: Ns,
         /// Which; `priority` is set.
         route: Route,
+    },
+    /// Adds a blackhole route with our protocol number and the last metric.
+    AddBlackhole {
+        /// Where.
+        ns: Ns,
+        /// To what.
+        destination: Prefix,
+    },
+    /// Removes a blackhole route of ours.
+    DelBlackhole {
+        /// Where.
+        ns: Ns,
+        /// To what.
+        destination: Prefix,
+    },
+    /// Makes a neighbour entry permanent, in place of what is believed.
+    SetNeighbour {
+        /// Where.
+        ns: Ns,
+        /// On which link.
+        link: IfName,
+        /// Who, and where.
+        neighbour: Neighbour,
     },
     /// Forgets what the namespace believes about a neighbour; gone is no error.
     DelNeighbour {
@@ -188,8 +216,8 @@ pub enum Op {
         /// any generation will do.
         generation: Option<u32>,
     },
-    /// Waits, at most a second, until the bridge forwards frames of a port that just came up: the
-    /// kernel notices the carrier in a work queue (`linkwatch_event`, `net/core/link_watch.c`).
+    /// Waits, at most a second, until a port that just came up carries frames, on a bridge until that
+    /// forwards them: the kernel notices the carrier in a work queue (`linkwatch_event`, `net/core/link_watch.c`).
     AwaitForwarding {
         /// Where.
         ns: Ns,
@@ -231,10 +259,15 @@ pub enum LinkSetting {
     Mac(Mac),
     /// The bridge it is a port of.
     Bridge(IfName),
+    /// It is no bridge's port.
+    NoBridge,
     /// `IFF_PROMISC`.
     Promiscuous(Switch),
     /// `IFLA_INET6_ADDR_GEN_MODE` none: no link-local address of the kernel's making.
     NoLinkLocal,
+    /// The bridge learns nothing from frames to link-local groups, which no hook of the bridge's sees
+    /// (`br_handle_local_finish`, `net/bridge/br_input.c`).
+    NoLinkLocalLearning,
 }
 
 /// On or off.
@@ -283,6 +316,9 @@ impl fmt::Display for Op {
             Self::AddAddress { .. }
             | Self::DelAddress { .. }
             | Self::AddRoute { .. }
+            | Self::AddBlackhole { .. }
+            | Self::DelBlackhole { .. }
+            | Self::SetNeighbour { .. }
             | Self::DelNeighbour { .. }
             | Self::DelFlow { .. } => self.address_line(f),
             Self::SetSysctl { ns, sysctl, value } => {
@@ -363,11 +399,17 @@ impl Op {
             Self::SetPort { ns, port, flags } => {
                 let (hairpin, isolated) =
                     (Switch::from(flags.hairpin), Switch::from(flags.isolated));
+                let router = u8::from(flags.multicast_router == MulticastRouter::Learned);
                 write!(
                     f,
-                    "{bridge} link set dev {port} hairpin {hairpin} isolated {isolated}",
+                    "{bridge} link set dev {port} hairpin {hairpin} isolated {isolated} mcast_router {router}",
                     bridge = ns.tool("bridge")
-                )
+                )?;
+                // iproute2 has a word for it since 6.3.
+                match flags.max_groups {
+                    Some(groups) => write!(f, " # netlink: mcast_max_groups {groups}"),
+                    None => Ok(()),
+                }
             }
             Self::DelLink { ns, name } => write!(f, "{ip} link del dev {name}", ip = ns.tool("ip")),
             // `fmt` hands on no other.
@@ -383,15 +425,21 @@ impl Op {
                 link,
                 address,
                 dad,
+                on_link,
             } => {
                 let nodad = if *dad == Dad::Skip && address.address().is_ipv6() {
                     " nodad"
                 } else {
                     ""
                 };
+                let noprefixroute = if *on_link == OnLink::Nothing {
+                    " noprefixroute"
+                } else {
+                    ""
+                };
                 write!(
                     f,
-                    "{ip} addr add {address} dev {link}{nodad}",
+                    "{ip} addr add {address} dev {link}{nodad}{noprefixroute}",
                     ip = ns.tool("ip")
                 )
             }
@@ -399,17 +447,24 @@ impl Op {
                 write!(f, "{ip} addr del {address} dev {link}", ip = ns.tool("ip"))
             }
             Self::AddRoute { ns, route } => {
-                let family = if route.destination.address().is_ipv6() {
-                    "-6 "
-                } else {
-                    ""
-                };
+                let family = family_option(route.destination);
                 write!(
                     f,
                     "{ip} {family}route add {route} proto {ROUTE_PROTOCOL}",
                     ip = ns.tool("ip")
                 )
             }
+            Self::AddBlackhole { ns, destination } => blackhole_line(f, ns, "add", *destination),
+            Self::DelBlackhole { ns, destination } => blackhole_line(f, ns, "del", *destination),
+            Self::SetNeighbour {
+                ns,
+                link,
+                neighbour: Neighbour { address, mac },
+            } => write!(
+                f,
+                "{ip} neigh replace {address} lladdr {mac} dev {link} nud permanent",
+                ip = ns.tool("ip")
+            ),
             Self::DelNeighbour { ns, link, address } => {
                 write!(f, "{ip} neigh del {address} dev {link}", ip = ns.tool("ip"))
             }
@@ -430,6 +485,28 @@ impl Op {
     }
 }
 
+/// What `ip` is told of the family where the words alone do not say it.
+fn family_option(destination: Prefix) -> &'static str {
+    if destination.address().is_ipv6() {
+        "-6 "
+    } else {
+        ""
+    }
+}
+
+fn blackhole_line(
+    f: &mut fmt::Formatter<'_>,
+    ns: &Ns,
+    verb: &str,
+    destination: Prefix,
+) -> fmt::Result {
+    let (ip, family) = (ns.tool("ip"), family_option(destination));
+    write!(
+        f,
+        "{ip} {family}route {verb} blackhole {destination} metric {BLACKHOLE_PRIORITY} proto {ROUTE_PROTOCOL}"
+    )
+}
+
 impl fmt::Display for LinkSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -438,8 +515,10 @@ impl fmt::Display for LinkSetting {
             Self::Mtu(mtu) => write!(f, "mtu {mtu}"),
             Self::Mac(mac) => write!(f, "address {mac}"),
             Self::Bridge(bridge) => write!(f, "master {bridge}"),
+            Self::NoBridge => f.write_str("nomaster"),
             Self::Promiscuous(switch) => write!(f, "promisc {switch}"),
             Self::NoLinkLocal => f.write_str("addrgenmode none"),
+            Self::NoLinkLocalLearning => f.write_str("type bridge no_linklocal_learn 1"),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The one decision: what leads from the world to the want, and what has to be seen to tell.
 
+use bulkhead_model::Mtu;
+
 use crate::{
-    Attached, Conflict, Detached, Localnet, Ns, Op, Plan, Scope, Space, Sysctl, TableScope, Want,
-    World, bridge, detached, filter, host_ports, link, nat,
+    Attached, Conflict, Detached, Ns, Op, Place, Plan, Scope, Space, TableScope, Want, World,
+    bridge, detached, filter, host_ports, link, nat, point_to_point,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -20,8 +22,8 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
             ops.splice(0..0, leftover);
         }
         Want::Detached(want) => detached::plan(world, want, &mut ops),
-        Want::HostPorts { bridge, forwards } => {
-            host_ports::inherit(world.space(&Ns::Host), *bridge, forwards, &mut ops);
+        Want::HostPorts { link, forwards } => {
+            host_ports::inherit(world.space(&Ns::Host), *link, forwards, &mut ops);
         }
         Want::Loopback { ns, up } => link::loopback(world.space(ns), ns, *up, &mut ops),
     }
@@ -34,12 +36,12 @@ pub fn scope(want: &Want) -> Scope {
     match want {
         Want::Attached(want) => attached_scope(want),
         Want::Detached(want) => detached_scope(want),
-        Want::HostPorts { bridge, forwards } => {
+        Want::HostPorts { link, forwards } => {
             let mut scope = Scope::default();
             let host = scope.space(&Ns::Host);
             host_ports::see(host, forwards);
-            host.links.extend(*bridge);
-            host.sysctls.extend(bridge.map(bridge::localnet));
+            host.links.extend(*link);
+            host.sysctls.extend(link.map(bridge::localnet));
             scope
         }
         Want::Loopback { ns, .. } => {
@@ -64,9 +66,15 @@ fn cleared(world: &World, ops: &[Op]) -> Option<World> {
 fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Conflict> {
     let host = world.space(&Ns::Host);
     link::refuse(world, want)?;
+    if let Place::PointToPoint(link) = &want.place {
+        point_to_point::refuse(host, link)?;
+    }
     host_ports::refuse(host, want)?;
-    let of_bridge = || bridge::mtu(host, &want.bridge);
-    let mtu = want.port.mtu.unwrap_or_else(of_bridge);
+    let of_place = || match &want.place {
+        Place::Bridge(bridge) => bridge::mtu(host, bridge),
+        Place::PointToPoint(_) => Mtu::ETHERNET,
+    };
+    let mtu = want.port.mtu.unwrap_or_else(of_place);
     link::ifb(world, want, mtu, ops);
     filter::ensure(world, &want.filter, ops)?;
     host_ports::ensure(world, want, ops)?;
@@ -78,25 +86,31 @@ fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Con
             ops.push(Op::SetSysctl { ns, sysctl, value });
         }
     }
-    bridge::ensure(host, &want.bridge, ops)?;
+    match &want.place {
+        Place::Bridge(bridge) => bridge::ensure(host, bridge, ops)?,
+        Place::PointToPoint(link) => point_to_point::blackholes(host, link, ops),
+    }
     nat::ensure(world, want, ops)?;
     forget_neighbours(host, want, ops);
     link::ensure(world, want, mtu, ops)?;
+    if let Place::PointToPoint(link) = &want.place {
+        point_to_point::routes(host, link, ops);
+    }
     host_ports::redirect(host, &want.host_ports.mine, ops);
     Ok(())
 }
 
 /// What the host believes about an address' former holder would send its packets astray.
 fn forget_neighbours(host: &Space, want: &Attached, ops: &mut Vec<Op>) {
-    for address in want
-        .interface
-        .addresses
-        .iter()
+    let link = want.node_link();
+    let kept = |address| want.neighbours.iter().any(|kept| kept.address == address);
+    let addresses = want.interface.addresses.iter();
+    for address in addresses
         .map(|address| address.address())
+        .filter(|address| !kept(*address))
     {
-        let link = want.bridge.name;
         let believed = host.neighbours.get(&(link, address));
-        if believed.is_some_and(|mac| *mac != want.interface.mac) {
+        if believed.is_some_and(|believed| believed.mac != want.interface.mac) {
             ops.push(Op::DelNeighbour {
                 ns: Ns::Host,
                 link,
@@ -109,7 +123,8 @@ fn forget_neighbours(host: &Space, want: &Attached, ops: &mut Vec<Op>) {
 fn attached_scope(want: &Attached) -> Scope {
     let mut scope = Scope::default();
     let host = scope.space(&Ns::Host);
-    host.links.extend([want.bridge.name, want.port.name]);
+    let link = want.node_link();
+    host.links.extend([link, want.port.name]);
     host.links
         .extend(want.filter.others.iter().map(|other| other.port));
     let bindings = std::iter::once(&want.filter.binding).chain(&want.filter.others);
@@ -122,23 +137,28 @@ fn attached_scope(want: &Attached) -> Scope {
         .addresses
         .iter()
         .map(|address| address.address());
+    let kept = want.neighbours.iter().map(|kept| kept.address);
     host.neighbours
-        .extend(addresses.map(|address| (want.bridge.name, address)));
-    host.sysctls
-        .insert(Sysctl::ipv6_conf(want.bridge.name.as_str(), "accept_ra"));
+        .extend(addresses.chain(kept).map(|address| (link, address)));
+    match &want.place {
+        Place::Bridge(bridge) => bridge::see(host, bridge),
+        Place::PointToPoint(own) => point_to_point::see(host, want.port.name, own),
+    }
     host.tables
         .insert(filter::table_id(), filter::scope(&want.filter.binding));
     if let Some(table) = &want.nat {
         host.tables.insert(table.id.clone(), nat::scope(table));
     }
     host_ports::see(host, &want.host_ports.mine);
-    if want.bridge.localnet != Localnet::Unclaimed {
-        host.sysctls.insert(bridge::localnet(want.bridge.name));
-    }
     let container = scope.space(&want.interface.ns);
     container.links.insert(want.interface.name);
     container.routes = true;
-    let sysctls = link::interface_sysctls(&want.interface);
+    let inside = want.interface.name;
+    let kept = want.interface.neighbours.iter();
+    container
+        .neighbours
+        .extend(kept.map(|kept| (inside, kept.address)));
+    let sysctls = link::interface_sysctls(want);
     container
         .sysctls
         .extend(sysctls.into_iter().map(|(sysctl, _)| sysctl));
@@ -178,6 +198,7 @@ fn detached_scope(want: &Detached) -> Scope {
             crate::Restore::Sysctl { sysctl, .. } => {
                 host.sysctls.insert(sysctl.clone());
             }
+            crate::Restore::Blackhole { .. } => host.blackholes = true,
             crate::Restore::Address { link, .. } | crate::Restore::Promiscuous { link } => {
                 host.links.insert(*link);
             }

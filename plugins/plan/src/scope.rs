@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_model::IfName;
+use bulkhead_model::{IfName, Prefix};
 use bulkhead_nft as nft;
 
 use crate::{Ns, Sysctl};
@@ -26,6 +26,8 @@ impl Scope {
             ours.ports_of.extend(theirs.ports_of);
             ours.owned_links |= theirs.owned_links;
             ours.routes |= theirs.routes;
+            ours.routes_to.extend(theirs.routes_to);
+            ours.blackholes |= theirs.blackholes;
             ours.neighbours.extend(theirs.neighbours);
             ours.local.extend(theirs.local);
             ours.flows.extend(theirs.flows);
@@ -54,6 +56,10 @@ pub struct SpaceScope {
     pub owned_links: bool,
     /// Routes of the main table.
     pub routes: bool,
+    /// The best route of the main table to each of these destinations.
+    pub routes_to: BTreeSet<Prefix>,
+    /// Blackhole routes of ours.
+    pub blackholes: bool,
     /// Neighbour entries by link and address.
     pub neighbours: BTreeSet<(IfName, IpAddr)>,
     /// Addresses that may be the namespace's own.

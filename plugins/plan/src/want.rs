@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bulkhead_model::{Bandwidth, HostAddress, HostPort, IfName, InterfaceAddress, Mac, Mtu};
+use bulkhead_model::{
+    Bandwidth, HostAddress, HostPort, IfName, InterfaceAddress, Mac, Mtu, Prefix,
+};
 use bulkhead_nft as nft;
 
-use crate::{Dad, Ns, PortFlags, Route, Switch, Sysctl};
+use crate::{Binding, Dad, Ns, OnLink, PortFlags, Route, Switch, Sysctl};
 
 /// An attachment as it should be: there, or gone.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,8 +18,8 @@ pub enum Want {
     Detached(Box<Detached>),
     /// Host ports lead to an attachment that stands, and has them from another one.
     HostPorts {
-        /// The attachment's bridge.
-        bridge: Option<IfName>,
+        /// The node's link to it: its bridge, or the port of a link of its own.
+        link: Option<IfName>,
         /// What leads to it.
         forwards: Vec<Forward>,
     },
@@ -33,14 +35,16 @@ pub enum Want {
 /// An attachment that stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attached {
-    /// The bridge its port joins.
-    pub bridge: Bridge,
+    /// Where its port is plugged.
+    pub place: Place,
     /// The host end.
     pub port: Port,
     /// The container end.
     pub interface: Interface,
     /// What the port's filter accepts.
     pub filter: Filter,
+    /// Permanent neighbour entries of the node for the container, on [`Attached::node_link`].
+    pub neighbours: Vec<Neighbour>,
     /// Sysctls of the node the network needs (forwarding).
     pub sysctls: Vec<(Sysctl, String)>,
     /// The network's address translation, with its fingerprint as comment.
@@ -49,6 +53,73 @@ pub struct Attached {
     pub host_ports: HostPorts,
     /// How fast the container may receive and send.
     pub bandwidth: Bandwidth,
+}
+
+impl Attached {
+    /// The node's link to the container: the bridge, or the port where the link is the container's own.
+    #[must_use]
+    pub const fn node_link(&self) -> IfName {
+        match &self.place {
+            Place::Bridge(bridge) => bridge.name,
+            Place::PointToPoint(_) => self.port.name,
+        }
+    }
+}
+
+/// Where a port is plugged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// Into a bridge, beside others.
+    Bridge(Bridge),
+    /// Nowhere: the pair is a link between node and container alone, and everything is routed.
+    PointToPoint(PointToPoint),
+}
+
+impl Place {
+    /// The bridge, if there is one.
+    #[must_use]
+    pub const fn bridge(&self) -> Option<&Bridge> {
+        match self {
+            Self::Bridge(bridge) => Some(bridge),
+            Self::PointToPoint(_) => None,
+        }
+    }
+
+    /// Whether the node routes 127.0.0.0/8 to it.
+    #[must_use]
+    pub const fn localnet(&self) -> Localnet {
+        match self {
+            Self::Bridge(bridge) => bridge.localnet,
+            Self::PointToPoint(link) => link.localnet,
+        }
+    }
+}
+
+/// A link between node and container alone (RFC 9898 section 4: isolated in layer 2 and 3). Its port
+/// carries what the container calls its gateway; IPv4's needs no address there, since the container's
+/// neighbour entry for it is permanent.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PointToPoint {
+    /// Addresses of the port; not probed.
+    pub gateways: Vec<InterfaceAddress>,
+    /// What the node sends there: host routes and prefixes in the main table, whose `link` is the port.
+    /// A family without any is off on the port.
+    pub routes: Vec<Route>,
+    /// Blocks of this node alone, whose addresses nobody else has: what is for one that no attachment
+    /// holds ends here, and is looked for nowhere.
+    pub blackholes: Vec<Prefix>,
+    /// Whether the host reaches the container from 127.0.0.1.
+    pub localnet: Localnet,
+}
+
+/// A permanent neighbour entry (`NUD_PERMANENT`, `linux/neighbour.h`): never probed, never collected,
+/// and moved by no packet.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Neighbour {
+    /// Whose.
+    pub address: IpAddr,
+    /// Where it is.
+    pub mac: Mac,
 }
 
 /// The host ports of an attachment.
@@ -102,7 +173,7 @@ pub struct Bridge {
     pub other_gateways: OtherGateways,
 }
 
-/// Whether a bridge routes 127.0.0.0/8 between the host and its containers (`route_localnet`,
+/// Whether a bridge, or a port of its own, routes 127.0.0.0/8 between the host and its containers (`route_localnet`,
 /// `ip-sysctl.rst`).
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Localnet {
@@ -180,8 +251,12 @@ pub struct Interface {
     pub addresses: Vec<InterfaceAddress>,
     /// Whether IPv6 addresses are probed.
     pub dad: Dad,
+    /// Whether the prefixes of its addresses are on the link.
+    pub on_link: OnLink,
     /// Its routes; `link` is the interface.
     pub routes: Vec<Route>,
+    /// Its permanent neighbour entries.
+    pub neighbours: Vec<Neighbour>,
 }
 
 /// The filter on ports: the base that the whole first-hop guard stands on.
@@ -194,17 +269,6 @@ pub struct Filter {
     pub others: Vec<Binding>,
     /// How the chain is bound to ports.
     pub hook: Hook,
-}
-
-/// What a port may send.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Binding {
-    /// The port.
-    pub port: IfName,
-    /// The one source MAC allowed, or `None` for any.
-    pub mac: Option<Mac>,
-    /// The ifb device that shapes what it sends, if that is limited.
-    pub ifb: Option<IfName>,
 }
 
 /// How the filter is bound to ports.
@@ -271,5 +335,10 @@ pub enum Restore {
     Promiscuous {
         /// The bridge.
         link: IfName,
+    },
+    /// Remove a blackhole route.
+    Blackhole {
+        /// Of which block.
+        destination: Prefix,
     },
 }

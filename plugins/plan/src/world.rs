@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix};
 use bulkhead_nft as nft;
@@ -32,8 +33,22 @@ impl World {
 pub struct Features {
     /// A netdev base chain can be bound to a device-name prefix (`NFTA_DEVICE_PREFIX`, 6.17).
     pub device_prefix: bool,
+    /// A bridge port limits the multicast groups it joins (`IFLA_BRPORT_MCAST_MAX_GROUPS`, 6.3).
+    pub group_limit: bool,
     /// What is in the doomed group goes without being asked for: a reaper of this process takes it.
     pub reaps: bool,
+}
+
+impl Features {
+    /// What of a port's attributes this kernel has.
+    #[must_use]
+    pub fn possible(self, flags: PortFlags) -> PortFlags {
+        let max_groups = flags.max_groups.filter(|_| self.group_limit);
+        PortFlags {
+            max_groups,
+            ..flags
+        }
+    }
 }
 
 /// One namespace.
@@ -45,11 +60,14 @@ pub struct Space {
     pub links: BTreeMap<IfName, Link>,
     /// Addresses of the links asked for.
     pub addresses: BTreeMap<(IfName, InterfaceAddress), AddressState>,
-    /// Unicast routes of the main table and of tables asked for, without the kernel's own
+    /// Unicast routes of the main table, all or to the destinations asked for, without the kernel's own
     /// (`RTPROT_KERNEL`) and without cloned ones.
     pub routes: BTreeSet<Route>,
+    /// Destinations of blackhole routes of ours: [`BLACKHOLE_PRIORITY`](crate::BLACKHOLE_PRIORITY), main
+    /// table, our protocol number.
+    pub blackholes: BTreeSet<Prefix>,
     /// Neighbour entries asked for by key.
-    pub neighbours: BTreeMap<(IfName, IpAddr), Mac>,
+    pub neighbours: BTreeMap<(IfName, IpAddr), NeighbourState>,
     /// Of the addresses asked about, those that are the namespace's own.
     pub local: BTreeSet<IpAddr>,
     /// UDP flows to local addresses and the ports asked about.
@@ -69,6 +87,7 @@ impl Space {
             links: BTreeMap::new(),
             addresses: BTreeMap::new(),
             routes: BTreeSet::new(),
+            blackholes: BTreeSet::new(),
             neighbours: BTreeMap::new(),
             local: BTreeSet::new(),
             flows: BTreeSet::new(),
@@ -110,6 +129,9 @@ pub struct Link {
     /// Whether the kernel makes a link-local address when the link comes up
     /// (`IFLA_INET6_ADDR_GEN_MODE` is not `none`).
     pub forms_link_local: bool,
+    /// Whether it is a bridge that learns from frames to 01:80:c2:00:00:00-0f, which it does not forward
+    /// (`BR_BOOLOPT_NO_LL_LEARN` is off, `linux/if_bridge.h`).
+    pub learns_link_local: bool,
     /// Its root queueing discipline, if that is a token bucket filter.
     pub shape: Option<Shape>,
 }
@@ -143,6 +165,30 @@ pub struct PortFlags {
     pub hairpin: bool,
     /// No frame passes between two isolated ports (`IFLA_BRPORT_ISOLATED`).
     pub isolated: bool,
+    /// Whether what it hears makes it a port to multicast routers (`IFLA_BRPORT_MULTICAST_ROUTER`).
+    pub multicast_router: MulticastRouter,
+    /// How many multicast groups may be joined through it (`IFLA_BRPORT_MCAST_MAX_GROUPS`); `None` for
+    /// any number. A kernel before 6.3 has no such limit.
+    pub max_groups: Option<NonZeroU32>,
+}
+
+/// Whether a port leads to multicast routers, which get every group's frames.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum MulticastRouter {
+    /// If a query or a router's hello was heard there (`MDB_RTR_TYPE_TEMP_QUERY`).
+    #[default]
+    Learned,
+    /// Never (`MDB_RTR_TYPE_DISABLED`).
+    Never,
+}
+
+/// How a neighbour entry stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NeighbourState {
+    /// The MAC it leads to.
+    pub mac: Mac,
+    /// `NUD_PERMANENT`.
+    pub permanent: bool,
 }
 
 /// How an address stands.
@@ -153,6 +199,18 @@ pub struct AddressState {
     /// Its link is up and the main table has no route to its prefix on it, which the kernel makes with
     /// the address: somebody removed it. Known where routes are asked for.
     pub unrouted: bool,
+    /// Whether the kernel made a route to its prefix with it (`IFA_F_NOPREFIXROUTE` is off).
+    pub on_link: OnLink,
+}
+
+/// Whether the prefix of an address is on its link.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OnLink {
+    /// It is: the kernel makes a route to it with the address.
+    #[default]
+    Prefix,
+    /// The address alone is (`IFA_F_NOPREFIXROUTE`, `linux/if_addr.h`).
+    Nothing,
 }
 
 /// A unicast route.
@@ -196,6 +254,8 @@ pub struct TableState {
     pub chains: BTreeMap<nft::Name, usize>,
     /// Elements present, of those asked for, per set.
     pub elements: BTreeMap<nft::Name, BTreeSet<nft::Key>>,
+    /// Prefixes present, per set of prefixes that was asked for whole.
+    pub prefixes: BTreeMap<nft::Name, BTreeSet<Prefix>>,
     /// Entries present, of those asked for, per map.
     pub maps: BTreeMap<nft::Name, BTreeMap<nft::Key, nft::FoundEntry>>,
 }

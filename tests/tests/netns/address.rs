@@ -114,7 +114,7 @@ fn is_taken_in(ns: &Ns, link: &str) -> bool {
 
 fn a_rogue_router_gives_a_container_nothing(setting: BridgeNetfilter) {
     let node = Node::new(setting);
-    let mut config = node.config_with(json!({"isDefaultGateway": false}));
+    let mut config = node.config_with(json!({"isDefaultGateway": false, "guard": false}));
     let router = node.attach(&config, "router");
     // An ordinary host on the segment, which listens as hosts do.
     let listener = node.sandbox.container("listener").unwrap();
@@ -174,7 +174,7 @@ fn with_enabledad_addresses_are_probed_and_not_tentative(setting: BridgeNetfilte
 
 fn with_enabledad_a_duplicate_is_refused_and_nothing_is_left(setting: BridgeNetfilter) {
     let node = Node::new(setting);
-    let config = node.config_with(json!({"enabledad": true}));
+    let config = node.config_with(json!({"enabledad": true, "guard": false}));
     let a = node.attach(&config, "a");
     a.container
         .ip("addr add fd01::77/64 dev eth0 nodad")

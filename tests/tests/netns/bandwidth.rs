@@ -237,7 +237,8 @@ fn a_shaped_port_passes_nothing_that_its_filter_drops(setting: BridgeNetfilter) 
     let node = Node::new(setting);
     let peer = node.attach(&node.config(), "peer");
     let limits = json!({"bandwidth": egress(100 * MEGABIT)});
-    let config = node.config_with(json!({"macspoofchk": true, "runtimeConfig": limits}));
+    let config =
+        node.config_with(json!({"guard": false, "macspoofchk": true, "runtimeConfig": limits}));
     let shaped = node.attach(&config, "shaped");
     let [ifb] = &ifbs(&node.host)[..] else {
         panic!("one ifb device");

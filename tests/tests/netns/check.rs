@@ -151,7 +151,7 @@ fn check_names_a_removed_binding(setting: BridgeNetfilter) {
     let (port, mac) = (a.port(), netns_fixtures::packet::mac_text(a.mac()));
     node.host
         .nft(&format!(
-            "delete element netdev bulkhead macs {{ \"{port}\" . {mac} }}"
+            "delete element netdev bulkhead id2 {{ \"{port}\" . {mac} }}"
         ))
         .unwrap();
     assert_drift(&node, &a, &[&port, &mac]);

@@ -15,9 +15,7 @@ use bulkhead_cni::{Call, Dns, Environment};
 use bulkhead_ipam::{Access, AttachmentRecord, StateDir};
 use bulkhead_kernel::{Deletion, Kernel, Netns, machine_id};
 use bulkhead_model::{Prefix, Protocol};
-use bulkhead_plan::{
-    Binding, Detached, Flow, NetworkGone, Ns, Plan, Restore, Sysctl, Want, plan, scope,
-};
+use bulkhead_plan::{Detached, Flow, NetworkGone, Ns, Plan, Restore, Sysctl, Want, plan, scope};
 use netns_fixtures::{
     BridgeNetfilter, Container, End, Feature, Snapshot, Verb, skip_without, veth, wait_for,
 };
@@ -125,16 +123,11 @@ impl Case {
     fn detached(&self, network: Option<NetworkGone>) -> Want {
         let names = &self.record.names;
         let port = names.port.unwrap();
-        let checked = self.config["macspoofchk"] == true;
         let addresses = self.record.addresses.iter();
         let bridge = BRIDGE.parse().unwrap();
         Want::Detached(Box::new(Detached {
             port,
-            binding: Some(Binding {
-                port,
-                mac: names.interface_mac.filter(|_| checked),
-                ifb: names.ifb,
-            }),
+            binding: bulkhead_attach::recorded_binding(&self.record),
             ifb: names.ifb.unwrap_or_else(|| self.record.id().ifb()),
             host_ports: Some(self.grant().forwards().unwrap()),
             neighbours: addresses

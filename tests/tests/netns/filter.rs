@@ -55,7 +55,7 @@ fn spoof(a: &Attachment, b: &Attachment) -> Result<(), CaptureError> {
 
 fn spoofing_is_stopped(setting: BridgeNetfilter, hook: &str) {
     let node = Node::new(setting);
-    let config = node.config_with(json!({"macspoofchk": true, "portFilter": hook}));
+    let config = node.config_with(json!({"guard": false, "macspoofchk": true, "portFilter": hook}));
     let [a, b] = node.attach_two(&config);
     spoof(&a, &b).unwrap();
     for (to, from) in b.addresses().into_iter().zip(a.addresses()) {
@@ -87,7 +87,7 @@ fn per_port_a_spoofed_source_mac_is_dropped(setting: BridgeNetfilter) {
 
 fn unchecked_any_source_mac_passes(setting: BridgeNetfilter) {
     let node = Node::new(setting);
-    let [a, b] = node.attach_two(&node.config());
+    let [a, b] = node.attach_two(&node.config_with(json!({"guard": false})));
     let passed = spoof(&a, &b);
     assert!(
         matches!(passed, Err(CaptureError::Unwanted { .. })),
@@ -109,7 +109,10 @@ fn stranger(node: &Node) -> Container {
 fn by_prefix_a_port_is_mute_until_it_is_bound(setting: BridgeNetfilter) {
     skip_without!(Feature::PrefixChains);
     let node = Node::new(setting);
-    let a = node.attach(&node.config_with(json!({"portFilter": "prefix"})), "a");
+    let a = node.attach(
+        &node.config_with(json!({"portFilter": "prefix", "guard": false})),
+        "a",
+    );
     let container = stranger(&node);
     let capture = Capture::start(&a.container, "eth0").unwrap();
     let sender = PacketSocket::open(&container, "eth0").unwrap();
@@ -121,7 +124,7 @@ fn by_prefix_a_port_is_mute_until_it_is_bound(setting: BridgeNetfilter) {
     // The path carries frames, once the port is bound.
     node.host
         .nft(&format!(
-            "add element netdev bulkhead ports {{ \"{STRANGER}\" }}"
+            "add element netdev bulkhead open {{ \"{STRANGER}\" }}"
         ))
         .unwrap();
     sender.send(&frame(4002)).unwrap();
@@ -133,12 +136,12 @@ fn by_prefix_a_port_is_mute_until_it_is_bound(setting: BridgeNetfilter) {
 fn a_port_is_mute_once_its_binding_is_gone(setting: BridgeNetfilter) {
     for hook in ["auto", "perPort"] {
         let node = Node::new(setting);
-        let config = node.config_with(json!({"portFilter": hook}));
+        let config = node.config_with(json!({"portFilter": hook, "guard": false}));
         let [a, b] = node.attach_two(&config);
         let port = a.port();
         node.host
             .nft(&format!(
-                "delete element netdev bulkhead ports {{ \"{port}\" }}"
+                "delete element netdev bulkhead open {{ \"{port}\" }}"
             ))
             .unwrap();
         let capture = Capture::start(&b.container, "eth0").unwrap();
@@ -152,9 +155,10 @@ fn a_port_is_mute_once_its_binding_is_gone(setting: BridgeNetfilter) {
 
 fn a_network_that_checks_and_one_that_does_not_live_side_by_side(setting: BridgeNetfilter) {
     let node = Node::new(setting);
-    let checked = node.config_with(json!({"macspoofchk": true}));
+    let checked = node.config_with(json!({"guard": false, "macspoofchk": true}));
     let [a, b] = node.attach_two(&checked);
     let open = node.network("green", "br-green", "10.2.0.0/24", "fd02::/64");
+    let open = with(open, json!({"guard": false}));
     let [c, d] = ["c", "d"].map(|name| node.attach(&open, name));
     spoof(&a, &b).unwrap();
     assert!(spoof(&c, &d).is_err());
@@ -166,7 +170,8 @@ fn a_network_that_checks_and_one_that_does_not_live_side_by_side(setting: Bridge
 fn the_filter_goes_with_the_last_attachment(setting: BridgeNetfilter) {
     for hook in ["auto", "perPort"] {
         let node = Node::new(setting);
-        let config = node.config_with(json!({"portFilter": hook, "macspoofchk": true}));
+        let config =
+            node.config_with(json!({"portFilter": hook, "guard": false, "macspoofchk": true}));
         let [a, b] = node.attach_two(&config);
         node.detach(&a);
         let standing = Snapshot::take(&node.host).unwrap();
@@ -180,7 +185,7 @@ fn the_filter_goes_with_the_last_attachment(setting: BridgeNetfilter) {
 /// still speak, and only with their own MACs.
 fn live_ports_survive(setting: BridgeNetfilter, damage: impl FnOnce(&Node), keys: Value) {
     let node = Node::new(setting);
-    let config = node.config_with(json!({"macspoofchk": true}));
+    let config = node.config_with(json!({"guard": false, "macspoofchk": true}));
     let [a, b] = node.attach_two(&config);
     damage(&node);
     let c = node.attach(&with(config, keys), "c");

@@ -3,6 +3,7 @@
 use bulkhead_attach::{Explanation, InProcess, Inspection};
 use bulkhead_bridge as bridge;
 use bulkhead_ipam::StateDir;
+use bulkhead_ipv6 as ipv6;
 use bulkhead_plan::{Op, Plan};
 
 use super::{Asked, Found};
@@ -18,6 +19,8 @@ macro_rules! for_kind {
     ($found:expr, $function:ident($($argument:expr),*)) => {
         match $found.record.kind.as_str() {
             "bridge" => bulkhead_attach::$function::<bridge::Config>($($argument),*)
+                .map_err(|source| Failure::attachment($found.key(), source)),
+            "ipv6" => bulkhead_attach::$function::<ipv6::Config>($($argument),*)
                 .map_err(|source| Failure::attachment($found.key(), source)),
             _ => Err(Failure::Kind {
                 name: $found.name(),

@@ -289,6 +289,7 @@ impl Geometry {
                 subnet: subnet.prefix,
                 span: usable(subnet.prefix),
                 gateway: subnet.gateway,
+                prefix_len: None,
             }],
         };
         Pool {

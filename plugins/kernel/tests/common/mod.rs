@@ -135,6 +135,7 @@ pub(crate) fn set(ns: &Ns, link: &str, set: LinkSetting) -> Op {
 
 pub(crate) fn add_address(ns: &Ns, link: &str, text: &str, dad: Dad) -> Op {
     Op::AddAddress {
+        on_link: bulkhead_plan::OnLink::Prefix,
         ns: ns.clone(),
         link: name(link),
         address: address(text),

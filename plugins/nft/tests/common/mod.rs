@@ -2,7 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod bench;
 pub mod frame;
+pub mod listing;
 pub mod routed;
 
 use std::os::fd::OwnedFd;

@@ -58,7 +58,7 @@ fn fresh() -> Vec<Case> {
         Case {
             name: "bandwidth-prefix-filter",
             hook: Hook::Prefix,
-            check_mac: true,
+            guard: super::Guarded::Mac,
             ..limited(BOTH)
         },
         Case {

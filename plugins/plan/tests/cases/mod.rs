@@ -2,16 +2,19 @@
 
 mod bandwidth;
 mod host_ports;
+pub(crate) mod point_to_point;
 mod want;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use bulkhead_model::{AttachmentKey, Bandwidth, HostAddress, HostPort, IfName, Mac, Mtu, Protocol};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
-    AddressState, Binding, Dad, Features, Flow, Foreign, Forward, Hook, Link, LinkKind, Ns, Op,
-    PortFlags, Space, Sysctl, World, plan,
+    AddressState, Binding, Dad, Features, Flow, Foreign, Forward, Guard, Hook, Identity, Link,
+    LinkKind, MulticastRouter, NeighbourState, Ns, Op, PortFlags, Space, Surroundings, Sysctl,
+    World, plan,
 };
 
 pub(crate) use want::{attached, detached, unrecorded};
@@ -41,9 +44,13 @@ pub(crate) struct Case {
     pub(crate) netns: String,
     pub(crate) addresses: Vec<&'static str>,
     pub(crate) gateways: Vec<&'static str>,
+    /// Whether the container has a link of its own, and no bridge.
+    pub(crate) own_link: bool,
+    /// Blocks of the node's own.
+    pub(crate) blackholes: Vec<&'static str>,
     pub(crate) masquerade: bool,
     pub(crate) forwarding: bool,
-    pub(crate) check_mac: bool,
+    pub(crate) guard: Guarded,
     pub(crate) foreign: Foreign,
     pub(crate) hook: Hook,
     pub(crate) flags: PortFlags,
@@ -58,7 +65,36 @@ pub(crate) struct Case {
     pub(crate) company: Option<Box<Case>>,
 }
 
+/// How a case's port is judged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Guarded {
+    Off,
+    Mac,
+    Unknown,
+    On,
+}
+
+impl Guarded {
+    fn of(self, case: &Case) -> Guard {
+        match self {
+            Self::Off => Guard::Off,
+            Self::Mac => Guard::Mac(case.mac()),
+            Self::Unknown => Guard::On(Identity::unknown([case.mac()])),
+            Self::On => {
+                let addresses = case.addresses.iter();
+                let address = |text: &&str| text.split('/').next().unwrap().parse().unwrap();
+                Guard::On(Identity::host([case.mac()], addresses.map(address)))
+            }
+        }
+    }
+}
+
 impl Case {
+    fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let gateways = self.gateways.iter();
+        gateways.map(|text| text.split('/').next().unwrap().parse().unwrap())
+    }
+
     fn key(&self) -> AttachmentKey {
         AttachmentKey {
             network: "blue".parse().unwrap(),
@@ -88,6 +124,15 @@ impl Case {
         "br-blue".parse().unwrap()
     }
 
+    /// The node's link to the container.
+    pub(crate) fn node_link(&self) -> IfName {
+        if self.own_link {
+            self.port()
+        } else {
+            self.bridge()
+        }
+    }
+
     pub(crate) fn container(&self) -> Ns {
         container(&self.netns)
     }
@@ -95,8 +140,12 @@ impl Case {
     pub(crate) fn binding(&self) -> Binding {
         Binding {
             port: self.port(),
-            mac: self.check_mac.then(|| self.mac()),
+            guard: self.guard.of(self),
             ifb: self.bandwidth.egress.map(|_| self.ifb()),
+            around: Surroundings {
+                own_blocks: BTreeSet::new(),
+                gateways: self.gateways().collect(),
+            },
         }
     }
 
@@ -143,7 +192,12 @@ impl Case {
 
     /// The same network for another container.
     pub(crate) fn neighbour(&self) -> Case {
-        let mine = ["10.1.0.77/24", "fd01::77/64"];
+        let on_bridge = ["10.1.0.77/24", "fd01::77/64"];
+        let mine = if self.own_link {
+            ["10.1.0.77/32", "fd01::77/128"]
+        } else {
+            on_bridge
+        };
         let ports = [
             ("tcp *:9090", "10.1.0.77:80"),
             ("tcp *:9090", "[fd01::77]:80"),
@@ -231,6 +285,7 @@ pub(crate) fn host_world(device_prefix: bool) -> World {
     World {
         features: Features {
             device_prefix,
+            group_limit: device_prefix,
             ..Features::default()
         },
         spaces: spaces.collect(),
@@ -249,6 +304,7 @@ pub(crate) fn foreign(kind: LinkKind) -> Link {
         bridge: None,
         port: PortFlags::default(),
         forms_link_local: true,
+        learns_link_local: true,
         shape: None,
     }
 }
@@ -300,9 +356,11 @@ pub(crate) fn dual() -> Case {
         netns: "c1".to_owned(),
         addresses: vec!["10.1.0.5/24", "fd01::5/64"],
         gateways: vec!["10.1.0.1/24", "fd01::1/64"],
+        own_link: false,
+        blackholes: vec![],
         masquerade: true,
         forwarding: true,
-        check_mac: false,
+        guard: Guarded::On,
         foreign: Foreign::Join,
         hook: Hook::Auto,
         flags: PortFlags::default(),
@@ -320,6 +378,7 @@ pub(crate) fn all() -> Vec<Case> {
     let mut all = networks();
     all.extend(host_ports::cases());
     all.extend(bandwidth::cases());
+    all.extend(point_to_point::cases());
     all
 }
 
@@ -327,7 +386,10 @@ pub(crate) fn all() -> Vec<Case> {
 fn former_holder() -> Case {
     let mut ground = bridged(&["10.1.0.1/24"], "0");
     let address = ("br-blue".parse().unwrap(), "10.1.0.5".parse().unwrap());
-    let mac = "02:00:00:00:00:77".parse().unwrap();
+    let mac = NeighbourState {
+        mac: "02:00:00:00:00:77".parse().unwrap(),
+        permanent: false,
+    };
     host(&mut ground).neighbours.insert(address, mac);
     Case {
         name: "address-of-a-former-holder",
@@ -343,19 +405,26 @@ fn networks() -> Vec<Case> {
     let flags = PortFlags {
         hairpin: true,
         isolated: true,
+        multicast_router: MulticastRouter::Never,
+        max_groups: NonZeroU32::new(32),
     };
     vec![
         dual(),
         Case {
             name: "prefix-filter",
             hook: Hook::Prefix,
-            check_mac: true,
+            guard: Guarded::Mac,
             ..dual()
         },
         Case {
             name: "per-port-filter",
             hook: Hook::PerPort,
-            check_mac: true,
+            guard: Guarded::Mac,
+            ..dual()
+        },
+        Case {
+            name: "port-limits",
+            flags,
             ..dual()
         },
         Case {
@@ -365,11 +434,17 @@ fn networks() -> Vec<Case> {
             ..dual()
         },
         Case {
+            name: "guard-off",
+            guard: Guarded::Off,
+            ..dual()
+        },
+        Case {
             name: "layer-2-only",
             addresses: vec![],
             gateways: vec![],
             masquerade: false,
             forwarding: false,
+            guard: Guarded::Unknown,
             ..dual()
         },
         Case {
@@ -388,7 +463,7 @@ fn networks() -> Vec<Case> {
         Case {
             name: "probed",
             dad: Dad::Probe,
-            check_mac: true,
+            guard: Guarded::Mac,
             mtu: Some(9000),
             ..dual()
         },

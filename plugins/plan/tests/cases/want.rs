@@ -4,9 +4,10 @@ use bulkhead_model::{Mtu, Prefix};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
     Attached, Bridge, Detached, Filter, Foreign, HostPorts, Interface, Localnet, MAIN_TABLE,
-    NetworkGone, NetworkNat, Ns, OtherGateways, Port, Restore, Route, Sysctl, Want,
+    NetworkGone, NetworkNat, Ns, OtherGateways, Place, Port, Restore, Route, Sysctl, Want,
 };
 
+use super::point_to_point::GATEWAYS;
 use super::{Case, network_table};
 
 pub(crate) fn attached(case: &Case) -> Want {
@@ -14,19 +15,10 @@ pub(crate) fn attached(case: &Case) -> Want {
     let forwarding = [Sysctl::ipv4_forwarding(), Sysctl::ipv6_forwarding()];
     let company = || case.company.as_deref().into_iter();
     Want::Attached(Box::new(Attached {
-        bridge: Bridge {
-            name: case.bridge(),
-            mac: "02:00:00:00:00:01".parse().unwrap(),
-            mtu: case.mtu.and_then(Mtu::new),
-            gateways: case.gateways.iter().map(|a| a.parse().unwrap()).collect(),
-            promiscuous: case.promiscuous,
-            localnet: Localnet::needed_by(&case.forwards()),
-            foreign: case.foreign,
-            other_gateways: OtherGateways::Refuse,
-        },
+        place: place(case),
         port: Port {
             name: id.port(),
-            mac: id.port_mac(),
+            mac: case.port_mac(),
             mtu: case.mtu.and_then(Mtu::new),
             flags: case.flags,
         },
@@ -38,13 +30,16 @@ pub(crate) fn attached(case: &Case) -> Want {
             up: case.up,
             addresses: case.addresses.iter().map(|a| a.parse().unwrap()).collect(),
             dad: case.dad,
+            on_link: case.on_link(),
             routes: routes(case),
+            neighbours: case.known_inside(),
         },
         filter: Filter {
             binding: case.binding(),
             others: company().map(Case::binding).collect(),
             hook: case.hook,
         },
+        neighbours: case.known_outside(),
         sysctls: forwarding
             .into_iter()
             .filter(|_| case.forwarding)
@@ -59,18 +54,44 @@ pub(crate) fn attached(case: &Case) -> Want {
     }))
 }
 
+fn place(case: &Case) -> Place {
+    if case.own_link {
+        return case.place();
+    }
+    Place::Bridge(Bridge {
+        name: case.bridge(),
+        mac: "02:00:00:00:00:01".parse().unwrap(),
+        mtu: case.mtu.and_then(Mtu::new),
+        gateways: case.gateways.iter().map(|a| a.parse().unwrap()).collect(),
+        promiscuous: case.promiscuous,
+        localnet: Localnet::needed_by(&case.forwards()),
+        foreign: case.foreign,
+        other_gateways: OtherGateways::Refuse,
+    })
+}
+
 fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
 }
 
 fn routes(case: &Case) -> Vec<Route> {
-    let defaults = [('.', "0.0.0.0/0", "10.1.0.1"), (':', "::/0", "fd01::1")];
+    let on_bridge = [
+        ('.', "0.0.0.0/0", Some("10.1.0.1")),
+        (':', "::/0", Some("fd01::1")),
+    ];
+    let [v4, v6] = GATEWAYS;
+    let own = [
+        ('.', "169.254.1.1/32", None),
+        ('.', "0.0.0.0/0", Some(v4)),
+        (':', "::/0", Some(v6)),
+    ];
+    let all: &[(char, &str, Option<&str>)] = if case.own_link { &own } else { &on_bridge };
     let has = |mark: char| case.addresses.iter().any(|address| address.contains(mark));
-    let wanted = defaults.into_iter().filter(|(mark, ..)| has(*mark));
+    let wanted = all.iter().filter(|(mark, ..)| has(*mark));
     wanted
         .map(|(_, destination, gateway)| Route {
             destination: prefix(destination),
-            gateway: Some(gateway.parse().unwrap()),
+            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
             link: "eth0".parse().unwrap(),
             priority: None,
             table: MAIN_TABLE,
@@ -85,7 +106,7 @@ fn nat(case: &Case) -> Option<nft::Table> {
     let subnets = vec![prefix("10.1.0.0/24"), prefix("fd01::/64")];
     let network = NetworkNat {
         name: network_table().name,
-        bridge: case.bridge(),
+        bridge: (!case.own_link).then(|| case.bridge()),
         subnets: subnets.clone(),
         masqueraded: subnets.into_iter().filter(|_| case.masquerade).collect(),
         exclude: vec![],
@@ -101,7 +122,7 @@ pub(crate) fn detached(case: &Case) -> Detached {
         .iter()
         .map(|a| a.split('/').next().unwrap().parse().unwrap());
     let last = NetworkGone {
-        bridge: Some(case.bridge()),
+        bridge: (!case.own_link).then(|| case.bridge()),
         tables: vec![network_table()],
         restore: restore(case),
         node_is_empty: true,
@@ -111,7 +132,10 @@ pub(crate) fn detached(case: &Case) -> Detached {
         binding: Some(case.binding()),
         ifb: case.ifb(),
         host_ports: Some(case.forwards()),
-        neighbours: addresses.map(|address| (case.bridge(), address)).collect(),
+        neighbours: addresses
+            .filter(|_| !case.own_link)
+            .map(|address| (case.bridge(), address))
+            .collect(),
         network: case.company.is_none().then_some(last),
     }
 }
@@ -136,6 +160,8 @@ fn restore(case: &Case) -> Vec<Restore> {
     if case.forwarding {
         all.extend([Sysctl::ipv4_forwarding(), Sysctl::ipv6_forwarding()].map(set));
     }
+    let blocks = case.blackholes.iter().map(|block| prefix(block));
+    all.extend(blocks.map(|destination| Restore::Blackhole { destination }));
     if case.foreign == Foreign::Adopt {
         let link = case.bridge();
         let ground = case.ground.space(&Ns::Host);

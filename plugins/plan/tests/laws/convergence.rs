@@ -144,7 +144,7 @@ fn another_attachment_inherits_host_ports_that_a_del_gave_up() {
             ..heir.clone()
         };
         let want = Want::HostPorts {
-            bridge: Some(heir.bridge()),
+            link: Some(heir.node_link()),
             forwards: inherited.forwards(),
         };
         let passed_on = converged(&left, &want);
@@ -159,7 +159,7 @@ fn an_heir_waits_for_who_loads_the_table() {
     let with_flows = |case: &Case| !case.flows.is_empty();
     let case = all().into_iter().find(with_flows).unwrap();
     let want = Want::HostPorts {
-        bridge: Some(case.bridge()),
+        link: Some(case.node_link()),
         forwards: case.forwards(),
     };
     assert_eq!(planned(&case.before(), &want), Plan::default());

@@ -23,7 +23,7 @@ fn filter<'w>(host: &'w Space, case: &Case) -> Option<&'w TableState> {
     let table = host.tables.get(&filter_table())?;
     let own = nft::Name::new(&format!("port-{}", case.port())).unwrap();
     let hooked = case.hook == Hook::Prefix || table.chains.contains_key(&own);
-    (hooked && table.chains.get(&POD).is_some_and(|rules| *rules == 3)).then_some(table)
+    (hooked && table.chains.get(&POD).is_some_and(|rules| *rules == 4)).then_some(table)
 }
 
 /// Whether the port could pass what no filter has seen.
@@ -96,7 +96,7 @@ fn is_flooded(world: &World, case: &Case) -> bool {
 /// Whether neighbours could reach the host's own sockets on 127.0.0.1.
 fn is_exposed(world: &World, case: &Case) -> bool {
     let host = world.space(&Ns::Host);
-    let switch = Sysctl::ipv4_conf(case.bridge().as_str(), "route_localnet");
+    let switch = Sysctl::ipv4_conf(case.node_link().as_str(), "route_localnet");
     let routed = host.sysctls.get(&switch).is_some_and(|value| value == "1");
     let table = host.tables.get(&host_port_table());
     let guarded = table.is_some_and(|table| table.chains.get(&MARTIANS) == Some(&2));

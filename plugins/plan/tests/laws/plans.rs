@@ -21,6 +21,7 @@ fn plans_read_as_the_lines_an_operator_would_type() {
             Some(_) => "",
         };
         let text = format!("# ADD\n{add}\n# DEL{last}\n{del}");
+        let text = without_the_guards_chains(&text);
         let file = folder.join(format!("{}.txt", case.name));
         if std::env::var_os("BULKHEAD_BLESS").is_some() {
             std::fs::create_dir_all(&folder).unwrap();
@@ -30,6 +31,40 @@ fn plans_read_as_the_lines_an_operator_would_type() {
         let file = file.display();
         assert_eq!(text, golden, "{file} differs; BULKHEAD_BLESS=1 rewrites it");
     }
+}
+
+/// The chains and empty sets of the guard are the same wherever the table is loaded; `guard.nft` has
+/// them once.
+fn without_the_guards_chains(text: &str) -> String {
+    let (mut kept, mut guard) = (String::new(), false);
+    let mut blocks = text.split_inclusive('\n').peekable();
+    while let Some(line) = blocks.next() {
+        let word = |nth| line.split_whitespace().nth(nth).unwrap_or_default();
+        if !line.starts_with('\t') {
+            guard = line == "table netdev bulkhead {\n";
+        }
+        let inside = guard && line.starts_with('\t') && line.ends_with(" {\n");
+        let own = match word(0) {
+            "chain" => !["bound", "pod"].contains(&word(1)) && !word(1).starts_with("port-"),
+            "set" => true,
+            _ => false,
+        };
+        if !(inside && own) {
+            kept.push_str(line);
+            continue;
+        }
+        let mut block = line.to_owned();
+        for line in blocks.by_ref() {
+            block.push_str(line);
+            if line == "\t}\n" {
+                break;
+            }
+        }
+        if block.contains("elements = ") {
+            kept.push_str(&block);
+        }
+    }
+    kept
 }
 
 #[test]

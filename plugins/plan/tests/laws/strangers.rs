@@ -7,6 +7,7 @@ use bulkhead_plan::{
     host_port_table, plan,
 };
 
+use crate::cases::point_to_point::{routed, routed_elsewhere};
 use crate::cases::{Case, all, attached, detached, dual, foreign, host, host_world, unrecorded};
 use crate::{converged, gone, planned, stands, torn_down};
 
@@ -91,6 +92,23 @@ fn a_table_with_a_name_of_ours() {
     // Without a host port that one is in nobody's way.
     let world = with_table(&case, host_port_table());
     assert!(plan(&world, &attached(&dual())).is_ok());
+}
+
+#[test]
+fn an_address_that_somebody_routes_elsewhere() {
+    let case = routed_elsewhere();
+    let text = "the node routes 10.1.0.5/32 to wg0, and it was leased for a link of its own: remove the route, or exclude the address from the network's ranges";
+    refused(&case.before(), &case, text);
+    passed_over(&case.before(), &case);
+}
+
+#[test]
+fn a_link_of_its_own_without_ipv6_on_the_node() {
+    let case = routed();
+    let mut world = case.before();
+    host(&mut world).ipv6 = false;
+    let text = "address fe80::1 needs IPv6, which this kernel or namespace has switched off";
+    refused(&world, &case, text);
 }
 
 #[test]

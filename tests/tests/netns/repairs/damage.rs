@@ -279,13 +279,13 @@ fn a_deleted_element_is_mended(setting: BridgeNetfilter) {
         setting,
         &[
             damage(
-                "nft delete element netdev bulkhead ports '{ {A} }'",
-                on!(a, &["add element netdev bulkhead ports "]),
+                "nft delete element netdev bulkhead id2 '{ {A} . {mac-a} }'",
+                on!(a, &["add element netdev bulkhead id2 "]),
                 A,
             ),
             damage(
-                "nft delete element netdev bulkhead macs '{ {C} . {mac-c} }'",
-                on!(c, &["add element netdev bulkhead macs "]),
+                "nft delete element netdev bulkhead id2 '{ {C} . {mac-c} }'",
+                on!(c, &["add element netdev bulkhead id2 "]),
                 &["c"],
             ),
             damage(

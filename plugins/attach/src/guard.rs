@@ -1,0 +1,340 @@
+//! What the guard lets a port send: read from the configuration, recorded with the attachment, and made
+//! into a binding with what was granted. As recorded it is found again by DEL and by everybody who loads
+//! the table anew; a configuration changed since is for new attachments.
+
+mod recorded;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use bulkhead_cni::json::{Field, FieldError, Object};
+use bulkhead_cni::{Call, CniError};
+use bulkhead_ipam::{AttachmentRecord, Ipam, Names};
+use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
+use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Role, Surroundings};
+
+pub use recorded::GUARD;
+
+/// Among the other names of a record: present if the container has a prefix of its own.
+pub const PREFIX: &str = "prefix";
+/// Among the other names of a record of a release without the guard: present if the port's filter
+/// checked the source MAC.
+const CHECKED_MAC: &str = "checkedMac";
+
+/// The keys `guard` and `multicast` of a network, and what one attachment asks for instead.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct GuardConfig {
+    /// Whether frames are judged.
+    pub switch: GuardSwitch,
+    /// `role`.
+    pub role: GuardRole,
+    /// `prefixes`: what a router forwards for and announces.
+    pub prefixes: BTreeSet<Prefix>,
+    /// `allowedAddresses`: addresses it may use besides its own, with the MAC, or with its own one.
+    pub allowed: BTreeSet<(IpAddr, Option<Mac>)>,
+    /// `macs`: private MACs beside the interface's own.
+    pub macs: BTreeSet<Mac>,
+    /// `dhcpClient`.
+    pub dhcp_client: bool,
+    /// `multicast`; none is the network's default.
+    pub multicast: Option<Multicast>,
+}
+
+/// Whether a port's frames are judged.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum GuardSwitch {
+    /// They are.
+    #[default]
+    On,
+    /// They are not: `"guard": false`.
+    Off,
+    /// By their source MAC alone: `"guard": false` with `macspoofchk`.
+    Mac,
+}
+
+/// What a port is to its segment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum GuardRole {
+    /// A host.
+    #[default]
+    Host,
+    /// A router for prefixes of its own.
+    Router,
+    /// A DHCP server.
+    DhcpServer,
+    /// Whatever it says it is, from its own MAC.
+    Trusted,
+}
+
+const KEYS: [&str; 5] = ["role", "prefixes", "allowedAddresses", "macs", "dhcpClient"];
+
+impl GuardConfig {
+    /// Reads `guard` and `multicast` of the configuration, overridden by `guard` of `args.cni` for one
+    /// attachment.
+    ///
+    /// # Errors
+    /// Code 7 naming the key, the value found and what it should be.
+    pub fn parse(call: &Call) -> Result<Self, CniError> {
+        let root = call.config.root();
+        let args = call.config.args_cni()?;
+        let mut config = match args.optional("guard").or_else(|| root.optional("guard")) {
+            Some(field) => Self::of(&field)?,
+            None => Self::default(),
+        };
+        if config.switch == GuardSwitch::Off
+            && root.optional_bool("macspoofchk")?.unwrap_or_default()
+        {
+            config.switch = GuardSwitch::Mac;
+        }
+        config.multicast = multicast(&root)?;
+        Ok(config)
+    }
+
+    fn of(field: &Field<'_>) -> Result<Self, FieldError> {
+        if let Ok(on) = field.bool() {
+            let switch = if on {
+                GuardSwitch::On
+            } else {
+                GuardSwitch::Off
+            };
+            return Ok(Self {
+                switch,
+                ..Self::default()
+            });
+        }
+        let expected =
+            "true, false or an object of role, prefixes, allowedAddresses, macs and dhcpClient";
+        let object = field.object().map_err(|_| field.invalid(expected))?;
+        if let Some((_, unknown)) = object.members().find(|(key, _)| !KEYS.contains(key)) {
+            return Err(unknown.invalid(
+                "known: guard has role, prefixes, allowedAddresses, macs and dhcpClient",
+            ));
+        }
+        let config = Self {
+            switch: GuardSwitch::On,
+            role: role(&object)?,
+            prefixes: prefixes(&object)?,
+            allowed: allowed(&object)?,
+            macs: macs(&object)?,
+            dhcp_client: object.optional_bool("dhcpClient")?.unwrap_or_default(),
+            multicast: None,
+        };
+        match config.role {
+            GuardRole::Router if config.prefixes.is_empty() => {
+                Err(field.invalid("a router's: name the \"prefixes\" it forwards for"))
+            }
+            GuardRole::Router => Ok(config),
+            _ if !config.prefixes.is_empty() => {
+                Err(field.invalid("a host's: \"prefixes\" are for \"role\": \"router\""))
+            }
+            _ => Ok(config),
+        }
+    }
+
+    /// The binding of a port.
+    #[must_use]
+    pub fn binding(&self, port: IfName, holder: &Holder) -> Binding {
+        let guard = match self.switch {
+            GuardSwitch::Off => Guard::Off,
+            GuardSwitch::Mac => Guard::Mac(holder.mac),
+            GuardSwitch::On => Guard::On(self.identity(holder)),
+        };
+        Binding {
+            port,
+            guard,
+            ifb: holder.ifb,
+            around: holder.around.clone(),
+        }
+    }
+
+    fn identity(&self, holder: &Holder) -> Identity {
+        let macs = self.macs.iter().copied().chain([holder.mac]);
+        let unknown = self.role == GuardRole::Trusted || holder.addresses.is_none();
+        let mut identity = match &holder.addresses {
+            Some(addresses) if !unknown => Identity::host(macs, addresses.iter().copied()),
+            _ => Identity::unknown(macs),
+        };
+        for (address, mac) in &self.allowed {
+            identity = identity.and_address(mac.unwrap_or(holder.mac), *address);
+        }
+        for prefix in self.prefixes.iter().chain(&holder.prefixes) {
+            identity = identity
+                .clone()
+                .and_prefix(holder.mac, *prefix)
+                .unwrap_or(identity);
+        }
+        let vrrp = !self.allowed.is_empty();
+        let alone = holder.addresses.is_none();
+        let roles = [
+            (vrrp, Role::Vrrp),
+            (self.dhcp_client || alone, Role::DhcpClient),
+            (
+                matches!(self.role, GuardRole::Router | GuardRole::Trusted),
+                Role::Router,
+            ),
+            (
+                matches!(self.role, GuardRole::DhcpServer | GuardRole::Trusted),
+                Role::DhcpServer,
+            ),
+        ];
+        for (_, role) in roles.into_iter().filter(|(has, _)| *has) {
+            identity = identity.and_role(role);
+        }
+        let default = if alone {
+            Multicast::All
+        } else {
+            Multicast::None
+        };
+        identity.sending_to(self.multicast.unwrap_or(default))
+    }
+
+    /// Refuses addresses that are none of the network's.
+    ///
+    /// # Errors
+    /// Code 7 naming the address and the network's subnets.
+    pub fn refuse_outside(&self, subnets: &[Prefix]) -> Result<(), CniError> {
+        if subnets.is_empty() {
+            return Ok(());
+        }
+        let inside = |address: IpAddr| subnets.iter().any(|subnet| subnet.contains(address));
+        let Some((outside, _)) = self.allowed.iter().find(|(address, _)| !inside(*address)) else {
+            return Ok(());
+        };
+        let subnets: Vec<_> = subnets.iter().map(ToString::to_string).collect();
+        Err(CniError::invalid_config(format!(
+            "guard.allowedAddresses: {outside} is outside of the network's {}, name one inside",
+            subnets.join(", ")
+        )))
+    }
+}
+
+/// Who a port's frames come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holder {
+    /// The interface's MAC.
+    pub mac: Mac,
+    /// Its addresses; `None` where nobody gave it any.
+    pub addresses: Option<Vec<IpAddr>>,
+    /// Prefixes of its own.
+    pub prefixes: Vec<Prefix>,
+    /// The ifb device that shapes what it sends.
+    pub ifb: Option<IfName>,
+    /// What there is around it.
+    pub around: Surroundings,
+}
+
+fn role(object: &Object<'_>) -> Result<GuardRole, FieldError> {
+    let Some(field) = object.optional("role") else {
+        return Ok(GuardRole::Host);
+    };
+    match field.str()? {
+        "host" => Ok(GuardRole::Host),
+        "router" => Ok(GuardRole::Router),
+        "dhcp-server" => Ok(GuardRole::DhcpServer),
+        "trusted" => Ok(GuardRole::Trusted),
+        _ => Err(field.invalid("\"host\", \"router\", \"dhcp-server\" or \"trusted\"")),
+    }
+}
+
+fn prefixes(object: &Object<'_>) -> Result<BTreeSet<Prefix>, FieldError> {
+    let mac = Mac::new([2, 0, 0, 0, 0, 0]).expect("a unicast address");
+    let read = |field: &Field<'_>| {
+        let prefix: Prefix = field.parse()?;
+        match Held::within(mac, prefix) {
+            Some(_) => Ok(prefix),
+            None => {
+                Err(field.invalid("an IPv4 prefix of /16 to /32, or an IPv6 prefix of /56 to /64"))
+            }
+        }
+    };
+    object.items("prefixes")?.iter().map(read).collect()
+}
+
+/// `"10.1.0.100"`, or `{"address": "10.1.0.100", "mac": "00:00:5e:00:01:33"}`.
+fn allowed(object: &Object<'_>) -> Result<BTreeSet<(IpAddr, Option<Mac>)>, FieldError> {
+    const EXPECTED: &str = "a unicast IP address, or an object of address and mac";
+    let address = |field: &Field<'_>| {
+        let address: IpAddr = field.parse_as(EXPECTED)?;
+        if address.is_multicast() || address.is_unspecified() || address.is_loopback() {
+            return Err(field.invalid(EXPECTED));
+        }
+        Ok(address)
+    };
+    let read = |field: &Field<'_>| {
+        if field.str().is_ok() {
+            return Ok((address(field)?, None));
+        }
+        let pair = field.object().map_err(|_| field.invalid(EXPECTED))?;
+        let mac = pair.optional_parsed("mac")?;
+        Ok((address(&pair.required("address", EXPECTED)?)?, mac))
+    };
+    object.items("allowedAddresses")?.iter().map(read).collect()
+}
+
+fn macs(object: &Object<'_>) -> Result<BTreeSet<Mac>, FieldError> {
+    object.items("macs")?.iter().map(Field::parse).collect()
+}
+
+fn multicast(root: &Object<'_>) -> Result<Option<Multicast>, FieldError> {
+    let Some(field) = root.optional("multicast") else {
+        return Ok(None);
+    };
+    match field.str()? {
+        "none" => Ok(Some(Multicast::None)),
+        "link-local" => Ok(Some(Multicast::LinkLocal)),
+        "all" => Ok(Some(Multicast::All)),
+        _ => Err(field.invalid("\"none\", \"link-local\" or \"all\"")),
+    }
+}
+
+/// What a recorded port may send, as the filter knows it.
+#[must_use]
+pub fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
+    let port = record.names.port?;
+    let addresses = record.addresses.iter();
+    let addresses: Vec<_> = addresses.map(|leased| leased.address.address()).collect();
+    let Some(mac) = record.names.interface_mac else {
+        return Some(Binding {
+            port,
+            guard: Guard::Off,
+            ifb: record.names.ifb,
+            around: Surroundings::default(),
+        });
+    };
+    let holder = Holder {
+        mac,
+        addresses: (record.ipam != Ipam::None).then_some(addresses),
+        prefixes: own_prefixes(&record.names, record.addresses.iter().map(|a| &a.address)),
+        ifb: record.names.ifb,
+        around: Surroundings::default(),
+    };
+    Some(of_names(&record.names).binding(port, &holder))
+}
+
+/// The prefixes that are an attachment's own, whole.
+#[must_use]
+pub fn own_prefixes<'a>(
+    names: &Names,
+    addresses: impl IntoIterator<Item = &'a InterfaceAddress>,
+) -> Vec<Prefix> {
+    if !names.other.contains_key(PREFIX) {
+        return Vec::new();
+    }
+    let addresses = addresses.into_iter();
+    let v6 = addresses.filter(|address| address.address().is_ipv6());
+    v6.map(|address| address.prefix()).collect()
+}
+
+/// The settings in an attachment's names. One of a release without the guard goes on as it was made.
+#[must_use]
+pub fn of_names(names: &Names) -> GuardConfig {
+    let recorded = names.other.get(GUARD).and_then(|text| text.parse().ok());
+    recorded.unwrap_or_else(|| GuardConfig {
+        switch: if names.other.contains_key(CHECKED_MAC) {
+            GuardSwitch::Mac
+        } else {
+            GuardSwitch::Off
+        },
+        ..GuardConfig::default()
+    })
+}

@@ -1,0 +1,86 @@
+//! The configuration of `bulkhead-ipv6`: `ipam`, `prefixPerContainer`, `mtu`, `ipMasq`, `guard`,
+//! `multicast`, `portFilter`, `stateDir`, and what the runtime asks for.
+
+use bulkhead_attach::{Addressing, Capabilities, GuardConfig, Masquerade, keys};
+use bulkhead_cni::json::{FieldError, Object};
+use bulkhead_cni::{Call, CniError};
+use bulkhead_model::{Mac, Mtu};
+use bulkhead_plan::Hook;
+
+use crate::PREFIX_LEN;
+
+/// A configuration with nothing wrong in it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `prefixPerContainer`: each container has a /64 of its own, instead of an IPv6 address.
+    pub prefixes: bool,
+    /// `ipMasq`.
+    pub masquerade: Masquerade,
+    /// `mtu`; `None` is Ethernet's.
+    pub mtu: Option<Mtu>,
+    /// `guard`.
+    pub guard: GuardConfig,
+    /// `portFilter`.
+    pub hook: Hook,
+    /// `runtimeConfig.mac`, else `args.cni.mac`, else `MAC` of `CNI_ARGS`.
+    pub mac: Option<Mac>,
+    /// `ipam`; not [`Addressing::None`].
+    pub addressing: Addressing,
+    /// `runtimeConfig`.
+    pub capabilities: Capabilities,
+}
+
+/// Reads the configuration of a call.
+///
+/// # Errors
+/// Code 7 naming the key, the value found and what it should be; code 2 for what a link of two has not.
+pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
+    let root = call.config.root();
+    bulkhead_attach::state_dir(call)?;
+    refuse_segment(&root)?;
+    let prefixes = root
+        .optional_bool("prefixPerContainer")?
+        .unwrap_or_default();
+    let addressing = Addressing::parse(call)?;
+    if matches!(addressing, Addressing::None) {
+        let text =
+            "ipam: missing, and nothing but addresses is routed to a container: add \"ipam\"";
+        return Err(CniError::invalid_config(text));
+    }
+    let addressing = if prefixes {
+        addressing.per_prefix(call, PREFIX_LEN)?
+    } else {
+        addressing
+    };
+    Ok(Config {
+        prefixes,
+        masquerade: keys::masquerade(&root)?,
+        mtu: keys::mtu(&root, &addressing)?,
+        guard: GuardConfig::parse(call)?,
+        hook: keys::hook(&root)?,
+        mac: keys::mac(call)?,
+        addressing,
+        capabilities: Capabilities::parse(call)?,
+    })
+}
+
+/// There is no segment that a group's frames could be sent to, and no bridge to name.
+fn refuse_segment(root: &Object<'_>) -> Result<(), FieldError> {
+    if let Some(multicast) = root.optional("multicast") {
+        match multicast.str()? {
+            "none" => {}
+            "link-local" | "all" => {
+                return Err(multicast.unsupported(
+                    "a container's link ends at the node, and nothing sends groups on; set \"none\", or use bulkhead-bridge",
+                ));
+            }
+            _ => return Err(multicast.invalid("\"none\"")),
+        }
+    }
+    match root.optional("bridge") {
+        Some(bridge) => Err(bridge.unsupported(
+            "each container has a link of its own; remove the key, or use bulkhead-bridge",
+        )),
+        None => Ok(()),
+    }
+}

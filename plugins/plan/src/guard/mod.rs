@@ -1,0 +1,40 @@
+//! First-hop security: what a port may send, judged at ingress by exact look-ups. What a port is comes
+//! from its lease: nothing is learned, nothing snooped (RFC 7039 calls that a static binding).
+
+mod identity;
+mod reason;
+mod rules;
+mod sets;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkhead_nft as nft;
+
+pub use identity::{Binding, Guard, Held, Holds, Identity, Multicast, Role, Surroundings};
+pub use reason::Reason;
+pub(crate) use rules::{BOUND, POD};
+pub use rules::{LOG_GROUP, TO_ALL, TO_NODE};
+pub(crate) use sets::{LIVE, is_shared, live_of, of as entries, of_ports};
+pub use words::Clause;
+
+impl Binding {
+    /// The elements that make it, by set of the port filter's table.
+    #[must_use]
+    pub fn entries(&self) -> BTreeMap<nft::Name, BTreeSet<nft::Key>> {
+        entries(self)
+    }
+}
+
+/// Chains and sets with these bindings in them; the rules of `bound` and the base chains are the
+/// filter's.
+pub(crate) fn fill(table: &mut nft::Table, bindings: &[&Binding]) {
+    table.sets.extend(sets::all(bindings));
+    let chains = rules::chains().into_iter();
+    table.chains.extend(chains.map(|(name, rules)| nft::Chain {
+        name,
+        base: None,
+        part: nft::Part::Fixed,
+        rules,
+    }));
+}

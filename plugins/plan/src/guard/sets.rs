@@ -1,0 +1,255 @@
+//! The sets of the guard, and what of them a binding stands in. Every key begins with the port, but for
+//! those of addresses that somebody holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bulkhead_model::{Family, IfName};
+use bulkhead_nft as nft;
+use nft::KeyType::{EtherAddr, IfName as IfNameKey, Integer, Ipv4Addr, Ipv6Addr};
+use nft::{Datum, Key, KeyType, Name};
+
+use super::identity::{Binding, Guard, Held, Holds, Identity, Multicast, Role};
+use super::reason::Reason;
+
+/// Ports whose frames are not judged.
+pub(super) const OPEN: Name = Name::literal("open");
+/// Ports judged by their source MAC alone.
+pub(super) const MACS: Name = Name::literal("macs");
+/// The source MACs of ports.
+pub(super) const ID2: Name = Name::literal("id2");
+/// The IPv4 source addresses of ports, with the MAC.
+pub(super) const ID4: Name = Name::literal("id4");
+/// The IPv4 source prefixes of ports: 24 bits.
+pub(super) const ID24: Name = Name::literal("id24");
+/// The IPv6 source addresses of ports, link-local ones too.
+pub(super) const ID6: Name = Name::literal("id6");
+/// The IPv6 source prefixes of ports: 64 bits.
+pub(super) const ID64: Name = Name::literal("id64");
+/// The addresses of ports without the MAC: what an ICMP error may have been sent to.
+pub(super) const OWN4: Name = Name::literal("own4");
+pub(super) const OWN6: Name = Name::literal("own6");
+/// The prefixes of ports without the MAC: what ICMP errors quote, and routers announce.
+pub(super) const OWN64: Name = Name::literal("own64");
+/// Ports whose addresses are not judged.
+pub(super) const ANY: Name = Name::literal("any");
+/// Ports with a role.
+pub(super) const ROUTERS: Name = Name::literal("routers");
+pub(super) const DHCP_SERVERS: Name = Name::literal("dhcp-servers");
+pub(super) const DHCP_CLIENTS: Name = Name::literal("dhcp-clients");
+pub(super) const VRRP: Name = Name::literal("vrrp");
+/// Ports that may send to link-local groups, or to all.
+pub(super) const LINK_LOCAL_GROUPS: Name = Name::literal("groups-link-local");
+pub(super) const ALL_GROUPS: Name = Name::literal("groups-all");
+/// Addresses that a port of this node or the node itself holds.
+pub(super) const LIVE4: Name = Name::literal("live4");
+pub(super) const LIVE6: Name = Name::literal("live6");
+/// Blocks of this node: what is in them and not live is dead.
+pub(super) const BLOCKS4: Name = Name::literal("blocks4");
+pub(super) const BLOCKS6: Name = Name::literal("blocks6");
+/// The node's own addresses on its networks.
+pub(super) const GATES4: Name = Name::literal("gates4");
+pub(super) const GATES6: Name = Name::literal("gates6");
+/// Addresses that take in encapsulated traffic on other nodes.
+pub(super) const VTEPS4: Name = Name::literal("vteps4");
+pub(super) const VTEPS6: Name = Name::literal("vteps6");
+/// How much a port asks of the node, sends to everybody, and has logged.
+pub(super) const TO_NODE: Name = Name::literal("to-node");
+pub(super) const TO_ALL: Name = Name::literal("to-all");
+pub(super) const SAMPLES: Name = Name::literal("samples");
+
+/// How long a port's counters and budgets stand after its last frame.
+const REMEMBERED: Duration = Duration::from_hours(1);
+
+/// The elements that make a binding, by set.
+pub(crate) type Entries = BTreeMap<Name, BTreeSet<Key>>;
+
+/// Sets of exact keys, with their types.
+pub(super) fn exact() -> Vec<(Name, Vec<KeyType>)> {
+    let port = || vec![IfNameKey];
+    vec![
+        (OPEN, port()),
+        (MACS, vec![IfNameKey, EtherAddr]),
+        (ID2, vec![IfNameKey, EtherAddr]),
+        (ID4, vec![IfNameKey, EtherAddr, Ipv4Addr]),
+        (ID24, vec![IfNameKey, EtherAddr, Integer(3)]),
+        (ID6, vec![IfNameKey, EtherAddr, Ipv6Addr]),
+        (ID64, vec![IfNameKey, EtherAddr, Integer(8)]),
+        (OWN4, vec![IfNameKey, Ipv4Addr]),
+        (OWN6, vec![IfNameKey, Ipv6Addr]),
+        (OWN64, vec![IfNameKey, Integer(8)]),
+        (ANY, port()),
+        (ROUTERS, port()),
+        (DHCP_SERVERS, port()),
+        (DHCP_CLIENTS, port()),
+        (VRRP, port()),
+        (LINK_LOCAL_GROUPS, port()),
+        (ALL_GROUPS, port()),
+        (LIVE4, vec![Ipv4Addr]),
+        (LIVE6, vec![Ipv6Addr]),
+        (GATES4, vec![Ipv4Addr]),
+        (GATES6, vec![Ipv6Addr]),
+        (VTEPS4, vec![Ipv4Addr]),
+        (VTEPS6, vec![Ipv6Addr]),
+    ]
+}
+
+/// Every set of the guard with these bindings in it.
+pub(super) fn all(bindings: &[&Binding]) -> Vec<nft::Set> {
+    let mut entries = Entries::new();
+    for binding in bindings {
+        for (set, keys) in of(binding) {
+            entries.entry(set).or_default().extend(keys);
+        }
+    }
+    let exact = exact().into_iter().map(|(name, key)| {
+        let mut set = nft::Set::live(name, key);
+        set.elements = nft::Elements::keys(entries.remove(&set.name).unwrap_or_default());
+        set
+    });
+    let mut sets: Vec<_> = exact.collect();
+    for (name, key, family) in [
+        (BLOCKS4, Ipv4Addr, Family::V4),
+        (BLOCKS6, Ipv6Addr, Family::V6),
+    ] {
+        let blocks = bindings.iter();
+        let blocks = blocks.flat_map(|binding| &binding.around.own_blocks);
+        let blocks = blocks.filter(|block| block.family() == family).copied();
+        let mut set = nft::Set::live_prefixes(name, key);
+        set.elements = nft::Elements::Prefixes(nft::PrefixSet::new(family, blocks));
+        sets.push(set);
+    }
+    let meters = [TO_NODE, TO_ALL, SAMPLES].into_iter();
+    let meters = meters.chain(Reason::ALL.map(Reason::tally));
+    sets.extend(meters.map(|name| nft::Set::meter(name, [IfNameKey], REMEMBERED)));
+    sets
+}
+
+/// What makes a binding.
+pub(crate) fn of(binding: &Binding) -> Entries {
+    let mut made = Made {
+        port: binding.port,
+        entries: Entries::new(),
+    };
+    match &binding.guard {
+        Guard::Off => made.port_in(OPEN),
+        Guard::Mac(mac) => made.add(MACS, [(*mac).into()]),
+        Guard::On(identity) => made.identity(identity),
+    }
+    for gateway in &binding.around.gateways {
+        made.address(GATES4, GATES6, *gateway);
+        made.address(LIVE4, LIVE6, *gateway);
+    }
+    made.entries
+}
+
+/// Whether a set's elements may be there for several ports.
+pub(crate) fn is_shared(set: &Name) -> bool {
+    [GATES4, GATES6, LIVE4, LIVE6, VTEPS4, VTEPS6].contains(set)
+}
+
+/// Of addresses that somebody holds.
+pub(crate) const LIVE: [Name; 2] = [LIVE4, LIVE6];
+
+/// Of what was found, the addresses that a port holds.
+pub(crate) fn live_of(port: IfName, found: &Entries) -> Entries {
+    let mut live = Entries::new();
+    for (own, set) in [(OWN4, LIVE4), (OWN6, LIVE6)] {
+        for key in found.get(&own).into_iter().flatten() {
+            if let [Datum::IfName(of), address] = key.parts()
+                && *of == port
+            {
+                live.entry(set.clone())
+                    .or_default()
+                    .insert(address.clone().into());
+            }
+        }
+    }
+    live
+}
+
+/// The sets whose keys begin with a port.
+pub(crate) fn of_ports() -> impl Iterator<Item = Name> {
+    let names = exact().into_iter().map(|(name, _)| name);
+    names.filter(|name| !is_shared(name))
+}
+
+struct Made {
+    port: IfName,
+    entries: Entries,
+}
+
+impl Made {
+    fn insert(&mut self, set: Name, key: Key) {
+        self.entries.entry(set).or_default().insert(key);
+    }
+
+    /// A key that begins with the port.
+    fn add<const N: usize>(&mut self, set: Name, rest: [Datum; N]) {
+        let parts = std::iter::once(Datum::from(self.port)).chain(rest);
+        self.insert(set, Key::new(parts));
+    }
+
+    fn port_in(&mut self, set: Name) {
+        self.insert(set, self.port.into());
+    }
+
+    fn address(&mut self, v4: Name, v6: Name, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => self.insert(v4, Datum::Ipv4Addr(address).into()),
+            IpAddr::V6(address) => self.insert(v6, Datum::Ipv6Addr(address).into()),
+        }
+    }
+
+    fn identity(&mut self, identity: &Identity) {
+        for mac in &identity.macs {
+            self.add(ID2, [(*mac).into()]);
+        }
+        for held in identity.held() {
+            self.held(*held);
+        }
+        if identity.holds == Holds::Any {
+            self.port_in(ANY);
+        }
+        for role in &identity.roles {
+            self.port_in(match role {
+                Role::Router => ROUTERS,
+                Role::DhcpServer => DHCP_SERVERS,
+                Role::DhcpClient => DHCP_CLIENTS,
+                Role::Vrrp => VRRP,
+            });
+        }
+        match identity.multicast {
+            Multicast::None => {}
+            Multicast::LinkLocal => self.port_in(LINK_LOCAL_GROUPS),
+            Multicast::All => self.port_in(ALL_GROUPS),
+        }
+    }
+
+    fn held(&mut self, held: Held) {
+        match held {
+            Held::One(mac, IpAddr::V4(address)) => {
+                let address = Datum::Ipv4Addr(address);
+                self.add(ID4, [mac.into(), address.clone()]);
+                self.add(OWN4, [address.clone()]);
+                self.insert(LIVE4, address.into());
+            }
+            Held::One(mac, IpAddr::V6(address)) => {
+                let of_link = address.is_unicast_link_local();
+                let address = Datum::Ipv6Addr(address);
+                self.add(ID6, [mac.into(), address.clone()]);
+                self.add(OWN6, [address.clone()]);
+                if !of_link {
+                    self.insert(LIVE6, address.into());
+                }
+            }
+            Held::V4(mac, bits) => self.add(ID24, [mac.into(), Datum::Integer(bits.to_vec())]),
+            Held::V6(mac, bits) => {
+                let bits = Datum::Integer(bits.to_vec());
+                self.add(ID64, [mac.into(), bits.clone()]);
+                self.add(OWN64, [bits]);
+            }
+        }
+    }
+}
