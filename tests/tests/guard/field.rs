@@ -54,6 +54,7 @@ impl Field {
     pub(crate) fn new(ground: Ground, setting: BridgeNetfilter) -> Self {
         let lab = Lab::new(ground, setting);
         soften(&lab);
+        join_overlay(&lab);
         let node = lab.node_tap();
         wait_for("the node's addresses not to be in question", LIMIT, || {
             let tentative = lab.node.ip("-6 addr show tentative").unwrap();
@@ -218,6 +219,18 @@ fn collect(
 
 pub(crate) fn contains(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|window| window == what)
+}
+
+/// Tells the guard whose tunnels the node knows, as an overlay's plugin does for its peers.
+fn join_overlay(lab: &Lab) {
+    if lab.ground.is_guarded() {
+        let (v4, v6) = lab.scene.remote;
+        lab.node
+            .nft(&format!(
+                "add element netdev bulkhead vteps4 {{ {v4} }}\nadd element netdev bulkhead vteps6 {{ {v6} }}\n"
+            ))
+            .unwrap();
+    }
 }
 
 /// Settings under which a guest takes what it is told, and quickly.

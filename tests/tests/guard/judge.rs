@@ -71,6 +71,7 @@ impl fmt::Display for Outcome {
 /// Carries `attack` out on a prepared field and leaves it prepared again.
 pub(crate) fn judge(field: &mut Field, attack: &Attack) -> Outcome {
     let shots = (attack.shots)(&field.lab.scene);
+    let me = field.lab.scene.me.mac;
     let probing = begin(field, attack.moment);
     // Who is asking may only at the second time be at it.
     let times = if attack.moment == Moment::Any { 1 } else { 2 };
@@ -84,7 +85,15 @@ pub(crate) fn judge(field: &mut Field, attack: &Attack) -> Outcome {
             let arrived = |bytes: &&Vec<u8>| shots[0].arrived(std::slice::from_ref(*bytes));
             arrivals.iter().filter(arrived).count()
         }
-        _ => shots.iter().filter(|shot| shot.arrived(arrivals)).count(),
+        _ if attack.moment == Moment::Any => {
+            shots.iter().filter(|shot| shot.arrived(arrivals)).count()
+        }
+        // Who probes sends what some attacks imitate.
+        _ => {
+            let sent = arrivals.iter().filter(|bytes| bytes[6..12] == me);
+            let sent: Vec<Vec<u8>> = sent.cloned().collect();
+            shots.iter().filter(|shot| shot.arrived(&sent)).count()
+        }
     };
     let mut outcome = conclude(field, count);
     outcome.effects.extend(taken);

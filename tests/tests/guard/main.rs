@@ -5,6 +5,7 @@
 mod attack;
 mod attacks;
 mod evasion;
+mod exhaustion;
 mod field;
 mod ground;
 mod judge;
@@ -14,56 +15,34 @@ mod scene;
 mod shot;
 mod state;
 mod suite;
+mod thc;
 
-/// A test per ground and section.
-macro_rules! grounds {
-    ($($module:ident: $ground:ident, $setting:ident;)+) => {$(
+/// Makes a test on each ground of each claim: a function over a ground and whether bridged frames pass
+/// the node's netfilter, or over a lab on it.
+macro_rules! on_each_ground {
+    ($over:ident: $($claim:ident),+ $(,)?) => {
+        crate::on_each_ground!(@of unguarded, Unguarded, Off, $over: $($claim),+);
+        crate::on_each_ground!(@of unguarded_nf_call, Unguarded, On, $over: $($claim),+);
+        crate::on_each_ground!(@of bridge_l2, BridgeL2, Off, $over: $($claim),+);
+        crate::on_each_ground!(@of bridge_l2_nf_call, BridgeL2, On, $over: $($claim),+);
+        crate::on_each_ground!(@of shaped, Shaped, Off, $over: $($claim),+);
+        crate::on_each_ground!(@of layer3, Layer3, Off, $over: $($claim),+);
+    };
+    (@of $module:ident, $ground:ident, $setting:ident, $over:ident: $($claim:ident),+) => {
         mod $module {
-            use netns_fixtures::BridgeNetfilter;
-
-            use crate::attacks::Chapter;
-            use crate::ground::Ground;
-            use crate::suite::run;
-
-            #[test]
-            fn routers() {
-                run(Ground::$ground, Chapter::Routers, BridgeNetfilter::$setting);
-            }
-
-            #[test]
-            fn neighbours() {
-                run(Ground::$ground, Chapter::Neighbours, BridgeNetfilter::$setting);
-            }
-
-            #[test]
-            fn resources() {
-                run(Ground::$ground, Chapter::Resources, BridgeNetfilter::$setting);
-            }
-
-            #[test]
-            fn source6() {
-                run(Ground::$ground, Chapter::Source6, BridgeNetfilter::$setting);
-            }
-
-            #[test]
-            fn source4() {
-                run(Ground::$ground, Chapter::Source4, BridgeNetfilter::$setting);
-            }
-
-            #[test]
-            fn errors() {
-                run(Ground::$ground, Chapter::Errors, BridgeNetfilter::$setting);
-            }
-
-            #[test]
-            fn overlay() {
-                run(Ground::$ground, Chapter::Overlay, BridgeNetfilter::$setting);
-            }
+            $(#[test] fn $claim() {
+                crate::on_each_ground!(@call $over, $claim, $ground, $setting);
+            })+
         }
-    )+};
+    };
+    (@call ground, $claim:ident, $ground:ident, $setting:ident) => {
+        super::$claim(crate::ground::Ground::$ground, netns_fixtures::BridgeNetfilter::$setting);
+    };
+    (@call lab, $claim:ident, $ground:ident, $setting:ident) => {
+        super::$claim(&crate::lab::Lab::new(
+            crate::ground::Ground::$ground,
+            netns_fixtures::BridgeNetfilter::$setting,
+        ));
+    };
 }
-
-grounds! {
-    unguarded_nf0: Unguarded, Off;
-    unguarded_nf1: Unguarded, On;
-}
+pub(crate) use on_each_ground;

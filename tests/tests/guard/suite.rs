@@ -21,8 +21,40 @@ const BENIGN: Attack = Attack::new("benign", "RFC 768", |s| {
 })
 .harms(Harm::Effect);
 
+crate::on_each_ground! {
+    ground: routers, neighbours, resources, source6, source4, errors, overlay,
+}
+
+fn routers(ground: Ground, setting: BridgeNetfilter) {
+    run(ground, Chapter::Routers, setting);
+}
+
+fn neighbours(ground: Ground, setting: BridgeNetfilter) {
+    run(ground, Chapter::Neighbours, setting);
+}
+
+fn resources(ground: Ground, setting: BridgeNetfilter) {
+    run(ground, Chapter::Resources, setting);
+}
+
+fn source6(ground: Ground, setting: BridgeNetfilter) {
+    run(ground, Chapter::Source6, setting);
+}
+
+fn source4(ground: Ground, setting: BridgeNetfilter) {
+    run(ground, Chapter::Source4, setting);
+}
+
+fn errors(ground: Ground, setting: BridgeNetfilter) {
+    run(ground, Chapter::Errors, setting);
+}
+
+fn overlay(ground: Ground, setting: BridgeNetfilter) {
+    run(ground, Chapter::Overlay, setting);
+}
+
 /// On an unguarded port each works, on a guarded one none.
-pub(crate) fn run(ground: Ground, chapter: Chapter, setting: BridgeNetfilter) {
+fn run(ground: Ground, chapter: Chapter, setting: BridgeNetfilter) {
     let mut field = Field::new(ground, setting);
     let mut wrong = Vec::new();
     let attacks = chapter.attacks();

@@ -156,8 +156,5 @@ fn others() -> Vec<Attack> {
         Attack::new("encap-6in6-victim", TUNNEL, |s| {
             encapsulated(s, 41, "encap-6in6-victim", s.v1().v6.into(), s.towards(0))
         }),
-        Attack::new("encap-esp", "F, RFC 4303", |s| {
-            encapsulated(s, 50, "encap-esp", s.remote.1.into(), s.gateway.mac)
-        }),
     ]
 }

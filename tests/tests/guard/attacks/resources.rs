@@ -17,8 +17,9 @@ const MACS: &str = "C, IEEE 802.1D §7.8";
 const CONTROL: &str = "C, IEEE 802.1Q §8.6.3";
 /// How many groups one port may join by default.
 const GROUPS: usize = 32;
-/// What is left of a flood: 50 a second with a burst of 50, for the second that it may take.
-const BURST: usize = 110;
+/// What is left of a flood of a thousand: 50 a second after a burst of 100, for the seconds that a busy
+/// machine may take.
+const BURST: usize = 300;
 /// LLDP, PAUSE and STP (IEEE 802.1Q table 8-1).
 const LLDP: MacOctets = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
 const PAUSE: MacOctets = [0x01, 0x80, 0xc2, 0, 0, 0x03];

@@ -147,10 +147,6 @@ fn packets() -> Vec<Attack> {
             let packet = Ipv4::new(s.v1().v4, Ipv4Addr::new(10, 66, 0, 255), echo);
             one(Frame::new(s.me.mac, BROADCAST, packet))
         }),
-        Attack::new("ip4-sctp", "D, first-hop 5", |s| {
-            let payload = Payload::other(132, b"attack ip4-sctp");
-            one(to_victim(s, Ipv4::new(s.me.v4, s.v1().v4, payload)))
-        }),
         Attack::new("ip4-tinyfrag", "D, RFC 1858", |s| {
             let segment = Tcp {
                 data: b"attack ip4-tinyfrag".to_vec(),

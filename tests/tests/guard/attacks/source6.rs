@@ -149,10 +149,6 @@ fn headers() -> Vec<Attack> {
             let payload = Payload::other(59, b"attack ext-none");
             one(framed(s, Ipv6::new(s.me.v6, s.v1().v6, payload)))
         }),
-        Attack::new("ext-sctp", "D, first-hop 5", |s| {
-            let payload = Payload::other(132, b"attack ext-sctp, which is no transport here");
-            one(framed(s, Ipv6::new(s.me.v6, s.v1().v6, payload)))
-        }),
         Attack::new("tinyfrag", "D, RFC 1858, RFC 7112", |s| {
             // The ports are in the second piece.
             let segment = Tcp {

@@ -8,7 +8,7 @@ use netns_fixtures::{
 
 use crate::lab::{ETH0, LIMIT, Lab};
 
-super::exchanges! {
+crate::on_each_ground! { lab:
     tcp_and_udp_between_containers,
     tcp_and_udp_to_the_node,
     tcp_and_udp_to_the_outside,

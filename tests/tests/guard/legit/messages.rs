@@ -13,7 +13,7 @@ use crate::lab::{ETH0, LIMIT, Lab};
 use crate::scene::{ALL_ROUTERS, Scene};
 use crate::shot::Shot;
 
-super::exchanges! {
+crate::on_each_ground! { lab:
     a_probe_for_a_duplicate_with_a_nonce,
     a_probe_for_a_duplicate_without_a_nonce,
     a_probe_for_a_duplicate_of_the_link_local_address,

@@ -9,7 +9,7 @@ use netns_fixtures::{Ns, wait_for};
 use crate::ground::Segment;
 use crate::lab::{ETH0, LIMIT, Lab};
 
-super::exchanges! {
+crate::on_each_ground! { lab:
     ndisc6_finds_the_gateway,
     ndisc6_finds_a_neighbour,
     rdisc6_hears_a_router_on_the_node,
