@@ -159,12 +159,6 @@ impl Field {
         aftermath
     }
 
-    pub(crate) fn capture(&self, place: Place) -> &Capture {
-        let mut captures = self.captures.iter();
-        let (_, capture) = captures.find(|(at, _)| *at == place).expect("one for each");
-        capture
-    }
-
     /// Back to the prepared state.
     pub(crate) fn restore(&self) {
         let lab = &self.lab;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use netns_fixtures::packet::{Frame, Icmpv6};
-use netns_fixtures::{Captured, Direction, Ns, wait_for};
+use netns_fixtures::{Capture, Captured, Direction, Ns, wait_for};
 
 use crate::attack::{Attack, Harm, Moment, Sender};
 use crate::field::{Field, Place};
@@ -148,6 +148,8 @@ fn begin(field: &Field, moment: Moment) -> Option<(Ns, String)> {
     let lab = &field.lab;
     match moment {
         Moment::Any => None,
+        // Without a segment the node knows the victim by the victim's own port.
+        Moment::NodeVerifies if lab.ground.bridge().is_none() => None,
         Moment::NodeVerifies => {
             let victim = lab.scene.v1();
             let device = lab.node_device();
@@ -161,14 +163,15 @@ fn begin(field: &Field, moment: Moment) -> Option<(Ns, String)> {
             }
             None
         }
-        Moment::VictimProbes => Some(probe(field, Place::Victim1, &lab.victims[0].ns, ETH0)),
-        Moment::NodeProbes => Some(probe(field, Place::Node, &lab.node, lab.node_device())),
+        Moment::VictimProbes => Some(probe(&lab.victims[0].ns, ETH0)),
+        Moment::NodeProbes => Some(probe(&lab.node, lab.node_device())),
     }
 }
 
 /// Returns once the probe is sent: before, the kernel takes no answer (addrconf_dad_end in
 /// net/ipv6/addrconf.c).
-fn probe(field: &Field, place: Place, ns: &Ns, device: &str) -> (Ns, String) {
+fn probe(ns: &Ns, device: &str) -> (Ns, String) {
+    let capture = Capture::start(ns, device).unwrap();
     ns.ip(&format!("addr add {CANDIDATE}/128 dev {device}"))
         .unwrap();
     let asked = |frame: &Captured| {
@@ -176,8 +179,7 @@ fn probe(field: &Field, place: Place, ns: &Ns, device: &str) -> (Ns, String) {
         matches!(message, Some(Icmpv6::NeighborSolicitation { target, .. }) if *target == CANDIDATE)
     };
     let sent = |frame: &Captured| frame.direction == Direction::Out && asked(frame);
-    field
-        .capture(place)
+    capture
         .expect("a probe for a duplicate", LIMIT, sent)
         .unwrap();
     (ns.clone(), device.to_owned())

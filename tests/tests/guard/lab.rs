@@ -140,8 +140,8 @@ fn copy_what_passes(node: &Ns, port: &str, near: &str, far: &str) {
         node.ip(&format!("link set {device} up")).unwrap();
     }
     node.nft(&format!(
-        "table netdev suite {{ chain passed {{ type filter hook ingress device {port} priority 300; \
-         dup to {near}; }} }}"
+        "table netdev suite {{\nchain passed {{\n\
+         type filter hook ingress device {port} priority 300;\ndup to {near}\n}}\n}}\n"
     ))
     .unwrap();
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use netns_fixtures::packet::{Icmpv6, mac_text};
+use netns_fixtures::packet::{Body, Extension, Frame, Icmpv6, Ipv6, mac_text};
 use netns_fixtures::{BridgeNetfilter, Ns};
 
 use crate::field::Field;
@@ -14,6 +14,8 @@ use crate::scene::Scene;
 
 /// A program that sends for ever is ended after this; the others end by themselves.
 const PERIOD: Duration = Duration::from_secs(2);
+/// IANA's number of PIM (RFC 7761 §4.9).
+const PIM: u8 = 103;
 const EVIL_PREFIX: &str = "2001:db8:bad::/64";
 
 /// One run: its arguments, and whether it has to change something on an unguarded port.
@@ -55,7 +57,7 @@ fn runs(s: &Scene) -> Vec<Run> {
         run(format!(
             "fake_advertise6 -H -Or -n 1 {ETH0} {gw} ff02::1 02:ba:d0:ba:d0:03"
         )),
-        run(format!(
+        delivered_only(format!(
             "fake_advertise6 -O -n 1 {ETH0} {v2} {v1} {mac} {me}"
         )),
         run(format!(
@@ -91,7 +93,7 @@ fn carry_out(field: &mut Field, run: &Run) -> Outcome {
 
 /// Whether a host may not send it: by where it comes from or by what it is.
 fn is_forbidden(s: &Scene, bytes: &[u8]) -> bool {
-    let Ok(frame) = netns_fixtures::packet::Frame::parse(bytes) else {
+    let Ok(frame) = Frame::parse(bytes) else {
         // Nobody honest sends what cannot be read.
         return true;
     };
@@ -100,6 +102,16 @@ fn is_forbidden(s: &Scene, bytes: &[u8]) -> bool {
     let another_s = frame
         .addresses()
         .is_some_and(|(src, _)| of_attacker && !ours.contains(&src));
+    let in_pieces = |ip: &Ipv6| {
+        let piece = |header: &Extension| matches!(header, Extension::Fragment(_));
+        ip.hop_limit == 255 && ip.extensions.iter().any(piece)
+    };
+    if let Body::Ipv6(ip) = &frame.body
+        && of_attacker
+        && (in_pieces(ip) || ip.payload.protocol() == PIM)
+    {
+        return true;
+    }
     match frame.icmpv6() {
         Some(Icmpv6::RouterAdvertisement(_)) => true,
         Some(Icmpv6::NeighborAdvertisement { target, .. }) => {
