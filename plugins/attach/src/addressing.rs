@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bulkhead_cni::json::{FieldError, Value};
 use bulkhead_cni::{Call, CniError, Dns, Route};
 use bulkhead_ipam::config::{self, AutomaticV6, PoolSource};
-use bulkhead_ipam::{ClusterConfig, ConfigError, PoolConfig};
+use bulkhead_ipam::{ClusterConfig, ConfigError, PoolConfig, Range};
 use bulkhead_model::{Family, Prefix};
 
 /// The state directory if no configuration names one.
@@ -75,6 +75,30 @@ impl Addressing {
             Self::Own(Source::Pools(_)) => of("pools of the cluster give single addresses"),
             Self::Delegated { .. } => of("another IPAM plugin gives single addresses"),
             Self::None => of("there is no \"ipam\""),
+        }
+    }
+
+    /// Blocks that are this node's own: subnets that the network's ranges take whole. Where a range is a
+    /// part of a subnet, somebody else may have the rest.
+    #[must_use]
+    pub fn own_blocks(&self, subnets: &[Prefix]) -> Vec<Prefix> {
+        let Self::Own(Source::Ranges(own)) = self else {
+            return Vec::new();
+        };
+        let is_whole = |range: &&Range| {
+            let all = Range::of(range.subnet);
+            let all = match range.prefix_len {
+                Some(len) => all.of_prefixes(len),
+                None => Some(all),
+            };
+            all.is_some_and(|all| all.span == range.span)
+        };
+        match &own.source {
+            PoolSource::Automatic(_) => subnets.to_vec(),
+            PoolSource::Named(pool) => {
+                let ranges = pool.ranges().map(|(_, range)| range);
+                ranges.filter(is_whole).map(|range| range.subnet).collect()
+            }
         }
     }
 

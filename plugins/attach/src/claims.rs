@@ -1,5 +1,5 @@
 //! Changes to what is not ours, or a network's alone: the node's forwarding, an uplink's `accept_ra`, an
-//! adopted bridge, the blackhole routes of a block.
+//! adopted bridge, the blackhole routes of a block, what the guard takes for a block of this node.
 //! Each is recorded, with the value found and the network that needs it, before it is made; the
 //! last network that needs it puts it back.
 
@@ -50,6 +50,8 @@ fn changes(world: &World, want: &Attached) -> Vec<HostChange> {
         set: PRESENT.to_owned(),
     };
     let mut all: Vec<_> = want.sysctls.iter().filter_map(sysctl).collect();
+    let own_blocks = want.filter.binding.around.own_blocks.iter();
+    all.extend(own_blocks.map(|block| change(format!("block {block}"))));
     let bridge = match &want.place {
         Place::Bridge(bridge) => bridge,
         Place::PointToPoint(link) => {
@@ -84,6 +86,9 @@ pub(crate) fn restore(change: &HostChange) -> Option<Restore> {
         ("address", Some(link), Some(address)) => Some(Restore::Address {
             link: link.parse().ok()?,
             address: address.parse().ok()?,
+        }),
+        ("block", Some(prefix), None) => Some(Restore::Block {
+            prefix: prefix.parse().ok()?,
         }),
         ("blackhole", Some(block), None) => Some(Restore::Blackhole {
             destination: block.parse().ok()?,

@@ -243,7 +243,7 @@ fn prefixes(object: &Object<'_>) -> Result<BTreeSet<Prefix>, FieldError> {
         match Held::within(mac, prefix) {
             Some(_) => Ok(prefix),
             None => {
-                Err(field.invalid("an IPv4 prefix of /16 to /32, or an IPv6 prefix of /56 to /64"))
+                Err(field.invalid("an IPv4 prefix of /24 to /32, or an IPv6 prefix of /56 to /64"))
             }
         }
     };

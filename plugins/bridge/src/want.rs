@@ -39,7 +39,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         prefixes: Vec::new(),
         ifb: names.ifb,
         around: Surroundings {
-            own_blocks: BTreeSet::new(),
+            own_blocks: own_blocks(config, grant),
             gateways: gateways.iter().map(|gateway| gateway.address()).collect(),
         },
     };
@@ -98,6 +98,16 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         },
         bandwidth: names.bandwidth,
     })
+}
+
+/// Where the node is the gateway, it would look for whoever has an address: a segment is asked by its
+/// containers alone.
+fn own_blocks(config: &Config, grant: &Grant) -> BTreeSet<Prefix> {
+    if config.gateway == Gateway::None {
+        return BTreeSet::new();
+    }
+    let blocks = config.addressing.own_blocks(&grant.subnets);
+    blocks.into_iter().collect()
 }
 
 /// The gateway addresses the bridge carries: those the IPAM names, else each subnet's first.

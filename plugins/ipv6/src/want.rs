@@ -45,7 +45,11 @@ pub(crate) fn link(config: &Config, grant: &Grant) -> Result<Attached, CniError>
         prefixes: own_prefixes(names, &addresses),
         ifb: names.ifb,
         around: Surroundings {
-            own_blocks: blocks(config, grant).into_iter().collect(),
+            own_blocks: config
+                .addressing
+                .own_blocks(&grant.subnets)
+                .into_iter()
+                .collect(),
             gateways: families.iter().map(|family| gateway(*family)).collect(),
         },
     };
@@ -58,7 +62,7 @@ pub(crate) fn link(config: &Config, grant: &Grant) -> Result<Attached, CniError>
                 .into_iter()
                 .collect(),
             routes: inward(&addresses, port, mac),
-            blackholes: blocks(config, grant),
+            blackholes: config.addressing.own_blocks(&grant.subnets),
             localnet: Localnet::needed_by(&forwards),
         }),
         port: Port {
@@ -207,29 +211,6 @@ fn default_of(family: Family) -> Prefix {
         Family::V6 => "::/0",
     };
     text.parse().expect("a prefix")
-}
-
-/// Subnets that are this node's alone: those that its own ranges give out whole. Of one that they give
-/// out in part the rest may be another node's, and of a cluster's pools only blocks are the node's.
-fn blocks(config: &Config, grant: &Grant) -> Vec<Prefix> {
-    let Addressing::Own(Source::Ranges(own)) = &config.addressing else {
-        return Vec::new();
-    };
-    let is_whole = |range: &&Range| {
-        let all = Range::of(range.subnet);
-        let all = match range.prefix_len {
-            Some(len) => all.of_prefixes(len),
-            None => Some(all),
-        };
-        all.is_some_and(|all| all.span == range.span)
-    };
-    match &own.source {
-        PoolSource::Automatic(_) => grant.subnets.clone(),
-        PoolSource::Named(pool) => {
-            let ranges = pool.ranges().map(|(_, range)| range);
-            ranges.filter(is_whole).map(|range| range.subnet).collect()
-        }
-    }
 }
 
 fn nat(config: &Config, grant: &Grant) -> NetworkNat {

@@ -102,6 +102,7 @@ fn restore(host: &Space, change: &Restore, ops: &mut Vec<Op>) {
                 });
             }
         }
+        Restore::Block { prefix } => filter::drop_block(host, *prefix, ops),
         Restore::Promiscuous { link } => {
             if host.links.get(link).is_some_and(|found| found.promiscuous) {
                 let set = LinkSetting::Promiscuous(Switch::Off);

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use bulkhead_model::IfName;
+use bulkhead_model::{IfName, Prefix};
 use bulkhead_nft as nft;
 
 use crate::{
@@ -41,11 +41,13 @@ pub fn table_id() -> nft::TableId {
 pub(crate) fn scope(binding: &Binding) -> TableScope {
     let elements = guard::entries(binding);
     let shaped = Entries::Of([binding.port.into()].into());
+    let blocks = binding.around.own_blocks.iter();
+    let whole_sets = blocks.map(|block| guard::blocks_of(block.family()));
     TableScope {
         chains: chains_of(binding.port),
+        whole_sets: whole_sets.collect(),
         elements,
         maps: [(SHAPED, shaped_scope(shaped))].into(),
-        ..TableScope::default()
     }
 }
 
@@ -161,6 +163,8 @@ pub(crate) fn missing(world: &World, want: &Attached) -> Vec<nft::Command> {
 /// binding.
 fn missing_entries(standing: &TableState, binding: &Binding) -> Vec<nft::Command> {
     let mut commands = missing_way(standing, binding);
+    let blocks = guard::missing_blocks(&table_id(), binding, &standing.prefixes);
+    commands.extend(blocks);
     for (set, mut keys) in guard::entries(binding) {
         if let Some(found) = standing.elements.get(&set) {
             keys.retain(|key| !found.contains(key));
@@ -278,6 +282,25 @@ pub(crate) fn discard(host: &Space, port: IfName, ops: &mut Vec<Op>) {
         ns: Ns::Host,
         name: port,
     });
+}
+
+/// Appends what makes a block nobody's.
+pub(crate) fn drop_block(host: &Space, block: Prefix, ops: &mut Vec<Op>) {
+    let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
+        return;
+    };
+    let commands = guard::drop_block(&table_id(), block, &table.prefixes);
+    if !commands.is_empty() {
+        ops.push(commit(commands));
+    }
+}
+
+/// What has to be seen for [`drop_block`].
+pub(crate) fn block_scope(block: Prefix) -> TableScope {
+    TableScope {
+        whole_sets: [guard::blocks_of(block.family())].into(),
+        ..TableScope::default()
+    }
 }
 
 /// Appends the table's removal if no other port is bound.

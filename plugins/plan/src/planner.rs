@@ -2,6 +2,8 @@
 
 use bulkhead_model::Mtu;
 
+use std::borrow::Cow;
+
 use crate::{
     Attached, Conflict, Detached, Ns, Op, Place, Plan, Scope, Space, TableScope, Want, World,
     bridge, detached, filter, host_ports, link, nat, point_to_point,
@@ -65,6 +67,7 @@ fn cleared(world: &World, ops: &[Op]) -> Option<World> {
 
 fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Conflict> {
     let host = world.space(&Ns::Host);
+    let want = &*where_others_may_be(host, want);
     link::refuse(world, want)?;
     if let Place::PointToPoint(link) = &want.place {
         point_to_point::refuse(host, link)?;
@@ -98,6 +101,23 @@ fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Con
     }
     host_ports::redirect(host, &want.host_ports.mine, ops);
     Ok(())
+}
+
+/// On a bridge that somebody else made, an address of our block that no port of ours has may be theirs.
+fn where_others_may_be<'w>(host: &Space, want: &'w Attached) -> Cow<'w, Attached> {
+    let Place::Bridge(bridge) = &want.place else {
+        return Cow::Borrowed(want);
+    };
+    let joined = host
+        .links
+        .get(&bridge.name)
+        .is_some_and(|link| !link.is_ours());
+    if !joined || want.filter.binding.around.own_blocks.is_empty() {
+        return Cow::Borrowed(want);
+    }
+    let mut want = want.clone();
+    want.filter.binding.around.own_blocks.clear();
+    Cow::Owned(want)
 }
 
 /// What the host believes about an address' former holder would send its packets astray.
@@ -199,6 +219,10 @@ fn detached_scope(want: &Detached) -> Scope {
                 host.sysctls.insert(sysctl.clone());
             }
             crate::Restore::Blackhole { .. } => host.blackholes = true,
+            crate::Restore::Block { prefix } => {
+                let table = host.tables.entry(filter::table_id()).or_default();
+                table.extend(filter::block_scope(*prefix));
+            }
             crate::Restore::Address { link, .. } | crate::Restore::Promiscuous { link } => {
                 host.links.insert(*link);
             }

@@ -86,7 +86,7 @@ pub struct TableScope {
 }
 
 impl TableScope {
-    fn extend(&mut self, other: Self) {
+    pub(crate) fn extend(&mut self, other: Self) {
         self.chains.extend(other.chains);
         for (set, keys) in other.elements {
             self.elements.entry(set).or_default().extend(keys);

@@ -336,6 +336,11 @@ pub enum Restore {
         /// The bridge.
         link: IfName,
     },
+    /// Make a block nobody's for the guard, which drops what goes to its addresses that no port holds.
+    Block {
+        /// Which.
+        prefix: Prefix,
+    },
     /// Remove a blackhole route.
     Blackhole {
         /// Of which block.

@@ -120,7 +120,7 @@ mod tests {
             "on",
             "off",
             "mac multicast=none",
-            "on router prefix=10.9.0.0/16 prefix=fd00:9::/60 multicast=link-local",
+            "on router prefix=10.9.0.0/24 prefix=fd00:9::/60 multicast=link-local",
             "on dhcp-server allowed=10.1.0.100 allowed=10.1.0.101,00:00:5e:00:01:33 mac=00:00:5e:00:01:33",
             "on trusted dhcp-client multicast=all",
         ] {

@@ -62,8 +62,6 @@ impl Default for Holds {
 pub enum Held {
     /// One address.
     One(Mac, IpAddr),
-    /// Every address that begins with these 24 bits: what a router forwards.
-    V4(Mac, [u8; 3]),
     /// Every address that begins with these 64 bits: a prefix of one's own (RFC 8273, RFC 7934), or
     /// what a router forwards.
     V6(Mac, [u8; 8]),
@@ -174,7 +172,7 @@ impl Identity {
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.held().filter_map(|held| match held {
             Held::One(_, address) => Some(*address),
-            Held::V4(..) | Held::V6(..) => None,
+            Held::V6(..) => None,
         })
     }
 
@@ -189,31 +187,16 @@ impl Identity {
 }
 
 impl Held {
-    /// Most of these that one prefix is taken apart into.
-    const MOST: u32 = 256;
-
-    /// A prefix as exact keys: IPv4 of /16 to /32, IPv6 of /56 to /64 and single addresses; `None` for
-    /// another length.
+    /// A prefix as exact keys, at most 256: IPv4 of /24 to /32, IPv6 of /56 to /64 and single addresses;
+    /// `None` for another length.
     #[must_use]
     pub fn within(mac: Mac, prefix: Prefix) -> Option<Vec<Self>> {
         match prefix.address() {
             IpAddr::V4(first) => {
                 let first = first.to_bits();
-                let count = |whole: u8| 1_u32.checked_shl(u32::from(whole - prefix.len()));
-                match prefix.len() {
-                    25..=32 => {
-                        let at = |n| Ipv4Addr::from_bits(first + n).into();
-                        Some((0..count(32)?).map(|n| Self::One(mac, at(n))).collect())
-                    }
-                    16..=24 => {
-                        let at = |n: u32| {
-                            let [a, b, c, _] = (first + (n << 8)).to_be_bytes();
-                            Self::V4(mac, [a, b, c])
-                        };
-                        Some((0..count(24)?.min(Self::MOST)).map(at).collect())
-                    }
-                    _ => None,
-                }
+                let at = |n| Self::One(mac, Ipv4Addr::from_bits(first + n).into());
+                let count = 1_u32 << (32 - u32::from(prefix.len().clamp(24, 32)));
+                (prefix.len() >= 24).then(|| (0..count).map(at).collect())
             }
             IpAddr::V6(first) => match prefix.len() {
                 128 => Some(vec![Self::One(mac, first.into())]),

@@ -15,7 +15,8 @@ pub use identity::{Binding, Guard, Held, Holds, Identity, Multicast, Role, Surro
 pub use reason::Reason;
 pub(crate) use rules::{BOUND, POD};
 pub use rules::{LOG_GROUP, TO_ALL, TO_NODE};
-pub(crate) use sets::{LIVE, is_shared, live_of, of as entries, of_ports};
+pub(crate) use sets::{LIVE, blocks_of, drop_block, is_shared, live_of, missing_blocks};
+pub(crate) use sets::{of as entries, of_ports};
 pub use words::Clause;
 
 impl Binding {

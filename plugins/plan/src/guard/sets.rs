@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bulkhead_model::{Family, IfName};
+use bulkhead_model::{Family, IfName, Prefix};
 use bulkhead_nft as nft;
 use nft::KeyType::{EtherAddr, IfName as IfNameKey, Integer, Ipv4Addr, Ipv6Addr};
 use nft::{Datum, Key, KeyType, Name};
@@ -21,13 +21,14 @@ pub(super) const MACS: Name = Name::literal("macs");
 pub(super) const ID2: Name = Name::literal("id2");
 /// The IPv4 source addresses of ports, with the MAC.
 pub(super) const ID4: Name = Name::literal("id4");
-/// The IPv4 source prefixes of ports: 24 bits.
-pub(super) const ID24: Name = Name::literal("id24");
 /// The IPv6 source addresses of ports, link-local ones too.
 pub(super) const ID6: Name = Name::literal("id6");
 /// The IPv6 source prefixes of ports: 64 bits.
 pub(super) const ID64: Name = Name::literal("id64");
-/// The addresses of ports without the MAC: what an ICMP error may have been sent to.
+/// The options of neighbour discovery that name a MAC of a port (RFC 4861 section 4.6.1), whole.
+pub(super) const LLA: Name = Name::literal("lla");
+/// The addresses of ports without the MAC: what a port may say that it has, and what an ICMP error may
+/// quote. Numbers, as all that is compared with bytes at a place: nft takes no other types there.
 pub(super) const OWN4: Name = Name::literal("own4");
 pub(super) const OWN6: Name = Name::literal("own6");
 /// The prefixes of ports without the MAC: what ICMP errors quote, and routers announce.
@@ -45,6 +46,8 @@ pub(super) const ALL_GROUPS: Name = Name::literal("groups-all");
 /// Addresses that a port of this node or the node itself holds.
 pub(super) const LIVE4: Name = Name::literal("live4");
 pub(super) const LIVE6: Name = Name::literal("live6");
+/// The same, of 64 bits.
+pub(super) const LIVE64: Name = Name::literal("live64");
 /// Blocks of this node: what is in them and not live is dead.
 pub(super) const BLOCKS4: Name = Name::literal("blocks4");
 pub(super) const BLOCKS6: Name = Name::literal("blocks6");
@@ -73,11 +76,11 @@ pub(super) fn exact() -> Vec<(Name, Vec<KeyType>)> {
         (MACS, vec![IfNameKey, EtherAddr]),
         (ID2, vec![IfNameKey, EtherAddr]),
         (ID4, vec![IfNameKey, EtherAddr, Ipv4Addr]),
-        (ID24, vec![IfNameKey, EtherAddr, Integer(3)]),
         (ID6, vec![IfNameKey, EtherAddr, Ipv6Addr]),
         (ID64, vec![IfNameKey, EtherAddr, Integer(8)]),
-        (OWN4, vec![IfNameKey, Ipv4Addr]),
-        (OWN6, vec![IfNameKey, Ipv6Addr]),
+        (LLA, vec![IfNameKey, Integer(8)]),
+        (OWN4, vec![IfNameKey, Integer(4)]),
+        (OWN6, vec![IfNameKey, Integer(16)]),
         (OWN64, vec![IfNameKey, Integer(8)]),
         (ANY, port()),
         (ROUTERS, port()),
@@ -88,8 +91,9 @@ pub(super) fn exact() -> Vec<(Name, Vec<KeyType>)> {
         (ALL_GROUPS, port()),
         (LIVE4, vec![Ipv4Addr]),
         (LIVE6, vec![Ipv6Addr]),
+        (LIVE64, vec![Integer(8)]),
         (GATES4, vec![Ipv4Addr]),
-        (GATES6, vec![Ipv6Addr]),
+        (GATES6, vec![Integer(16)]),
         (VTEPS4, vec![Ipv4Addr]),
         (VTEPS6, vec![Ipv6Addr]),
     ]
@@ -109,14 +113,11 @@ pub(super) fn all(bindings: &[&Binding]) -> Vec<nft::Set> {
         set
     });
     let mut sets: Vec<_> = exact.collect();
-    for (name, key, family) in [
-        (BLOCKS4, Ipv4Addr, Family::V4),
-        (BLOCKS6, Ipv6Addr, Family::V6),
-    ] {
+    for (key, family) in [(Ipv4Addr, Family::V4), (Ipv6Addr, Family::V6)] {
         let blocks = bindings.iter();
         let blocks = blocks.flat_map(|binding| &binding.around.own_blocks);
         let blocks = blocks.filter(|block| block.family() == family).copied();
-        let mut set = nft::Set::live_prefixes(name, key);
+        let mut set = nft::Set::live_prefixes(blocks_of(family), key);
         set.elements = nft::Elements::Prefixes(nft::PrefixSet::new(family, blocks));
         sets.push(set);
     }
@@ -138,7 +139,7 @@ pub(crate) fn of(binding: &Binding) -> Entries {
         Guard::On(identity) => made.identity(identity),
     }
     for gateway in &binding.around.gateways {
-        made.address(GATES4, GATES6, *gateway);
+        made.gateway(*gateway);
         made.address(LIVE4, LIVE6, *gateway);
     }
     made.entries
@@ -146,27 +147,85 @@ pub(crate) fn of(binding: &Binding) -> Entries {
 
 /// Whether a set's elements may be there for several ports.
 pub(crate) fn is_shared(set: &Name) -> bool {
-    [GATES4, GATES6, LIVE4, LIVE6, VTEPS4, VTEPS6].contains(set)
+    [GATES4, GATES6, LIVE4, LIVE6, LIVE64, VTEPS4, VTEPS6].contains(set)
+}
+
+/// The blocks that a binding needs in the sets of blocks, beside those that are there.
+pub(crate) fn missing_blocks(
+    table: &nft::TableId,
+    binding: &Binding,
+    found: &BTreeMap<Name, BTreeSet<Prefix>>,
+) -> Vec<nft::Command> {
+    let blocks = &binding.around.own_blocks;
+    change_blocks(table, blocks, found, |there| {
+        there.iter().chain(blocks).copied().collect()
+    })
+}
+
+/// What takes a block that is nobody's any more out of the set.
+pub(crate) fn drop_block(
+    table: &nft::TableId,
+    block: Prefix,
+    found: &BTreeMap<Name, BTreeSet<Prefix>>,
+) -> Vec<nft::Command> {
+    change_blocks(table, &BTreeSet::from([block]), found, |there| {
+        there.iter().copied().filter(|one| *one != block).collect()
+    })
+}
+
+/// The set of blocks of a family.
+pub(crate) fn blocks_of(family: Family) -> Name {
+    match family {
+        Family::V4 => BLOCKS4,
+        Family::V6 => BLOCKS6,
+    }
+}
+
+fn change_blocks(
+    table: &nft::TableId,
+    blocks: &BTreeSet<Prefix>,
+    found: &BTreeMap<Name, BTreeSet<Prefix>>,
+    change: impl Fn(&BTreeSet<Prefix>) -> Vec<Prefix>,
+) -> Vec<nft::Command> {
+    let none = BTreeSet::new();
+    let families: BTreeSet<_> = blocks.iter().map(|block| block.family()).collect();
+    let of = |family| {
+        let set = blocks_of(family);
+        let there = found.get(&set).unwrap_or(&none);
+        let desired = nft::PrefixSet::new(family, change(there));
+        nft::difference_of_prefixes(table, &set, there, &desired)
+    };
+    families.into_iter().flat_map(of).collect()
 }
 
 /// Of addresses that somebody holds.
-pub(crate) const LIVE: [Name; 2] = [LIVE4, LIVE6];
+pub(crate) const LIVE: [Name; 3] = [LIVE4, LIVE6, LIVE64];
 
 /// Of what was found, the addresses that a port holds.
 pub(crate) fn live_of(port: IfName, found: &Entries) -> Entries {
     let mut live = Entries::new();
-    for (own, set) in [(OWN4, LIVE4), (OWN6, LIVE6)] {
+    for (own, set) in [(OWN4, LIVE4), (OWN6, LIVE6), (OWN64, LIVE64)] {
         for key in found.get(&own).into_iter().flatten() {
-            if let [Datum::IfName(of), address] = key.parts()
+            if let [Datum::IfName(of), Datum::Integer(bytes)] = key.parts()
                 && *of == port
+                && let Some(address) = address_of(&set, bytes)
             {
-                live.entry(set.clone())
-                    .or_default()
-                    .insert(address.clone().into());
+                live.entry(set.clone()).or_default().insert(address.into());
             }
         }
     }
     live
+}
+
+/// Bytes as the set of living addresses has them.
+fn address_of(set: &Name, bytes: &[u8]) -> Option<Datum> {
+    Some(if *set == LIVE4 {
+        Datum::Ipv4Addr(<[u8; 4]>::try_from(bytes).ok()?.into())
+    } else if *set == LIVE6 {
+        Datum::Ipv6Addr(<[u8; 16]>::try_from(bytes).ok()?.into())
+    } else {
+        Datum::Integer(bytes.to_vec())
+    })
 }
 
 /// The sets whose keys begin with a port.
@@ -202,9 +261,23 @@ impl Made {
         }
     }
 
+    fn gateway(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => self.insert(GATES4, Datum::Ipv4Addr(address).into()),
+            IpAddr::V6(address) => {
+                let bytes = address.octets().to_vec();
+                self.insert(GATES6, Datum::Integer(bytes).into());
+            }
+        }
+    }
+
     fn identity(&mut self, identity: &Identity) {
         for mac in &identity.macs {
             self.add(ID2, [(*mac).into()]);
+            for kind in [1, 2] {
+                let option = [&[kind, 1], mac.octets().as_slice()].concat();
+                self.add(LLA, [Datum::Integer(option)]);
+            }
         }
         for held in identity.held() {
             self.held(*held);
@@ -230,25 +303,25 @@ impl Made {
     fn held(&mut self, held: Held) {
         match held {
             Held::One(mac, IpAddr::V4(address)) => {
+                self.add(OWN4, [Datum::Integer(address.octets().to_vec())]);
                 let address = Datum::Ipv4Addr(address);
                 self.add(ID4, [mac.into(), address.clone()]);
-                self.add(OWN4, [address.clone()]);
                 self.insert(LIVE4, address.into());
             }
             Held::One(mac, IpAddr::V6(address)) => {
                 let of_link = address.is_unicast_link_local();
+                self.add(OWN6, [Datum::Integer(address.octets().to_vec())]);
                 let address = Datum::Ipv6Addr(address);
                 self.add(ID6, [mac.into(), address.clone()]);
-                self.add(OWN6, [address.clone()]);
                 if !of_link {
                     self.insert(LIVE6, address.into());
                 }
             }
-            Held::V4(mac, bits) => self.add(ID24, [mac.into(), Datum::Integer(bits.to_vec())]),
             Held::V6(mac, bits) => {
                 let bits = Datum::Integer(bits.to_vec());
                 self.add(ID64, [mac.into(), bits.clone()]);
-                self.add(OWN64, [bits]);
+                self.add(OWN64, [bits.clone()]);
+                self.insert(LIVE64, bits.into());
             }
         }
     }

@@ -169,7 +169,6 @@ fn source(held: Held) -> String {
             format!("send from its own link-local {address} with {mac}")
         }
         Held::One(mac, address) => format!("send from {address} with {mac}"),
-        Held::V4(mac, [a, b, c]) => format!("send from {a}.{b}.{c}.0/24 with {mac}"),
         Held::V6(mac, bits) => {
             let bits = u128::from(u64::from_be_bytes(bits)) << 64;
             let first = std::net::Ipv6Addr::from_bits(bits);

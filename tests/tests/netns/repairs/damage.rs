@@ -284,8 +284,8 @@ fn a_deleted_element_is_mended(setting: BridgeNetfilter) {
                 A,
             ),
             damage(
-                "nft delete element netdev bulkhead id2 '{ {C} . {mac-c} }'",
-                on!(c, &["add element netdev bulkhead id2 "]),
+                "nft delete element netdev bulkhead macs '{ {C} . {mac-c} }'",
+                on!(c, &["add element netdev bulkhead macs "]),
                 &["c"],
             ),
             damage(

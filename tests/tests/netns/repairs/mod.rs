@@ -44,7 +44,7 @@ impl Street {
             json!({"ipMasq": true, "capabilities": {"portMappings": true, "bandwidth": true}}),
         );
         let green = node.network("green", "br-green", "10.2.0.0/24", "fd02::/64");
-        let green = with(green, json!({"macspoofchk": true}));
+        let green = with(green, json!({"guard": false, "macspoofchk": true}));
         let conf = Scratch::new(&node.sandbox, "net.d");
         for (name, config) in [("blue", &blue), ("green", &green)] {
             std::fs::write(conf.path().join(format!("{name}.conf")), config.to_string()).unwrap();

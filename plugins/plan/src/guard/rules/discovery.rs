@@ -59,11 +59,11 @@ fn length(bytes: u16) -> Statement {
     )
 }
 
-/// An option of a link-layer address with a MAC of the port, at that place.
+/// An option of that kind with a MAC of the port, at that place.
 fn own_mac_at(kind: u8, offset: u16) -> [Statement; 2] {
     [
-        is(transport(offset, 2), &[kind, 1]),
-        of_port([transport(offset + 2, 6)], sets::ID2),
+        is(transport(offset, 1), &[kind]),
+        of_port([transport(offset, 8)], sets::LLA),
     ]
 }
 
@@ -103,8 +103,8 @@ fn detection() -> Vec<Rule> {
     let target = || transport(8, 16);
     let mut rules = Vec::new();
     for whose in [
-        of_sender([target()], sets::ID6),
-        of_sender([transport(8, 8)], sets::ID64),
+        of_port([target()], sets::OWN6),
+        of_port([transport(8, 8)], sets::OWN64),
         port_is(sets::ANY),
     ] {
         rules.push(pass_if([whose.clone(), length(24)]));
@@ -136,13 +136,13 @@ fn advertisement() -> Vec<Rule> {
     vec![
         drop_if(
             [
-                Statement::in_set([Field::Ip6Daddr], sets::GATES6),
+                Statement::in_set([network(24, 16)], sets::GATES6),
                 over(sets::TO_NODE, TO_NODE),
             ],
             Reason::Budget,
         ),
-        Rule::new([of_sender([transport(8, 16)], sets::ID6), goto(ADVERTISED)]),
-        Rule::new([of_sender([transport(8, 8)], sets::ID64), goto(ADVERTISED)]),
+        Rule::new([of_port([transport(8, 16)], sets::OWN6), goto(ADVERTISED)]),
+        Rule::new([of_port([transport(8, 8)], sets::OWN64), goto(ADVERTISED)]),
         Rule::new([port_is(sets::ANY), goto(ADVERTISED)]),
         otherwise(Reason::Discovery),
     ]

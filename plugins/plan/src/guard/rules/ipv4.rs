@@ -52,7 +52,6 @@ fn source() -> Vec<Rule> {
     let unspecified = Statement::is(Field::Ip4Saddr, Datum::Ipv4Addr([0, 0, 0, 0].into()));
     let mut rules = vec![
         Rule::new([of_sender([Field::Ip4Saddr], sets::ID4), goto(OWN)]),
-        Rule::new([of_sender([network(12, 3)], sets::ID24), goto(OWN)]),
         // Before it has an address: DHCP alone (RFC 2131 section 4.1).
         Rule::new([
             unspecified.clone(),

@@ -100,6 +100,7 @@ fn unicast() -> Vec<Rule> {
             [
                 Statement::in_set([Field::Ip6Daddr], sets::BLOCKS6),
                 not_in([Field::Ip6Daddr], sets::LIVE6),
+                not_in([network(24, 8)], sets::LIVE64),
             ],
             Reason::Dead,
         ),
