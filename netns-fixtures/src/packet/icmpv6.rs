@@ -275,7 +275,8 @@ impl RouterAdvertisement {
 }
 
 /// The solicited-node group of `address` (RFC 4291 §2.7.1).
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+#[must_use]
+pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., high, low] = address.segments();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | high & 0xff, low)
 }

@@ -23,7 +23,7 @@ impl Fragment {
     }
 }
 
-/// An IPv4 packet without options.
+/// An IPv4 packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ipv4 {
     /// Source.
@@ -36,6 +36,8 @@ pub struct Ipv4 {
     pub dont_fragment: bool,
     /// Identification, offset and more-fragments flag.
     pub fragment: Fragment,
+    /// Options as bytes, padded to a multiple of 4 when built (at most 40).
+    pub options: Vec<u8>,
     /// What it carries; `Payload::Other` in a fragment.
     pub payload: Payload,
 }
@@ -54,24 +56,31 @@ impl Ipv4 {
                 offset: 0,
                 more: false,
             },
+            options: Vec::new(),
             payload: payload.into(),
         }
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    /// The packet from its first header byte.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let body = self.payload.to_bytes(self.src.into(), self.dst.into());
+        let header = 20 + self.options.len().next_multiple_of(4);
+        let words = u8::try_from(header / 4).expect("at most 40 bytes of IPv4 options");
         let flags = u16::from(self.dont_fragment) << 14
             | u16::from(self.fragment.more) << 13
             | self.fragment.offset & 0x1fff;
         // IPv4's identification is the low half (see `Fragment::id`).
         let [_, _, id_high, id_low] = self.fragment.id.to_be_bytes();
-        let mut head = vec![0x45, 0];
-        head.extend(length_u16(20 + body.len()).to_be_bytes());
+        let mut head = vec![0x40 | words, 0];
+        head.extend(length_u16(header + body.len()).to_be_bytes());
         head.extend([id_high, id_low]);
         head.extend(flags.to_be_bytes());
         head.extend([self.ttl, self.payload.protocol(), 0, 0]);
         head.extend(self.src.octets());
         head.extend(self.dst.octets());
+        head.extend(&self.options);
+        head.resize(header, 0);
         let sum = checksum(&[&head]).to_be_bytes();
         head[10..12].copy_from_slice(&sum);
         head.extend(body);
@@ -98,6 +107,7 @@ impl Ipv4 {
         reader.u16()?;
         let src = Ipv4Addr::from(reader.array::<4>()?);
         let dst = Ipv4Addr::from(reader.array::<4>()?);
+        let options = reader.take(header - 20)?.to_vec();
         let body = bytes.get(header..total).ok_or(short)?;
         let fragment = Fragment {
             id: id.into(),
@@ -115,6 +125,7 @@ impl Ipv4 {
             ttl,
             dont_fragment: flags & 0x4000 != 0,
             fragment,
+            options,
             payload,
         })
     }
@@ -123,8 +134,8 @@ impl Ipv4 {
 /// An IPv6 extension header.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Extension {
-    /// Hop-by-hop options (0), destination options (60) or routing (43): the bytes after its
-    /// length field, padded to a multiple of 8 less 2 when built.
+    /// Hop-by-hop options (0), destination options (60), routing (43), mobility (135), HIP (139) or
+    /// shim6 (140): the bytes after its length field, padded to a multiple of 8 less 2 when built.
     Options {
         /// The header's number.
         protocol: u8,
@@ -133,17 +144,46 @@ pub enum Extension {
     },
     /// Fragment (44).
     Fragment(Fragment),
+    /// Authentication (51, RFC 4302 §2): the bytes after its length field, padded to a multiple of 8
+    /// less 2 and at least 10 when built.
+    Authentication {
+        /// Everything after the first two bytes.
+        bytes: Vec<u8>,
+    },
 }
 
 impl Extension {
-    fn protocol(&self) -> u8 {
-        match self {
-            Self::Options { protocol, .. } => *protocol,
-            Self::Fragment(_) => 44,
+    /// Hop-by-hop options that hold nothing but a router alert for multicast listener discovery
+    /// (RFC 2711 §2.1), as RFC 3810 §5 demands it.
+    #[must_use]
+    pub fn router_alert() -> Self {
+        Self::Options {
+            protocol: 0,
+            bytes: vec![5, 2, 0, 0, 1, 0],
         }
     }
 
-    fn write(&self, next: u8, out: &mut Vec<u8>) {
+    /// A routing header (RFC 8200 §4.4) of this type, with its segments still to go and what
+    /// follows that octet.
+    #[must_use]
+    pub fn routing(kind: u8, segments_left: u8, rest: &[u8]) -> Self {
+        let mut bytes = vec![kind, segments_left];
+        bytes.extend(rest);
+        Self::Options {
+            protocol: 43,
+            bytes,
+        }
+    }
+
+    pub(super) fn protocol(&self) -> u8 {
+        match self {
+            Self::Options { protocol, .. } => *protocol,
+            Self::Fragment(_) => 44,
+            Self::Authentication { .. } => 51,
+        }
+    }
+
+    pub(super) fn write(&self, next: u8, out: &mut Vec<u8>) {
         match self {
             Self::Options { bytes, .. } => {
                 let units = (bytes.len() + 2).div_ceil(8).max(1);
@@ -157,6 +197,14 @@ impl Extension {
                 out.extend([next, 0]);
                 out.extend(flags.to_be_bytes());
                 out.extend(fragment.id.to_be_bytes());
+            }
+            Self::Authentication { bytes } => {
+                let length = (bytes.len() + 2).next_multiple_of(8).max(16);
+                // In words of 4 bytes less 2 (RFC 4302 §2.2).
+                let words = u8::try_from(length / 4 - 2).expect("a header of up to 1 KiB");
+                out.extend([next, words]);
+                out.extend(bytes);
+                out.extend(std::iter::repeat_n(0, length - 2 - bytes.len()));
             }
         }
     }
@@ -172,6 +220,10 @@ impl Extension {
                 id: reader.u32()?,
             };
             return Ok((Self::Fragment(fragment), next));
+        }
+        if protocol == 51 {
+            let bytes = reader.take(usize::from(length) * 4 + 6)?.to_vec();
+            return Ok((Self::Authentication { bytes }, next));
         }
         let bytes = reader.take(usize::from(length) * 8 + 6)?.to_vec();
         Ok((Self::Options { protocol, bytes }, next))
@@ -215,14 +267,13 @@ impl Ipv6 {
         self
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    /// The packet from its first header byte. With a fragment header the payload is taken as it is
+    /// for the fragment's, so only [`Payload::Other`] makes sense under one that is not whole.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let last = self.payload.protocol();
         let numbers: Vec<u8> = self.extensions.iter().map(Extension::protocol).collect();
-        let mut body = Vec::new();
-        for (nth, extension) in self.extensions.iter().enumerate() {
-            extension.write(numbers.get(nth + 1).copied().unwrap_or(last), &mut body);
-        }
-        body.extend(self.payload.to_bytes(self.src.into(), self.dst.into()));
+        let body = chain(&self.extensions, last, &self.payload_bytes());
         let mut out = vec![0x60, 0, 0, 0];
         out.extend(length_u16(body.len()).to_be_bytes());
         out.extend([numbers.first().copied().unwrap_or(last), self.hop_limit]);
@@ -230,6 +281,10 @@ impl Ipv6 {
         out.extend(self.dst.octets());
         out.extend(body);
         out
+    }
+
+    pub(super) fn payload_bytes(&self) -> Vec<u8> {
+        self.payload.to_bytes(self.src.into(), self.dst.into())
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
@@ -246,7 +301,7 @@ impl Ipv6 {
         let mut reader = Reader::new(LAYER, reader.take(length)?);
         let mut extensions = Vec::new();
         let mut whole = true;
-        while whole && matches!(next, 0 | 43 | 44 | 60) {
+        while whole && matches!(next, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {
             let (extension, after) = Extension::read(next, &mut reader)?;
             whole = !matches!(&extension, Extension::Fragment(f) if !f.is_whole());
             extensions.push(extension);
@@ -265,4 +320,15 @@ impl Ipv6 {
             payload,
         })
     }
+}
+
+/// Extension headers, each naming the next, the last naming `last`, and then `payload`.
+pub(super) fn chain(extensions: &[Extension], last: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (nth, extension) in extensions.iter().enumerate() {
+        let next = extensions.get(nth + 1).map_or(last, Extension::protocol);
+        extension.write(next, &mut out);
+    }
+    out.extend(payload);
+    out
 }

@@ -6,19 +6,24 @@
 
 mod arp;
 mod bytes;
+mod group;
 mod icmpv6;
 mod ip;
 mod nd_option;
+mod split;
 mod transport;
+mod wrap;
 
 use std::fmt;
 use std::net::IpAddr;
 
 pub use arp::{Arp, ArpOp};
-pub use icmpv6::{Advertised, Icmpv6, RouterAdvertisement};
+pub use group::{igmp_query, igmp3_report, mld_query, mld1_report, mld2_report};
+pub use icmpv6::{Advertised, Icmpv6, RouterAdvertisement, solicited_node};
 pub use ip::{Extension, Fragment, Ipv4, Ipv6};
 pub use nd_option::NdOption;
 pub use transport::{Icmp, Payload, Tcp, TcpFlags, Udp};
+pub use wrap::{VXLAN_PORT, vxlan};
 
 use bytes::Reader;
 

@@ -84,7 +84,24 @@ fn every_frame() -> Vec<Frame> {
         protocol: 0x8100,
         tci: 0x2005,
     };
+    let mut optioned = Ipv4::new(A4, B4, udp());
+    optioned.options = vec![0x83, 7, 4, 10, 0, 0, 9, 1];
+    let authenticated =
+        Ipv6::new(A6, B6, udp()).extended(Extension::Authentication { bytes: vec![7; 14] });
+    let routed = Ipv6::new(A6, B6, udp()).extended(Extension::routing(
+        0,
+        1,
+        &[[0; 4].as_slice(), &A6.octets()].concat(),
+    ));
     vec![
+        mld2_report(A, A6, &[B6, A6]),
+        mld1_report(A, A6, B6),
+        mld_query(A, A6),
+        igmp3_report(A, A4, &[B4]),
+        igmp_query(A, A4),
+        Frame::new(A, B, optioned),
+        Frame::new(A, B, authenticated),
+        Frame::new(A, B, routed),
         Arp::request(A, A4, B4),
         Arp::reply(B, B4, A, A4),
         Arp::announcement(A, A4),
@@ -186,7 +203,7 @@ fn check_transport(frame: &Frame, other: &SlicedPacket, src: IpAddr, dst: IpAddr
             let sum = header.icmp_type.calc_checksum(icmp.payload());
             (header.checksum, sum)
         }
-        (None, ..) => {
+        (None | Some(TransportSlice::Igmp(_)), ..) => {
             assert!(matches!(frame.payload(), Some(Payload::Other { .. })));
             return;
         }
@@ -236,4 +253,106 @@ fn a_mac_is_text_both_ways() {
     assert_eq!(parse_mac("02:00:00:00:00:01"), Some(A));
     assert_eq!(mac_text(BROADCAST), "ff:ff:ff:ff:ff:ff");
     assert_eq!(parse_mac("02:00:00:00:00"), None);
+}
+
+/// What a receiver makes of pieces: the fragmentable part, in the order of the offsets.
+fn joined(pieces: &[(Fragment, Vec<u8>)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (nth, (fragment, bytes)) in pieces.iter().enumerate() {
+        assert_eq!(usize::from(fragment.offset) * 8, out.len());
+        assert_eq!(fragment.more, nth + 1 < pieces.len());
+        out.extend(bytes);
+    }
+    out
+}
+
+fn carried(payload: &Payload) -> Vec<u8> {
+    let Payload::Other { bytes, .. } = payload else {
+        panic!("a piece carries bytes: {payload:?}");
+    };
+    bytes.clone()
+}
+
+#[test]
+fn pieces_of_an_ipv6_packet_join_to_what_was_cut() {
+    let big = Udp {
+        data: vec![9; 40],
+        ..udp()
+    };
+    let options = |protocol| Extension::Options {
+        protocol,
+        bytes: vec![1, 4, 0, 0, 0, 0],
+    };
+    let whole = Ipv6::new(A6, B6, big)
+        .extended(options(0))
+        .extended(options(60));
+    let pieces: Vec<_> = whole
+        .split(7, 1, &[8, 16])
+        .into_iter()
+        .map(|piece| {
+            let parsed = Frame::parse(&Frame::new(A, B, piece.clone()).to_bytes()).unwrap();
+            assert_eq!(parsed.body, Body::Ipv6(piece.clone()));
+            let [
+                Extension::Options { protocol: 0, .. },
+                Extension::Fragment(fragment),
+            ] = piece.extensions[..]
+            else {
+                panic!("{piece:?}");
+            };
+            assert_eq!(piece.payload.protocol(), 60);
+            (fragment, carried(&piece.payload))
+        })
+        .collect();
+    // Behind the fixed header of 40 bytes and the hop-by-hop header of 8.
+    assert_eq!(joined(&pieces), whole.to_bytes()[48..]);
+    let [atomic] = &whole.split(7, 2, &[])[..] else {
+        panic!("one piece");
+    };
+    assert_eq!(carried(&atomic.payload), whole.to_bytes()[56..]);
+}
+
+#[test]
+fn pieces_of_an_ipv4_packet_join_to_what_was_cut() {
+    let whole = Ipv4::new(A4, B4, udp());
+    let pieces: Vec<_> = whole
+        .split(9, &[8])
+        .into_iter()
+        .map(|piece| (piece.fragment, carried(&piece.payload)))
+        .collect();
+    assert_eq!(joined(&pieces), whole.to_bytes()[20..]);
+}
+
+/// RFC 1042: length, LLC AA-AA-03, organisation 0, the `EtherType`, the packet.
+#[test]
+fn a_snap_frame_carries_the_same_packet() {
+    let plain = Frame::new(A, B, Ipv6::new(A6, B6, udp()));
+    let wrapped = plain.in_snap().to_bytes();
+    let inner = &plain.to_bytes()[12..];
+    assert_eq!(
+        usize::from(u16::from_be_bytes([wrapped[12], wrapped[13]])),
+        wrapped.len() - 14
+    );
+    assert_eq!(wrapped[14..20], [0xaa, 0xaa, 3, 0, 0, 0]);
+    assert_eq!(&wrapped[20..], inner);
+}
+
+/// The header of RFC 7348 §5: flag I, the identifier in the upper 24 bits, then the frame.
+#[test]
+fn a_vxlan_datagram_carries_the_frame() {
+    let inner = Icmpv6::unsolicited(A, A6);
+    let datagram = vxlan(0x0012_3456, 7, &inner);
+    assert_eq!(datagram.data[..8], [8, 0, 0, 0, 0x12, 0x34, 0x56, 0]);
+    assert_eq!(Frame::parse(&datagram.data[8..]), Ok(inner));
+}
+
+/// An `IGMPv3` report byte by byte after RFC 3376 §4.2, with the router alert of RFC 2113.
+#[test]
+fn a_membership_report_is_what_the_rfc_draws() {
+    let bytes = igmp3_report(A, A4, &[Ipv4Addr::new(239, 1, 2, 3)]).to_bytes();
+    assert_eq!(bytes[..6], [1, 0, 0x5e, 0, 0, 22]);
+    assert_eq!(bytes[14], 0x46);
+    assert_eq!(bytes[34..38], [0x94, 4, 0, 0]);
+    assert_eq!(bytes[38], 0x22);
+    assert_eq!(bytes[44..], [0, 1, 4, 0, 0, 0, 239, 1, 2, 3]);
+    assert_eq!(bytes::checksum(&[&bytes[38..]]), 0);
 }

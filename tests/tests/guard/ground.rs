@@ -1,0 +1,119 @@
+//! The ports that the suite stands on: which plugin makes them, by which configuration, and how one
+//! container's frames get to another.
+
+use std::path::Path;
+
+use bulkhead_tests::Suite;
+use serde_json::{Value, json};
+
+/// A kind of port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ground {
+    /// The reference bridge, nothing else: shows that an attack works.
+    Unguarded,
+    /// `bulkhead-bridge` with `"guard": false`.
+    SwitchedOff,
+    /// `bulkhead-bridge`, one segment.
+    BridgeL2,
+    /// `bulkhead-bridge` with `"segmentation": "l3"`.
+    BridgeL3,
+    /// `bulkhead-bridge` with limits on both directions.
+    Shaped,
+    /// The reference bridge with `bulkhead-guard` chained.
+    Chained,
+    /// `bulkhead-ipv6`.
+    Layer3,
+}
+
+/// How a frame of one container reaches another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Segment {
+    /// By the other's MAC.
+    Shared,
+    /// By the gateway's MAC.
+    Routed,
+}
+
+pub(crate) const NETWORK: &str = "guarded";
+pub(crate) const BRIDGE: &str = "br-guarded";
+pub(crate) const POOL4: &str = "10.66.0.0/24";
+pub(crate) const POOL6: &str = "fd66::/64";
+
+impl Ground {
+    /// Whether the ports are meant to stop anything.
+    pub(crate) fn is_guarded(self) -> bool {
+        !matches!(self, Self::Unguarded | Self::SwitchedOff)
+    }
+
+    pub(crate) fn segment(self) -> Segment {
+        match self {
+            Self::BridgeL3 | Self::Layer3 => Segment::Routed,
+            _ => Segment::Shared,
+        }
+    }
+
+    /// The bridge the ports are on.
+    pub(crate) fn bridge(self) -> Option<&'static str> {
+        (self != Self::Layer3).then_some(BRIDGE)
+    }
+
+    /// The configurations to call, in order, with the directory their state is in: the main plugin's
+    /// first.
+    pub(crate) fn chain(self, state: &Path) -> Vec<Value> {
+        let keys = match self {
+            Self::Unguarded => return vec![bridge(&Suite::reference(), state)],
+            Self::Chained => {
+                let guard = json!({
+                    "cniVersion": "1.0.0",
+                    "name": NETWORK,
+                    "type": "bulkhead-guard",
+                    "stateDir": state,
+                });
+                return vec![bridge(&Suite::reference(), state), guard];
+            }
+            Self::Layer3 => return vec![layer3(state)],
+            Self::SwitchedOff => json!({"guard": false}),
+            Self::BridgeL2 => json!({}),
+            Self::BridgeL3 => json!({"segmentation": "l3"}),
+            Self::Shaped => json!({"runtimeConfig": {"bandwidth": {
+                "ingressRate": 1_000_000_000, "ingressBurst": 100_000_000,
+                "egressRate": 1_000_000_000, "egressBurst": 100_000_000,
+            }}, "capabilities": {"bandwidth": true}}),
+        };
+        vec![merged(bridge(&Suite::ours(), state), keys)]
+    }
+}
+
+/// `config` with the members of `keys` set.
+pub(crate) fn merged(mut config: Value, keys: Value) -> Value {
+    let (Some(config_map), Value::Object(keys)) = (config.as_object_mut(), keys) else {
+        panic!("a configuration is an object");
+    };
+    config_map.extend(keys);
+    config
+}
+
+fn bridge(suite: &Suite, state: &Path) -> Value {
+    let config = json!({
+        "cniVersion": "1.0.0",
+        "name": NETWORK,
+        "bridge": BRIDGE,
+        "isDefaultGateway": true,
+        "ipam": {"ranges": [[{"subnet": POOL4}], [{"subnet": POOL6}]]},
+    });
+    suite.adapt(config, state)
+}
+
+fn layer3(state: &Path) -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": NETWORK,
+        "type": "bulkhead-ipv6",
+        "stateDir": state,
+        "ipam": {
+            "type": "bulkhead-ipam",
+            "dataDir": state,
+            "ranges": [[{"subnet": POOL4}], [{"subnet": POOL6}]],
+        },
+    })
+}

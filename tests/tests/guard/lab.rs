@@ -1,0 +1,260 @@
+//! Attacker, two victims, their node, the world beyond and another node, as namespaces; the first
+//! three attached by the plugin under test.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use bulkhead_tests::{Scratch, Suite};
+use netns_fixtures::packet::{MacOctets, mac_text};
+use netns_fixtures::{
+    BridgeNetfilter, CniAnswer, CniCall, Container, Feature, Host, Ns, Outside, Sandbox, Verb,
+    wait_for,
+};
+use serde_json::{Value, json};
+
+use crate::ground::{Ground, POOL4, POOL6, merged};
+use crate::scene::{Scene, Station};
+
+/// How long anything that must happen may take on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const ETH0: &str = "eth0";
+/// What passed the attacker's port, on the node.
+const TAP: [&str; 2] = ["tap-in", "tap-out"];
+/// The VTEP of an overlay that the containers are no part of.
+pub(crate) const VTEP: &str = "vx0";
+pub(crate) const VNI: u32 = 7;
+
+/// One attached container.
+pub(crate) struct Seat {
+    pub(crate) ns: Container,
+    pub(crate) result: Value,
+    pub(crate) station: Station,
+    /// Its port on the node.
+    pub(crate) port: String,
+}
+
+pub(crate) struct Lab {
+    pub(crate) ground: Ground,
+    pub(crate) attacker: Seat,
+    pub(crate) victims: [Seat; 2],
+    pub(crate) node: Host,
+    pub(crate) remote: Host,
+    pub(crate) outside: Outside,
+    pub(crate) scene: Scene,
+    pub(crate) sandbox: Sandbox,
+    scratch: Scratch,
+}
+
+impl Lab {
+    pub(crate) fn new(ground: Ground, setting: BridgeNetfilter) -> Self {
+        let sandbox = Sandbox::new();
+        let node = sandbox.host("node").unwrap();
+        if Feature::BrNetfilter.is_present().unwrap() {
+            node.set_bridge_netfilter(setting).unwrap();
+        }
+        let remote = sandbox.host("remote").unwrap();
+        let outside = sandbox.outside("outside").unwrap();
+        let links = [(&node, 1), (&remote, 2)].map(|(host, nth)| outside.link(host, nth).unwrap());
+        let [uplink, far] = links;
+        outside
+            .ip_batch(&[
+                format!("route add {POOL4} via {}", uplink.node_v4),
+                format!("route add {POOL6} via {}", uplink.node_v6),
+            ])
+            .unwrap();
+        for (host, pair) in [(&node, uplink), (&remote, far)] {
+            let local = pair.node_v4;
+            let vtep = format!("type vxlan id {VNI} local {local} dstport 4789 nolearning");
+            host.ip_batch(&[
+                format!("link add {VTEP} {vtep}"),
+                format!("link set {VTEP} up"),
+            ])
+            .unwrap();
+        }
+        let scratch = Scratch::new(&sandbox, "state");
+        let attach = |name| seat(ground, &sandbox, &node, scratch.path(), name);
+        let [attacker, one, two] = ["attacker", "victim1", "victim2"].map(attach);
+        let victims = [one, two];
+        let scene = Scene {
+            me: attacker.station,
+            victims: [victims[0].station, victims[1].station],
+            gateway: gateway(ground, &node, &attacker),
+            node: (uplink.node_v4, uplink.node_v6),
+            uplink_mac: node.mac(Outside::UPLINK).unwrap(),
+            upstream_mac: outside.mac("node1").unwrap(),
+            remote: (far.node_v4, far.node_v6),
+            upstream: (Outside::V4, Outside::V6),
+            segment: ground.segment(),
+        };
+        Self {
+            ground,
+            attacker,
+            victims,
+            node,
+            remote,
+            outside,
+            scene,
+            sandbox,
+            scratch,
+        }
+    }
+
+    pub(crate) fn seats(&self) -> [&Seat; 3] {
+        [&self.attacker, &self.victims[0], &self.victims[1]]
+    }
+
+    /// The device that shows what reaches the node's stack from the attacker: the bridge. A port
+    /// without one shows also what is dropped on it, so that what passes is copied elsewhere.
+    pub(crate) fn node_tap(&self) -> &'static str {
+        self.ground.bridge().unwrap_or_else(|| {
+            let [near, far] = TAP;
+            if !self.node.has_link(far).unwrap() {
+                copy_what_passes(&self.node, &self.attacker.port, near, far);
+            }
+            far
+        })
+    }
+
+    /// The device of the node that speaks to the attacker: the bridge or, without one, the port.
+    pub(crate) fn node_device(&self) -> &str {
+        self.ground.bridge().unwrap_or(&self.attacker.port)
+    }
+
+    /// DEL of one of the seats, as a runtime makes it.
+    pub(crate) fn detach(&self, seat: &Seat) {
+        for config in self.ground.chain(self.scratch.path()).iter().rev() {
+            let config = merged(config.clone(), json!({"prevResult": seat.result}));
+            let answer = call(Verb::Del, &config, &self.node, &seat.ns);
+            assert!(answer.succeeded(), "{answer:#?}");
+        }
+    }
+}
+
+/// A chain at the end of the port's ingress, which only what every other accepted gets to.
+fn copy_what_passes(node: &Ns, port: &str, near: &str, far: &str) {
+    node.ip(&format!("link add {near} type veth peer {far}"))
+        .unwrap();
+    for device in [near, far] {
+        node.set_sysctl(&format!("net/ipv6/conf/{device}/disable_ipv6"), "1")
+            .unwrap();
+        node.ip(&format!("link set {device} up")).unwrap();
+    }
+    node.nft(&format!(
+        "table netdev suite {{\nchain passed {{\n\
+         type filter hook ingress device {port} priority 300;\ndup to {near}\n}}\n}}\n"
+    ))
+    .unwrap();
+}
+
+/// A new container, attached.
+fn seat(ground: Ground, sandbox: &Sandbox, node: &Ns, state: &std::path::Path, name: &str) -> Seat {
+    let ns = sandbox.container(name).unwrap();
+    let mut result = Value::Null;
+    for mut config in ground.chain(state) {
+        if !result.is_null() {
+            config["prevResult"] = result;
+        }
+        result = call(Verb::Add, &config, node, &ns).result();
+    }
+    let interfaces = result["interfaces"]
+        .as_array()
+        .expect("a result names interfaces");
+    let port = interfaces
+        .iter()
+        .filter(|interface| interface["sandbox"].as_str().unwrap_or_default().is_empty())
+        .map(|interface| interface["name"].as_str().unwrap().to_owned())
+        .find(|name| Some(name.as_str()) != ground.bridge())
+        .expect("a result names the port");
+    Seat {
+        station: station(&result, &ns),
+        ns,
+        result,
+        port,
+    }
+}
+
+fn call(verb: Verb, config: &Value, node: &Ns, container: &Container) -> CniAnswer {
+    let kind = config["type"].as_str().unwrap();
+    let ours = kind.starts_with("bulkhead-");
+    let suite = if ours {
+        Suite::ours()
+    } else {
+        Suite::reference()
+    };
+    CniCall::new(suite.dir().join(kind), verb)
+        .cni_path(&suite.cni_path())
+        .container_id(container.name())
+        .netns(container.path())
+        .ifname(ETH0)
+        .stdin(config)
+        .run(node)
+        .unwrap()
+}
+
+fn station(result: &Value, ns: &Ns) -> Station {
+    let ips = result["ips"].as_array().expect("a result has addresses");
+    let addresses: Vec<IpAddr> = ips
+        .iter()
+        .map(|ip| {
+            let text = ip["address"].as_str().unwrap();
+            text.split('/').next().unwrap().parse().unwrap()
+        })
+        .collect();
+    Station {
+        mac: ns.mac(ETH0).unwrap(),
+        v4: v4(&addresses).expect("the pool has IPv4"),
+        v6: v6(&addresses).expect("the pool has IPv6"),
+        lla: link_local(ns, ETH0),
+    }
+}
+
+/// The gateway as the result names it, with the MAC and link-local address of the device that holds it.
+fn gateway(ground: Ground, node: &Ns, seat: &Seat) -> Station {
+    let device = ground.bridge().unwrap_or(&seat.port);
+    let ips = seat.result["ips"].as_array().unwrap();
+    let gateways: Vec<IpAddr> = ips
+        .iter()
+        .filter_map(|ip| ip["gateway"].as_str()?.parse().ok())
+        .collect();
+    Station {
+        mac: node.mac(device).unwrap(),
+        v4: v4(&gateways).unwrap_or(Ipv4Addr::new(169, 254, 1, 1)),
+        v6: v6(&gateways).unwrap_or(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
+        lla: link_local(node, device),
+    }
+}
+
+fn v4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
+    addresses.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    })
+}
+
+fn v6(addresses: &[IpAddr]) -> Option<Ipv6Addr> {
+    addresses.iter().find_map(|address| match address {
+        IpAddr::V6(v6) => Some(*v6),
+        IpAddr::V4(_) => None,
+    })
+}
+
+/// The settled link-local address of a device.
+pub(crate) fn link_local(ns: &Ns, device: &str) -> Ipv6Addr {
+    wait_for("a link-local address", LIMIT, || {
+        let links = ns
+            .ip_json(&format!("-6 addr show dev {device} scope link"))
+            .unwrap();
+        let addresses = links[0]["addr_info"].as_array()?.iter();
+        addresses
+            .filter(|address| address.get("tentative").is_none())
+            .find_map(|address| address["local"].as_str()?.parse().ok())
+    })
+}
+
+/// A permanent-looking entry: `address` is at `mac` on `device`.
+pub(crate) fn neighbour_line(address: IpAddr, mac: MacOctets, device: &str, more: &str) -> String {
+    format!(
+        "neigh replace {address} lladdr {} dev {device} nud reachable {more}",
+        mac_text(mac)
+    )
+}
