@@ -145,9 +145,9 @@ impl Ledger {
 
     pub(super) fn check_free(&self, pool: &PoolName, ordinal: u64) -> Result<(), PoolRefusal> {
         match self.holder(pool, ordinal) {
-            Some(lease) => Err(PoolRefusal::Taken {
+            Some(holder) => Err(PoolRefusal::Taken {
                 address: self.address(pool, ordinal),
-                holder: lease.key.clone(),
+                holder: holder.clone(),
                 place: String::new(),
             }),
             None => Ok(()),

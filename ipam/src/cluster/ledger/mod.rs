@@ -80,7 +80,7 @@ use self::cede::OpenAsk;
 use self::file::{Claiming, SavedBlock, SavedSpan};
 use self::holdings::Holdings;
 use self::lane::Lane;
-use self::lease::Lease;
+use self::lease::{Lease, Ousted};
 use self::link::Link;
 use self::queue::Queue;
 use self::recast::FoundBlock;
@@ -193,7 +193,7 @@ pub struct Ledger {
     leases: HashMap<AttachmentId, Lease>,
     /// Recorded leases that are in no block that is known yet.
     strays: Vec<LeaseFact>,
-    evicted: BTreeMap<AttachmentKey, Evicted>,
+    evicted: BTreeMap<AttachmentKey, Ousted>,
     wants: BTreeMap<AttachmentId, Want>,
     leaked: BTreeMap<PoolName, u64>,
     /// What networks are configured with.
