@@ -62,7 +62,10 @@ fn a_configuration_of_one_family_or_two_is_taken() {
         (v4, ""),
         (v6, ""),
         (both.as_str(), r#","multicast":"none","mtu":1280"#),
-        (both.as_str(), r#","prefixPerContainer":true,"ipMasq":{"ipv4":true}"#),
+        (
+            both.as_str(),
+            r#","prefixPerContainer":true,"ipMasq":{"ipv4":true}"#,
+        ),
         (v4, r#","mtu":1279"#),
     ] {
         let text = config(ranges, keys);
