@@ -1,5 +1,5 @@
 //! The configuration of `bulkhead-bridge` (the keys of the reference plugin, and some of our own:
-//! `adopt`, `guard`, `multicast`, `portFilter`, `stateDir`).
+//! `adopt`, `guard`, `multicast`, `portFilter`, `segmentation`, `stateDir`).
 
 use bulkhead_attach::{Addressing, Capabilities, GuardConfig, Masquerade, keys};
 use bulkhead_cni::json::{Field, FieldError, Object};
@@ -25,6 +25,8 @@ pub struct Config {
     pub mtu: Option<Mtu>,
     /// `hairpinMode`, `portIsolation`.
     pub port: PortFlags,
+    /// `segmentation`.
+    pub segmentation: Segmentation,
     /// `promiscMode`.
     pub promiscuous: bool,
     /// `guard`, `multicast`, and `macspoofchk` where the guard is off.
@@ -43,6 +45,16 @@ pub struct Config {
     pub addressing: Addressing,
     /// `runtimeConfig`.
     pub capabilities: Capabilities,
+}
+
+/// What a container can reach without the node.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Segmentation {
+    /// Every container on the bridge.
+    #[default]
+    Layer2,
+    /// None: ports are isolated, and everything goes by the gateway.
+    Layer3,
 }
 
 /// What the bridge is to its containers.
@@ -70,6 +82,11 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         isolated: flag("portIsolation")?,
         ..PortFlags::default()
     };
+    let segmentation = segmentation(&root)?;
+    let port = PortFlags {
+        isolated: port.isolated || segmentation == Segmentation::Layer3,
+        ..port
+    };
     let promiscuous = flag("promiscMode")?;
     if port.hairpin && promiscuous {
         let text = "hairpinMode and promiscMode: both are true, set one of them to false";
@@ -93,6 +110,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         masquerade: keys::masquerade(&root)?,
         mtu: keys::mtu(&root, &addressing)?,
         port,
+        segmentation,
         promiscuous,
         guard: GuardConfig::parse(call)?,
         dad: if flag("enabledad")? {
@@ -112,6 +130,29 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         capabilities: Capabilities::parse(call)?,
     };
     Ok(config)
+}
+
+/// Without a gateway there is no way from container to container, and no way for groups at all.
+fn segmentation(root: &Object<'_>) -> Result<Segmentation, FieldError> {
+    let Some(field) = root.optional("segmentation") else {
+        return Ok(Segmentation::Layer2);
+    };
+    match field.str()? {
+        "l2" => return Ok(Segmentation::Layer2),
+        "l3" => {}
+        _ => return Err(field.invalid("\"l2\" or \"l3\"")),
+    }
+    if gateway(root)? == Gateway::None || root.optional("ipam").is_none() {
+        return Err(field.invalid(
+            "\"l2\" where the bridge is no gateway: set isGateway or isDefaultGateway, and \"ipam\"",
+        ));
+    }
+    match root.optional("multicast") {
+        Some(groups) if groups.str()? != "none" => Err(groups.unsupported(
+            "with \"segmentation\": \"l3\" nothing sends groups from port to port; set \"none\", or \"l2\"",
+        )),
+        _ => Ok(Segmentation::Layer3),
+    }
 }
 
 fn bridge_name(root: &Object<'_>) -> Result<IfName, FieldError> {

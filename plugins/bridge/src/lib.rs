@@ -15,7 +15,7 @@ use bulkhead_ipam::Names;
 use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_plan::Attached;
 
-pub use config::{Config, Gateway};
+pub use config::{Config, Gateway, Segmentation};
 
 /// Among the other names of a record: present if its port is in hairpin mode for its host ports, had or
 /// waited for. With `br_netfilter` a container's packet to its own host port is turned round on the

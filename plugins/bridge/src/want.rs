@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use bulkhead_attach::{Addressing, Grant, Holder, guard_of, nat_table};
 use bulkhead_cni::CniError;
-use bulkhead_model::{Family, InterfaceAddress, Prefix};
+use bulkhead_model::{Family, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
-    Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat, OnLink,
-    Place, Port, PortFlags, Route, Surroundings,
+    Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour, NetworkNat,
+    OnLink, Place, Port, PortFlags, Route, Surroundings,
 };
 
 use crate::REFLECTS;
-use crate::config::{Config, Gateway};
+use crate::config::{Config, Gateway, Segmentation};
 
 /// The want of one attachment.
 ///
@@ -77,16 +77,19 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
                 .map(|granted| granted.address)
                 .collect(),
             dad: config.dad,
-            on_link: OnLink::Prefix,
+            on_link: match config.segmentation {
+                Segmentation::Layer2 => OnLink::Prefix,
+                Segmentation::Layer3 => OnLink::Nothing,
+            },
             routes: routes(config, grant, &gateways),
-            neighbours: Vec::new(),
+            neighbours: known(config, grant, &gateways),
         },
         filter: Filter {
             binding,
             others: Vec::new(),
             hook: config.hook,
         },
-        neighbours: Vec::new(),
+        neighbours: holders(config, grant, mac),
         sysctls: match config.gateway {
             Gateway::None => Vec::new(),
             Gateway::OnLink | Gateway::Default => grant.forwarding(),
@@ -98,6 +101,51 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         },
         bandwidth: names.bandwidth,
     })
+}
+
+/// The container's permanent neighbours, where it needs no other.
+fn known(config: &Config, grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<Neighbour> {
+    if config.segmentation == Segmentation::Layer2 {
+        return Vec::new();
+    }
+    let mac = grant.key.network.bridge_mac(&grant.node);
+    let gateways = gateways.iter().map(|gateway| gateway.address());
+    gateways.map(|address| Neighbour { address, mac }).collect()
+}
+
+/// The node's permanent neighbours on the bridge, likewise.
+fn holders(config: &Config, grant: &Grant, mac: Mac) -> Vec<Neighbour> {
+    if config.segmentation == Segmentation::Layer2 {
+        return Vec::new();
+    }
+    let addresses = grant.addresses.iter();
+    let addresses = addresses.map(|granted| granted.address.address());
+    addresses
+        .map(|address| Neighbour { address, mac })
+        .collect()
+}
+
+/// What leads to the gateways where no prefix is on the link, and to the rest of the network by them.
+fn around(grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<Route> {
+    let over = |destination, gateway| Route {
+        destination,
+        gateway,
+        link: grant.key.interface,
+        priority: None,
+        table: MAIN_TABLE,
+        scope: None,
+        mtu: None,
+        advmss: None,
+    };
+    let alone = gateways.iter().map(|gateway| {
+        let bits = gateway.family().bits();
+        let alone = Prefix::new(gateway.address(), bits).expect("the whole address");
+        over(alone, None)
+    });
+    let rest = gateways
+        .iter()
+        .map(|gateway| over(gateway.prefix(), Some(gateway.address())));
+    alone.chain(rest).collect()
 }
 
 /// Where the node is the gateway, it would look for whoever has an address: a segment is asked by its
@@ -176,6 +224,9 @@ fn routes(config: &Config, grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<
             advmss: route.advmss,
         })
         .collect();
+    if config.segmentation == Segmentation::Layer3 {
+        routes.splice(0..0, around(grant, gateways));
+    }
     if config.gateway == Gateway::Default {
         for gateway in gateways.iter().map(|gateway| gateway.address()) {
             let destination = default_of(Family::of(gateway));
@@ -224,5 +275,6 @@ fn network_nat(config: &Config, grant: &Grant) -> NetworkNat {
         host_ports: config.gateway != Gateway::None
             || config.capabilities.declares_host_ports
             || !grant.names.host_ports.is_empty(),
+        no_redirects: config.segmentation == Segmentation::Layer3,
     }
 }

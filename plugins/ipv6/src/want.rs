@@ -225,5 +225,6 @@ fn nat(config: &Config, grant: &Grant) -> NetworkNat {
             .chain(of_network())
             .collect(),
         host_ports: true,
+        no_redirects: false,
     }
 }

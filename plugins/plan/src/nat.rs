@@ -30,6 +30,9 @@ pub struct NetworkNat {
     /// Whether containers may have host ports: then what the host sent on to one of them from the
     /// network itself, or from 127.0.0.1, gets the bridge's address as its source.
     pub host_ports: bool,
+    /// Whether the node keeps to itself that two containers on the bridge could reach each other without
+    /// it: they are isolated, and would lose what they send after such a redirect.
+    pub no_redirects: bool,
 }
 
 impl NetworkNat {
@@ -43,7 +46,12 @@ impl NetworkNat {
         if self.host_ports {
             rules.extend(self.hairpin());
         }
-        (!rules.is_empty()).then(|| table(self.name.clone(), rules))
+        let mut chains = Vec::new();
+        if !rules.is_empty() {
+            chains.push(postrouting(rules));
+        }
+        chains.extend(self.bridge.filter(|_| self.no_redirects).map(quiet));
+        (!chains.is_empty()).then(|| table(self.name.clone(), chains))
     }
 
     fn masquerade(&self) -> Vec<nft::Rule> {
@@ -107,7 +115,36 @@ impl NetworkNat {
     }
 }
 
-fn table(name: nft::Name, rules: Vec<nft::Rule>) -> nft::Table {
+/// ICMP type 5 (RFC 792) and `ICMPv6` type 137 (RFC 4861 section 8) of the node's own, out of the bridge;
+/// IPv6 has no sysctl for it.
+fn quiet(bridge: IfName) -> nft::Chain {
+    use nft::{Datum, Field, Statement};
+    let drop = |field, kind: Datum| {
+        nft::Rule::new([
+            Statement::is(Field::Oifname, bridge),
+            Statement::is(field, kind),
+            Statement::drop(),
+        ])
+    };
+    nft::Chain {
+        name: nft::Name::literal("output"),
+        base: Some(nft::Base {
+            kind: nft::ChainKind::Filter,
+            hook: nft::Hook::Output,
+            devices: nft::Devices::None,
+            // NF_IP_PRI_FILTER (linux/netfilter_ipv4.h).
+            priority: 0,
+            policy: nft::Policy::Accept,
+        }),
+        part: nft::Part::Fixed,
+        rules: vec![
+            drop(Field::Icmp6Type, Datum::Icmpv6Type(137)),
+            drop(Field::Icmp4Type, Datum::IcmpType(5)),
+        ],
+    }
+}
+
+fn postrouting(rules: Vec<nft::Rule>) -> nft::Chain {
     let base = nft::Base {
         kind: nft::ChainKind::Nat,
         hook: nft::Hook::Postrouting,
@@ -116,18 +153,21 @@ fn table(name: nft::Name, rules: Vec<nft::Rule>) -> nft::Table {
         priority: 100,
         policy: nft::Policy::Accept,
     };
-    let postrouting = nft::Chain {
+    nft::Chain {
         name: nft::Name::literal("postrouting"),
         base: Some(base),
         part: nft::Part::Fixed,
         rules,
-    };
+    }
+}
+
+fn table(name: nft::Name, chains: Vec<nft::Chain>) -> nft::Table {
     let id = nft::TableId {
         family: nft::TableFamily::Inet,
         name,
     };
     filter::signed(nft::Table {
-        chains: vec![postrouting],
+        chains,
         ..nft::Table::new(id)
     })
 }

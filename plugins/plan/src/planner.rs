@@ -103,7 +103,8 @@ fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Con
     Ok(())
 }
 
-/// On a bridge that somebody else made, an address of our block that no port of ours has may be theirs.
+/// On a bridge that somebody else made, an address of our block that no port of ours has may be theirs,
+/// and the gateway's MAC is the bridge's.
 fn where_others_may_be<'w>(host: &Space, want: &'w Attached) -> Cow<'w, Attached> {
     let Place::Bridge(bridge) = &want.place else {
         return Cow::Borrowed(want);
@@ -112,11 +113,17 @@ fn where_others_may_be<'w>(host: &Space, want: &'w Attached) -> Cow<'w, Attached
         .links
         .get(&bridge.name)
         .is_some_and(|link| !link.is_ours());
-    if !joined || want.filter.binding.around.own_blocks.is_empty() {
+    let assumes =
+        !want.filter.binding.around.own_blocks.is_empty() || !want.interface.neighbours.is_empty();
+    if !joined || !assumes {
         return Cow::Borrowed(want);
     }
     let mut want = want.clone();
     want.filter.binding.around.own_blocks.clear();
+    let found = host.links.get(&bridge.name).and_then(|link| link.mac);
+    for gateway in &mut want.interface.neighbours {
+        gateway.mac = found.unwrap_or(gateway.mac);
+    }
     Cow::Owned(want)
 }
 

@@ -29,6 +29,7 @@ mod node;
 mod port;
 mod reach;
 mod repairs;
+mod segmentation;
 mod several;
 
 /// Makes two tests of each claim, a function over a `BridgeNetfilter`.

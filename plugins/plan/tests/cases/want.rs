@@ -111,6 +111,7 @@ fn nat(case: &Case) -> Option<nft::Table> {
         masqueraded: subnets.into_iter().filter(|_| case.masquerade).collect(),
         exclude: vec![],
         host_ports: !case.gateways.is_empty() || !case.host_ports.is_empty(),
+        no_redirects: false,
     };
     network.table()
 }

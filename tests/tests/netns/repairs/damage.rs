@@ -311,7 +311,9 @@ fn a_deleted_link_is_mended(setting: BridgeNetfilter) {
     const BRIDGE: &[&str] = &[
         "ip link add name br-blue ",
         "ip link set dev br-blue mtu 1500",
+        "ip link set dev br-blue type bridge no_linklocal_learn 1",
         "sysctl -w net/ipv6/conf/br-blue/accept_ra=0",
+        "sysctl -w net/ipv6/conf/br-blue/accept_redirects=0",
         "ip link set dev br-blue addrgenmode none",
         "sysctl -w net/ipv4/conf/br-blue/route_localnet=1",
         "ip addr add 10.1.0.1/24 dev br-blue",
