@@ -16,6 +16,7 @@ mod shot;
 mod state;
 mod suite;
 mod thc;
+mod window;
 
 /// Makes a test on each ground of each claim: a function over a ground and whether bridged frames pass
 /// the node's netfilter, or over a lab on it.
