@@ -17,9 +17,12 @@ use crate::lab::{ETH0, LIMIT, Lab};
 use crate::scene::{Scene, nobody6};
 
 /// Connections to each address.
-const ROUNDS: usize = 30;
+const ROUNDS: usize = 12;
 /// Frames that are sent before the first one.
-const AHEAD: usize = 5_000;
+const AHEAD: usize = 3_000;
+/// Frames between two pauses, which leave the processor to those who are to go on.
+const SPRINT: u16 = 64;
+const PAUSE: Duration = Duration::from_millis(2);
 /// Unresolved datagrams of the burst: one socket's send buffer holds some 250.
 const SOCKETS: u16 = 15;
 const DATAGRAMS: u16 = 100;
@@ -83,6 +86,9 @@ fn flood_until(lab: &Lab, stop: &AtomicBool, sent: &AtomicUsize) {
             sent.fetch_add(usize::from(socket.send(&frame).is_ok()), Ordering::Relaxed);
         }
         nth = nth.wrapping_add(1);
+        if nth.is_multiple_of(SPRINT) {
+            thread::sleep(PAUSE);
+        }
     }
 }
 
