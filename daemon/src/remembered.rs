@@ -60,19 +60,20 @@ impl Remembered {
         };
         let text = serde_json::to_vec(&kept).expect("a call has text keys");
         let path = self.path(&key.id());
+        let mut options = fs::OpenOptions::new();
+        options.write(true).mode(0o600);
+        // What a crash leaves of a file that was none before is the same as none.
+        match options.create_new(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return io::Write::write_all(&mut made?, &text),
+        }
         // The same call again changes nothing: runtimes repeat ADD.
         if fs::read(&path).is_ok_and(|known| known == text) {
             return Ok(());
         }
         let aside = path.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&aside)?;
-        io::Write::write_all(&mut file, &text)?;
+        options.create_new(false).create(true).truncate(true);
+        io::Write::write_all(&mut options.open(&aside)?, &text)?;
         fs::rename(&aside, &path)
     }
 
@@ -93,8 +94,12 @@ impl Remembered {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(CniError::io(path.display(), &error)),
         };
-        let kept: Kept = serde_json::from_slice(&text)
-            .map_err(|error| CniError::io(path.display(), &error.into()))?;
+        let kept: Kept = match serde_json::from_slice(&text) {
+            Ok(kept) => kept,
+            // The machine went down before it was on the disk.
+            Err(error) if error.is_eof() => return Ok(None),
+            Err(error) => return Err(CniError::io(path.display(), &error.into())),
+        };
         let environment = Environment::new(kept.environment).with("CNI_COMMAND", verb.as_str());
         Call::read(verb, environment, kept.stdin.into_bytes()).map(Some)
     }

@@ -119,6 +119,22 @@ fn a_node_alone_gives_addresses_of_pools_and_keeps_them_over_a_kill() {
 }
 
 #[test]
+fn a_block_is_there_before_the_first_add() {
+    let mut node = Node::stopped(QUIET);
+    let store = EmbeddedStore::open(&node.state_dir().join("cluster")).unwrap();
+    add_pool(&store, &pool(4));
+    drop(store);
+    node.start_daemon();
+    wait_for("a block to be claimed ahead", LIMIT, || {
+        let status = node.status();
+        let [usage] = &status.pools[..] else {
+            return None;
+        };
+        (usage.blocks == 1 && usage.free > 0).then_some(())
+    });
+}
+
+#[test]
 fn a_pool_that_is_not_there_is_named() {
     let node = Node::start(QUIET);
     in_step(&node);

@@ -13,6 +13,7 @@ use crate::workspace::root;
 /// Where Debian's containernetworking-plugins installs.
 const REFERENCE_DIR: &str = "/usr/lib/cni";
 const OUR_BRIDGE: &str = "bulkhead-bridge";
+const OUR_LAYER3: &str = "bulkhead-ipv6";
 const OUR_IPAM: &str = "bulkhead-ipam";
 
 /// A bridge plugin and an IPAM plugin that belong together.
@@ -43,6 +44,17 @@ impl Suite {
             .expect("`make build` puts them into BULKHEAD_BIN_DIR")
     }
 
+    /// The same, with the plugin that gives each container a link of its own in the bridge plugin's
+    /// place.
+    ///
+    /// # Panics
+    /// As [`Suite::ours`].
+    #[must_use]
+    pub fn layer3() -> Self {
+        Self::at(bin_dir(), OUR_LAYER3, OUR_IPAM)
+            .expect("`make build` puts them into BULKHEAD_BIN_DIR")
+    }
+
     fn at(dir: PathBuf, bridge: &'static str, ipam: &'static str) -> Result<Self, String> {
         let suite = Self { dir, bridge, ipam };
         let missing = [suite.bridge(), suite.ipam()]
@@ -63,7 +75,31 @@ impl Suite {
     /// Whether these are ours: the reference is held only to what it claims.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.bridge == OUR_BRIDGE
+        [OUR_BRIDGE, OUR_LAYER3].contains(&self.bridge)
+    }
+
+    /// Whether its networks have a bridge.
+    #[must_use]
+    pub fn has_bridges(&self) -> bool {
+        self.bridge != OUR_LAYER3
+    }
+
+    /// The gateways of [`Suite::dual_stack`], as a result tells them.
+    #[must_use]
+    pub fn gateways(&self) -> [&'static str; 2] {
+        if self.has_bridges() {
+            ["10.77.0.1", "fd77::1"]
+        } else {
+            ["169.254.1.1", "fe80::1"]
+        }
+    }
+
+    /// An address of a subnet with that length, as a result tells it: on a link of its own it is alone.
+    #[must_use]
+    pub fn address(&self, address: &str, len: u8) -> String {
+        let whole = if address.contains(':') { 128 } else { 32 };
+        let len = if self.has_bridges() { len } else { whole };
+        format!("{address}/{len}")
     }
 
     /// The directory the executables are in.
@@ -95,6 +131,11 @@ impl Suite {
     #[must_use]
     pub fn adapt(&self, mut config: Value, state: &Path) -> Value {
         config["type"] = json!(self.bridge);
+        if !self.has_bridges()
+            && let Some(keys) = config.as_object_mut()
+        {
+            keys.remove("bridge");
+        }
         config["stateDir"] = json!(state);
         if config["ipam"].is_object() {
             config["ipam"]["type"] = json!(self.ipam);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bulkhead_ipam::cluster::ledger::{
-    self, Evicted, Identity, Ledger, LedgerFile, LedgerFileError, Tuning,
+    self, Evicted, Identity, Ledger, LedgerFile, LedgerFileError, PoolChoice, Tuning,
 };
 use bulkhead_ipam::cluster::schema::{NodeRow, Schema};
 use bulkhead_ipam::cluster::{ClusterStore, EmbeddedError, EmbeddedStore, NameError, NodeId};
@@ -124,7 +124,10 @@ impl Cluster {
         };
         let now = state.boot().now();
         let tuning = Tuning::default();
-        let ledger = Ledger::rebuild(identity, schema.clone(), tuning, file, leases, freed, now);
+        let mut ledger =
+            Ledger::rebuild(identity, schema.clone(), tuning, file, leases, freed, now);
+        // Pools that were used before are known by their blocks; the first ADD of a node finds one too.
+        ledger.expect_pools(PoolChoice::Any);
         Ok(Self {
             backend: Backend::open(config)?,
             schema,

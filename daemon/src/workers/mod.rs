@@ -16,7 +16,7 @@ use bulkhead_kernel::{Deletion, Kernel, Wait};
 
 use crate::call::Call;
 use crate::node::Node;
-use queue::{Queue, Work};
+use queue::{Queue, Seat, Work};
 
 /// Stack of a worker, in bytes: a call needs less than a quarter of it.
 const STACK: usize = 512 << 10;
@@ -125,7 +125,8 @@ fn work(shared: &Arc<Shared>) {
     let mut worker = Worker {
         kernel: Kernel::new(Deletion::Reaper(shared.node.reaper.clone(), Wait::Gone)),
     };
-    while let Some(work) = shared.queue.take() {
+    let seat = Seat::default();
+    while let Some(work) = shared.queue.take(&seat) {
         shared.begun.fetch_add(1, Ordering::Relaxed);
         let sound = match work {
             Work::Call(call) => call.serve(&shared.node, &mut worker),

@@ -1,7 +1,8 @@
-//! What waits for a worker: calls first, then chores.
+//! What waits for a worker: calls first, then chores. Of workers that wait, the last that worked is woken,
+//! and no other: its sockets, and what it knows of the ruleset, are the freshest.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::{Call, Chore};
@@ -18,13 +19,19 @@ pub(super) enum Work {
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
-    changed: Condvar,
+    /// A work has ended after the queue was closed.
+    ended: Condvar,
 }
+
+/// Where one worker waits.
+pub(super) type Seat = Arc<Condvar>;
 
 #[derive(Default)]
 struct Waiting {
     calls: VecDeque<Box<Call>>,
     chores: VecDeque<Chore>,
+    /// The workers that wait and that nobody has woken, the last that worked at the end.
+    idle: Vec<Seat>,
     is_closed: bool,
     /// Works that a worker has taken and not ended.
     taken: usize,
@@ -41,12 +48,16 @@ impl Queue {
             Work::Call(call) => waiting.calls.push_back(call),
             Work::Chore(chore) => waiting.chores.push_back(chore),
         }
-        self.changed.notify_one();
+        let woken = waiting.idle.pop();
+        drop(waiting);
+        if let Some(seat) = woken {
+            seat.notify_one();
+        }
         Ok(())
     }
 
-    /// Waits for work; `None` once the queue is closed and empty.
-    pub(super) fn take(&self) -> Option<Work> {
+    /// Waits for work on the worker's own seat; `None` once the queue is closed and empty.
+    pub(super) fn take(&self, seat: &Seat) -> Option<Work> {
         let mut waiting = self.lock();
         loop {
             let call = waiting.calls.pop_front().map(Work::Call);
@@ -58,17 +69,20 @@ impl Queue {
             if waiting.is_closed {
                 return None;
             }
-            waiting = self
-                .changed
-                .wait(waiting)
-                .expect("nobody panics with the queue");
+            waiting.idle.push(Arc::clone(seat));
+            waiting = seat.wait(waiting).expect("nobody panics with the queue");
+            // It may have woken by itself.
+            waiting.idle.retain(|idle| !Arc::ptr_eq(idle, seat));
         }
     }
 
     /// A work that was taken has ended.
     pub(super) fn ended(&self) {
-        self.lock().taken -= 1;
-        self.changed.notify_all();
+        let mut waiting = self.lock();
+        waiting.taken -= 1;
+        if waiting.is_closed {
+            self.ended.notify_all();
+        }
     }
 
     /// Takes nothing more in, drops the chores, and waits until every call has ended or `until` has come.
@@ -77,16 +91,24 @@ impl Queue {
         let mut waiting = self.lock();
         waiting.is_closed = true;
         waiting.chores.clear();
-        self.changed.notify_all();
+        for seat in std::mem::take(&mut waiting.idle) {
+            seat.notify_one();
+        }
         while waiting.taken + waiting.calls.len() > 0 {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let waited = self.changed.wait_timeout(waiting, left);
+            let waited = self.ended.wait_timeout(waiting, left);
             waiting = waited.expect("nobody panics with the queue").0;
         }
         waiting.taken + waiting.calls.len()
+    }
+
+    /// Workers that wait.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.lock().idle.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

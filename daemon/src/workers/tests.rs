@@ -89,3 +89,23 @@ fn workers_that_get_nothing_done_do_not_live() {
     }
     assert!(workers.answer(Duration::from_secs(20)));
 }
+
+#[test]
+fn the_worker_that_worked_last_is_the_one_that_is_woken() {
+    const WORKERS: usize = 8;
+    let bed = Bed::new(WORKERS);
+    let workers = Workers::start(&bed.node).unwrap();
+    let run = || {
+        let by = workers.run(|_| thread::current().id()).unwrap();
+        // Whoever has answered takes its seat a moment later.
+        while workers.shared.queue.idle() < WORKERS {
+            thread::yield_now();
+        }
+        by
+    };
+    run();
+    let first = run();
+    for _ in 0..100 {
+        assert_eq!(run(), first);
+    }
+}

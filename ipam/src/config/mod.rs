@@ -168,37 +168,43 @@ impl PoolConfig {
     /// # Errors
     /// If there is no IPv6 range, or one that does not hold two such prefixes.
     pub fn per_prefix(mut self, network: &NetworkName, len: u8) -> Result<Self, ConfigError> {
-        let refused = |what: String| ConfigError {
-            network: network.clone(),
-            key: PER_PREFIX.to_owned(),
-            what,
-        };
-        let name = format!("name an IPv6 subnet of /{} or shorter in `ranges`", len - 1);
-        let pool = match &mut self.source {
-            PoolSource::Named(pool) => pool,
-            PoolSource::Automatic(_) => {
-                return Err(refused(format!(
-                    "`auto` chooses one /64 for the whole network: {name}"
-                )));
-            }
-        };
-        if pool.sets.iter().all(|set| set.family() != Family::V6) {
-            return Err(refused(format!("the network has no IPv6 range: {name}")));
-        }
-        let sets = pool.sets.iter_mut();
-        let of_v6 = sets.filter(|set| set.family() == Family::V6);
-        for range in of_v6.flat_map(|set| &mut set.ranges) {
-            let too_small = || {
-                let (span, subnet) = (range.span, range.subnet);
-                refused(format!(
-                    "range {span} of {subnet} does not hold two prefixes of /{len}: {name}"
-                ))
-            };
-            *range = range.of_prefixes(len).ok_or_else(too_small)?;
-        }
-        refuse_empty(pool).map_err(|error| error.of(network))?;
+        let asked = prefixes(&mut self.source, len);
+        asked.map_err(|error| error.of(network))?;
         Ok(self)
     }
+}
+
+fn prefixes(source: &mut PoolSource, len: u8) -> Result<(), KeyError> {
+    let key = || PER_PREFIX.to_owned();
+    let shorter = len - 1;
+    let PoolSource::Named(pool) = source else {
+        return Err(KeyError {
+            key: key(),
+            what: format!(
+                "`auto` chooses one /64 for the whole network: name an IPv6 subnet of /{shorter} or shorter in `ranges`"
+            ),
+        });
+    };
+    if pool.sets.iter().all(|set| set.family() != Family::V6) {
+        return Err(KeyError {
+            key: key(),
+            what: format!(
+                "the network has no IPv6 range: name a subnet of /{shorter} or shorter in `ranges`"
+            ),
+        });
+    }
+    let sets = pool.sets.iter_mut();
+    let of_v6 = sets.filter(|set| set.family() == Family::V6);
+    for range in of_v6.flat_map(|set| &mut set.ranges) {
+        let (span, subnet) = (range.span, range.subnet);
+        *range = range.of_prefixes(len).ok_or_else(|| KeyError {
+            key: key(),
+            what: format!(
+                "range {span} of {subnet} does not hold two prefixes of /{len}: name a subnet of /{shorter} or shorter"
+            ),
+        })?;
+    }
+    refuse_empty(pool)
 }
 
 /// Seconds until a freed address is given out again, unless the configuration says otherwise: longer

@@ -13,8 +13,9 @@
 //!
 //! That decides what a crash can leave. A batch is written after the one before is on the disk, so only
 //! the last one can be torn: to a strict prefix, or with whole sectors that were never written (zeros)
-//! anywhere in it. Nobody was told of it, and what is torn is cut off. Everything else is damage to
-//! something acknowledged and is refused, and so is the same before a record of a later batch.
+//! anywhere in it. Zeros may also stand behind the last batch, for the next ones to be written over.
+//! Nobody was told of a torn batch, and it is cut off. Everything else is damage to something
+//! acknowledged and is refused, and so is the same before a record of a later batch.
 
 use std::ops::Range;
 
@@ -193,13 +194,18 @@ fn is_prefix_of_record(bytes: &[u8], at: usize) -> bool {
     well_formed && short
 }
 
-/// A run of zeros that fills whole sectors, or goes to the start or end of what was being written.
+/// A run of zeros in the record that fills whole sectors, or goes to the start or end of what was being
+/// written. Zeros behind it are no excuse for it: the file may have grown ahead.
 fn has_unwritten_sector(bytes: &[u8], at: usize, start_of_bytes: usize) -> bool {
     let tail = &bytes[at..];
+    let record_len = stated_len(bytes, at);
     let at = start_of_bytes + at;
     let mut from = 0;
     while let Some(start) = tail[from..].iter().position(|byte| *byte == 0) {
         let start = from + start;
+        if start >= record_len {
+            return false;
+        }
         let run = tail[start..].iter().take_while(|byte| **byte == 0).count();
         let end = start + run;
         let starts = start == 0 || (at + start).is_multiple_of(SECTOR);
@@ -210,6 +216,20 @@ fn has_unwritten_sector(bytes: &[u8], at: usize, start_of_bytes: usize) -> bool 
         from = end;
     }
     false
+}
+
+/// How long the record at `at` is, by its frame and by its newline: the shorter, if one is damaged.
+fn stated_len(bytes: &[u8], at: usize) -> usize {
+    let tail = &bytes[at..];
+    let frame = match tail.get(8) {
+        Some(b'+') => FRAME_LEN + DISTANCE_LEN,
+        _ => FRAME_LEN,
+    };
+    let by_frame = length_at(bytes, at).map(|length| frame + length + 1);
+    let by_newline = tail.iter().position(|byte| *byte == b'\n');
+    let by_newline = by_newline.map(|end| end + 1);
+    let shorter = by_frame.into_iter().chain(by_newline).min();
+    shorter.unwrap_or(tail.len())
 }
 
 /// Lower-case hexadecimal digits only, as we write them.

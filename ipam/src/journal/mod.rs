@@ -27,6 +27,10 @@ pub(crate) struct Journal {
     file: File,
     generation: u64,
     end: u64,
+    /// Where the file ends: behind the records stand zeros that are to be written over.
+    length: u64,
+    /// The file grows to multiples of so many bytes; 1 for as much as is needed.
+    step: u64,
     owed: Owed,
     #[cfg(test)]
     pub(crate) disk: Disk,
@@ -79,10 +83,28 @@ impl Journal {
             file,
             generation,
             end,
+            length: end,
+            step: 1,
             owed: Owed::Nothing,
             #[cfg(test)]
             disk: Disk::default(),
         }
+    }
+
+    /// From here on the file grows ahead of the records, by zeros, to multiples of `step` bytes. To write
+    /// over them changes nothing of the file but its content, so that `fdatasync` need not wait for the
+    /// file system's own journal. Whoever reads takes them for what a crash left: whole sectors that were
+    /// never written.
+    pub(crate) fn grow_by(&mut self, step: u64) {
+        self.step = step.max(1);
+    }
+
+    /// Cuts off what the file has grown ahead, for a file that is kept as it is.
+    pub(crate) fn trim(&mut self) -> Result<(), FileError> {
+        if self.length > self.end {
+            self.owed = Owed::Cut;
+        }
+        self.settle()
     }
 
     /// Which in the row of the journals at this path it is.
@@ -106,8 +128,9 @@ impl Journal {
         self.settle()?;
         let mut bytes = Vec::new();
         frame::push(&mut bytes, records);
+        let end = self.end + offset(bytes.len());
         let written = self
-            .write(&bytes)
+            .write_ahead(&mut bytes, end)
             .map_err(FileError::at("append to", &self.path));
         let synced = written.and_then(|()| self.sync().map_err(FileError::at("sync", &self.path)));
         if synced.is_err() {
@@ -115,9 +138,29 @@ impl Journal {
             // If this fails too, the next append tries again.
             let _ = self.settle();
         } else {
-            self.end += offset(bytes.len());
+            self.end = end;
         }
         synced
+    }
+
+    /// Writes the records in `bytes`, which end at `end`, and zeros behind them if the file is full.
+    fn write_ahead(&mut self, bytes: &mut Vec<u8>, end: u64) -> io::Result<()> {
+        if end <= self.length || self.step == 1 {
+            self.write(bytes)?;
+            self.length = self.length.max(end);
+            return Ok(());
+        }
+        let records = bytes.len();
+        let length = end.next_multiple_of(self.step);
+        bytes.resize(index(length - self.end), 0);
+        if self.write(bytes).is_ok() {
+            self.length = length;
+            return Ok(());
+        }
+        // A disk that has no room for zeros may have some for the records.
+        self.write(&bytes[..records])?;
+        self.length = end;
+        Ok(())
     }
 
     /// Puts a journal of the next generation with these records in this one's place and goes on with
@@ -132,6 +175,7 @@ impl Journal {
         }
         self.file = put_beside(&self.path, &bytes)?;
         (self.generation, self.end) = (generation, offset(bytes.len()));
+        self.length = self.end;
         self.owed = Owed::Name;
         self.settle()
     }
@@ -147,6 +191,7 @@ impl Journal {
             Owed::Cut => {
                 let cut = self.cut(self.end);
                 cut.map_err(FileError::at("truncate", &self.path))?;
+                self.length = self.end;
             }
             Owed::Name => sync_parent(&self.path)?,
         }

@@ -81,3 +81,57 @@ fn a_renewed_journal_takes_the_place_of_the_old_one_whole() {
     journal.append(&["{\"d\":4}"]).unwrap();
     assert_eq!(reopened(&path).1.len(), 3);
 }
+
+#[test]
+fn a_journal_that_grows_ahead_says_the_same_and_is_written_over() {
+    let dir = TempDir::new("ahead");
+    let path = dir.path().join("journal");
+    let mut journal = Journal::create(&path).unwrap();
+    journal.grow_by(2048);
+    let lengths = || fs::metadata(&path).unwrap().len();
+    let mut records = Vec::new();
+    for nth in 0..40 {
+        let record = format!("{{\"nth\":{nth}}} {}", "x".repeat(nth * 7));
+        let before = lengths();
+        journal.append(&[&record]).unwrap();
+        records.push(record.into_bytes());
+        assert!(lengths().is_multiple_of(2048));
+        let grown = lengths() > before;
+        assert_eq!(grown, journal.end() > before, "{nth}");
+        let reader = Reader::open(&path).unwrap().unwrap();
+        assert_eq!(reader.tail(first_record()).unwrap().end(), journal.end());
+    }
+    let end = journal.end();
+    journal.trim().unwrap();
+    assert_eq!(lengths(), end);
+    journal.append(&["{}"]).unwrap();
+    drop(journal);
+    // Whoever goes on with it without growing it finds no zeros between the records.
+    let (mut again, found) = reopened(&path);
+    records.push(b"{}".to_vec());
+    assert_eq!(found, records);
+    assert_eq!(lengths(), again.end());
+    again.append(&["{\"last\":1}"]).unwrap();
+    assert_eq!(reopened(&path).1.len(), records.len() + 1);
+}
+
+#[test]
+fn a_disk_without_room_for_zeros_takes_the_records() {
+    let dir = TempDir::new("no-zeros");
+    let path = dir.path().join("journal");
+    let mut journal = Journal::create(&path).unwrap();
+    journal.grow_by(1 << 20);
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    journal.disk = Disk::new(move |step| {
+        let nth = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if step == Step::Write && nth == 0 {
+            return Err(io::Error::from(ErrorKind::StorageFull));
+        }
+        Ok(())
+    });
+    journal.append(&["{\"a\":1}"]).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), journal.end());
+    journal.append(&["{\"b\":2}"]).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
+    assert_eq!(reopened(&path).1, [b"{\"a\":1}", b"{\"b\":2}"]);
+}

@@ -44,6 +44,10 @@ impl Limits {
     };
 }
 
+/// How far the journal of a network in memory grows ahead, in bytes: some 400 records. The batch for which
+/// it grows waits until as much is on the disk.
+const GROWTH: u64 = 256 << 10;
+
 /// One network's store.
 #[derive(Clone, Debug)]
 pub struct NetworkStore {
@@ -210,6 +214,7 @@ impl NetworkStore {
         let audit = self.dir.join("audit");
         make_dir(&audit)?;
         let kept = audit.join(format!("{:016x}", journal.generation()));
+        journal.trim()?;
         match fs::hard_link(self.dir.join("journal"), &kept) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(FileError::at("keep", &kept)(error));
@@ -229,7 +234,8 @@ impl NetworkStore {
     /// The network in this process's memory.
     pub(super) fn in_memory(&self, hold: &Arc<FileLock>) -> Result<Network, StoreError> {
         let lock = self.lock_file()?;
-        let (snapshot, journal) = self.load(Extent::Everything)?;
+        let (snapshot, mut journal) = self.load(Extent::Everything)?;
+        journal.grow_by(GROWTH);
         let locks = [Arc::clone(hold), Arc::new(lock)];
         // Not what holds the network itself, or nothing would ever let go of it.
         let store = Self {

@@ -60,21 +60,22 @@ impl Addressing {
     /// Code 7 where none can be given: without our own ranges, or where they are too small.
     pub fn per_prefix(self, call: &Call, len: u8) -> Result<Self, CniError> {
         let refused = |error: ConfigError| CniError::invalid_config(error.to_string());
-        let of = |why: &str| {
-            let text = format!(
-                "prefixPerContainer: {why}; name an IPv6 subnet of /{} or shorter in \"ranges\" of \"type\": \"{OWN_IPAM}\"",
-                len - 1
-            );
-            Err(CniError::invalid_config(text))
+        let why = match &self {
+            Self::Own(Source::Pools(_)) => "pools of the cluster give single addresses",
+            Self::Delegated { .. } => "another IPAM plugin gives single addresses",
+            Self::Own(Source::Ranges(_)) | Self::None => "there are no ranges",
         };
         match self {
             Self::Own(Source::Ranges(config)) => {
                 let config = config.per_prefix(&call.config.name, len).map_err(refused)?;
                 Ok(Self::Own(Source::Ranges(Box::new(config))))
             }
-            Self::Own(Source::Pools(_)) => of("pools of the cluster give single addresses"),
-            Self::Delegated { .. } => of("another IPAM plugin gives single addresses"),
-            Self::None => of("there is no \"ipam\""),
+            Self::Own(Source::Pools(_)) | Self::Delegated { .. } | Self::None => {
+                let shorter = len - 1;
+                Err(CniError::invalid_config(format!(
+                    "prefixPerContainer: {why}; name an IPv6 subnet of /{shorter} or shorter in \"ranges\" of \"type\": \"{OWN_IPAM}\""
+                )))
+            }
         }
     }
 

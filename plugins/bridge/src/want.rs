@@ -7,7 +7,7 @@ use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Prefix};
 use bulkhead_plan::{
     Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, NetworkNat, OnLink,
-    Place, Port, PortFlags, Route, Surroundings, Sysctl,
+    Place, Port, PortFlags, Route, Surroundings,
 };
 
 use crate::REFLECTS;

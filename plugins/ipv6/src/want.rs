@@ -3,12 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use bulkhead_attach::{
-    Addressing, Grant, Holder, PREFIX, Source, guard_of, nat_table, own_prefixes,
-};
+use bulkhead_attach::{Grant, Holder, PREFIX, guard_of, nat_table, own_prefixes};
 use bulkhead_cni::CniError;
-use bulkhead_ipam::Range;
-use bulkhead_ipam::config::PoolSource;
 use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
     Attached, Dad, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour, NetworkNat,
@@ -137,7 +133,7 @@ fn inward(addresses: &[InterfaceAddress], port: IfName, mac: Mac) -> Vec<Route> 
 fn known(addresses: &[InterfaceAddress], mac: Mac) -> Vec<Neighbour> {
     let next_hop = |address: &InterfaceAddress| match address.address() {
         IpAddr::V6(_) => mac.link_local().into(),
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     };
     let hops: BTreeSet<IpAddr> = addresses.iter().map(next_hop).collect();
     hops.into_iter()

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use bulkhead_model::{IfName, LinkGroup, Mac, Mtu};
-use bulkhead_plan::{MulticastRouter, PortFlags};
+use bulkhead_plan::{MulticastRouter, PortFlags, Sysctl};
 
 use crate::attributes::{attributes, find, mac, number, text};
 use crate::shape;
@@ -33,7 +33,10 @@ const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
 const NO_LL_LEARN: u32 = 1;
 /// `MDB_RTR_TYPE_DISABLED`.
 const MDB_RTR_TYPE_DISABLED: u8 = 0;
+const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const IFLA_INET_CONF: u16 = 1;
+const IFLA_INET6_CONF: u16 = 2;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFF_UP: u32 = 1;
@@ -76,7 +79,26 @@ pub(crate) struct RawLink {
     pub(crate) related: Option<u32>,
     /// Whether `related` is an index of another namespace.
     pub(crate) related_elsewhere: bool,
+    /// Its own sysctls.
+    settings: [Option<i32>; SETTINGS.len()],
 }
+
+/// A sysctl of a link that is shown with the link: its family, its name, and its place among the family's
+/// (`IPV4_DEVCONF_*`, `linux/ip.h`, which count from 1; `DEVCONF_*`, `linux/ipv6.h`).
+type Setting = (u16, &'static str, usize);
+
+/// Those that anybody here looks at.
+const SETTINGS: [Setting; 9] = [
+    (AF_INET, "proxy_arp", 2),
+    (AF_INET, "arp_notify", 21),
+    (AF_INET, "route_localnet", 25),
+    (AF_INET6, "forwarding", 0),
+    (AF_INET6, "accept_ra", 3),
+    (AF_INET6, "autoconf", 5),
+    (AF_INET6, "disable_ipv6", 26),
+    (AF_INET6, "ndisc_notify", 29),
+    (AF_INET6, "keep_addr_on_down", 42),
+];
 
 impl RawLink {
     /// `None` if the message is no link with a name and an MTU we could have.
@@ -102,6 +124,7 @@ impl RawLink {
             shaped: find(rest, IFLA_QDISC).and_then(text) == Some(shape::KIND),
             related: None,
             related_elsewhere: false,
+            settings: [None; SETTINGS.len()],
         };
         let mut master = None;
         let mut info = &[][..];
@@ -113,12 +136,27 @@ impl RawLink {
                 IFLA_LINK_NETNSID => link.related_elsewhere = true,
                 IFLA_MASTER => master = number(value),
                 IFLA_LINKINFO => info = value,
-                IFLA_AF_SPEC => link.forms_link_local = forms_link_local(value),
+                IFLA_AF_SPEC => {
+                    link.forms_link_local = forms_link_local(value);
+                    link.settings = settings(value);
+                }
                 _ => {}
             }
         }
         link.read_info(info, master);
         Some(link)
+    }
+
+    /// What one of its sysctls says, if it is shown with the link: a number, as the file has it.
+    pub(crate) fn setting(&self, sysctl: &Sysctl) -> Option<i32> {
+        let path = sysctl.path();
+        let family = match path.split('/').nth(1)? {
+            "ipv4" => AF_INET,
+            _ => AF_INET6,
+        };
+        let (_, name) = path.rsplit_once('/')?;
+        let known = |(of, called, _): &Setting| (*of, *called) == (family, name);
+        self.settings[SETTINGS.iter().position(known)?]
     }
 
     fn read_info(&mut self, info: &[u8], master: Option<u32>) {
@@ -156,6 +194,16 @@ fn forms_link_local(af_spec: &[u8]) -> bool {
         .and_then(|inet6| find(inet6, IFLA_INET6_ADDR_GEN_MODE))
         .and_then(|mode| mode.first().copied())
         .is_some_and(|mode| mode != IN6_ADDR_GEN_MODE_NONE)
+}
+
+/// Both families' arrays, each a number for every sysctl that the kernel has.
+fn settings(af_spec: &[u8]) -> [Option<i32>; SETTINGS.len()] {
+    let of = |family, conf| find(af_spec, family).and_then(|spec| find(spec, conf));
+    let (v4, v6) = (of(AF_INET, IFLA_INET_CONF), of(AF_INET6, IFLA_INET6_CONF));
+    SETTINGS.map(|(family, _, nth)| {
+        let all = if family == AF_INET { v4 } else { v6 };
+        number(all?.get(4 * nth..4 * nth + 4)?).map(u32::cast_signed)
+    })
 }
 
 /// The group of a link, read without the rest.

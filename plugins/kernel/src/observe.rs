@@ -95,7 +95,7 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
             .links
             .insert(link.name, resolved(link, &seen.links));
     }
-    observe_files(place, wanted, &mut seen.space)?;
+    observe_files(place, wanted, &mut seen)?;
     name_bridges(place, &mut seen).map_err(reading("bridges"))?;
     observe_shapes(place, wanted, &mut seen).map_err(reading("queueing disciplines"))?;
     observe_addresses(place, wanted, &mut seen).map_err(reading("addresses"))?;
@@ -126,15 +126,23 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
     Ok(seen)
 }
 
-fn observe_files(place: &mut Place, wanted: &SpaceScope, space: &mut Space) -> Result<(), Failed> {
+/// The sysctls: of a link as the kernel shows them with it, which costs no walk of a path.
+fn observe_files(place: &mut Place, wanted: &SpaceScope, seen: &mut Seen) -> Result<(), Failed> {
     let failed = |name: &str, error| Failed {
         what: "sysctls",
         error: SpaceError::Sysctl(name.to_owned(), error),
     };
+    let (space, links) = (&mut seen.space, &seen.links);
     space.ipv6 = place.has_ipv6().map_err(|error| failed("net", error))?;
     let is_gone = |link: &IfName| wanted.links.contains(link) && !space.links.contains_key(link);
     let of_links = wanted.sysctls.iter();
     for sysctl in of_links.filter(|sysctl| !sysctl.link().is_some_and(|link| is_gone(&link))) {
+        let of = sysctl.link();
+        let of = of.and_then(|name| links.iter().find(|link| link.name == name));
+        if let Some(value) = of.and_then(|link| link.setting(sysctl)) {
+            space.sysctls.insert(sysctl.clone(), value.to_string());
+            continue;
+        }
         let value = place.read_sysctl(sysctl);
         if let Some(value) = value.map_err(|error| failed(sysctl.path(), error))? {
             space.sysctls.insert(sysctl.clone(), value);

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use bulkhead_plan::Sysctl;
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::io::{Errno, read, write};
+use rustix::io::{Errno, pread, write};
 
 /// Longest value that is read; those we look at are numbers.
 const LONGEST: usize = 256;
@@ -22,6 +22,8 @@ pub(crate) struct Sysctls {
     ipv6: Option<OwnedFd>,
     /// Those of links, by their paths.
     links: HashMap<String, OwnedFd>,
+    /// What is no link's and was read, by its path.
+    read: HashMap<String, OwnedFd>,
 }
 
 impl Sysctls {
@@ -32,6 +34,7 @@ impl Sysctls {
             ipv4: open("/proc/sys/net/ipv4"),
             ipv6: open("/proc/sys/net/ipv6"),
             links: HashMap::new(),
+            read: HashMap::new(),
         }
     }
 
@@ -47,14 +50,19 @@ impl Sysctls {
 
     /// `None` if there is no such file.
     pub(crate) fn read(&mut self, sysctl: &Sysctl) -> io::Result<Option<String>> {
+        if let Some(file) = self.read.get(sysctl.path()) {
+            return Ok(Some(value(file)?));
+        }
         let file = match self.file(sysctl, OFlags::RDONLY) {
             Err(Errno::NOENT) => return Ok(None),
             file => file?,
         };
-        let mut value = [0; LONGEST];
-        let length = rustix::io::retry_on_intr(|| read(&file, &mut value))?;
-        let text = String::from_utf8_lossy(&value[..length]);
-        Ok(Some(text.trim_end_matches('\n').to_owned()))
+        let value = value(&file)?;
+        // What is no link's lasts as long as the namespace.
+        if sysctl.link().is_none() {
+            self.read.insert(sysctl.path().to_owned(), file);
+        }
+        Ok(Some(value))
     }
 
     pub(crate) fn write(&mut self, sysctl: &Sysctl, value: &str) -> io::Result<()> {
@@ -87,6 +95,13 @@ impl Sysctls {
         self.links.insert(path[..known].to_owned(), opened);
         file
     }
+}
+
+fn value(file: &OwnedFd) -> io::Result<String> {
+    let mut value = [0; LONGEST];
+    let length = rustix::io::retry_on_intr(|| pread(file, &mut value, 0))?;
+    let text = String::from_utf8_lossy(&value[..length]);
+    Ok(text.trim_end_matches('\n').to_owned())
 }
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);

@@ -87,14 +87,13 @@ impl NetworkNat {
             Family::V4 => (nft::Field::Ip4Saddr, nft::Field::Ip4Daddr),
             Family::V6 => (nft::Field::Ip6Saddr, nft::Field::Ip6Daddr),
         };
-        let towards = match self.bridge {
-            Some(bridge) => vec![nft::Statement::is(nft::Field::Oifname, bridge)],
-            None => {
-                let same = self.subnets.iter();
-                same.filter(|subnet| subnet.family() == source.family())
-                    .map(|subnet| nft::Statement::in_prefix(daddr, *subnet))
-                    .collect()
-            }
+        let towards: Vec<_> = if let Some(bridge) = self.bridge {
+            vec![nft::Statement::is(nft::Field::Oifname, bridge)]
+        } else {
+            let same = self.subnets.iter();
+            same.filter(|subnet| subnet.family() == source.family())
+                .map(|subnet| nft::Statement::in_prefix(daddr, *subnet))
+                .collect()
         };
         let rule = |towards| {
             nft::Rule::new([

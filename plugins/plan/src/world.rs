@@ -109,6 +109,10 @@ pub(crate) const fn next_generation(read: u32) -> u32 {
 
 /// One link.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the kernel's flags, each on its own"
+)]
 pub struct Link {
     /// What made it.
     pub kind: LinkKind,

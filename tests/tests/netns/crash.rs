@@ -10,12 +10,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use bulkhead_attach::{Grant, GrantedAddress, Network as _};
-use bulkhead_bridge::Config;
 use bulkhead_cni::{Call, Dns, Environment};
 use bulkhead_ipam::{Access, AttachmentRecord, StateDir};
 use bulkhead_kernel::{Deletion, Kernel, Netns, machine_id};
 use bulkhead_model::{Prefix, Protocol};
-use bulkhead_plan::{Detached, Flow, NetworkGone, Ns, Plan, Restore, Sysctl, Want, plan, scope};
+use bulkhead_plan::{
+    Attached, Detached, Flow, NetworkGone, Ns, Plan, Restore, Sysctl, Want, plan, scope,
+};
 use netns_fixtures::{
     BridgeNetfilter, Container, End, Feature, Snapshot, Verb, skip_without, veth, wait_for,
 };
@@ -43,8 +44,20 @@ impl Case {
     fn new(setting: BridgeNetfilter, keys: Value, prepare: impl FnOnce(&Node)) -> Self {
         let node = Node::new(setting);
         prepare(&node);
-        let container = node.sandbox.container("a").unwrap();
         let config = node.config_with(keys);
+        Self::of(node, config)
+    }
+
+    /// The same of a network whose containers have links of their own.
+    fn layer3(keys: Value, prepare: impl FnOnce(&Node)) -> Self {
+        let node = Node::new(BridgeNetfilter::Off);
+        prepare(&node);
+        let config = node.layer3(keys);
+        Self::of(node, config)
+    }
+
+    fn of(node: Node, config: Value) -> Self {
+        let container = node.sandbox.container("a").unwrap();
         let take = || [&*node.host, &*container].map(standing);
         let before = take();
         let call = node.call(Verb::Add, &config, &container, "eth0");
@@ -81,7 +94,11 @@ impl Case {
         Ns::Container(self.container.path().display().to_string())
     }
 
-    fn network(&self) -> Config {
+    fn has_bridge(&self) -> bool {
+        self.config["type"] == "bulkhead-bridge"
+    }
+
+    fn want(&self) -> Attached {
         let path = self.container.path().to_str().unwrap();
         let environment = Environment::new([
             ("CNI_COMMAND", "ADD"),
@@ -92,7 +109,13 @@ impl Case {
         ]);
         let stdin = self.config.to_string().into_bytes();
         let call = Call::read(bulkhead_cni::Verb::Add, environment, stdin).unwrap();
-        Config::parse(&call).unwrap()
+        let grant = self.grant();
+        let wanted = if self.has_bridge() {
+            bulkhead_bridge::Config::parse(&call).unwrap().want(&grant)
+        } else {
+            bulkhead_ipv6::Config::parse(&call).unwrap().want(&grant)
+        };
+        wanted.unwrap()
     }
 
     fn grant(&self) -> Grant {
@@ -116,7 +139,7 @@ impl Case {
     }
 
     fn attached(&self) -> Want {
-        Want::Attached(Box::new(self.network().want(&self.grant()).unwrap()))
+        Want::Attached(Box::new(self.want()))
     }
 
     /// Gone, with or without what the network's last attachment takes along.
@@ -131,6 +154,7 @@ impl Case {
             ifb: names.ifb.unwrap_or_else(|| self.record.id().ifb()),
             host_ports: Some(self.grant().forwards().unwrap()),
             neighbours: addresses
+                .filter(|_| self.has_bridge())
                 .map(|leased| (bridge, leased.address.address()))
                 .collect(),
             network,
@@ -141,13 +165,19 @@ impl Case {
         let state = StateDir::open(&self.node.state(), Access::Shared).unwrap();
         let network = NETWORK.parse().unwrap();
         let host = state.host().unwrap();
-        let restore = |change: &bulkhead_ipam::HostChange| Restore::Sysctl {
-            sysctl: Sysctl::recorded(&change.key).unwrap(),
-            ours: change.set.clone(),
-            before: change.before.clone(),
+        let restore = |change: &bulkhead_ipam::HostChange| {
+            if let Some(block) = change.key.strip_prefix("blackhole ") {
+                let destination = block.parse().unwrap();
+                return Restore::Blackhole { destination };
+            }
+            Restore::Sysctl {
+                sysctl: Sysctl::recorded(&change.key).unwrap(),
+                ours: change.set.clone(),
+                before: change.before.clone(),
+            }
         };
         NetworkGone {
-            bridge: BRIDGE.parse().ok(),
+            bridge: BRIDGE.parse().ok().filter(|_| self.has_bridge()),
             tables: vec![bulkhead_attach::nat_table(&network)],
             restore: host.last_needed_by(&network).iter().map(restore).collect(),
             node_is_empty: true,
@@ -422,4 +452,24 @@ fn del_is_killed_by_port_filter() {
     skip_without!(Feature::Ifb);
     let case = Case::new(BridgeNetfilter::On, everything("perPort"), tracked);
     every_prefix_of_del_converges(&case);
+}
+
+/// Everything an attachment with a link of its own can have.
+fn everything_routed() -> Value {
+    let mut keys = everything("perPort");
+    let keys = keys.as_object_mut().unwrap();
+    keys.remove("macspoofchk");
+    Value::Object(std::mem::take(keys))
+}
+
+#[test]
+fn add_of_a_link_is_killed() {
+    skip_without!(Feature::Ifb);
+    every_prefix_of_add_converges(&Case::layer3(everything_routed(), tracked));
+}
+
+#[test]
+fn del_of_a_link_is_killed() {
+    skip_without!(Feature::Ifb);
+    every_prefix_of_del_converges(&Case::layer3(everything_routed(), tracked));
 }

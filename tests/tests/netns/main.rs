@@ -21,6 +21,7 @@ mod filter;
 mod foreign;
 mod forwarding;
 mod host_ports;
+mod layer3;
 mod masquerade;
 mod model;
 mod mtu;

@@ -92,6 +92,15 @@ impl Node {
         self.suite.adapt(config, self.scratch.path())
     }
 
+    /// A layer-3 network: a link for each container, dual stack, and more keys or others.
+    pub(crate) fn layer3(&self, keys: Value) -> Value {
+        let ipam = json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/64"}]]});
+        let config = json!({"cniVersion": "1.1.0", "name": NETWORK, "ipam": ipam});
+        let mut config = self.suite.adapt(with(config, keys), self.scratch.path());
+        config["type"] = json!("bulkhead-ipv6");
+        config
+    }
+
     /// A layer-2 network: no addresses.
     pub(crate) fn segment(&self) -> Value {
         let config = json!({"cniVersion": "1.1.0", "name": NETWORK, "bridge": BRIDGE});
@@ -106,7 +115,8 @@ impl Node {
         container: &Container,
         ifname: &str,
     ) -> CniCall {
-        CniCall::new(self.suite.bridge(), verb)
+        let plugin = config["type"].as_str().expect("a plugin's name");
+        CniCall::new(self.suite.dir().join(plugin), verb)
             .cni_path(&self.suite.cni_path())
             .container_id(container.name())
             .netns(container.path())
@@ -302,10 +312,10 @@ impl Attachment {
     /// The name of its port on the node, from the result.
     #[track_caller]
     pub(crate) fn port(&self) -> String {
-        self.result["interfaces"][1]["name"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        let interfaces = self.result["interfaces"].as_array().unwrap().iter();
+        let mut names = interfaces.map(|interface| interface["name"].as_str().unwrap());
+        let port = names.find(|name| name.starts_with("bhp"));
+        port.expect("a port is called bhp and more").to_owned()
     }
 
     /// The configuration it was added with.

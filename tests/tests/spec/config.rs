@@ -14,9 +14,11 @@ claims! {
         without_a_version_it_is_the_oldest,
         a_network_needs_a_name,
         an_impossible_network_name_is_refused,
-        unknown_keys_are_tolerated,
+        unknown_keys_are_tolerated;
+    ours:;
+    bridges:
         keys_are_matched_whatever_their_case;
-    ours:
+    our_bridges:
         booleans_may_be_strings,
         a_value_of_the_wrong_type_is_refused_by_its_key,
         what_the_kernel_cannot_do_is_refused_with_key_and_value,

@@ -18,7 +18,9 @@ claims! {
         an_exhausted_delegate_is_quoted,
         an_ipam_plugin_that_is_not_there_is_named;
     ours:
-        del_reaches_the_delegate_without_a_namespace,
+        del_reaches_the_delegate_without_a_namespace;
+    bridges:;
+    our_bridges:
         without_ipam_it_is_a_link_and_no_more,
 }
 
@@ -41,8 +43,8 @@ fn host_local_leases(node: &Node) -> Vec<IpAddr> {
 fn host_local_gives_and_takes_back(suite: &Suite) {
     let (node, config) = over_host_local(suite);
     let result = node.add(&config);
-    assert_eq!(result["ips"][0]["address"], "10.77.0.2/16");
-    assert_eq!(result["ips"][1]["address"], "fd77::2/64");
+    assert_eq!(result["ips"][0]["address"], suite.address("10.77.0.2", 16));
+    assert_eq!(result["ips"][1]["address"], suite.address("fd77::2", 64));
     assert_eq!(host_local_leases(&node).len(), 2);
     let addresses = node
         .container
@@ -63,8 +65,8 @@ fn our_ipam_serves_any_bridge(suite: &Suite) {
         node.call(verb, &config).cni_path(&path)
     };
     let result = node.attach(&call(Verb::Add));
-    assert_eq!(result["ips"][0]["address"], "10.77.0.2/16");
-    assert_eq!(result["ips"][1]["address"], "fd77::2/64");
+    assert_eq!(result["ips"][0]["address"], suite.address("10.77.0.2", 16));
+    assert_eq!(result["ips"][1]["address"], suite.address("fd77::2", 64));
     let mut with_result = config.clone();
     with_result["prevResult"] = result;
     let check = node.run(&call(Verb::Check).stdin(&with_result));
@@ -87,13 +89,14 @@ fn static_gives_what_it_is_told(suite: &Suite) {
         "dns": {"nameservers": ["10.77.0.1"]},
     });
     let result = node.add(&config);
-    assert_eq!(result["ips"][0]["address"], "10.77.3.3/16");
+    assert_eq!(result["ips"][0]["address"], suite.address("10.77.3.3", 16));
     if suite.is_ours() {
         // The reference puts the network's own `dns` in its place, also when there is none.
         assert_eq!(result["dns"]["nameservers"][0], "10.77.0.1");
     }
     let routes = node.container.ip_json("route show default").unwrap();
-    assert_eq!(routes[0]["gateway"], "10.77.0.1", "{routes:#}");
+    let gateway = suite.gateways()[0];
+    assert_eq!(routes[0]["gateway"], gateway, "{routes:#}");
     node.del(&config);
     node.assert_nothing_left();
 }

@@ -27,10 +27,12 @@ claims! {
         del_of_a_path_that_is_no_namespace,
         del_leaves_the_other_attachment,
         the_own_namespace_is_refused_before_anything_is_touched,
+        two_interfaces_of_one_container;
+    bridges:;
+    our_bridges:
         the_own_namespace_is_taken_when_the_runtime_insists,
         a_bridge_of_others_is_joined_and_left,
         a_link_of_the_bridges_name_is_refused,
-        two_interfaces_of_one_container,
 }
 
 fn del_without_the_result(suite: &Suite) {

@@ -54,7 +54,7 @@ impl Ledger {
         if let Some(evicted) = self.evicted.get(&ask.key) {
             return Err(PoolRefusal::Evicted {
                 key: ask.key.clone(),
-                address: joined(&evicted.addresses),
+                address: joined(&evicted.told.addresses),
             });
         }
         if self.link.standing == Standing::Unverified {

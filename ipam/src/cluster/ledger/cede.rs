@@ -133,9 +133,7 @@ impl Ledger {
         match own.slot(ordinal) {
             Slot::Held(_) => {
                 let holder = self.holder(pool, ordinal);
-                let holder = holder
-                    .map(|lease| lease.key.to_string())
-                    .unwrap_or_default();
+                let holder = holder.map(ToString::to_string).unwrap_or_default();
                 Decision::Refuse(format!("attachment {holder} holds it"))
             }
             // Only the one who had it may have it before it is cool.

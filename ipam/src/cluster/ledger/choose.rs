@@ -145,9 +145,9 @@ impl Ledger {
 
     pub(super) fn check_free(&self, pool: &PoolName, ordinal: u64) -> Result<(), PoolRefusal> {
         match self.holder(pool, ordinal) {
-            Some(lease) => Err(PoolRefusal::Taken {
+            Some(holder) => Err(PoolRefusal::Taken {
                 address: self.address(pool, ordinal),
-                holder: lease.key.clone(),
+                holder: holder.clone(),
                 place: String::new(),
             }),
             None => Ok(()),
@@ -172,11 +172,16 @@ impl Ledger {
             .map(|(pool, name)| (pool.clone(), name.clone()))
     }
 
-    /// The pools of a choice that there are.
-    pub(super) fn chosen(&self, choice: &PoolChoice) -> Vec<PoolName> {
+    /// The pools of a choice that are worth a block ahead. Of any, it is the first: a block of each on
+    /// every node would use up those that few nodes need.
+    pub(super) fn expected_of(&self, choice: &PoolChoice) -> Vec<PoolName> {
         match choice {
             PoolChoice::Named(names) => names.clone(),
-            PoolChoice::Any => self.by_priority(),
+            PoolChoice::Any => {
+                let mut pools = self.by_priority().into_iter();
+                let first = pools.find(|pool| self.pools[pool].is_open(&self.about.labels));
+                first.into_iter().collect()
+            }
         }
     }
 }

@@ -47,6 +47,15 @@ pub struct Evicted {
     pub reason: String,
 }
 
+/// An evicted attachment, and what it has until it is detached: nobody gets that from this node before,
+/// even if the block comes back.
+#[derive(Clone, Debug)]
+pub(super) struct Ousted {
+    pub(super) told: Evicted,
+    pub(super) pool: PoolName,
+    pub(super) ordinal: u64,
+}
+
 /// Why a lease ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ended {
@@ -109,7 +118,7 @@ impl Ledger {
         reason: &str,
         now: Now,
     ) -> bool {
-        if self.forget_stray(key, sequence) {
+        if self.forget_stray(key, sequence, now) {
             return true;
         }
         let id = key.id();
@@ -140,7 +149,7 @@ impl Ledger {
     /// Attachments that must be detached, because their addresses are no longer this node's. Each is
     /// released when that is done.
     pub fn evicted(&self) -> impl Iterator<Item = &Evicted> {
-        self.evicted.values()
+        self.evicted.values().map(|ousted| &ousted.told)
     }
 
     /// The ordinals that cool down and wait to be confirmed, with their addresses.
@@ -209,27 +218,41 @@ impl Ledger {
         (own == *kept).then_some(own)
     }
 
-    pub(super) fn holder(&self, pool: &PoolName, ordinal: u64) -> Option<&Lease> {
-        match self.own.around(pool, ordinal)?.slot(ordinal) {
-            Slot::Held(id) => self.leases.get(&id),
-            _ => None,
-        }
+    /// Who has an ordinal of this node's, also if it is being detached.
+    pub(super) fn holder(&self, pool: &PoolName, ordinal: u64) -> Option<&AttachmentKey> {
+        let Slot::Held(id) = self.own.around(pool, ordinal)?.slot(ordinal) else {
+            return None;
+        };
+        let mut evicted = self.evicted.keys();
+        let lease = self.leases.get(&id).map(|lease| &lease.key);
+        lease.or_else(|| evicted.find(|key| key.id() == id))
     }
 
     /// Whether the release is of an attachment that holds nothing of this node any more.
-    fn forget_stray(&mut self, key: &AttachmentKey, sequence: u64) -> bool {
-        if self
-            .evicted
-            .get(key)
-            .is_some_and(|one| one.sequence == sequence)
-        {
-            self.evicted.remove(key);
+    fn forget_stray(&mut self, key: &AttachmentKey, sequence: u64, now: Now) -> bool {
+        let ousted = self.evicted.get(key);
+        if ousted.is_some_and(|one| one.told.sequence == sequence) {
+            let ousted = self.evicted.remove(key).expect("it was just found");
+            self.cool_ousted(key, &ousted, now);
             return true;
         }
         let before = self.strays.len();
         self.strays
             .retain(|stray| stray.key != *key || stray.sequence != sequence);
         self.strays.len() < before
+    }
+
+    /// What an evicted attachment had cools, if its block has come back meanwhile.
+    fn cool_ousted(&mut self, key: &AttachmentKey, ousted: &Ousted, now: Now) {
+        let (pool, ordinal) = (&ousted.pool, ousted.ordinal);
+        let own = self.own.around_mut(pool, ordinal);
+        let Some(own) = own.filter(|own| own.slot(ordinal) == Slot::Held(key.id())) else {
+            return;
+        };
+        own.cool(ordinal, now.since_boot_ms);
+        if let Some(sticky) = self.pools[pool].kept.get(&ordinal) {
+            self.letting_go.insert(sticky.clone(), now.since_boot_ms);
+        }
     }
 
     pub(super) fn insert_lease(&mut self, id: AttachmentId, lease: Lease) {

@@ -80,7 +80,7 @@ use self::cede::OpenAsk;
 use self::file::{Claiming, SavedBlock, SavedSpan};
 use self::holdings::Holdings;
 use self::lane::Lane;
-use self::lease::Lease;
+use self::lease::{Lease, Ousted};
 use self::link::Link;
 use self::queue::Queue;
 use self::recast::FoundBlock;
@@ -193,7 +193,7 @@ pub struct Ledger {
     leases: HashMap<AttachmentId, Lease>,
     /// Recorded leases that are in no block that is known yet.
     strays: Vec<LeaseFact>,
-    evicted: BTreeMap<AttachmentKey, Evicted>,
+    evicted: BTreeMap<AttachmentKey, Ousted>,
     wants: BTreeMap<AttachmentId, Want>,
     leaked: BTreeMap<PoolName, u64>,
     /// What networks are configured with.
@@ -265,7 +265,8 @@ impl Ledger {
         ledger
     }
 
-    /// The pools of a network that is configured: blocks of them are claimed before the first ADD.
+    /// The pools of a network that is configured: a block is claimed before the first ADD, of each that is
+    /// named, or of the one that any pod of this node is served from first.
     pub fn expect_pools(&mut self, choice: PoolChoice) {
         self.expected.push(choice);
         self.mark_expected();
@@ -274,7 +275,9 @@ impl Ledger {
     /// Pools that somebody expects are used, once they are known.
     fn mark_expected(&mut self) {
         let expected = self.expected.iter();
-        let pools: Vec<PoolName> = expected.flat_map(|choice| self.chosen(choice)).collect();
+        let pools: Vec<PoolName> = expected
+            .flat_map(|choice| self.expected_of(choice))
+            .collect();
         for pool in pools {
             if let Some(side) = self.pools.get_mut(&pool) {
                 side.used = true;

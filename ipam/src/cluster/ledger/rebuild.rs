@@ -140,15 +140,14 @@ impl Ledger {
         };
         if let Slot::Held(_) = own.slot(fact.ordinal) {
             let holder = self.holder(&fact.pool, fact.ordinal);
-            let holder = holder
-                .map(|lease| lease.key.to_string())
-                .unwrap_or_default();
-            self.evict(Evicted {
+            let holder = holder.map(ToString::to_string).unwrap_or_default();
+            let told = Evicted {
                 key: fact.key,
                 sequence: fact.sequence,
                 addresses: fact.addresses,
                 reason: format!("attachment {holder} is recorded with the same address"),
-            });
+            };
+            self.evict(told, fact.pool, fact.ordinal);
             return None;
         }
         own.hold_recorded(fact.ordinal, id);

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::Ledger;
 use super::acquire::joined;
 use super::holdings::Holdings;
-use super::lease::{Evicted, LeaseState};
-use super::own::OwnBlock;
+use super::lease::{Evicted, LeaseState, Ousted};
+use super::own::{OwnBlock, Slot};
 use crate::boot::Now;
 use crate::cluster::geometry::Block;
 use crate::cluster::kv::{Listing, Revision, Row};
@@ -103,6 +103,13 @@ impl Ledger {
         own.claimed_at_unix_ms = found.row.claimed_at_unix_ms;
         own.attempt = found.row.attempt.clone();
         own.lender.clone_from(&found.row.lender);
+        let ousted = self.evicted.values().filter(|one| one.pool == found.pool);
+        for one in ousted {
+            let is_held = matches!(own.slot(one.ordinal), Slot::Held(_));
+            if found.block.contains(one.ordinal) && !is_held {
+                own.hold_recorded(one.ordinal, one.told.key.id());
+            }
+        }
         own
     }
 
@@ -119,19 +126,26 @@ impl Ledger {
             let lease = self.leases.remove(&id).expect("it was just found");
             if let LeaseState::Settled { sequence, .. } = lease.state {
                 let addresses = self.addresses(&lease.pool, lease.ordinal);
-                self.evict(Evicted {
+                let told = Evicted {
                     key: lease.key,
                     sequence,
                     reason: self.why_evicted(&lease.pool, &joined(&addresses)),
                     addresses,
-                });
+                };
+                self.evict(told, lease.pool, lease.ordinal);
             }
         }
     }
 
-    pub(super) fn evict(&mut self, evicted: Evicted) {
+    pub(super) fn evict(&mut self, told: Evicted, pool: PoolName, ordinal: u64) {
         self.counters.evicted += 1;
-        self.evicted.insert(evicted.key.clone(), evicted);
+        let key = told.key.clone();
+        let ousted = Ousted {
+            told,
+            pool,
+            ordinal,
+        };
+        self.evicted.insert(key, ousted);
     }
 
     fn why_evicted(&self, pool: &PoolName, addresses: &str) -> String {
@@ -149,12 +163,13 @@ impl Ledger {
         for stray in std::mem::take(&mut self.strays) {
             if let Some(stray) = self.place_fact(stray) {
                 let reason = self.why_evicted(&stray.pool, &joined(&stray.addresses));
-                self.evict(Evicted {
+                let told = Evicted {
                     key: stray.key,
                     sequence: stray.sequence,
                     addresses: stray.addresses,
                     reason,
-                });
+                };
+                self.evict(told, stray.pool, stray.ordinal);
             }
         }
     }

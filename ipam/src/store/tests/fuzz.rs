@@ -271,8 +271,16 @@ fn damage(past: &Past, length: usize, chance: &mut Chance) -> Damage {
     }
 }
 
+/// What stands behind the records.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Behind {
+    Nothing,
+    /// What the file has grown ahead: a crash leaves whole sectors of it.
+    Zeros,
+}
+
 /// Damages journals; with `checkpoints`, behind one that has a part of them.
-fn journals(seeds: Range<u64>, checkpoints: bool) {
+fn journals(seeds: Range<u64>, checkpoints: bool, behind: Behind) {
     for seed in seeds {
         let dir = scratch("fuzz");
         let mut chance = Chance::seeded(seed);
@@ -292,15 +300,28 @@ fn journals(seeds: Range<u64>, checkpoints: bool) {
                 }
                 let lengths = u64::try_from(past.bytes.len() - header + 1).unwrap();
                 let length = header + usize::try_from(chance.below(lengths)).unwrap();
+                let length = match behind {
+                    Behind::Nothing => length,
+                    Behind::Zeros => {
+                        let on_the_disk = length.max(past.starts[held]);
+                        on_the_disk.next_multiple_of(SECTOR).min(past.bytes.len())
+                    }
+                };
                 let damage = match damage(past, length, &mut chance) {
-                    // Everything behind it would move under the checkpoint.
-                    Damage::Missing(nth) if nth < held => Damage::Record(nth),
+                    // Everything behind it would move under the checkpoint, or out of its sector.
+                    Damage::Missing(nth) if nth < held || behind == Behind::Zeros => {
+                        Damage::Record(nth)
+                    }
                     other => other,
                 };
                 let (bytes, place) = past.damaged(length, &damage, &mut chance);
-                fs::write(&journal, &bytes).unwrap();
+                let mut grown = bytes.clone();
+                if behind == Behind::Zeros {
+                    grown.resize((length + 1).next_multiple_of(8 * SECTOR), 0);
+                }
+                fs::write(&journal, &grown).unwrap();
                 let read = read(network);
-                if bytes.len() < past.starts[held] {
+                if grown.len() < past.starts[held] {
                     let (path, _) = read.expect_err("a checkpoint has more than this");
                     assert!(path.ends_with("journal"), "{seed}: {}", path.display());
                     continue;
@@ -316,22 +337,28 @@ fn journals(seeds: Range<u64>, checkpoints: bool) {
 
 #[test]
 fn a_journal_damaged_once_is_recovered_exactly_or_refused_by_name_1() {
-    journals(1..21, false);
+    journals(1..21, false, Behind::Nothing);
 }
 
 #[test]
 fn a_journal_damaged_once_is_recovered_exactly_or_refused_by_name_2() {
-    journals(21..41, false);
+    journals(21..41, false, Behind::Nothing);
 }
 
 #[test]
 fn a_journal_damaged_behind_a_checkpoint_is_recovered_exactly_or_refused_by_name_1() {
-    journals(41..61, true);
+    journals(41..61, true, Behind::Nothing);
 }
 
 #[test]
 fn a_journal_damaged_behind_a_checkpoint_is_recovered_exactly_or_refused_by_name_2() {
-    journals(61..81, true);
+    journals(61..81, true, Behind::Nothing);
+}
+
+#[test]
+fn a_journal_that_grew_ahead_and_was_damaged_once_is_recovered_exactly_or_refused_by_name() {
+    journals(101..121, false, Behind::Zeros);
+    journals(121..131, true, Behind::Zeros);
 }
 
 #[test]

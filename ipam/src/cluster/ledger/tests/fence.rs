@@ -50,6 +50,52 @@ fn a_node_that_was_declared_lost_gives_nothing_out_and_detaches_what_it_lost() {
     assert!(published.iter().any(|(_, lease)| again(lease)));
 }
 
+/// The node is declared lost, comes back, and claims the very block again before it has detached what
+/// lived there.
+#[test]
+fn what_an_evicted_attachment_still_has_is_given_to_nobody_although_the_block_came_back() {
+    let store = store();
+    add_pool(&store, "p", &dual("10.4.0.0/29", 3));
+    let mut node = Node::up("n1", &store);
+    let held = ["c0", "c1"].map(|container| node.add_plain(container));
+    node.pump_for(1_000);
+    declare_lost(&store, "n1");
+    clear_blocks(&store, "n1");
+    node.hear();
+    node.pump();
+    assert_eq!(node.ledger.evicted().count(), 2);
+    // Five of the eight can be used; two of them are not detached yet.
+    for container in ["d0", "d1", "d2"] {
+        let ordinal = node.add_plain(container);
+        assert!(!held.contains(&ordinal), "{container} got {ordinal}");
+    }
+    assert_eq!(blocks(&store).len(), 1);
+    assert!(node.add(&ask("d3")).is_err());
+    let mut static_ask = ask("d4");
+    static_ask.requested = node.ledger.addresses(&pool_name("p"), held[0]);
+    assert!(node.refusal(&static_ask).contains("c0"));
+
+    // Once it is detached, it cools as any other.
+    assert!(node.del("c0"));
+    let since = node.now.since_boot_ms;
+    assert!(node.add(&ask("d3")).is_err());
+    for (pool, ordinal, _) in node.ledger.unconfirmed() {
+        node.ledger.confirm_cooled(&pool, ordinal);
+    }
+    while node.add(&ask("d3")).is_err() {
+        node.pump_for(1_000);
+    }
+    let rested = node.now.since_boot_ms - since;
+    assert!(rested >= PoolRow::COOLDOWN_SECS * 1_000, "{rested} ms");
+    assert_eq!(node.recorded.last().unwrap().ordinal, held[0]);
+
+    // A restart finds one record for each address.
+    node.restart();
+    node.pump_for(1_000);
+    assert_eq!(node.ledger.evicted().count(), 0);
+    assert_eq!(leases(&store).len(), 5);
+}
+
 #[test]
 fn what_the_statement_left_is_kept_under_the_new_epoch() {
     let store = store();

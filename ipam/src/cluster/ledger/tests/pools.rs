@@ -238,3 +238,35 @@ fn a_pool_that_is_expected_has_a_block_before_the_first_add() {
     node.pump();
     assert!(matches!(node.acquire(&ask("c0")), Acquire::Granted(_)));
 }
+
+#[test]
+fn of_any_pool_a_block_is_claimed_ahead_of_the_one_that_serves_first() {
+    let store = store();
+    for (name, v4, priority, nodes) in [
+        ("elsewhere", "10.1.0.0/16", 9, "zone=b"),
+        ("first", "10.2.0.0/16", 5, ""),
+        ("second", "10.3.0.0/16", 0, ""),
+    ] {
+        let mut row = PoolRow::new(
+            Geometry::new(Layout {
+                v4: Some(Subnet::of(v4.parse().unwrap())),
+                v6: None,
+                block_bits: 6,
+                reserved: Vec::new(),
+            })
+            .unwrap(),
+        );
+        row.priority = priority;
+        row.nodes = nodes.parse().unwrap();
+        add_pool(&store, name, &row);
+    }
+    let mut node = Node::start("n1", &store);
+    node.ledger.expect_pools(PoolChoice::Any);
+    node.pump_for(10_000);
+    let owned: Vec<String> = node
+        .ledger
+        .blocks()
+        .map(|(pool, _, _)| pool.to_string())
+        .collect();
+    assert_eq!(owned, ["first"]);
+}
