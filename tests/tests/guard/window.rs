@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use netns_fixtures::packet::{Arp, Frame};
+use netns_fixtures::packet::{Arp, Frame, Icmpv6, Ipv6};
 use netns_fixtures::{BridgeNetfilter, Capture, Captured, Direction, Ns, PacketSocket, wait_for};
 
 use crate::ground::Ground;
@@ -68,11 +68,18 @@ fn from_before_its_add_until_after_its_del(ground: Ground, setting: BridgeNetfil
         frame.direction == Direction::In && arp.is_some_and(|arp| arp.sender_mac == EVIL)
     };
     for (seat, capture) in [one, two].into_iter().zip(&captures) {
-        let request = Arp::request(seat.station.mac, seat.station.v4, gateway.v4);
-        capture.socket().send(&request).unwrap();
+        let own = seat.station;
+        let echo = Icmpv6::EchoRequest {
+            id: 0x1e55,
+            seq: 1,
+            data: Vec::new(),
+        };
+        let packet = Ipv6::new(own.lla, gateway.lla, echo);
+        let ask = Frame::new(own.mac, gateway.mac, packet);
+        capture.socket().send(&ask).unwrap();
         let answer = |frame: &Captured| {
-            let arp = frame.ok().and_then(Frame::arp);
-            arp.is_some_and(|arp| arp.sender_ip == gateway.v4 && arp.target_ip == seat.station.v4)
+            let message = frame.ok().and_then(Frame::icmpv6);
+            matches!(message, Some(Icmpv6::EchoReply { id: 0x1e55, .. }))
         };
         let slipped = capture.none_before("a lie", LIMIT, told, answer);
         if ground.is_guarded() {
