@@ -52,11 +52,11 @@ fn from_before_its_add_until_after_its_del(ground: Ground, setting: BridgeNetfil
         let container = lab.sandbox.container(&format!("late{nth}")).unwrap();
         thread::scope(|scope| {
             scope.spawn(|| lie_until(&container, &lie, &stop, &sent));
-            let seat = lab.attach(container.clone());
+            let late = lab.attach(container.clone());
             wait_for("lies to be told", LIMIT, || {
                 (sent.load(Ordering::Relaxed) > SENT).then_some(())
             });
-            lab.detach(&seat);
+            lab.detach(&late);
             stop.store(true, Ordering::Relaxed);
         });
     }
