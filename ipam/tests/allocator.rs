@@ -99,6 +99,67 @@ fn pool(ipam: &Value) -> Option<Pool> {
     }
 }
 
+/// A pool of /64s.
+fn prefixes(ipam: &Value) -> Pool {
+    let network = "blue".parse().unwrap();
+    let config = PoolConfig::from_cni(&network, ipam, None, &[]).unwrap();
+    match config.per_prefix(&network, 64).unwrap().source {
+        PoolSource::Named(pool) => pool,
+        PoolSource::Automatic(_) => panic!("it is named"),
+    }
+}
+
+#[test]
+fn every_prefix_is_given_once_but_those_that_are_partly_excluded() {
+    let pool = prefixes(&json!({
+        "ranges": [[{"subnet": "fd01::/60"}]],
+        "exclude": ["fd01::", "fd01:0:0:3::5", "fd01:0:0:7:ffff::-fd01:0:0:8::"],
+    }));
+    let mut memory = Memory::default();
+    let mut given = BTreeSet::new();
+    for nth in 0.. {
+        let Ok(picks) = allocate(&memory, &pool, &[]) else {
+            break;
+        };
+        let leased = picks[0].leased.address;
+        assert_eq!(leased.len(), 64);
+        assert!(given.insert(leased.prefix().to_string()), "{leased}");
+        memory.take(&pool, &picks, nth);
+    }
+    let of = |nth: u16| format!("fd01:0:0:{nth:x}::/64").parse().unwrap();
+    let expected = (1..16).filter(|nth| ![3, 7, 8].contains(nth)).map(of);
+    let expected: BTreeSet<String> = expected
+        .map(|prefix: bulkhead_model::Prefix| prefix.to_string())
+        .collect();
+    assert_eq!(given, expected);
+    assert_eq!(pool.size(&pool.sets[0]), 12);
+}
+
+#[test]
+fn a_prefix_is_asked_for_by_any_of_its_addresses() {
+    let pool = prefixes(&json!({
+        "ranges": [[{"subnet": "fd01::/48"}]],
+        "exclude": ["fd01:0:0:9::1"],
+    }));
+    let mut memory = Memory::default();
+    let ask = |memory: &Memory, text: &str| allocate(memory, &pool, &[text.parse().unwrap()]);
+    let picks = ask(&memory, "fd01:0:0:5:6:7:8:9").unwrap();
+    assert_eq!(picks[0].leased.address.to_string(), "fd01:0:0:5::1/64");
+    memory.take(&pool, &picks, 0);
+    for (asked, why) in [
+        ("fd01:0:0:5::", "is held by attachment"),
+        ("fd01:0:0:9::2", "is excluded by fd01:0:0:9::1"),
+        ("fd02::1", "is in no range"),
+    ] {
+        match ask(&memory, asked) {
+            Err(AllocateError::Refused(refusal)) => {
+                assert!(refusal.to_string().contains(why), "{asked}: {refusal}");
+            }
+            other => panic!("{asked}: {other:?}"),
+        }
+    }
+}
+
 /// xorshift64 (Marsaglia 2003).
 struct Chance(u64);
 

@@ -106,9 +106,9 @@ fn interface(seen: &Inspection, rehearsal: &Rehearsal, own: &Own) -> Vec<Origin>
         };
         rows.push(Origin::new("interface MTU", inside.mtu, source));
     }
-    for granted in &grant.addresses {
+    for address in &interface.addresses {
         let source = format!("lease {} of network {}", grant.sequence, grant.key.network);
-        rows.push(Origin::new("address", granted.address, source));
+        rows.push(Origin::new("address", address, source));
     }
     rows.extend(link_local(seen));
     for (route, source) in interface.routes.iter().zip(&own.routes) {
@@ -153,6 +153,7 @@ fn sysctl_source(sysctl: &Sysctl) -> &'static str {
     match sysctl.path().rsplit('/').next() {
         Some("disable_ipv6") => "it has IPv6 addresses, whatever the namespace's default is",
         Some("keep_addr_on_down") => "its IPv6 addresses outlive a `down`, as IPv4's do",
+        Some("accept_redirects") => "its one gateway has nothing to redirect it to",
         _ => "no router's advertisement gives it addresses or routes",
     }
 }

@@ -67,6 +67,7 @@ fn sysctl_source(leaf: &str) -> &'static str {
         "rp_filter" => "no source that is not routed to the port (RFC 3704)",
         "forwarding" | "disable_ipv6" => "on for the families that the container has",
         "route_localnet" => "host ports on 127.0.0.1",
+        "send_redirects" => "the node is its one neighbour",
         _ => "no container moves the node's routes (CVE-2020-10749)",
     }
 }

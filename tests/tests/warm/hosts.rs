@@ -86,6 +86,44 @@ fn recorded_calls_are_answered_alike_by_both_hosts() {
 }
 
 /// What is wrong is said alike too, and the plugin passes on only what is a call.
+/// ADD twice, CHECK, GC that keeps it, DEL twice, of a container with a link of its own; with a prefix of
+/// its own too.
+#[test]
+fn links_are_made_alike_by_both_hosts() {
+    let life = |mut bed: Bed, keys: &Value| {
+        bed.suite = Suite::layer3();
+        let mut config = bed.config();
+        for (key, value) in keys.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        config["ipam"]["ranges"] = json!([[{"subnet": "10.77.0.0/16"}], [{"subnet": "fd77::/48"}]]);
+        let mut said = Vec::new();
+        let mut run = |verb, config: &Value| {
+            let answer = bed.run(verb, config);
+            assert!(answer.succeeded(), "{answer:#?}");
+            said.push(bed.said(&answer));
+            answer
+        };
+        let result = run(Verb::Add, &config).result();
+        assert_eq!(run(Verb::Add, &config).result(), result);
+        let mut later = config.clone();
+        later["prevResult"] = result;
+        run(Verb::Check, &later);
+        config["cni.dev/valid-attachments"] = json!([{"containerID": "c1", "ifname": "eth0"}]);
+        run(Verb::Gc, &config);
+        run(Verb::Check, &later);
+        assert!(bed.is_attached());
+        run(Verb::Del, &later);
+        run(Verb::Del, &later);
+        bed.assert_nothing_left();
+        said
+    };
+    for keys in [json!({"ipMasq": true}), json!({"prefixPerContainer": true})] {
+        let alone = life(Bed::new(), &keys);
+        assert_eq!(life(Bed::managed(None), &keys), alone);
+    }
+}
+
 #[test]
 fn refusals_are_told_alike_by_both_hosts() {
     let refusals = |bed: &Bed| {

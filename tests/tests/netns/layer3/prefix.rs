@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::learned;
 use crate::node::{LIMIT, Node, assert_reaches, seen_as, with};
 
-fn prefixed(node: &Node, ranges: Value) -> Value {
+fn prefixed(node: &Node, ranges: &Value) -> Value {
     let config = node.layer3(json!({"prefixPerContainer": true}));
     let ipam = with(config["ipam"].clone(), json!({"ranges": ranges}));
     with(config, json!({"ipam": ipam}))
@@ -23,7 +23,7 @@ fn every_address_of_a_prefix_is_the_container_s() {
         .unwrap();
     let config = prefixed(
         &node,
-        json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/48"}]]),
+        &json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/48"}]]),
     );
     let [a, b] = node.attach_two(&config);
     let ip = |v6: Ipv6Addr| format!("{v6}/64");
@@ -81,7 +81,7 @@ fn a_prefix_that_is_asked_for_is_given_by_any_of_its_addresses() {
         "capabilities": {"ips": true},
         "runtimeConfig": {"ips": ["fd01:0:0:2a::9"]},
     });
-    let config = prefixed(&node, json!([[{"subnet": "fd01::/48"}]]));
+    let config = prefixed(&node, &json!([[{"subnet": "fd01::/48"}]]));
     let a = node.attach(&with(config, asked), "a");
     assert_eq!(a.result["ips"][0]["address"], "fd01:0:0:2a::1/64");
 }
@@ -89,7 +89,7 @@ fn a_prefix_that_is_asked_for_is_given_by_any_of_its_addresses() {
 #[test]
 fn a_pool_of_prefixes_runs_out_by_prefixes() {
     let node = Node::new(BridgeNetfilter::Off);
-    let config = prefixed(&node, json!([[{"subnet": "fd01::/63"}]]));
+    let config = prefixed(&node, &json!([[{"subnet": "fd01::/63"}]]));
     let [a, _b] = node.attach_two(&config);
     let (code, said) = node.refused(&config, "c");
     assert!(code >= 100, "{said}");
