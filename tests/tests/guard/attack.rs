@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::ground::Ground;
 use crate::scene::Scene;
 use crate::shot::Shot;
 
@@ -17,6 +18,7 @@ pub(crate) struct Attack {
     pub(crate) moment: Moment,
     pub(crate) harm: Harm,
     pub(crate) unproven: Option<&'static str>,
+    pub(crate) moot: Option<&'static str>,
 }
 
 /// Whose interface it is sent from.
@@ -71,6 +73,7 @@ impl Attack {
             moment: Moment::Any,
             harm: Harm::Delivery,
             unproven: None,
+            moot: None,
         }
     }
 
@@ -93,6 +96,18 @@ impl Attack {
     pub(crate) const fn unproven(mut self, reason: &'static str) -> Self {
         self.unproven = Some(reason);
         self
+    }
+
+    /// Exempt on ports of ours whose guard is off: what our plugin makes is proof against it anyway.
+    pub(crate) const fn moot(mut self, reason: &'static str) -> Self {
+        self.moot = Some(reason);
+        self
+    }
+
+    /// Why it need not work on this ground, if so.
+    pub(crate) fn excuse(&self, ground: Ground) -> Option<&'static str> {
+        let moot = self.moot.filter(|_| ground == Ground::SwitchedOff);
+        self.unproven.or(moot)
     }
 }
 

@@ -3,19 +3,26 @@
 //! alone.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use netns_fixtures::packet::{Arp, Body, Frame, Icmpv6, Ipv6, Payload, mld2_report};
-use netns_fixtures::{BridgeNetfilter, EchoServer, Ns, PacketSocket, Transport, tcp_echo};
+use netns_fixtures::{
+    BridgeNetfilter, EchoServer, Ns, PacketSocket, Transport, tcp_echo, wait_for,
+};
 
 use crate::ground::{Ground, Segment};
 use crate::lab::{ETH0, LIMIT, Lab};
 use crate::scene::{Scene, nobody6};
 
-/// Connections of each victim to each address.
-const ROUNDS: usize = 5;
+/// Connections to each address.
+const ROUNDS: usize = 12;
+/// Frames that are sent before the first one.
+const AHEAD: usize = 3_000;
+/// Frames between two pauses, which leave the processor to those who are to go on.
+const SPRINT: u16 = 64;
+const PAUSE: Duration = Duration::from_millis(2);
 /// Unresolved datagrams of the burst: one socket's send buffer holds some 250.
 const SOCKETS: u16 = 15;
 const DATAGRAMS: u16 = 100;
@@ -65,10 +72,9 @@ fn flood(s: &Scene, nth: u16) -> [Frame; 5] {
     ]
 }
 
-/// Floods until told to stop; how many frames were sent.
-fn flood_until(lab: &Lab, stop: &AtomicBool) -> usize {
+/// Floods until told to stop, counting what is sent.
+fn flood_until(lab: &Lab, stop: &AtomicBool, sent: &AtomicUsize) {
     let socket = PacketSocket::open(&lab.attacker.ns, ETH0).unwrap();
-    let mut sent = 0;
     let mut nth: u16 = 0;
     while !stop.load(Ordering::Relaxed) {
         if nth.is_multiple_of(1024) {
@@ -77,11 +83,13 @@ fn flood_until(lab: &Lab, stop: &AtomicBool) -> usize {
         let more = Icmpv6::solicitation(lab.scene.me.mac, lab.scene.me.v6, lab.scene.gateway.v6);
         for frame in flood(&lab.scene, nth).into_iter().chain([more]) {
             // A full queue refuses some.
-            sent += usize::from(socket.send(&frame).is_ok());
+            sent.fetch_add(usize::from(socket.send(&frame).is_ok()), Ordering::Relaxed);
         }
         nth = nth.wrapping_add(1);
+        if nth.is_multiple_of(SPRINT) {
+            thread::sleep(PAUSE);
+        }
     }
-    sent
 }
 
 crate::on_each_ground! { ground: exhausting }
@@ -113,11 +121,16 @@ fn others_go_on(ground: Ground, setting: BridgeNetfilter) {
         let any = SocketAddr::new(address, 0);
         servers.push(EchoServer::start(&two.ns, Transport::Tcp, any).unwrap());
     }
-    let stop = AtomicBool::new(false);
-    let (sent, failed) = thread::scope(|scope| {
-        let flood = scope.spawn(|| flood_until(&lab, &stop));
+    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let failed = thread::scope(|scope| {
+        let flood = scope.spawn(|| flood_until(&lab, &stop, &sent));
+        wait_for("the flood to be under way", LIMIT, || {
+            (sent.load(Ordering::Relaxed) > AHEAD).then_some(())
+        });
         let mut failed = Vec::new();
         for round in 0..ROUNDS {
+            // What a plugin set for good stays.
+            forget(&one.ns);
             for server in &servers {
                 if let Err(error) = tcp_echo(&one.ns, server.address(), b"still there?", LIMIT) {
                     failed.push(format!("round {round}: {error}"));
@@ -125,14 +138,22 @@ fn others_go_on(ground: Ground, setting: BridgeNetfilter) {
             }
         }
         stop.store(true, Ordering::Relaxed);
-        (flood.join().unwrap(), failed)
+        flood.join().unwrap();
+        failed
     });
-    assert!(sent > 0, "nothing was sent");
+    let sent = sent.into_inner();
     assert!(
         failed.is_empty(),
         "{ground:?}, under {sent} frames:\n   {}",
         failed.join("\n   ")
     );
+}
+
+/// Makes a container resolve again whom it knows by resolution.
+fn forget(ns: &Ns) {
+    for family in ["-4", "-6"] {
+        ns.ip(&format!("{family} neigh flush dev {ETH0}")).unwrap();
+    }
 }
 
 /// What the burst does to somebody who has to resolve the gateway: the proof that it is an attack.

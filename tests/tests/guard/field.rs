@@ -331,16 +331,15 @@ fn restore_node(lab: &Lab) {
         lines.push(format!("link set {bridge} type bridge fdb_flush"));
         lines.push(format!("link set {bridge} type bridge mcast_snooping 0"));
         lines.push(format!("link set {bridge} type bridge mcast_snooping 1"));
-        // What the plugin set for good stays; everything else is as if it had been asked.
-        let standing = lab.node.ip("neigh show nud permanent").unwrap();
-        for seat in lab.seats() {
-            for address in seat.station.addresses() {
-                if !standing
-                    .lines()
-                    .any(|line| line.starts_with(&format!("{address} ")))
-                {
-                    lines.push(neighbour_line(address, seat.station.mac, device, ""));
-                }
+    }
+    // What the plugin set for good stays; everything else is as if it had been asked.
+    let standing = lab.node.ip("neigh show nud permanent").unwrap();
+    for seat in lab.seats() {
+        let device = lab.ground.bridge().unwrap_or(&seat.port);
+        for address in seat.station.addresses() {
+            let entry = format!("{address} dev {device} ");
+            if !standing.lines().any(|line| line.starts_with(&entry)) {
+                lines.push(neighbour_line(address, seat.station.mac, device, ""));
             }
         }
     }

@@ -168,7 +168,7 @@ fn begin(field: &Field, moment: Moment) -> Option<(Ns, String)> {
     }
 }
 
-/// Returns once the probe is sent: before, the kernel takes no answer (addrconf_dad_end in
+/// Returns once the probe is sent: before, the kernel takes no answer (`addrconf_dad_end` in
 /// net/ipv6/addrconf.c).
 fn probe(ns: &Ns, device: &str) -> (Ns, String) {
     let capture = Capture::start(ns, device).unwrap();

@@ -2,6 +2,7 @@
 //! three attached by the plugin under test.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use bulkhead_tests::{Scratch, Suite};
@@ -45,8 +46,15 @@ pub(crate) struct Lab {
     scratch: Scratch,
 }
 
+/// What `guard` is for one seat only, in `args.cni`: attacker, victims. `Null` is what all have.
+pub(crate) type Wishes = [Value; 3];
+
 impl Lab {
     pub(crate) fn new(ground: Ground, setting: BridgeNetfilter) -> Self {
+        Self::with(ground, setting, &[Value::Null, Value::Null, Value::Null])
+    }
+
+    pub(crate) fn with(ground: Ground, setting: BridgeNetfilter, wishes: &Wishes) -> Self {
         let sandbox = Sandbox::new();
         let node = sandbox.host("node").unwrap();
         if Feature::BrNetfilter.is_present().unwrap() {
@@ -72,8 +80,13 @@ impl Lab {
             .unwrap();
         }
         let scratch = Scratch::new(&sandbox, "state");
-        let attach = |name| seat(ground, &sandbox, &node, scratch.path(), name);
-        let [attacker, one, two] = ["attacker", "victim1", "victim2"].map(attach);
+        let attach = |nth: usize| {
+            let ns = sandbox
+                .container(["attacker", "victim1", "victim2"][nth])
+                .unwrap();
+            seat(ground, ns, &node, scratch.path(), &wishes[nth])
+        };
+        let [attacker, one, two] = [0, 1, 2].map(attach);
         let victims = [one, two];
         let scene = Scene {
             me: attacker.station,
@@ -120,6 +133,12 @@ impl Lab {
         self.ground.bridge().unwrap_or(&self.attacker.port)
     }
 
+    /// ADD of one more container.
+    pub(crate) fn attach(&self, ns: Container) -> Seat {
+        let state = self.scratch.path();
+        seat(self.ground, ns, &self.node, state, &Value::Null)
+    }
+
     /// DEL of one of the seats, as a runtime makes it.
     pub(crate) fn detach(&self, seat: &Seat) {
         for config in self.ground.chain(self.scratch.path()).iter().rev() {
@@ -146,13 +165,15 @@ fn copy_what_passes(node: &Ns, port: &str, near: &str, far: &str) {
     .unwrap();
 }
 
-/// A new container, attached.
-fn seat(ground: Ground, sandbox: &Sandbox, node: &Ns, state: &std::path::Path, name: &str) -> Seat {
-    let ns = sandbox.container(name).unwrap();
+/// A container, attached.
+fn seat(ground: Ground, ns: Container, node: &Ns, state: &Path, wish: &Value) -> Seat {
     let mut result = Value::Null;
     for mut config in ground.chain(state) {
         if !result.is_null() {
             config["prevResult"] = result;
+        }
+        if !wish.is_null() {
+            config["args"] = json!({"cni": {"guard": wish}});
         }
         result = call(Verb::Add, &config, node, &ns).result();
     }

@@ -16,6 +16,7 @@ mod shot;
 mod state;
 mod suite;
 mod thc;
+mod window;
 
 /// Makes a test on each ground of each claim: a function over a ground and whether bridged frames pass
 /// the node's netfilter, or over a lab on it.
@@ -23,6 +24,7 @@ macro_rules! on_each_ground {
     ($over:ident: $($claim:ident),+ $(,)?) => {
         crate::on_each_ground!(@of unguarded, Unguarded, Off, $over: $($claim),+);
         crate::on_each_ground!(@of unguarded_nf_call, Unguarded, On, $over: $($claim),+);
+        crate::on_each_ground!(@of switched_off, SwitchedOff, Off, $over: $($claim),+);
         crate::on_each_ground!(@of bridge_l2, BridgeL2, Off, $over: $($claim),+);
         crate::on_each_ground!(@of bridge_l2_nf_call, BridgeL2, On, $over: $($claim),+);
         crate::on_each_ground!(@of shaped, Shaped, Off, $over: $($claim),+);

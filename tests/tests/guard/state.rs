@@ -30,7 +30,7 @@ pub(crate) fn stack(ns: &Ns, interface: &str) -> State {
     let kinds = [neighbour, route, address, way, way];
     for (objects, line) in arrays(ns, "ip", &script).iter().zip(kinds) {
         let all = objects.as_array().into_iter().flatten();
-        lines.extend(all.flat_map(line));
+        lines.extend(all.filter_map(line));
     }
     for knob in KNOBS {
         let path = format!("net/ipv6/{}", knob.replace("DEV", interface));
@@ -131,6 +131,7 @@ fn address(entry: &Value) -> Option<String> {
     ))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one of several kinds of lines")]
 fn way(entry: &Value) -> Option<String> {
     let fields = ["dst", "gateway", "via", "dev", "metrics"];
     let words: Vec<_> = fields

@@ -70,7 +70,7 @@ fn run(ground: Ground, chapter: Chapter, setting: BridgeNetfilter) {
             }
             continue;
         }
-        match (attack.unproven, verdict.is(attack.harm)) {
+        match (attack.excuse(ground), verdict.is(attack.harm)) {
             (None, false) => wrong.push(format!("{attack} does nothing here: {verdict}")),
             (Some(reason), true) => wrong.push(format!("{attack} works, although {reason}")),
             _ => {}

@@ -133,7 +133,7 @@ fn quoted6(s: &Scene) -> Vec<u8> {
     Ipv6::new(s.v1().v6, s.upstream.1, echo).to_bytes()
 }
 
-/// An echo reply: an error about one needs no socket that waits (icmp_err in net/ipv4/icmp.c).
+/// An echo reply: an error about one needs no socket that waits (`icmp_err` in net/ipv4/icmp.c).
 fn quoted4(s: &Scene) -> Vec<u8> {
     let echo = Icmp::EchoReply {
         id: 7,

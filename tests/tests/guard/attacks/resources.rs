@@ -14,6 +14,7 @@ use crate::shot::Shot;
 
 const EXHAUST: &str = "C, RFC 6583";
 const MACS: &str = "C, IEEE 802.1D §7.8";
+const UNLEARNT: &str = "our bridges learn nothing from frames to link-local groups";
 const CONTROL: &str = "C, IEEE 802.1Q §8.6.3";
 /// How many groups one port may join by default.
 const GROUPS: usize = 32;
@@ -103,13 +104,15 @@ fn macs() -> Vec<Attack> {
             let packet = Ipv6::new(s.me.v6, s.v2().v6, udp("mac-steal-udp", 9, 9));
             one(Frame::new(s.v1().mac, s.towards(1), packet))
         }),
-        Attack::new("mac-steal-lldp", CONTROL, |s| vec![noise(s.v1().mac, LLDP)]),
+        Attack::new("mac-steal-lldp", CONTROL, |s| vec![noise(s.v1().mac, LLDP)]).moot(UNLEARNT),
         Attack::new("mac-steal-pause", CONTROL, |s| {
             vec![noise(s.v1().mac, PAUSE)]
-        }),
+        })
+        .moot(UNLEARNT),
         Attack::new("mac-flood-lldp", CONTROL, |_| {
             (0..=255).map(|nth| noise(random_mac(nth), LLDP)).collect()
-        }),
+        })
+        .moot(UNLEARNT),
         Attack::new("mac-steal-stp", CONTROL, |s| vec![bpdu(s.v1().mac)]),
         Attack::new("stp-bpdu", CONTROL, |s| vec![bpdu(s.me.mac)]),
         Attack::new("ethertype-other", MACS, |s| {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use netns_fixtures::packet::{
-    Arp, ArpOp, BROADCAST, Frame, Icmp, Ipv4, MacOctets, Payload, Tcp, multicast_mac,
+    Arp, ArpOp, BROADCAST, Frame, Icmp, Ipv4, MacOctets, Tcp, multicast_mac,
 };
 
 use super::craft::{FAR4, Q, one, tag, udp};

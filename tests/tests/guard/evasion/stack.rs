@@ -182,9 +182,8 @@ fn cuts(dice: &mut Dice, length: usize, n: usize) -> Option<Vec<usize>> {
         return None;
     }
     let places = (length - 1) / 8;
-    let mut cuts: Vec<usize> = (0..dice.below(5))
-        .filter_map(|_| (places > 0).then(|| 8 * (1 + dice.below(places))))
-        .collect();
+    let count = if places > 0 { dice.below(5) } else { 0 };
+    let mut cuts: Vec<usize> = (0..count).map(|_| 8 * (1 + dice.below(places))).collect();
     cuts.sort_unstable();
     cuts.dedup();
     Some(cuts)

@@ -3,4 +3,5 @@
 
 mod flows;
 mod messages;
+mod roles;
 mod tools;
