@@ -11,7 +11,8 @@ mod node;
 mod result;
 
 /// Makes a test of each claim, a function over a `Suite`: `both` for ours and the reference, `ours`
-/// for what only ours promises.
+/// for what only ours promises. Of ours each is asked twice: of the plugin alone, and of one whose node
+/// has a daemon.
 macro_rules! claims {
     (both: $($both:ident),* $(,)?; ours: $($ours:ident),* $(,)?) => {
         mod reference {
@@ -20,6 +21,10 @@ macro_rules! claims {
         mod ours {
             $(#[test] fn $both() { super::$both(&bulkhead_tests::Suite::ours()); })*
             $(#[test] fn $ours() { super::$ours(&bulkhead_tests::Suite::ours()); })*
+        }
+        mod served {
+            $(#[test] fn $both() { super::$both(&bulkhead_tests::Suite::ours().served()); })*
+            $(#[test] fn $ours() { super::$ours(&bulkhead_tests::Suite::ours().served()); })*
         }
     };
 }
