@@ -121,8 +121,9 @@ impl Call {
             delegates,
         };
         let wait = match self.container {
-            Some(_) => Wait::Gone,
-            None => Wait::Doomed,
+            // What GC is not told of may live in containers that are there.
+            None if self.verb() != "GC" => Wait::Doomed,
+            _ => Wait::Gone,
         };
         host.kernel
             .set_deletion(Deletion::Reaper(node.reaper.clone(), wait));

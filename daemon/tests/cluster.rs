@@ -11,7 +11,7 @@ use bulkhead_ipam::cluster::geometry::{Geometry, Layout, Subnet};
 use bulkhead_ipam::cluster::operations::{Operations, Operator};
 use bulkhead_ipam::cluster::schema::{PoolRow, Schema};
 use bulkhead_ipam::cluster::{Attempt, ClusterStore, EmbeddedStore, NodeId};
-use bulkhead_ipam::wire::admin::{Condition, StoreKind};
+use bulkhead_ipam::wire::admin::{Condition, Migration, Reply, Request, StoreKind};
 use bulkhead_ipam_etcd::{EtcdConfig, EtcdSettings, EtcdStore};
 use common::{LIMIT, Node};
 use netns_fixtures::{Container, Etcd, EtcdOptions, Outside, Sandbox, wait_for};
@@ -261,6 +261,64 @@ fn nodes_share_a_pool_and_an_outage_of_etcd_stops_nobody_while_blocks_last() {
     in_step(&cluster.nodes[0]);
     let late = added(&cluster.nodes[0], &cluster.nodes[0].container("later"));
     assert!(late.iter().all(|address| all.insert(*address)));
+}
+
+/// A machine that was a cluster by itself gets an etcd: its rows move, and it goes on from there.
+#[test]
+fn the_rows_of_a_node_alone_move_into_an_etcd_and_it_goes_on_from_there() {
+    let mut cluster = Cluster::start(1, &pool(4));
+    let urls = cluster.etcd.urls();
+    // What the fixture put there is not what moves.
+    cluster.etcd.etcdctl(&["del", "--prefix", "/"]).unwrap();
+    cluster.nodes[0].kill();
+    let state = cluster.nodes[0].state_dir();
+    std::fs::remove_dir_all(&state).unwrap();
+    let store = EmbeddedStore::open(&state.join("cluster")).unwrap();
+    add_pool(&store, &pool(4));
+    drop(store);
+    let node = &mut cluster.nodes[0];
+    node.configure(QUIET);
+    node.start_daemon();
+    in_step(node);
+    let (one, other) = (node.container("one"), node.container("other"));
+    let first = added(node, &one);
+    in_step(node);
+    let rows = node.status().node.blocks;
+    let migrate = |dry_run| Request::StoreMigrate {
+        to: Migration {
+            endpoints: urls.clone(),
+            ..Migration::default()
+        },
+        dry_run,
+    };
+    let Some(Reply::Migrated(preview)) = node.ask(&migrate(true)).pop() else {
+        panic!("there is an answer");
+    };
+    assert!(preview.obstacles.is_empty(), "{:?}", preview.obstacles);
+    assert!(preview.copied > 0);
+    let Some(Reply::Migrated(report)) = node.ask(&migrate(false)).pop() else {
+        panic!("there is an answer");
+    };
+    assert!(report.configuration.contains("backend = \"etcd\""));
+    // The present store is closed: the node has its block, and publishes nothing.
+    let second = added(node, &other);
+    assert_eq!(node.status().store.kind, StoreKind::Embedded);
+    wait_for("the node to be out of step", LIMIT, || {
+        (!node.status().publish.exact).then_some(())
+    });
+    let configured = format!("{QUIET}{}", report.configuration);
+    cluster.nodes[0].kill();
+    let node = &mut cluster.nodes[0];
+    node.configure(&configured);
+    node.start_daemon();
+    in_step(node);
+    assert_eq!(node.status().store.kind, StoreKind::Etcd);
+    assert_eq!(node.status().node.blocks, rows);
+    assert_eq!(added(node, &one), first);
+    assert_eq!(added(node, &other), second);
+    wait_for("both leases to be in etcd", LIMIT, || {
+        (cluster.keys("leases/") == 2).then_some(())
+    });
 }
 
 #[test]

@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use netns_fixtures::Ns;
 use serde_json::{Value, json};
 
+use crate::Daemon;
 use crate::workspace::root;
 
 /// Where Debian's containernetworking-plugins installs.
@@ -15,6 +17,10 @@ const REFERENCE_DIR: &str = "/usr/lib/cni";
 const OUR_BRIDGE: &str = "bulkhead-bridge";
 const OUR_LAYER3: &str = "bulkhead-ipv6";
 const OUR_IPAM: &str = "bulkhead-ipam";
+/// Set to `daemon`, it makes [`Suite::ours`] one that a daemon serves, wherever a test lets it.
+const SERVED_BY: &str = "BULKHEAD_SERVED_BY";
+/// Loops that come only when a test asks for them.
+const QUIET: &str = "collector.interval_secs = 0\nreconcile.interval_secs = 0\n";
 
 /// A bridge plugin and an IPAM plugin that belong together.
 #[derive(Clone, Debug)]
@@ -22,6 +28,16 @@ pub struct Suite {
     dir: PathBuf,
     bridge: &'static str,
     ipam: &'static str,
+    served_by: ServedBy,
+}
+
+/// Where calls of the plugins are served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum ServedBy {
+    /// In the plugin's own process.
+    Plugin,
+    /// In the node's daemon.
+    Daemon,
 }
 
 impl Suite {
@@ -40,8 +56,32 @@ impl Suite {
     /// When it is not there.
     #[must_use]
     pub fn ours() -> Self {
-        Self::at(bin_dir(), OUR_BRIDGE, OUR_IPAM)
-            .expect("`make build` puts them into BULKHEAD_BIN_DIR")
+        let suite = Self::at(bin_dir(), OUR_BRIDGE, OUR_IPAM);
+        let suite = suite.expect("`make build` puts them into BULKHEAD_BIN_DIR");
+        if std::env::var_os(SERVED_BY).is_some_and(|who| who == "daemon") {
+            return suite.served();
+        }
+        suite
+    }
+
+    /// The same plugins, whose calls the node's daemon serves: see [`Suite::serve`].
+    #[must_use]
+    pub fn served(self) -> Self {
+        Self {
+            served_by: ServedBy::Daemon,
+            ..self
+        }
+    }
+
+    /// Starts the daemon on the node `host` for the state in `state`, if the suite is one that a daemon
+    /// serves. It lives as long as the value, which has to go before `state` does.
+    ///
+    /// # Panics
+    /// When the daemon does not start.
+    #[must_use]
+    pub fn serve(&self, host: &Ns, state: &Path) -> Option<Daemon> {
+        let serves = self.served_by == ServedBy::Daemon;
+        serves.then(|| Daemon::start(host, state, QUIET).unwrap_or_else(|e| panic!("{e}")))
     }
 
     /// The same, with the plugin that gives each container a link of its own in the bridge plugin's
@@ -56,7 +96,12 @@ impl Suite {
     }
 
     fn at(dir: PathBuf, bridge: &'static str, ipam: &'static str) -> Result<Self, String> {
-        let suite = Self { dir, bridge, ipam };
+        let suite = Self {
+            dir,
+            bridge,
+            ipam,
+            served_by: ServedBy::Plugin,
+        };
         let missing = [suite.bridge(), suite.ipam()]
             .into_iter()
             .find(|path| !path.exists());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_ipam::{Access, StateDir};
-use bulkhead_tests::{Scratch, Suite};
+use bulkhead_tests::{Daemon, Scratch, Suite};
 use netns_fixtures::{
     BridgeNetfilter, CniAnswer, CniCall, Container, EchoServer, Feature, Host, Ns, Outside, Pair,
     Ping, Sandbox, Section, Snapshot, Transport, Verb, tcp_echo, udp_echo, wait_for, wait_until,
@@ -29,6 +29,8 @@ pub(crate) const GATEWAYS: [IpAddr; 2] = [
 pub(crate) const OUTSIDE: [IpAddr; 2] = [IpAddr::V4(Outside::V4), IpAddr::V6(Outside::V6)];
 
 pub(crate) struct Node {
+    /// Goes first: before its state and its node do.
+    _daemon: Option<Daemon>,
     pub(crate) host: Host,
     pub(crate) outside: Outside,
     pub(crate) uplink: Pair,
@@ -56,9 +58,12 @@ impl Node {
         }
         let outside = sandbox.outside("outside").unwrap();
         let uplink = outside.link(&host, 1).unwrap();
+        let before = Snapshot::take(&host).unwrap();
+        let scratch = Scratch::new(&sandbox, "state");
         Self {
-            before: Snapshot::take(&host).unwrap(),
-            scratch: Scratch::new(&sandbox, "state"),
+            before,
+            _daemon: suite.serve(&host, scratch.path()),
+            scratch,
             suite,
             sandbox,
             host,

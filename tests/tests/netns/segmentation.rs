@@ -28,9 +28,7 @@ fn containers_reach_each_other_by_the_node_alone(setting: BridgeNetfilter) {
     for to in b.addresses() {
         let line = format!("neigh replace {to} lladdr {mac} dev eth0 nud permanent");
         a.container.ip(&line).unwrap();
-        a.container
-            .ip(&format!("route add {to} dev eth0"))
-            .unwrap();
+        a.container.ip(&format!("route add {to} dev eth0")).unwrap();
         let ping = Ping::new(to).limit(std::time::Duration::from_millis(300));
         assert!(!ping.from(&a.container).unwrap(), "{to}");
     }
@@ -51,7 +49,10 @@ fn no_packet_is_lost_to_a_redirect(setting: BridgeNetfilter) {
     let [a, b] = node.attach_two(&node.config_with(json!({"segmentation": "l3"})));
     for to in b.addresses() {
         for _ in 0..8 {
-            assert!(Ping::new(to).limit(LIMIT).from(&a.container).unwrap(), "{to}");
+            assert!(
+                Ping::new(to).limit(LIMIT).from(&a.container).unwrap(),
+                "{to}"
+            );
         }
         let route = a.container.ip(&format!("route get {to}")).unwrap();
         assert!(route.contains(" via "), "{route}");
@@ -63,7 +64,10 @@ fn nobody_asks_for_a_neighbour(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     let [a, b] = node.attach_two(&node.config_with(json!({"segmentation": "l3"})));
     for to in b.addresses() {
-        assert!(Ping::new(to).limit(LIMIT).from(&a.container).unwrap(), "{to}");
+        assert!(
+            Ping::new(to).limit(LIMIT).from(&a.container).unwrap(),
+            "{to}"
+        );
     }
     let inside = a.container.ip("neigh show dev eth0").unwrap();
     let node_side = node.host.ip(&format!("neigh show dev {BRIDGE}")).unwrap();
@@ -93,7 +97,10 @@ fn what_needs_a_segment_is_refused(setting: BridgeNetfilter) {
             json!({"segmentation": "l3", "isGateway": false, "isDefaultGateway": false}),
             "segmentation",
         ),
-        (json!({"segmentation": "l3", "multicast": "all"}), "multicast"),
+        (
+            json!({"segmentation": "l3", "multicast": "all"}),
+            "multicast",
+        ),
     ] {
         let (_, said) = node.refused(&node.config_with(keys), "a");
         assert!(said.contains(key), "{said}");

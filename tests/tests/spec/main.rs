@@ -11,7 +11,8 @@ mod node;
 mod result;
 
 /// Makes a test of each claim, a function over a `Suite`: `both` for ours and the reference, `ours`
-/// for what only ours promises; `bridges` and `our_bridges` likewise, of networks that have one.
+/// for what only ours promises; `bridges` and `our_bridges` likewise, of networks that have one. Of ours
+/// each is asked again of a node with a daemon.
 macro_rules! claims {
     (
         both: $($both:ident),* $(,)?;
@@ -38,6 +39,17 @@ macro_rules! claims {
         mod layer3 {
             $(#[test] fn $both() { super::$both(&bulkhead_tests::Suite::layer3()); })*
             $(#[test] fn $ours() { super::$ours(&bulkhead_tests::Suite::layer3()); })*
+        }
+        mod served {
+            $(#[test] fn $both() { super::$both(&bulkhead_tests::Suite::ours().served()); })*
+            $(#[test] fn $ours() { super::$ours(&bulkhead_tests::Suite::ours().served()); })*
+            $($(
+                #[test] fn $bridges() { super::$bridges(&bulkhead_tests::Suite::ours().served()); }
+            )*)?
+            $($(
+                #[test]
+                fn $our_bridges() { super::$our_bridges(&bulkhead_tests::Suite::ours().served()); }
+            )*)?
         }
     };
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bulkhead_tests::{Scratch, Suite};
+use bulkhead_tests::{Daemon, Scratch, Suite};
 use netns_fixtures::{CniAnswer, CniCall, Container, Host, Sandbox, Snapshot, Verb};
 use serde_json::Value;
 
@@ -11,6 +11,8 @@ use serde_json::Value;
 pub(crate) const NETWORK: &str = "net";
 
 pub(crate) struct Node {
+    /// Goes first: before its state and its node do.
+    _daemon: Option<Daemon>,
     pub(crate) suite: Suite,
     pub(crate) host: Host,
     pub(crate) container: Container,
@@ -23,12 +25,14 @@ impl Node {
     pub(crate) fn new(suite: &Suite) -> Self {
         let sandbox = Sandbox::new();
         let host = sandbox.host("node").unwrap();
+        let scratch = Scratch::new(&sandbox, "state");
         Self {
+            before: Snapshot::take(&host).unwrap(),
+            _daemon: suite.serve(&host, scratch.path()),
             suite: suite.clone(),
             container: sandbox.container("c").unwrap(),
-            before: Snapshot::take(&host).unwrap(),
             host,
-            scratch: Scratch::new(&sandbox, "state"),
+            scratch,
             sandbox,
         }
     }

@@ -27,10 +27,11 @@ pub(crate) enum Command {
     /// A row that is there with another value is named and left; the store must have no block that the
     /// backup does not have. Run again after an interruption, it goes on.
     Restore(RestoreArgs),
-    /// Move the cluster's rows into an etcd, and serve from there.
+    /// Move the cluster's rows into an etcd, for daemons that are then configured for it.
     ///
-    /// Rows are copied by transactions that only create, while nobody writes; the switch is last. Run
-    /// again after an interruption, it goes on.
+    /// Rows are copied by transactions that only create, while nobody writes. Then the old store is closed:
+    /// each daemon serves from the new one once it is configured for it and restarted, and goes on with the
+    /// blocks that it has until then. Run again after an interruption, it goes on.
     Migrate(MigrateArgs),
 }
 
@@ -300,7 +301,7 @@ fn migrate(args: &MigrateArgs, format: Format) -> Outcome {
         let daemon = args.reach.daemon()?;
         if !args.dry_run {
             let consequences = format!(
-                "The rows of the store are copied to {}, and the daemon serves from there.\n  ADD waits meanwhile.",
+                "The rows of the store are copied to {}, and the present store is closed for good.\n  From now on nodes have the addresses of their blocks alone, until bulkheadd is configured anew and restarted.",
                 args.to.endpoints.join(" ")
             );
             args.confirm.ask(&consequences, "migrate")?;
@@ -324,7 +325,9 @@ fn migrate(args: &MigrateArgs, format: Format) -> Outcome {
         if configuration.is_empty() {
             return counted;
         }
-        format!("{counted}so that the next start serves from there:\n{configuration}\n")
+        format!(
+            "{counted}what every node has to be configured with, and bulkheadd restarted, to serve from there:\n{configuration}\n"
+        )
     };
     Outcome {
         stdout: format.render(&report, text),

@@ -203,8 +203,9 @@ pub enum Request {
         /// Whether these are the last ones.
         last: bool,
     },
-    /// Copies the store into another one, then serves from that. Done again after an interruption, it
-    /// goes on where it was. [`Reply::Migrated`].
+    /// Copies the store into another one and closes it. The daemon serves from the other once it is
+    /// configured for it and restarted. Done again after an interruption, it goes on where it was.
+    /// [`Reply::Migrated`].
     StoreMigrate {
         /// Where to.
         to: Migration,
