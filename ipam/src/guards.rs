@@ -146,7 +146,10 @@ impl Guards {
         let mut all = Vec::new();
         for entry in entries {
             let path = entry.map_err(FileError::at("list", &self.dir))?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
                 all.push(path);
             }
         }

@@ -124,7 +124,10 @@ pub(crate) fn complete(
 
 /// Every other recorded attachment, on every network of the node, and every guarded port. An earlier
 /// boot's went with it.
-pub(crate) fn other_records(state: &StateDir, but: &AttachmentKey) -> Result<Vec<AttachmentRecord>, Failure> {
+pub(crate) fn other_records(
+    state: &StateDir,
+    but: &AttachmentKey,
+) -> Result<Vec<AttachmentRecord>, Failure> {
     let mut all = Vec::new();
     for network in state.networks()? {
         let Some(known) = state.network(&network).read()? else {

@@ -329,9 +329,7 @@ pub fn guard_again(state: &Path, record: &AttachmentRecord) -> Result<Plan, CniE
         return Ok(Plan::default());
     };
     match guards.find(&record.id()).map_err(Failure::from)? {
-        Some(found) if found == *record => {
-            Ok(life::stand(&mut kernel, state, record, Hook::Auto)?)
-        }
+        Some(found) if found == *record => Ok(life::stand(&mut kernel, state, record, Hook::Auto)?),
         _ => Ok(Plan::default()),
     }
 }

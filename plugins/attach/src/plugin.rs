@@ -9,7 +9,9 @@ use bulkhead_model::AttachmentKey;
 
 use crate::failure::Failure;
 use crate::host::{Host, InProcess};
-use crate::{Chained, Network, add, chained, check, del, gc, ipam, loopback, shim, state_dir, status};
+use crate::{
+    Chained, Network, add, chained, check, del, gc, ipam, loopback, shim, state_dir, status,
+};
 
 type Serve = fn(&Call, &mut dyn Host) -> Result<Answer, CniError>;
 /// Takes an attachment out of the kernel, by its record if there is one.

@@ -59,12 +59,17 @@ fn requested(call: &Call) -> Result<Vec<IpAddr>, CniError> {
 fn addresses(object: &Object<'_>) -> Result<Vec<IpAddr>, FieldError> {
     let items = object.items("ips")?;
     let read = items.iter().map(|item| {
-        address(item.str()?).ok_or_else(|| item.invalid("an IP address, with its length or without"))
+        address(item.str()?)
+            .ok_or_else(|| item.invalid("an IP address, with its length or without"))
     });
     read.collect()
 }
 
 fn address(text: &str) -> Option<IpAddr> {
-    let with_length = || text.parse().ok().map(|both: InterfaceAddress| both.address());
+    let with_length = || {
+        text.parse()
+            .ok()
+            .map(|both: InterfaceAddress| both.address())
+    };
     text.parse().ok().or_else(with_length)
 }

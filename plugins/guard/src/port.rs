@@ -126,11 +126,15 @@ fn addresses(
     nth: usize,
 ) -> Result<Vec<LeasedAddress>, CniError> {
     let of_interface = |ip: &&Ip| ip.interface.is_none_or(|of| of == nth);
-    let leased = previous.ips.iter().filter(of_interface).map(|ip| LeasedAddress {
-        address: ip.address,
-        gateway: ip.gateway,
-        range: 0,
-    });
+    let leased = previous
+        .ips
+        .iter()
+        .filter(of_interface)
+        .map(|ip| LeasedAddress {
+            address: ip.address,
+            gateway: ip.gateway,
+            range: 0,
+        });
     let leased: Vec<_> = leased.collect();
     let has = |address: &IpAddr| leased.iter().any(|one| one.address.address() == *address);
     match config.addresses.iter().find(|address| !has(address)) {

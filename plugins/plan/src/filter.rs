@@ -15,8 +15,8 @@ use bulkhead_model::{IfName, Prefix};
 use bulkhead_nft as nft;
 
 use crate::{
-    Binding, Conflict, Detached, Entries, Features, Filter, Hook, LinkSetting, MapScope,
-    Ns, Op, Space, TableScope, TableState, World, guard, host_ports, world::next_generation,
+    Binding, Conflict, Detached, Entries, Features, Filter, Hook, LinkSetting, MapScope, Ns, Op,
+    Space, TableScope, TableState, World, guard, host_ports, world::next_generation,
 };
 
 /// Raised when the meaning of a table changes, so that an older one is replaced.

@@ -49,7 +49,11 @@ struct Seat {
 
 impl Chain {
     fn new(setting: BridgeNetfilter) -> Self {
-        Self::of(setting, "bridge", json!({"bridge": BRIDGE, "isDefaultGateway": true}))
+        Self::of(
+            setting,
+            "bridge",
+            json!({"bridge": BRIDGE, "isDefaultGateway": true}),
+        )
     }
 
     fn of(setting: BridgeNetfilter, plugin: &str, keys: Value) -> Self {
@@ -72,7 +76,11 @@ impl Chain {
     fn call(&self, verb: Verb, config: &Value, container: &Container) -> CniAnswer {
         let plugin = config["type"].as_str().unwrap();
         let ours = plugin.starts_with("bulkhead-");
-        let suite = if ours { Suite::ours() } else { Suite::reference() };
+        let suite = if ours {
+            Suite::ours()
+        } else {
+            Suite::reference()
+        };
         let call = CniCall::new(suite.dir().join(plugin), verb)
             .cni_path(&Suite::ours().cni_path())
             .container_id(container.name())
@@ -98,7 +106,9 @@ impl Chain {
     #[track_caller]
     fn guard(&self, seat: &Seat) {
         let answer = self.call(Verb::Add, &self.behind(seat), &seat.container);
-        assert_eq!(answer.result(), seat.result);
+        // An empty object says what none does.
+        let whole = |result: &Value| with(result.clone(), json!({"dns": {}}));
+        assert_eq!(whole(&answer.result()), whole(&seat.result));
     }
 
     #[track_caller]
@@ -111,7 +121,10 @@ impl Chain {
     #[track_caller]
     fn silent(&self, verb: Verb, config: &Value, container: &Container) {
         let answer = self.call(verb, config, container);
-        assert!(answer.succeeded() && answer.stdout.is_empty(), "{answer:#?}");
+        assert!(
+            answer.succeeded() && answer.stdout.is_empty(),
+            "{answer:#?}"
+        );
     }
 
     fn records(&self) -> Vec<AttachmentRecord> {
@@ -151,13 +164,24 @@ impl Seat {
 
 /// A router's advertisement from its own MAC and address.
 fn advertisement(from: MacOctets) -> Frame {
-    Icmpv6::router_advertisement(from, link_local(from), RouterAdvertisement::default())
+    let message = RouterAdvertisement {
+        hop_limit: 64,
+        flags: 0,
+        lifetime_secs: 1800,
+        reachable_ms: 0,
+        retrans_ms: 0,
+        options: Vec::new(),
+    };
+    Icmpv6::router_advertisement(from, link_local(from), message)
 }
 
 fn link_local(mac: MacOctets) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.map(u16::from);
     Ipv6Addr::new(
-        0xfe80, 0, 0, 0,
+        0xfe80,
+        0,
+        0,
+        0,
         ((a ^ 2) << 8) | b,
         (c << 8) | 0xff,
         0xfe00 | d,
@@ -214,7 +238,7 @@ fn a_port_of_the_reference_bridge_is_guarded_from_add_to_del(setting: BridgeNetf
         stopped.unwrap();
     }
     for gateway in GATEWAYS {
-        let ping = Ping::new(gateway.parse().unwrap()).limit(LIMIT);
+        let ping = Ping::new(gateway.parse::<IpAddr>().unwrap()).limit(LIMIT);
         assert!(ping.from(&a.container).unwrap(), "{gateway}");
     }
     for (to, from) in b.addresses().into_iter().zip(a.addresses()) {
@@ -224,12 +248,24 @@ fn a_port_of_the_reference_bridge_is_guarded_from_add_to_del(setting: BridgeNetf
     for _ in 0..2 {
         chain.silent(Verb::Del, &chain.guard, &a.container);
     }
-    let port = chain.node.host.ip_json(&format!("link show {}", a.port())).unwrap();
+    let port = chain
+        .node
+        .host
+        .ip_json(&format!("link show {}", a.port()))
+        .unwrap();
     assert_eq!(port[0]["operstate"], "DOWN");
     assert!(chain.tables().contains("bulkhead"));
-    chain.silent(Verb::Del, &with(chain.main.clone(), json!({"prevResult": a.result})), &a.container);
+    chain.silent(
+        Verb::Del,
+        &with(chain.main.clone(), json!({"prevResult": a.result})),
+        &a.container,
+    );
     // After the main plugin's, when the port is gone.
-    chain.silent(Verb::Del, &with(chain.main.clone(), json!({"prevResult": b.result})), &b.container);
+    chain.silent(
+        Verb::Del,
+        &with(chain.main.clone(), json!({"prevResult": b.result})),
+        &b.container,
+    );
     chain.silent(Verb::Del, &chain.behind(&b), &b.container);
     chain.assert_no_guard_left();
 }
@@ -238,7 +274,7 @@ fn a_port_of_ptp_is_guarded(setting: BridgeNetfilter) {
     let chain = Chain::of(setting, "ptp", json!({}));
     let a = chain.attach("a");
     for gateway in GATEWAYS {
-        let ping = Ping::new(gateway.parse().unwrap()).limit(LIMIT);
+        let ping = Ping::new(gateway.parse::<IpAddr>().unwrap()).limit(LIMIT);
         assert!(ping.from(&a.container).unwrap(), "{gateway}");
     }
     let sender = PacketSocket::open(&a.container, "eth0").unwrap();
@@ -246,7 +282,11 @@ fn a_port_of_ptp_is_guarded(setting: BridgeNetfilter) {
     let asked = netns_fixtures::packet::Arp::request(a.mac(), claimed, gateway);
     sender.send(&asked).unwrap();
     let dropped = || {
-        let set = chain.node.host.sh("nft list set netdev bulkhead drops-arp").unwrap();
+        let set = chain
+            .node
+            .host
+            .sh("nft list set netdev bulkhead drops-arp")
+            .unwrap();
         set.contains(&a.port()).then_some(())
     };
     wait_for("the spoofed question to be dropped", LIMIT, dropped);
@@ -266,7 +306,11 @@ fn check_tells_a_guard_that_was_damaged(setting: BridgeNetfilter) {
     let (code, said) = refusal(&chain.call(Verb::Check, &moved, &a.container));
     assert!(code == 103 && said.contains("10.1.0.99/24"), "{said}");
     let chain_of_port = format!("port-{}", a.port());
-    for damage in ["flush set netdev bulkhead id4", &format!("delete chain netdev bulkhead {chain_of_port}"), "delete table netdev bulkhead"] {
+    for damage in [
+        "flush set netdev bulkhead id4",
+        &format!("delete chain netdev bulkhead {chain_of_port}"),
+        "delete table netdev bulkhead",
+    ] {
         chain.node.host.sh(&format!("nft {damage}")).unwrap();
         let (code, said) = refusal(&chain.call(Verb::Check, &call, &a.container));
         assert!(code == 103 && said.contains("nft"), "{damage}: {said}");
@@ -281,31 +325,51 @@ fn check_tells_a_guard_that_was_damaged(setting: BridgeNetfilter) {
 fn gc_ends_what_is_not_listed(setting: BridgeNetfilter) {
     let chain = Chain::new(setting);
     let [a, b] = ["a", "b"].map(|name| chain.attach(name));
-    let listed = |list: Value| with(chain.guard.clone(), json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": list}));
+    let listed = |list: Value| {
+        with(
+            chain.guard.clone(),
+            json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": list}),
+        )
+    };
     let stays = json!([{"containerID": a.container.name(), "ifname": "eth0"}]);
     let mut elsewhere = listed(json!([]));
     elsewhere["name"] = json!("another");
     chain.silent(Verb::Gc, &elsewhere, &a.container);
     assert_eq!(chain.records().len(), 2);
     chain.silent(Verb::Gc, &listed(stays), &a.container);
-    let left: Vec<_> = chain.records().into_iter().map(|record| record.key.container.to_string()).collect();
+    let left: Vec<_> = chain
+        .records()
+        .into_iter()
+        .map(|record| record.key.container.to_string())
+        .collect();
     assert_eq!(left, [a.container.name()]);
-    let elements = chain.node.host.sh("nft list table netdev bulkhead").unwrap();
-    assert!(elements.contains(&a.port()) && !elements.contains(&b.port()), "{elements}");
+    let elements = chain
+        .node
+        .host
+        .sh("nft list table netdev bulkhead")
+        .unwrap();
+    assert!(
+        elements.contains(&a.port()) && !elements.contains(&b.port()),
+        "{elements}"
+    );
     chain.silent(Verb::Gc, &listed(json!([])), &a.container);
     chain.assert_no_guard_left();
 }
 
 /// The first operations of a plan, as a process that is killed after them leaves it.
 fn begun(chain: &Chain, want: &Want, count: usize) -> Option<()> {
-    chain.node.host.enter(|| {
-        let mut kernel = Kernel::new(Deletion::Blocking);
-        let world = kernel.observe(&scope(want)).unwrap();
-        let whole = plan(&world, want).unwrap();
-        let first = whole.ops().get(..count)?;
-        kernel.apply(&Plan::new(first.to_vec())).unwrap();
-        Some(())
-    }).unwrap()
+    chain
+        .node
+        .host
+        .enter(|| {
+            let mut kernel = Kernel::new(Deletion::Blocking);
+            let world = kernel.observe(&scope(want)).unwrap();
+            let whole = plan(&world, want).unwrap();
+            let first = whole.ops().get(..count)?;
+            kernel.apply(&Plan::new(first.to_vec())).unwrap();
+            Some(())
+        })
+        .unwrap()
 }
 
 fn a_crash_after_any_operation_is_mended_by_add_and_by_del(setting: BridgeNetfilter) {
@@ -314,8 +378,20 @@ fn a_crash_after_any_operation_is_mended_by_add_and_by_del(setting: BridgeNetfil
     let record = chain.records().remove(0);
     let binding = recorded_binding(&record).unwrap();
     let end = || chain.silent(Verb::Del, &chain.guard, &a.container);
-    let restore = || Guards::of(&chain.node.state()).lock().unwrap().put(&record).unwrap();
-    let up = || chain.node.host.ip(&format!("link set {} up", a.port())).unwrap();
+    let restore = || {
+        Guards::of(&chain.node.state())
+            .lock()
+            .unwrap()
+            .put(&record)
+            .unwrap()
+    };
+    let up = || {
+        chain
+            .node
+            .host
+            .ip(&format!("link set {} up", a.port()))
+            .unwrap()
+    };
     let stand = Want::Guarded(Box::new(Filter {
         binding: binding.clone(),
         others: Vec::new(),
@@ -361,18 +437,53 @@ fn a_crash_after_any_operation_is_mended_by_add_and_by_del(setting: BridgeNetfil
 fn a_table_that_ours_load_again_has_the_guarded_ports(setting: BridgeNetfilter) {
     let chain = Chain::new(setting);
     let [a, b] = ["a", "b"].map(|name| chain.attach(name));
-    chain.node.host.sh("nft delete table netdev bulkhead").unwrap();
-    let ours = chain.node.attach(&chain.node.network("blue", "br-blue", "10.2.0.0/24", "fd02::/64"), "c");
+    chain
+        .node
+        .host
+        .sh("nft delete table netdev bulkhead")
+        .unwrap();
+    let ours = chain.node.attach(
+        &chain
+            .node
+            .network("blue", "br-blue", "10.2.0.0/24", "fd02::/64"),
+        "c",
+    );
     for stopped in attack(&a, &b) {
         stopped.unwrap();
     }
     // And the other way round.
-    chain.node.host.sh("nft delete table netdev bulkhead").unwrap();
+    chain
+        .node
+        .host
+        .sh("nft delete table netdev bulkhead")
+        .unwrap();
     chain.guard(&a);
-    assert!(chain.node.check(&ours).succeeded());
-    chain.silent(Verb::Del, &chain.guard, &a.container);
-    chain.silent(Verb::Del, &chain.guard, &b.container);
-    assert!(chain.node.check(&ours).succeeded());
+    let gateway: IpAddr = "10.2.0.1".parse().unwrap();
+    assert!(
+        Ping::new(gateway)
+            .limit(LIMIT)
+            .from(&ours.container)
+            .unwrap()
+    );
+    let held = chain
+        .node
+        .host
+        .sh("nft list set netdev bulkhead id4")
+        .unwrap();
+    assert!(
+        held.contains(&ours.port()) && held.contains(&b.port()),
+        "{held}"
+    );
+    for seat in [&a, &b] {
+        chain.silent(Verb::Check, &chain.behind(seat), &seat.container);
+        chain.silent(Verb::Del, &chain.guard, &seat.container);
+    }
+    assert!(
+        Ping::new(gateway)
+            .limit(LIMIT)
+            .from(&ours.container)
+            .unwrap()
+    );
     chain.node.detach(&ours);
     chain.assert_no_guard_left();
 }
@@ -383,8 +494,14 @@ fn a_name_that_another_container_s_port_has_by_now_is_left_to_it(setting: Bridge
     let port = a.port();
     chain.node.host.ip(&format!("link del {port}")).unwrap();
     let container = chain.node.sandbox.container("b").unwrap();
-    veth(&End::new(&chain.node.host, &port), &End::new(&container, "eth0").address("10.1.0.9/24")).unwrap();
-    let mac = |ns: &netns_fixtures::Ns, name: &str| netns_fixtures::packet::mac_text(ns.mac(name).unwrap());
+    veth(
+        &End::new(&chain.node.host, &port),
+        &End::new(&container, "eth0").address("10.1.0.9/24"),
+    )
+    .unwrap();
+    let mac = |ns: &netns_fixtures::Ns, name: &str| {
+        netns_fixtures::packet::mac_text(ns.mac(name).unwrap())
+    };
     let result = json!({
         "cniVersion": "1.0.0",
         "interfaces": [
@@ -396,9 +513,16 @@ fn a_name_that_another_container_s_port_has_by_now_is_left_to_it(setting: Bridge
     });
     let b = Seat { container, result };
     chain.guard(&b);
-    let held = chain.node.host.sh("nft list set netdev bulkhead id4").unwrap();
+    let held = chain
+        .node
+        .host
+        .sh("nft list set netdev bulkhead id4")
+        .unwrap();
     let earlier = a.addresses()[0].to_string();
-    assert!(held.contains("10.1.0.9") && !held.contains(&format!("{earlier} ")), "{held}");
+    assert!(
+        held.contains("10.1.0.9") && !held.contains(&format!("{earlier} ")),
+        "{held}"
+    );
     chain.silent(Verb::Del, &chain.behind(&a), &a.container);
     chain.silent(Verb::Check, &chain.behind(&b), &b.container);
     chain.silent(Verb::Del, &chain.guard, &b.container);
@@ -410,22 +534,38 @@ fn what_has_no_port_is_refused_by_name(setting: BridgeNetfilter) {
     let container = chain.node.sandbox.container("a").unwrap();
     let (code, said) = refusal(&chain.call(Verb::Add, &chain.guard, &container));
     assert!(code == 7 && said.contains("prevResult: missing"), "{said}");
-    container.ip("link add eth0 type dummy").unwrap();
+    container
+        .ip_batch(&[
+            "link add p0 type veth peer p1",
+            "link add eth0 link p0 type macvlan mode bridge",
+        ])
+        .unwrap();
     let result = json!({
         "cniVersion": "1.0.0",
         "interfaces": [{"name": "eth0", "sandbox": container.path()}],
     });
     let seat = Seat { container, result };
     let (code, said) = refusal(&chain.call(Verb::Add, &chain.behind(&seat), &seat.container));
-    assert!(code == 7 && said.contains("eth0 is a dummy"), "{said}");
+    assert!(code == 7 && said.contains("eth0 is a macvlan"), "{said}");
     let unnamed = chain.plug("b");
     let mut result = unnamed.result.clone();
-    result["interfaces"].as_array_mut().unwrap().retain(|one| one["name"] != unnamed.port());
+    result["interfaces"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|one| one["name"] != unnamed.port());
     let config = with(chain.guard.clone(), json!({"prevResult": result}));
     let (code, said) = refusal(&chain.call(Verb::Add, &config, &unnamed.container));
     assert!(code == 7 && said.contains(BRIDGE), "{said}");
-    let ours = chain.node.attach(&chain.node.network("blue", "br-blue", "10.2.0.0/24", "fd02::/64"), "c");
-    let config = with(chain.guard.clone(), json!({"cniVersion": "1.1.0", "prevResult": ours.result}));
+    let ours = chain.node.attach(
+        &chain
+            .node
+            .network("blue", "br-blue", "10.2.0.0/24", "fd02::/64"),
+        "c",
+    );
+    let config = with(
+        chain.guard.clone(),
+        json!({"cniVersion": "1.1.0", "prevResult": ours.result}),
+    );
     let (code, said) = refusal(&chain.call(Verb::Add, &config, &ours.container));
     assert!(code == 7 && said.contains(&ours.port()), "{said}");
     assert_eq!(chain.records(), []);
@@ -445,15 +585,27 @@ fn what_contradicts_the_result_is_refused(setting: BridgeNetfilter) {
         }
     };
     let asked = |cni: Value| json!({"args": {"cni": cni}});
-    refused(asked(json!({"mac": "02:00:00:00:00:77"})), &["02:00:00:00:00:77", "MAC"]);
-    refused(asked(json!({"ips": ["10.1.0.200"]})), &["10.1.0.200", "asked for"]);
-    refused(json!({"guard": {"allowedAddresses": ["192.0.2.9"]}}), &["192.0.2.9", "10.1.0.0/24"]);
+    refused(
+        asked(json!({"mac": "02:00:00:00:00:77"})),
+        &["02:00:00:00:00:77", "MAC"],
+    );
+    refused(
+        asked(json!({"ips": ["10.1.0.200"]})),
+        &["10.1.0.200", "asked for"],
+    );
+    refused(
+        json!({"guard": {"allowedAddresses": ["192.0.2.9"]}}),
+        &["192.0.2.9", "10.1.0.0/24"],
+    );
     refused(json!({"guard": {"role": "router"}}), &["prefixes"]);
     let mut moved = a.result.clone();
     for interface in moved["interfaces"].as_array_mut().unwrap() {
         interface["mac"] = json!("02:00:00:00:00:78");
     }
-    refused(json!({"prevResult": moved}), &["02:00:00:00:00:78", "prevResult"]);
+    refused(
+        json!({"prevResult": moved}),
+        &["02:00:00:00:00:78", "prevResult"],
+    );
     assert_eq!(chain.records(), []);
     assert_eq!(chain.tables(), "");
 }

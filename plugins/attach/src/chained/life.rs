@@ -52,9 +52,8 @@ pub(super) fn complete(
         return Ok(false);
     };
     let mut ops = plan.ops().iter();
-    let loads = ops.any(|op| {
-        matches!(op, Op::Nft { transaction, .. } if transaction.loads(&filter_table()))
-    });
+    let loads = ops
+        .any(|op| matches!(op, Op::Nft { transaction, .. } if transaction.loads(&filter_table())));
     if !loads || !want.others.is_empty() {
         return Ok(false);
     }

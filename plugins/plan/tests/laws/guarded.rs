@@ -84,7 +84,7 @@ fn grounds() -> Vec<Ground> {
     let (by_port, case) = beside(Hook::PerPort);
     let (by_prefix, prefixed) = beside(Hook::Prefix);
     let mut flushed = by_port.clone();
-    host(&mut flushed).tables.clear();
+    host(&mut flushed).tables.remove(&filter_table());
     let ground = |name, world, beside, hook| Ground {
         name,
         world: with_port(world),
@@ -104,7 +104,11 @@ fn grounds() -> Vec<Ground> {
 #[track_caller]
 fn assert_same(ground: &Ground, left: &World, right: &World, what: &str) {
     let [left, right] = [left, right].map(|world| settled(world.clone(), &dual()));
-    assert!(left == right, "{}: {what}: {left:#?}\n{right:#?}", ground.name);
+    assert!(
+        left == right,
+        "{}: {what}: {left:#?}\n{right:#?}",
+        ground.name
+    );
 }
 
 /// With the port as it was: a port that is judged no more is left down.
@@ -115,7 +119,12 @@ fn raised(mut world: World) -> World {
 
 fn has_chain(world: &World) -> bool {
     let table = world.space(&Ns::Host).tables.get(&filter_table());
-    table.is_some_and(|table| table.chains.keys().any(|name| name.as_str().ends_with(PORT)))
+    table.is_some_and(|table| {
+        table
+            .chains
+            .keys()
+            .any(|name| name.as_str().ends_with(PORT))
+    })
 }
 
 #[test]
@@ -140,10 +149,20 @@ fn what_is_ours_beside_it_stays_as_it_is() {
             ..case.clone()
         };
         let after = converged(&ground.world, &ground.guarded());
-        assert_eq!(planned(&after, &attached(&case)), Plan::default(), "{}", ground.name);
+        assert_eq!(
+            planned(&after, &attached(&case)),
+            Plan::default(),
+            "{}",
+            ground.name
+        );
         for ended in ground.endings() {
             let left = converged(&after, &ended);
-            assert_eq!(planned(&left, &attached(&case)), Plan::default(), "{}", ground.name);
+            assert_eq!(
+                planned(&left, &attached(&case)),
+                Plan::default(),
+                "{}",
+                ground.name
+            );
         }
     }
 }
@@ -177,7 +196,12 @@ fn a_crash_after_any_operation_converges_under_add_and_under_del() {
                 let left = raised(converged(&half, &ended));
                 assert_same(&ground, &left, &bare, &format!("DEL after {crash} of DEL"));
                 let again = raised(converged(&half, &want));
-                assert_same(&ground, &again, &after, &format!("ADD after {crash} of DEL"));
+                assert_same(
+                    &ground,
+                    &again,
+                    &after,
+                    &format!("ADD after {crash} of DEL"),
+                );
             }
         }
     }
