@@ -1,11 +1,14 @@
 //! What is read anew whenever somebody reads the metrics.
 
 use std::fs;
+use std::sync::PoisonError;
 
 use bulkhead_ipam::cluster::ledger::{Counters, Ledger, PoolUsage};
+use bulkhead_kernel::{Deletion, Kernel};
+use bulkhead_plan::{Reason, filter_table};
 
 use crate::cluster::Backend;
-use crate::metrics::{EndpointLabels, OutcomeLabels, PoolLabels, raise, set};
+use crate::metrics::{EndpointLabels, OutcomeLabels, PoolLabels, ReasonLabels, raise, set};
 use crate::node::Node;
 
 /// Sets every gauge to what is.
@@ -17,6 +20,35 @@ pub(crate) fn refresh(node: &Node) {
     networks(node);
     pools(node);
     store(node);
+    guard(node);
+}
+
+/// What the kernel has counted since the filter's table was loaded. One that was loaded anew counts from
+/// 0 again, as after a restart.
+fn guard(node: &Node) {
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let mut seen = node
+        .guard_drops
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    for (reason, last) in Reason::ALL.into_iter().zip(seen.iter_mut()) {
+        let counts = kernel.rule_counts(&filter_table(), &reason.chain());
+        let Ok(counts) = counts else { return };
+        let now = counts
+            .into_iter()
+            .flatten()
+            .map(|count| count.packets)
+            .sum();
+        let since = if now < *last { now } else { now - *last };
+        *last = now;
+        let labels = ReasonLabels {
+            reason: reason.word(),
+        };
+        node.metrics
+            .guard_drops
+            .get_or_create(&labels)
+            .inc_by(since);
+    }
 }
 
 /// Ranges that networks have of their own.

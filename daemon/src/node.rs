@@ -3,12 +3,13 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use bulkhead_attach::UnderWay;
 use bulkhead_ipam::StateDir;
 use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_kernel::{Identity, Reaper};
+use bulkhead_plan::Reason;
 use tokio::runtime::Handle;
 
 use crate::clock::unix_ms;
@@ -47,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) failings: Failings,
     pub(crate) events: Events,
     pub(crate) tally: Tally,
+    /// What the guard had dropped by each reason when the metrics were read last.
+    pub(crate) guard_drops: Mutex<[u64; Reason::ALL.len()]>,
     pub(crate) started_at_unix_ms: u64,
     is_stopping: AtomicBool,
 }
@@ -96,6 +99,7 @@ impl Node {
             failings: Failings::default(),
             events: Events::default(),
             tally: Tally::default(),
+            guard_drops: Mutex::default(),
             started_at_unix_ms: unix_ms(),
             is_stopping: AtomicBool::new(false),
         }

@@ -11,6 +11,7 @@ use bulkhead_cni::list::LoadError;
 use bulkhead_ipam::cluster::EmbeddedError;
 use bulkhead_ipam::cluster::operations::{BackupError, RestoreError};
 use bulkhead_ipam::{FileError, OpenError, StaleReason, StoreError};
+use bulkhead_kernel::{NetlinkError, ObserveError};
 use bulkhead_model::{AttachmentKey, NetworkName};
 
 use crate::daemon::DaemonError;
@@ -119,6 +120,16 @@ pub(crate) enum Failure {
     /// A node daemon changes the node.
     #[error("state directory {} is managed by a node daemon, ask it", .0.display())]
     Managed(PathBuf),
+    /// What the kernel has counted.
+    #[error(transparent)]
+    Kernel(ObserveError),
+    /// What the kernel logs.
+    #[error("log group {group} cannot be listened to: run as root, and end who else does")]
+    Log {
+        group: u16,
+        #[source]
+        source: NetlinkError,
+    },
     /// What a plugin would answer about an attachment.
     #[error("attachment {key}")]
     Attachment {
@@ -183,6 +194,8 @@ impl Failure {
             | Self::Kind { .. }
             | Self::Dead { .. }
             | Self::Managed(_)
+            | Self::Kernel(_)
+            | Self::Log { .. }
             | Self::Attachment { .. } => Exit::Failed,
             Self::NetnsPath { .. }
             | Self::Reader(_)

@@ -16,6 +16,7 @@ mod endpoint;
 mod explain;
 mod failure;
 mod filter;
+mod guard;
 mod install;
 mod ipam;
 mod manual;
@@ -98,6 +99,9 @@ enum Noun {
     /// The node daemon's configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// What ports may send: whether they are guarded, what was dropped and why.
+    #[command(subcommand)]
+    Guard(guard::Command),
     /// Which port of the node leads to which container.
     #[command(subcommand)]
     Ports(ports::Command),
@@ -148,6 +152,7 @@ fn main() -> ExitCode {
         Noun::Store(command) => store::run(&command, cli.output),
         Noun::Config(command) => config::run(&command, cli.output),
         Noun::Ipam(command) => ipam::run(&command, cli.output),
+        Noun::Guard(command) => guard::run(&command, cli.output),
         Noun::Ports(command) => ports::run(&command, cli.output),
         Noun::Check(args) => check::run(&args, cli.output),
         Noun::Explain(args) => explain::run(&args, cli.output),

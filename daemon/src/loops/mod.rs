@@ -6,6 +6,7 @@
 mod collect;
 mod evict;
 mod flows;
+mod guards;
 mod history;
 mod port;
 mod reconcile;
@@ -110,7 +111,10 @@ fn go_on(node: &Arc<Node>, workers: &Arc<Workers>, stopped: &mpsc::Receiver<()>)
             next: now,
         },
         Loop {
-            run: |_, node, workers| reconcile::all(node, workers),
+            run: |_, node, workers| {
+                reconcile::all(node, workers);
+                guards::all(node, workers);
+            },
             interval: |node| node.config().reconcile,
             next: now,
         },

@@ -84,6 +84,8 @@ pub(crate) struct Metrics {
     pub(crate) drift_mended: Counter,
     /// Attachments reclaimed from dead containers, by fact.
     pub(crate) reclaimed: Family<ReasonLabels, Counter>,
+    /// Packets that the guard dropped, by reason.
+    pub(crate) guard_drops: Family<ReasonLabels, Counter>,
     /// Deletions that the kernel is still busy with.
     pub(crate) reaping: Gauge,
     /// Memory that the process occupies.
@@ -179,6 +181,7 @@ impl Metrics {
             drift_found: to.add("drift_found", "Attachments found otherwise than wanted"),
             drift_mended: to.add("drift_mended", "Attachments mended"),
             reclaimed: to.add("leaks_reclaimed", "Attachments of dead containers detached"),
+            guard_drops: to.add("guard_drops", "Packets from ports that the guard dropped"),
             reaping: to.add("reaper_backlog", "Deletions the kernel is still busy with"),
             resident: to.add_unit("process_resident_memory", "Memory occupied", Unit::Bytes),
             registry: to.0,

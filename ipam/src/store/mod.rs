@@ -32,5 +32,6 @@ pub use everything::{FreedAddress, Recorded};
 pub use locked::{Acquired, LockedStore, Released};
 pub use network::NetworkStore;
 pub use snapshot::{ReadCost, SetUsage, Snapshot};
+pub(crate) use stale::death;
 pub use stale::{Stale, StaleReason, Valid};
 pub use warm::{BridgeLock, HostHold};

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use bulkhead_model::{ContainerId, IfName};
 
 use super::snapshot::Snapshot;
+use crate::boot::Boot;
 use crate::error::StoreError;
 use crate::record::{AttachmentRecord, Netns};
 
@@ -82,11 +83,16 @@ impl Snapshot {
     /// Why an attachment cannot be alive whatever the runtime says; `None` if it may be.
     #[must_use]
     pub fn death(&self, record: &AttachmentRecord) -> Option<StaleReason> {
-        if record.boot_id != *self.boot.id() {
-            return Some(StaleReason::OtherBoot);
-        }
-        gone(record.netns.as_ref()?)
+        death(record, &self.boot)
     }
+}
+
+/// Why what is recorded cannot be alive in this boot.
+pub(crate) fn death(record: &AttachmentRecord, boot: &Boot) -> Option<StaleReason> {
+    if record.boot_id != *boot.id() {
+        return Some(StaleReason::OtherBoot);
+    }
+    gone(record.netns.as_ref()?)
 }
 
 /// Why the path no longer leads to the namespace. A path that cannot be looked at proves nothing.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Interface, Ip, Route};
-use bulkhead_ipam::{Access, AttachmentRecord, LockMode, StateDir};
+use bulkhead_ipam::{Access, AttachmentRecord, Guards, LockMode, StateDir};
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, Family};
 use bulkhead_plan::{Attached, Ns, Op, Place, Plan, Want, World, filter_table, host_port_table};
@@ -122,8 +122,12 @@ pub(crate) fn complete(
     Ok(more || forwards && !want.host_ports.others.is_empty())
 }
 
-/// Every other recorded attachment, on every network of the node. An earlier boot's went with it.
-fn other_records(state: &StateDir, but: &AttachmentKey) -> Result<Vec<AttachmentRecord>, Failure> {
+/// Every other recorded attachment, on every network of the node, and every guarded port. An earlier
+/// boot's went with it.
+pub(crate) fn other_records(
+    state: &StateDir,
+    but: &AttachmentKey,
+) -> Result<Vec<AttachmentRecord>, Failure> {
     let mut all = Vec::new();
     for network in state.networks()? {
         let Some(known) = state.network(&network).read()? else {
@@ -133,6 +137,8 @@ fn other_records(state: &StateDir, but: &AttachmentKey) -> Result<Vec<Attachment
         records.retain(|record| record.key != *but && known.is_of_this_boot(record));
         all.extend(records);
     }
+    let guarded = Guards::of(state.path()).of_this_boot()?.into_iter();
+    all.extend(guarded.filter(|record| record.key != *but));
     Ok(all)
 }
 

@@ -301,12 +301,18 @@ pub fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
             around: Surroundings::default(),
         });
     };
+    // Who guards another plugin's port knows the node's addresses from that one's result alone.
+    let named = record.addresses.iter().filter(|_| record.kind == GUARD);
+    let gateways = named.filter_map(|leased| leased.gateway).collect();
     let holder = Holder {
         mac,
         addresses: (record.ipam != Ipam::None).then_some(addresses),
         prefixes: own_prefixes(&record.names, record.addresses.iter().map(|a| &a.address)),
         ifb: record.names.ifb,
-        around: Surroundings::default(),
+        around: Surroundings {
+            gateways,
+            ..Surroundings::default()
+        },
     };
     Some(of_names(&record.names).binding(port, &holder))
 }

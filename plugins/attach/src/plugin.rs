@@ -9,7 +9,9 @@ use bulkhead_model::AttachmentKey;
 
 use crate::failure::Failure;
 use crate::host::{Host, InProcess};
-use crate::{Network, add, check, del, gc, ipam, loopback, shim, state_dir, status};
+use crate::{
+    Chained, Network, add, chained, check, del, gc, ipam, loopback, shim, state_dir, status,
+};
 
 type Serve = fn(&Call, &mut dyn Host) -> Result<Answer, CniError>;
 /// Takes an attachment out of the kernel, by its record if there is one.
@@ -28,7 +30,7 @@ pub struct Plugin {
 /// What a plugin keeps of its attachments.
 #[derive(Clone, Copy, Debug)]
 enum Keeps {
-    /// Nothing but what is in the container, so that it needs no daemon.
+    /// Nothing that a daemon owns: what is in the container, or a guarded port.
     Nothing,
     /// A record in the state directory.
     Records(Detach),
@@ -54,6 +56,17 @@ impl Plugin {
             about: ipam::ABOUT,
             serve: ipam::serve,
             keeps: Keeps::Records(|_, _, _, _| Ok(())),
+        }
+    }
+
+    /// A plugin that guards the port another one made, called by this name.
+    #[must_use]
+    pub const fn chained<C: Chained>(name: &'static str) -> Self {
+        Self {
+            name,
+            about: C::ABOUT,
+            serve: chained::serve::<C>,
+            keeps: Keeps::Nothing,
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn status<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Ans
     Ok(Answer::Silent)
 }
 
-fn unavailable(failure: impl std::fmt::Display) -> CniError {
+pub(crate) fn unavailable(failure: impl std::fmt::Display) -> CniError {
     CniError::unavailable(failure.to_string())
 }
 
@@ -60,7 +60,7 @@ fn ranges_serve(call: &Call, state: &StateDir) -> Result<(), CniError> {
 }
 
 /// rtnetlink and `nf_tables` answer, and this process may use them.
-fn kernel_serves(kernel: &mut Kernel) -> Result<(), Failure> {
+pub(crate) fn kernel_serves(kernel: &mut Kernel) -> Result<(), Failure> {
     let mut scope = Scope::default();
     scope
         .space(&Ns::Host)

@@ -2,6 +2,7 @@
 
 use bulkhead_attach::Plugin;
 use bulkhead_bridge as bridge;
+use bulkhead_guard as guard;
 use bulkhead_ipv6 as ipv6;
 
 /// The names there are, once: `bulkhead install` reads [`NAMES`] out of the executable's bytes, and
@@ -25,6 +26,7 @@ macro_rules! plugins {
 plugins! {
     "bulkhead-bridge" => Plugin::network::<bridge::Config>,
     "bulkhead-ipv6" => Plugin::network::<ipv6::Config>,
+    "bulkhead-guard" => Plugin::chained::<guard::Config>,
     "bulkhead-ipam" => Plugin::ipam,
     "loopback" => Plugin::loopback,
 }

@@ -11,6 +11,7 @@ mod deletion;
 mod error;
 mod links;
 mod local;
+mod log;
 mod maps;
 mod netns;
 mod nfnetlink;
@@ -31,6 +32,7 @@ mod wait;
 
 pub use deletion::{Deletion, REAPER, Wait, reap_main};
 pub use error::{ApplyError, NetlinkError, ObserveError, OpError, Refusal};
+pub use log::{LogListener, Logged};
 pub use netns::{Identity, Netns, NetnsError};
 pub use node::machine_id;
 pub use place::{Kernel, Spent};

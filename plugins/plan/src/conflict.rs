@@ -13,6 +13,9 @@ pub enum Conflict {
         "link {0} on the host has the name of our port and was not made by bulkhead: rename or delete it"
     )]
     ForeignPort(IfName),
+    /// The port of another plugin that is to be guarded does not exist.
+    #[error("port {0} is gone from the host, with what it was to be guarded for: run ADD again")]
+    NoPort(IfName),
     /// The container already has an interface of that name, and it is not this attachment's.
     #[error(
         "interface {0} exists in the container and is not this attachment's: delete it or use another interface name"

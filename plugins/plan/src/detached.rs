@@ -67,7 +67,7 @@ fn network(world: &World, want: &Detached, gone: &NetworkGone, ops: &mut Vec<Op>
         restore(host, change, ops);
     }
     if gone.node_is_empty {
-        filter::remove(host, want, ops);
+        filter::remove(host, want.port, ops);
         host_ports::remove(host, want, ops);
     }
 }

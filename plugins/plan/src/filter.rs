@@ -15,8 +15,8 @@ use bulkhead_model::{IfName, Prefix};
 use bulkhead_nft as nft;
 
 use crate::{
-    Attached, Binding, Conflict, Detached, Entries, Features, Filter, Hook, LinkSetting, MapScope,
-    Ns, Op, Space, TableScope, TableState, World, guard, host_ports, world::next_generation,
+    Binding, Conflict, Detached, Entries, Features, Filter, Hook, LinkSetting, MapScope, Ns, Op,
+    Space, TableScope, TableState, World, guard, host_ports, world::next_generation,
 };
 
 /// Raised when the meaning of a table changes, so that an older one is replaced.
@@ -135,17 +135,20 @@ pub(crate) fn load(host: &Space, table: nft::Table, ops: &mut Vec<Op>) {
 
 /// What opens a port that has a base chain of its own: binding and chain, once the port exists and
 /// before it is up.
-pub(crate) fn missing(world: &World, want: &Attached) -> Vec<nft::Command> {
+pub(crate) fn missing(world: &World, want: &Filter) -> Vec<nft::Command> {
     let host = world.space(&Ns::Host);
     let found = host.tables.get(&table_id());
-    let Ok(Hook::PerPort) = hook(world.features, found, want.filter.hook) else {
-        return Vec::new();
+    let (binding, port) = (&want.binding, want.binding.port);
+    let hook = match hook(world.features, found, want.hook) {
+        Ok(hook) if has_chain(hook, port) => hook,
+        _ => return Vec::new(),
     };
     // A table that this plan loads brings the binding, and the chain if the port existed.
-    let standing = found.filter(|table| is_current(table, Hook::PerPort));
-    let binding = &want.filter.binding;
-    let mut commands = standing.map_or_else(Vec::new, |found| missing_entries(found, binding));
-    let port = want.port.name;
+    let standing = found.filter(|table| is_current(table, hook));
+    let mut commands = match standing {
+        Some(found) if hook == Hook::PerPort => missing_entries(found, binding),
+        _ => Vec::new(),
+    };
     let hooked = match standing {
         Some(table) => table.chains.contains_key(&port_chain_name(port)),
         None => host.links.contains_key(&port),
@@ -153,10 +156,15 @@ pub(crate) fn missing(world: &World, want: &Attached) -> Vec<nft::Command> {
     if !hooked {
         commands.push(nft::Command::AddChain {
             table: table_id(),
-            chain: port_chain(port),
+            chain: port_chain(port, hook),
         });
     }
     commands
+}
+
+/// Whether a port has a base chain of its own: under a prefix, one whose name does not begin with it.
+fn has_chain(hook: Hook, port: IfName) -> bool {
+    hook == Hook::PerPort || !port.as_str().starts_with(PORT_PREFIX)
 }
 
 /// What a table that stands lacks of the port's: its way by its ifb device, or back from it, and the
@@ -210,15 +218,16 @@ fn way(binding: &Binding) -> Option<(nft::Key, nft::Entry)> {
 /// a chain of its own is taken down first: without the chain it would forward anything.
 pub(crate) fn unbind(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
     let mut commands = host_ports::unbind(host, want);
-    filter_commands(host, want, &mut commands, ops);
+    filter_commands(host, want.port, &mut commands, ops);
     if !commands.is_empty() {
         ops.push(commit(commands));
     }
 }
 
-fn filter_commands(
+/// What takes everything of a port's out of the filter.
+pub(crate) fn filter_commands(
     host: &Space,
-    want: &Detached,
+    port: IfName,
     commands: &mut Vec<nft::Command>,
     ops: &mut Vec<Op>,
 ) {
@@ -229,9 +238,9 @@ fn filter_commands(
     let shaped = shaped.map(|(key, _)| (SHAPED, key));
     let found = table.elements.iter();
     let found = found.flat_map(|(set, keys)| keys.iter().map(move |key| (set.clone(), key)));
-    let held = guard::live_of(want.port, &table.elements);
+    let held = guard::live_of(port, &table.elements);
     let is_gone = |(set, key): &(nft::Name, &nft::Key)| {
-        is_of(key, want.port) || held.get(set).is_some_and(|held| held.contains(*key))
+        is_of(key, port) || held.get(set).is_some_and(|held| held.contains(*key))
     };
     let mut gone: BTreeMap<nft::Name, Vec<nft::Key>> = BTreeMap::new();
     for (set, key) in found.chain(shaped).filter(is_gone) {
@@ -244,7 +253,7 @@ fn filter_commands(
             elements: nft::Elements::keys(keys),
         });
     }
-    commands.extend(unhook(host, want.port, ops));
+    commands.extend(unhook(host, port, ops));
 }
 
 /// What takes a port's own chain away; the port is taken down first.
@@ -303,14 +312,14 @@ pub(crate) fn block_scope(block: Prefix) -> TableScope {
     }
 }
 
-/// Appends the table's removal if no other port is bound.
-pub(crate) fn remove(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
+/// Appends the table's removal if no other port than this one is bound.
+pub(crate) fn remove(host: &Space, port: IfName, ops: &mut Vec<Op>) {
     let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
         return;
     };
     let of_ports = table.elements.iter();
     let mut of_ports = of_ports.filter(|(set, _)| !guard::is_shared(set));
-    let others = of_ports.any(|(_, keys)| keys.iter().any(|key| !is_of(key, want.port)));
+    let others = of_ports.any(|(_, keys)| keys.iter().any(|key| !is_of(key, port)));
     if !others {
         delete_table(host, table_id(), ops);
     }
@@ -420,13 +429,11 @@ fn table(hook: Hook, mine: Option<&Binding>, others: &[Binding], host: &Space) -
     for chain in first.filter(|_| hook == Hook::Prefix) {
         chain.base = Some(base(nft::Devices::Prefix(prefix())));
     }
-    if hook == Hook::PerPort {
-        let ports: BTreeSet<_> = bindings.map(|binding| binding.port).collect();
-        let present = ports
-            .into_iter()
-            .filter(|port| host.links.contains_key(port));
-        table.chains.extend(present.map(port_chain));
-    }
+    let ports: BTreeSet<_> = bindings.map(|binding| binding.port).collect();
+    let mut ports: Vec<_> = ports.into_iter().collect();
+    ports.retain(|port| has_chain(hook, *port) && host.links.contains_key(port));
+    let chains = ports.into_iter().map(|port| port_chain(port, hook));
+    table.chains.extend(chains);
     signed(table)
 }
 
@@ -443,17 +450,30 @@ fn let_pass() -> Vec<nft::Rule> {
     ]
 }
 
-fn port_chain(port: IfName) -> nft::Chain {
+/// Nothing jumps to a base chain (`nft_verdict_init`, `nf_tables_api.c`): where the first rules are in
+/// one, a port that is not of its prefix has them in its own.
+fn port_chain(port: IfName, hook: Hook) -> nft::Chain {
     nft::Chain {
         name: port_chain_name(port),
         base: Some(base(nft::Devices::Names(vec![port]))),
         part: nft::Part::Live,
-        rules: vec![nft::Rule::new([nft::Statement::jump(guard::POD)])],
+        rules: match hook {
+            Hook::Prefix => guard::first(),
+            Hook::Auto | Hook::PerPort => {
+                vec![nft::Rule::new([nft::Statement::jump(guard::POD)])]
+            }
+        },
     }
 }
 
+/// A port of ours is bhp and base32; of another's name nft may not be able to say every character.
 fn port_chain_name(port: IfName) -> nft::Name {
-    nft::Name::new(&format!("port-{port}")).expect("a port of ours is bhp and base32")
+    let named = nft::Name::new(&format!("port-{port}"));
+    let hex = |byte: &u8| format!("{byte:02x}");
+    named.unwrap_or_else(|_| {
+        let bytes: String = port.as_str().as_bytes().iter().map(hex).collect();
+        nft::Name::new(&format!("port.{bytes}")).expect("letters and digits")
+    })
 }
 
 fn prefix() -> IfName {

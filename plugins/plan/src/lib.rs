@@ -7,6 +7,7 @@ mod conflict;
 mod detached;
 mod filter;
 mod guard;
+mod guarded;
 mod host_ports;
 mod link;
 mod model;
@@ -37,7 +38,7 @@ pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use want::{
     Attached, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface, Localnet,
-    Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Want,
+    Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Unguarded, Want,
 };
 pub use world::{
     AddressState, Features, Flow, Link, LinkKind, MulticastRouter, NeighbourState, OnLink,

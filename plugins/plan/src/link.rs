@@ -171,7 +171,7 @@ fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mu
         }
     }
     // Fail closed: the filter stands on the port before the port can carry a frame.
-    let mut commands = filter::missing(world, want);
+    let mut commands = filter::missing(world, &want.filter);
     commands.extend(host_ports::missing(world.space(&ns), &want.host_ports.mine));
     if !commands.is_empty() {
         ops.push(filter::commit(commands));

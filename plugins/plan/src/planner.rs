@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::{
     Attached, Conflict, Detached, Ns, Op, Place, Plan, Scope, Space, TableScope, Want, World,
-    bridge, detached, filter, host_ports, link, nat, point_to_point,
+    bridge, detached, filter, guarded, host_ports, link, nat, point_to_point,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -27,6 +27,8 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
         Want::HostPorts { link, forwards } => {
             host_ports::inherit(world.space(&Ns::Host), *link, forwards, &mut ops);
         }
+        Want::Guarded(want) => guarded::ensure(world, want, &mut ops)?,
+        Want::Unguarded(want) => guarded::end(world, want, &mut ops),
         Want::Loopback { ns, up } => link::loopback(world.space(ns), ns, *up, &mut ops),
     }
     Ok(Plan::new(ops))
@@ -46,6 +48,8 @@ pub fn scope(want: &Want) -> Scope {
             host.sysctls.extend(link.map(bridge::localnet));
             scope
         }
+        Want::Guarded(want) => guarded::scope(want),
+        Want::Unguarded(want) => guarded::end_scope(want),
         Want::Loopback { ns, .. } => {
             let mut scope = Scope::default();
             scope.space(ns).links.insert(link::lo());

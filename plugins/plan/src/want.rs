@@ -23,6 +23,10 @@ pub enum Want {
         /// What leads to it.
         forwards: Vec<Forward>,
     },
+    /// A port that another program made is judged by the filter.
+    Guarded(Box<Filter>),
+    /// Nothing of such a port is left in the filter.
+    Unguarded(Box<Unguarded>),
     /// The loopback interface of a namespace is up, or down.
     Loopback {
         /// Where.
@@ -297,6 +301,20 @@ pub struct Detached {
     pub neighbours: Vec<(IfName, IpAddr)>,
     /// What goes with the network's last attachment.
     pub network: Option<NetworkGone>,
+}
+
+/// A port of another program's that is judged no more.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unguarded {
+    /// The port.
+    pub port: IfName,
+    /// The MAC it had when it was guarded. While a veth of its name still has that, it is taken down
+    /// first: what is judged no more sends nothing. Whoever made it is about to delete it.
+    pub mac: Option<Mac>,
+    /// What it could send; without it the whole sets are searched.
+    pub binding: Option<Binding>,
+    /// Whether no attachment of any network is left, so that the filter goes too.
+    pub node_is_empty: bool,
 }
 
 /// What goes with a network's last attachment.

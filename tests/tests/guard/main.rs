@@ -29,6 +29,7 @@ macro_rules! on_each_ground {
         crate::on_each_ground!(@of bridge_l2_nf_call, BridgeL2, On, $over: $($claim),+);
         crate::on_each_ground!(@of shaped, Shaped, Off, $over: $($claim),+);
         crate::on_each_ground!(@of layer3, Layer3, Off, $over: $($claim),+);
+        crate::on_each_ground!(@of chained, Chained, Off, $over: $($claim),+);
     };
     (@of $module:ident, $ground:ident, $setting:ident, $over:ident: $($claim:ident),+) => {
         mod $module {

@@ -20,6 +20,7 @@ mod detach;
 mod filter;
 mod foreign;
 mod forwarding;
+mod guarded;
 mod host_ports;
 mod layer3;
 mod masquerade;

@@ -4,10 +4,11 @@ mod asked;
 mod kind;
 mod subject;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bulkhead_cni::list::NetworkList;
-use bulkhead_ipam::{Access, AttachmentRecord, Managed, StaleReason, StateDir};
+use bulkhead_ipam::{Access, AttachmentRecord, FileError, Guards, Managed, StaleReason, StateDir};
 use bulkhead_model::{AttachmentKey, NetworkName};
 use clap::Args;
 
@@ -115,23 +116,76 @@ impl Looked {
             }
         }
         all.sort_by_cached_key(Found::name);
-        let Some(only) = only else {
-            return Ok((all, failures));
-        };
-        only.choose(&mut all);
-        let mut containers: Vec<_> = all.iter().map(|found| &found.key().container).collect();
-        containers.dedup();
-        containers.sort_unstable();
-        containers.dedup();
-        match containers.len() {
-            0 if failures.is_empty() => Err(Failure::NoAttachment(only.to_string())),
-            0 | 1 => Ok((all, failures)),
-            _ => Err(Failure::Ambiguous {
-                text: only.to_string(),
-                names: all.iter().map(Found::name).collect(),
-            }),
+        Ok((chosen(all, only, failures.is_empty())?, failures))
+    }
+}
+
+/// Those of `all` that `only` names, of one container; `is_all` says whether nothing is missing in it.
+fn chosen(
+    mut all: Vec<Found>,
+    only: Option<&Subject>,
+    is_all: bool,
+) -> Result<Vec<Found>, Failure> {
+    let Some(only) = only else {
+        return Ok(all);
+    };
+    only.choose(&mut all);
+    let mut containers: Vec<_> = all.iter().map(|found| &found.key().container).collect();
+    containers.dedup();
+    containers.sort_unstable();
+    containers.dedup();
+    match containers.len() {
+        0 if is_all => Err(Failure::NoAttachment(only.to_string())),
+        0 | 1 => Ok(all),
+        _ => Err(Failure::Ambiguous {
+            text: only.to_string(),
+            names: all.iter().map(Found::name).collect(),
+        }),
+    }
+}
+
+/// Every recorded attachment with a port, those among them whose ports other plugins made; or those that
+/// `only` names, with what could not be read. In the order of their names.
+///
+/// # Errors
+/// Nothing is called so; attachments of several containers are.
+pub(crate) fn ports(
+    sources: &Sources,
+    only: Option<&Subject>,
+) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
+    let (networks, mut failures) = sources.select(None)?;
+    let mut dirs = BTreeSet::from([sources.state_dir.clone()]);
+    let mut all = Vec::new();
+    for network in networks {
+        match attachments_of(&network) {
+            Ok(found) => all.extend(found),
+            Err(failure) => failures.push(failure),
+        }
+        dirs.insert(network.state_dir);
+    }
+    all.retain(|found| found.record.names.port.is_some());
+    for dir in dirs {
+        match guarded(&dir) {
+            Ok(found) => all.extend(found),
+            Err(error) => failures.push(error.into()),
         }
     }
+    all.sort_by_cached_key(Found::name);
+    Ok((chosen(all, only, failures.is_empty())?, failures))
+}
+
+/// The ports of other plugins that are guarded.
+fn guarded(state_dir: &Path) -> Result<Vec<Found>, FileError> {
+    let guards = Guards::of(state_dir);
+    let found = guards.all()?.into_iter().map(|record| {
+        Ok(Found {
+            death: guards.death(&record)?,
+            record,
+            state_dir: state_dir.to_owned(),
+            list: None,
+        })
+    });
+    found.collect()
 }
 
 /// Opens a state directory for what must not meet an ADD or DEL. One that a daemon has is the daemon's

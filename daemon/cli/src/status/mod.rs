@@ -3,6 +3,7 @@
 
 mod local;
 mod running;
+mod unguarded;
 
 use bulkhead_ipam::wire::admin::{Condition, NodeState, Status};
 use serde::Serialize;
@@ -23,6 +24,9 @@ struct Told {
     healthy: bool,
     #[serde(flatten)]
     status: Option<Box<Status>>,
+    /// Attachments whose ports send what they will.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    guard_off: Vec<String>,
     /// What is known without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<Local>,
@@ -35,7 +39,9 @@ pub(crate) fn run(reach: &Reach, format: Format) -> Outcome {
             let healthy = is_healthy(&status);
             let exit = if healthy { Exit::Done } else { Exit::Drift };
             let now = time::now_unix_ms();
+            let (guard_off, unread) = unguarded::named(&status.daemon.state_dir);
             let told = Told {
+                guard_off,
                 running: true,
                 healthy,
                 status: Some(Box::new(status)),
@@ -43,11 +49,12 @@ pub(crate) fn run(reach: &Reach, format: Format) -> Outcome {
             };
             let text = |_| {
                 let status = told.status.as_deref();
-                status.map_or_else(String::new, |status| running::text(status, now))
+                let text = status.map_or_else(String::new, |status| running::text(status, now));
+                text + &unguarded::text(&told.guard_off)
             };
             Outcome {
                 stdout: format.render(&told, text),
-                stderr: Vec::new(),
+                stderr: unread,
                 exit,
             }
         }
@@ -59,14 +66,22 @@ fn without(reach: &Reach, failure: &Failure, format: Format) -> Outcome {
     let local = Local::read(&reach.state_dir);
     let mut stderr = vec![chain(failure)];
     stderr.extend(local.unread.iter().cloned());
+    let (guard_off, unread) = unguarded::named(&reach.state_dir);
+    for text in unread {
+        if !stderr.contains(&text) {
+            stderr.push(text);
+        }
+    }
     let told = Told {
         running: !matches!(failure, Failure::Daemon(DaemonError::Client(_))),
         healthy: false,
+        guard_off,
         status: None,
         local: Some(local),
     };
     let stdout = format.render(&told, |_| {
-        told.local.as_ref().map(Local::text).unwrap_or_default()
+        let text = told.local.as_ref().map(Local::text).unwrap_or_default();
+        text + &unguarded::text(&told.guard_off)
     });
     Outcome {
         stdout,

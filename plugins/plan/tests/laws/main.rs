@@ -3,6 +3,7 @@
 //! strangers untouched, and nothing passes meanwhile that must not.
 
 mod convergence;
+mod guarded;
 mod order;
 mod plans;
 mod strangers;

@@ -55,7 +55,7 @@ pub(super) fn chains() -> Vec<(Name, Vec<Rule>)> {
 }
 
 /// By Ethernet type, as it is in an untagged frame: where a tag stands, that is the type.
-fn first() -> Vec<Rule> {
+pub(crate) fn first() -> Vec<Rule> {
     let ethertype = raw(PayloadBase::Link, 12, 2);
     let known = [
         (vec![0x86, 0xdd], Verdict::Goto(ipv6::POD6)),

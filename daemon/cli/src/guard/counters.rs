@@ -1,0 +1,145 @@
+//! `bulkhead guard counters`: what was dropped, by reason and by port.
+
+use std::collections::BTreeMap;
+
+use bulkhead_kernel::{Deletion, Kernel, ObserveError};
+use bulkhead_model::IfName;
+use bulkhead_nft::{Count, Datum, Key};
+use bulkhead_plan::{Reason, filter_table};
+use serde::Serialize;
+
+use crate::attachments::{Found, Subject, ports};
+use crate::failure::{Failure, Outcome};
+use crate::output::{Format, or_dash, table};
+use crate::sources::Sources;
+
+/// What was dropped.
+#[derive(Debug, Serialize)]
+struct Told {
+    /// Of all ports since the table was loaded; not for one attachment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    totals: Vec<Total>,
+    /// Of each port, for as long as it is remembered.
+    ports: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Total {
+    reason: &'static str,
+    packets: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    port: IfName,
+    attachment: Option<String>,
+    reason: &'static str,
+    packets: u64,
+    bytes: u64,
+}
+
+pub(super) fn run(subject: Option<&Subject>, sources: &Sources, format: Format) -> Outcome {
+    let (found, failures) = match ports(sources, subject) {
+        Ok(selected) => selected,
+        Err(failure) => return Err(failure).into(),
+    };
+    let told = match tell(subject, &found) {
+        Ok(told) => told,
+        Err(source) => return Err(Failure::Kernel(source)).into(),
+    };
+    let stdout = format.render(&told, |_| text(&told));
+    Outcome::partial(stdout, &failures)
+}
+
+fn tell(subject: Option<&Subject>, found: &[Found]) -> Result<Told, ObserveError> {
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let by_port = names(found);
+    let mut told = Told {
+        totals: Vec::new(),
+        ports: Vec::new(),
+    };
+    for reason in Reason::ALL {
+        if subject.is_none() {
+            let counts = kernel.rule_counts(&filter_table(), &reason.chain())?;
+            let total = sum(counts.into_iter().flatten());
+            told.totals.push(Total {
+                reason: reason.word(),
+                packets: total.packets,
+                bytes: total.bytes,
+            });
+        }
+        for (key, count) in kernel.tallies(&filter_table(), &reason.tally())? {
+            let Some(port) = port_of(&key) else { continue };
+            let attachment = by_port.get(&port);
+            if subject.is_none() || attachment.is_some() {
+                told.ports.push(Row {
+                    port,
+                    attachment: attachment.cloned(),
+                    reason: reason.word(),
+                    packets: count.packets,
+                    bytes: count.bytes,
+                });
+            }
+        }
+    }
+    told.totals.retain(|total| total.packets > 0);
+    told.ports.sort_by_key(|row| (row.port, row.reason));
+    Ok(told)
+}
+
+fn sum(counts: impl Iterator<Item = Count>) -> Count {
+    counts.fold(Count::default(), |sum, one| Count {
+        packets: sum.packets + one.packets,
+        bytes: sum.bytes + one.bytes,
+    })
+}
+
+/// Which attachment has which port.
+pub(super) fn names(found: &[Found]) -> BTreeMap<IfName, String> {
+    let named = found.iter();
+    named
+        .filter_map(|found| Some((found.record.names.port?, found.name())))
+        .collect()
+}
+
+fn port_of(key: &Key) -> Option<IfName> {
+    match key.parts().first() {
+        Some(Datum::IfName(port)) => Some(*port),
+        _ => None,
+    }
+}
+
+fn text(told: &Told) -> String {
+    let rows: Vec<_> = told
+        .ports
+        .iter()
+        .map(|row| {
+            vec![
+                or_dash(row.attachment.clone()),
+                row.port.to_string(),
+                row.reason.to_owned(),
+                row.packets.to_string(),
+                row.bytes.to_string(),
+            ]
+        })
+        .collect();
+    let headings = ["ATTACHMENT", "PORT", "REASON", "PACKETS", "BYTES"];
+    let mut text = table(&headings, &rows);
+    if !told.totals.is_empty() {
+        let rows: Vec<_> = told
+            .totals
+            .iter()
+            .map(|total| {
+                vec![
+                    total.reason.to_owned(),
+                    total.packets.to_string(),
+                    total.bytes.to_string(),
+                ]
+            })
+            .collect();
+        text += "\n";
+        text += &table(&["ALL PORTS", "PACKETS", "BYTES"], &rows);
+    }
+    text
+}

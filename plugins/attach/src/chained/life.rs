@@ -1,0 +1,135 @@
+//! A guard from its record to the kernel, and out of both.
+
+use std::path::Path;
+
+use bulkhead_ipam::{Access, AttachmentRecord, Guards, LockedGuards, OpenError, StateDir};
+use bulkhead_kernel::Kernel;
+use bulkhead_model::AttachmentKey;
+use bulkhead_plan::{Filter, Hook, Op, Plan, Unguarded, Want, filter_table};
+
+use crate::add::other_records;
+use crate::converge::{Before, converge};
+use crate::failure::Failure;
+use crate::guard::recorded_binding;
+
+/// What is wanted of the kernel.
+pub(super) fn want(record: &AttachmentRecord, hook: Hook) -> Want {
+    let binding = recorded_binding(record).expect("a guarded port is recorded by its name");
+    Want::Guarded(Box::new(Filter {
+        binding,
+        others: Vec::new(),
+        hook,
+    }))
+}
+
+/// Makes the kernel judge the port as recorded; what was done.
+pub(super) fn stand(
+    kernel: &mut Kernel,
+    state: &Path,
+    record: &AttachmentRecord,
+    hook: Hook,
+) -> Result<Plan, Failure> {
+    let mut done = Vec::new();
+    converge(kernel, &mut want(record, hook), |_, plan, want| {
+        if complete(want, plan, state, &record.key)? {
+            return Ok(Before::LookAgain);
+        }
+        done.extend_from_slice(plan.ops());
+        Ok(Before::Apply)
+    })?;
+    Ok(Plan::new(done))
+}
+
+/// A plan that loads the table whole must bring what every other port has in it. Whether the want has
+/// more in it now.
+pub(super) fn complete(
+    want: &mut Want,
+    plan: &Plan,
+    state: &Path,
+    key: &AttachmentKey,
+) -> Result<bool, Failure> {
+    let Want::Guarded(want) = want else {
+        return Ok(false);
+    };
+    let mut ops = plan.ops().iter();
+    let loads = ops
+        .any(|op| matches!(op, Op::Nft { transaction, .. } if transaction.loads(&filter_table())));
+    if !loads || !want.others.is_empty() {
+        return Ok(false);
+    }
+    let others = match look_beside(state)? {
+        Some(state) => other_records(&state, key)?,
+        None => {
+            let mut guarded = Guards::of(state).of_this_boot()?;
+            guarded.retain(|record| record.key != *key);
+            guarded
+        }
+    };
+    want.others = others.iter().filter_map(recorded_binding).collect();
+    Ok(!want.others.is_empty())
+}
+
+/// The state directory beside whoever has it; `None` if no main plugin of ours ever used it.
+fn look_beside(path: &Path) -> Result<Option<StateDir>, Failure> {
+    match StateDir::open(path, Access::Look) {
+        Ok(state) => Ok(Some(state)),
+        Err(OpenError::Missing(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes the port out of the kernel's table, and then the record away. A port whose name somebody else
+/// has by now is left to them.
+pub(super) fn end(
+    kernel: &mut Kernel,
+    state: &Path,
+    guards: &LockedGuards,
+    record: &AttachmentRecord,
+) -> Result<(), Failure> {
+    if let Some(port) = record.names.port {
+        let holder = guards.holder(port)?;
+        if holder.is_none_or(|holder| holder.key == record.key) {
+            let mut want = Want::Unguarded(Box::new(Unguarded {
+                port,
+                mac: record.names.port_mac,
+                binding: recorded_binding(record),
+                node_is_empty: is_last(state, guards, record)?,
+            }));
+            converge(kernel, &mut want, |_, _, _| Ok(Before::Apply))?;
+        }
+    }
+    Ok(guards.remove(record)?)
+}
+
+/// Whether nobody else on the node has a port in the table.
+fn is_last(state: &Path, guards: &Guards, record: &AttachmentRecord) -> Result<bool, Failure> {
+    if !guards.is_empty_but(&record.id())? {
+        return Ok(false);
+    }
+    let Some(state) = look_beside(state)? else {
+        return Ok(true);
+    };
+    for network in state.networks()? {
+        let Some(known) = state.network(&network).read()? else {
+            continue;
+        };
+        let has_port = |record: &AttachmentRecord| record.names.port.is_some();
+        if known.live_count() > 0 && known.attachments()?.iter().any(has_port) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Port, MAC and addresses, for a person.
+pub(super) fn told(record: &AttachmentRecord) -> String {
+    let names = &record.names;
+    let port = names.port.map_or_else(String::new, |port| port.to_string());
+    let mac = names.interface_mac;
+    let mac = mac.map_or_else(String::new, |mac| mac.to_string());
+    let addresses = record.addresses.iter();
+    let addresses: Vec<_> = addresses.map(|one| one.address.to_string()).collect();
+    format!("{port} {mac} {}", addresses.join(" "))
+        .trim_end()
+        .to_owned()
+}
