@@ -143,7 +143,10 @@ impl GuardConfig {
             port,
             guard,
             ifb: holder.ifb,
-            around: holder.around.clone(),
+            around: Surroundings {
+                granted: holder.addresses.iter().flatten().copied().collect(),
+                ..holder.around.clone()
+            },
         }
     }
 

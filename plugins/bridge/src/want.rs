@@ -1,13 +1,14 @@
 //! What an attachment to a bridge network wants of the kernel.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
-use bulkhead_attach::{Addressing, Grant, Holder, guard_of, nat_table};
+use bulkhead_attach::{Addressing, Grant, GuardRole, GuardSwitch, Holder, guard_of, nat_table};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
-    Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour, NetworkNat,
-    OnLink, Place, Port, PortFlags, Route, Surroundings,
+    Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, MulticastRouter,
+    Neighbour, NetworkNat, OnLink, Place, Port, PortFlags, Route, Surroundings,
 };
 
 use crate::REFLECTS;
@@ -62,7 +63,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             mtu: config.mtu,
             flags: PortFlags {
                 hairpin: config.port.hairpin || names.other.contains_key(REFLECTS),
-                ..config.port
+                ..limited(config.port, grant)
             },
         },
         interface: Interface {
@@ -82,7 +83,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
                 Segmentation::Layer3 => OnLink::Nothing,
             },
             routes: routes(config, grant, &gateways),
-            neighbours: known(config, grant, &gateways),
+            neighbours: known(grant, &gateways),
         },
         filter: Filter {
             binding,
@@ -103,9 +104,36 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
     })
 }
 
-/// The container's permanent neighbours, where it needs no other.
-fn known(config: &Config, grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<Neighbour> {
-    if config.segmentation == Segmentation::Layer2 {
+/// Groups that a port may join, so that one cannot fill the bridge's table of them.
+const MOST_GROUPS: NonZeroU32 = NonZeroU32::new(32).expect("it is not 0");
+
+/// A judged port has few groups and is never taken for a multicast router's, unless it is a router.
+fn limited(port: PortFlags, grant: &Grant) -> PortFlags {
+    let guard = guard_of(&grant.names);
+    if guard.switch != GuardSwitch::On {
+        return port;
+    }
+    let routes = matches!(guard.role, GuardRole::Router | GuardRole::Trusted);
+    PortFlags {
+        max_groups: Some(MOST_GROUPS),
+        multicast_router: if routes {
+            MulticastRouter::Learned
+        } else {
+            MulticastRouter::Never
+        },
+        ..port
+    }
+}
+
+/// Whether an attachment sends from its own MAC alone, so that its neighbours may rely on that.
+fn is_judged(grant: &Grant) -> bool {
+    guard_of(&grant.names).switch == GuardSwitch::On
+}
+
+/// The container's permanent neighbours: its gateways. The kernel's table is one for all namespaces, and
+/// what is permanent in it is not pushed out by who fills it (`neigh_forced_gc`, `net/core/neighbour.c`).
+fn known(grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<Neighbour> {
+    if !is_judged(grant) {
         return Vec::new();
     }
     let mac = grant.key.network.bridge_mac(&grant.node);
@@ -113,9 +141,9 @@ fn known(config: &Config, grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<N
     gateways.map(|address| Neighbour { address, mac }).collect()
 }
 
-/// The node's permanent neighbours on the bridge, likewise.
+/// The node's permanent neighbours on the bridge, where it is the gateway.
 fn holders(config: &Config, grant: &Grant, mac: Mac) -> Vec<Neighbour> {
-    if config.segmentation == Segmentation::Layer2 {
+    if config.gateway == Gateway::None || !is_judged(grant) {
         return Vec::new();
     }
     let addresses = grant.addresses.iter();

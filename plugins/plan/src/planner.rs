@@ -5,8 +5,8 @@ use bulkhead_model::Mtu;
 use std::borrow::Cow;
 
 use crate::{
-    Attached, Conflict, Detached, Ns, Op, Place, Plan, Scope, Space, TableScope, Want, World,
-    bridge, detached, filter, guarded, host_ports, link, nat, point_to_point,
+    Attached, Conflict, Detached, Ns, OnLink, Op, Place, Plan, Scope, Space, TableScope, Want,
+    World, bridge, detached, filter, guarded, host_ports, link, nat, point_to_point,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -124,6 +124,10 @@ fn where_others_may_be<'w>(host: &Space, want: &'w Attached) -> Cow<'w, Attached
     }
     let mut want = want.clone();
     want.filter.binding.around.own_blocks.clear();
+    // A MAC that is not ours may change.
+    if want.interface.on_link == OnLink::Prefix {
+        want.interface.neighbours.clear();
+    }
     let found = host.links.get(&bridge.name).and_then(|link| link.mac);
     for gateway in &mut want.interface.neighbours {
         gateway.mac = found.unwrap_or(gateway.mac);

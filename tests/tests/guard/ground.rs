@@ -16,12 +16,10 @@ pub(crate) enum Ground {
     /// `bulkhead-bridge`, one segment.
     BridgeL2,
     /// `bulkhead-bridge` with `"segmentation": "l3"`.
-    #[expect(dead_code, reason = "no plugin has the key yet")]
     BridgeL3,
     /// `bulkhead-bridge` with limits on both directions.
     Shaped,
     /// The reference bridge with `bulkhead-guard` chained.
-    #[expect(dead_code, reason = "there is no such plugin yet")]
     Chained,
     /// `bulkhead-ipv6`.
     Layer3,

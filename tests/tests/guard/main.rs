@@ -27,6 +27,7 @@ macro_rules! on_each_ground {
         crate::on_each_ground!(@of switched_off, SwitchedOff, Off, $over: $($claim),+);
         crate::on_each_ground!(@of bridge_l2, BridgeL2, Off, $over: $($claim),+);
         crate::on_each_ground!(@of bridge_l2_nf_call, BridgeL2, On, $over: $($claim),+);
+        crate::on_each_ground!(@of bridge_l3, BridgeL3, Off, $over: $($claim),+);
         crate::on_each_ground!(@of shaped, Shaped, Off, $over: $($claim),+);
         crate::on_each_ground!(@of layer3, Layer3, Off, $over: $($claim),+);
         crate::on_each_ground!(@of chained, Chained, Off, $over: $($claim),+);

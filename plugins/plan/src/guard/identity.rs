@@ -99,6 +99,8 @@ pub struct Surroundings {
     pub own_blocks: BTreeSet<Prefix>,
     /// Addresses of the node on the network: its gateways.
     pub gateways: BTreeSet<IpAddr>,
+    /// Addresses the port was given, whether it is judged by them or not: they are not dead.
+    pub granted: BTreeSet<IpAddr>,
 }
 
 impl Identity {

@@ -138,6 +138,9 @@ pub(crate) fn of(binding: &Binding) -> Entries {
         Guard::Mac(mac) => made.add(MACS, [(*mac).into()]),
         Guard::On(identity) => made.identity(identity),
     }
+    for address in &binding.around.granted {
+        made.granted(*address);
+    }
     for gateway in &binding.around.gateways {
         made.gateway(*gateway);
         made.address(LIVE4, LIVE6, *gateway);
@@ -259,6 +262,14 @@ impl Made {
             IpAddr::V4(address) => self.insert(v4, Datum::Ipv4Addr(address).into()),
             IpAddr::V6(address) => self.insert(v6, Datum::Ipv6Addr(address).into()),
         }
+    }
+
+    fn granted(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => self.add(OWN4, [Datum::Integer(v4.octets().to_vec())]),
+            IpAddr::V6(v6) => self.add(OWN6, [Datum::Integer(v6.octets().to_vec())]),
+        }
+        self.address(LIVE4, LIVE6, address);
     }
 
     fn gateway(&mut self, address: IpAddr) {

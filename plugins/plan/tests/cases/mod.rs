@@ -90,6 +90,11 @@ impl Guarded {
 }
 
 impl Case {
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let addresses = self.addresses.iter();
+        addresses.map(|text| text.split('/').next().unwrap().parse().unwrap())
+    }
+
     fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         let gateways = self.gateways.iter();
         gateways.map(|text| text.split('/').next().unwrap().parse().unwrap())
@@ -145,6 +150,7 @@ impl Case {
             around: Surroundings {
                 own_blocks: BTreeSet::new(),
                 gateways: self.gateways().collect(),
+                granted: self.addresses().collect(),
             },
         }
     }

@@ -66,6 +66,7 @@ fn binding(address: &str) -> Binding {
         around: Surroundings {
             own_blocks: BTreeSet::new(),
             gateways: ["10.1.0.1".parse().unwrap()].into(),
+            granted: [address.parse().unwrap()].into(),
         },
     }
 }

@@ -205,6 +205,7 @@ fn fragments() -> Vec<Rule> {
     let offset_bits = Datum::Integer(vec![0x1f, 0xff]);
     let none = Datum::Integer(vec![0, 0]);
     let echo = [byte(8), byte(0)];
+    let length = |bytes: u16| Datum::Integer(bytes.to_be_bytes().to_vec());
     vec![
         pass_if([
             Statement::masked(network(6, 2), offset_bits.clone(), Op::Ne, none.clone()),
@@ -212,6 +213,14 @@ fn fragments() -> Vec<Rule> {
         ]),
         drop_if(
             [Statement::masked(network(6, 2), offset_bits, Op::Ne, none)],
+            Reason::Fragment,
+        ),
+        // One that is no whole TCP header hides flags from who looks at it (RFC 1858 section 3).
+        drop_if(
+            [
+                is(protocol, &[TCP]),
+                one_of(network(2, 2), [20, 28, 36].map(length)),
+            ],
             Reason::Fragment,
         ),
         pass_if([one_of(protocol, PLAIN.map(byte))]),

@@ -32,6 +32,7 @@ const ICMP: Name = Name::literal("ip6-icmp");
 const ERRORS: Name = Name::literal("ip6-errors");
 
 const HOP_BY_HOP: u8 = 0;
+const TCP: u8 = 6;
 const UDP_NUMBER: u8 = 17;
 const FRAGMENT: u8 = 44;
 pub(super) const ICMPV6: u8 = 58;
@@ -174,6 +175,7 @@ fn reports() -> Vec<Rule> {
 /// which was judged.
 fn fragments() -> Vec<Rule> {
     let byte = |value: u8| Datum::Integer(vec![value]);
+    let length = |bytes: u16| Datum::Integer(bytes.to_be_bytes().to_vec());
     let next = network(40, 1);
     let offset = network(42, 2);
     let bits = Datum::Integer(vec![0xff, 0xf8]);
@@ -196,6 +198,14 @@ fn fragments() -> Vec<Rule> {
         ),
         pass_if([later(), one_of(next, common())]),
         drop_if([later()], Reason::Fragment),
+        // The first one has all headers, TCP's too (RFC 7112 section 5).
+        drop_if(
+            [
+                is(next, &[TCP]),
+                one_of(network(4, 2), [8, 16, 24].map(length)),
+            ],
+            Reason::Fragment,
+        ),
         pass_if([one_of(next, PLAIN.map(byte))]),
         Rule::new([is(next, &[UDP_NUMBER]), goto(FRAGMENT_UDP)]),
         pass_if([
