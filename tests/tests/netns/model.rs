@@ -10,9 +10,10 @@ use bulkhead_plan::{
     Entries, Flow, LinkKind, Ns, Op, Plan, Scope, Space, SpaceScope, TableScope, TableState, Want,
     World, plan, scope,
 };
-use netns_fixtures::{Feature, Host, Sandbox, skip_without};
+use netns_fixtures::{Feature, Host, Sandbox, skip_without, wait_for};
 
 use crate::case::{self, Case};
+use crate::node::LIMIT;
 
 /// How many cases at a time: each has five namespaces.
 const AT_ONCE: usize = 8;
@@ -111,6 +112,12 @@ fn prepare(case: &Case, host: &Host) {
     }
     for own in case::OWN {
         host.ip(&format!("addr add {own} dev lo")).unwrap();
+        // An IPv6 address becomes the node's in a work queue, on the loopback too (`addrconf_dad_work`,
+        // `net/ipv6/addrconf.c`): until then nothing can be sent from or to it.
+        wait_for("the address to be the node's", LIMIT, || {
+            let route = host.ip_json(&format!("route get {own}")).ok()?;
+            (route[0]["type"] == "local").then_some(())
+        });
     }
     let switches = ground.sysctls.iter();
     for (sysctl, value) in switches.filter(|(it, _)| it.path().ends_with("/route_localnet")) {
@@ -131,8 +138,9 @@ fn prepare(case: &Case, host: &Host) {
 /// Sends a packet of each flow; nobody listens.
 fn begin(flows: &[Flow]) {
     for flow in flows {
-        let socket = UdpSocket::bind(flow.source).unwrap();
-        socket.send_to(b"?", flow.destination).unwrap();
+        let socket = UdpSocket::bind(flow.source);
+        let sent = socket.and_then(|socket| socket.send_to(b"?", flow.destination));
+        sent.unwrap_or_else(|error| panic!("{flow:?}: {error}"));
     }
 }
 
