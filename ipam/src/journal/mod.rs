@@ -153,13 +153,12 @@ impl Journal {
         let records = bytes.len();
         let length = end.next_multiple_of(self.step);
         bytes.resize(index(length - self.end), 0);
-        match self.write(bytes) {
-            Ok(()) => self.length = length,
+        if self.write(bytes).is_ok() {
+            self.length = length;
+        } else {
             // A disk that has no room for zeros may have some for the records.
-            Err(_) => {
-                self.write(&bytes[..records])?;
-                self.length = end;
-            }
+            self.write(&bytes[..records])?;
+            self.length = end;
         }
         Ok(())
     }
