@@ -10,9 +10,10 @@ use bulkhead_plan::{
     Entries, Flow, LinkKind, Ns, Op, Plan, Scope, Space, SpaceScope, TableScope, TableState, Want,
     World, plan, scope,
 };
-use netns_fixtures::{Feature, Host, Sandbox, skip_without};
+use netns_fixtures::{Feature, Host, Sandbox, skip_without, wait_for};
 
 use crate::case::{self, Case};
+use crate::node::LIMIT;
 
 /// How many cases at a time: each has five namespaces.
 const AT_ONCE: usize = 8;
@@ -105,13 +106,18 @@ fn prepare(case: &Case, host: &Host) {
         host.ip(&format!("addr add {address} dev {link} {nodad}"))
             .unwrap();
     }
-    for ((link, address), state) in &ground.neighbours {
-        let mac = state.mac;
+    for ((link, address), mac) in &ground.neighbours {
         host.ip(&format!("neigh add {address} lladdr {mac} dev {link}"))
             .unwrap();
     }
     for own in case::OWN {
         host.ip(&format!("addr add {own} dev lo")).unwrap();
+        // An IPv6 address becomes the node's in a work queue, on the loopback too (`addrconf_dad_work`,
+        // `net/ipv6/addrconf.c`): until then nothing can be sent from or to it.
+        wait_for("the address to be the node's", LIMIT, || {
+            let route = host.ip_json(&format!("route get {own}")).ok()?;
+            (route[0]["type"] == "local").then_some(())
+        });
     }
     let switches = ground.sysctls.iter();
     for (sysctl, value) in switches.filter(|(it, _)| it.path().ends_with("/route_localnet")) {
@@ -132,9 +138,8 @@ fn prepare(case: &Case, host: &Host) {
 /// Sends a packet of each flow; nobody listens.
 fn begin(flows: &[Flow]) {
     for flow in flows {
-        let bound = UdpSocket::bind(flow.source);
-        let socket = bound.unwrap_or_else(|error| panic!("{flow:?}: {error}"));
-        let sent = socket.send_to(b"?", flow.destination);
+        let socket = UdpSocket::bind(flow.source);
+        let sent = socket.and_then(|socket| socket.send_to(b"?", flow.destination));
         sent.unwrap_or_else(|error| panic!("{flow:?}: {error}"));
     }
 }
@@ -148,8 +153,7 @@ fn walk(case: &Case, kernel: &mut Kernel, want: &Want, flows: &[Flow]) {
         world.features = case.ground.features;
         // What the host learned of the container from traffic, it forgets when it likes.
         let host = world.spaces.entry(Ns::Host).or_default();
-        host.neighbours
-            .retain(|_, state| state.permanent || state.mac != case.mac());
+        host.neighbours.retain(|_, mac| *mac != case.mac());
         world
     };
     let mut model = observe(kernel);
@@ -212,10 +216,9 @@ fn space(space: &Space, wanted: &SpaceScope, scope: &Scope, after: &Op) -> Space
         // Detection takes its time; only waiting for its end says when that is.
         state.tentative &= matches!(after, Op::AwaitAddresses { .. });
     }
-    shown
-        .routes
-        .retain(|route| wanted.routes || wanted.routes_to.contains(&route.destination));
-    shown.blackholes.retain(|_| wanted.blackholes);
+    if !wanted.routes {
+        shown.routes.clear();
+    }
     shown
         .neighbours
         .retain(|key, _| wanted.neighbours.contains(key));
@@ -239,7 +242,6 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
         let whole = wanted
             .whole_sets
             .iter()
-            .filter(|set| !found.prefixes.contains_key(*set))
             .map(|set| (set.clone(), known(set)));
         let chains = found
             .chains
@@ -252,10 +254,6 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
             }
             (map.clone(), held)
         });
-        let prefixes = wanted.whole_sets.iter().filter_map(|set| {
-            let held = found.prefixes.get(set)?;
-            Some((set.clone(), held.clone()))
-        });
         let state = TableState {
             comment: found.comment.clone(),
             chains: chains
@@ -263,7 +261,6 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
                 .collect(),
             elements: by_key.chain(whole).collect(),
             maps: maps.collect(),
-            prefixes: prefixes.collect(),
         };
         Some((id.clone(), state))
     });
