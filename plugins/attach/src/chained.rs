@@ -107,13 +107,13 @@ fn guard<C: Chained>(
         guards.put(&record)?;
     }
     let stood = life::stand(host.kernel(), &path, &record, plugin.hook());
-    stood.map(drop).map_err(|failure| match known {
-        true => failure,
-        false => match life::end(host.kernel(), &path, &guards, &record) {
-            Ok(()) => failure,
-            Err(also) => failure.and(&format!("and undoing it: {also}")),
+    match stood {
+        Err(failure) if !known => match life::end(host.kernel(), &path, &guards, &record) {
+            Ok(()) => Err(failure),
+            Err(also) => Err(failure.and(&format!("and undoing it: {also}"))),
         },
-    })
+        stood => stood.map(drop),
+    }
 }
 
 /// What is recorded and no more: this attachment's other port, and who had a port of that name before.

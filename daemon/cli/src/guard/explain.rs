@@ -89,7 +89,7 @@ fn text(told: &Told) -> String {
     let mut text = format!("{}  port {}\n\n", told.attachment, told.port);
     text += &table(&["", "WHAT", "SOURCE", "COUNTED AS"], &rows);
     if let Some(note) = told.note {
-        text += &format!("\n{note}\n");
+        text.extend(["\n", note, "\n"]);
     }
     text
 }

@@ -23,11 +23,11 @@ struct Told {
     stands: bool,
     port_exists: bool,
     table_exists: bool,
-    elements: Vec<Element>,
+    elements: Vec<Row>,
 }
 
 #[derive(Debug, Serialize)]
-struct Element {
+struct Row {
     set: String,
     element: String,
     stands: bool,
@@ -73,7 +73,7 @@ fn tell(found: &Found, kernel: &mut Kernel) -> Result<Option<Told>, Failure> {
         elements: state
             .elements
             .into_iter()
-            .map(|(set, key, stands)| Element {
+            .map(|(set, key, stands)| Row {
                 set: set.to_string(),
                 element: key.to_string(),
                 stands,

@@ -57,13 +57,12 @@ pub(super) fn complete(
     if !loads || !want.others.is_empty() {
         return Ok(false);
     }
-    let others = match look_beside(state)? {
-        Some(state) => other_records(&state, key)?,
-        None => {
-            let mut guarded = Guards::of(state).of_this_boot()?;
-            guarded.retain(|record| record.key != *key);
-            guarded
-        }
+    let others = if let Some(state) = look_beside(state)? {
+        other_records(&state, key)?
+    } else {
+        let mut guarded = Guards::of(state).of_this_boot()?;
+        guarded.retain(|record| record.key != *key);
+        guarded
     };
     want.others = others.iter().filter_map(recorded_binding).collect();
     Ok(!want.others.is_empty())
