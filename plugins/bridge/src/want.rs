@@ -42,6 +42,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         around: Surroundings {
             own_blocks: own_blocks(config, grant),
             gateways: gateways.iter().map(|gateway| gateway.address()).collect(),
+            ..Surroundings::default()
         },
     };
     let binding = guard.binding(port, &holder);

@@ -47,6 +47,7 @@ pub(crate) fn link(config: &Config, grant: &Grant) -> Result<Attached, CniError>
                 .into_iter()
                 .collect(),
             gateways: families.iter().map(|family| gateway(*family)).collect(),
+            ..Surroundings::default()
         },
     };
     let binding = guard.binding(port, &holder);

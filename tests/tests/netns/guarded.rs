@@ -176,17 +176,13 @@ fn advertisement(from: MacOctets) -> Frame {
 }
 
 fn link_local(mac: MacOctets) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.map(u16::from);
-    Ipv6Addr::new(
-        0xfe80,
-        0,
-        0,
-        0,
-        ((a ^ 2) << 8) | b,
-        (c << 8) | 0xff,
-        0xfe00 | d,
-        (e << 8) | f,
-    )
+    let mut octets = [0; 16];
+    octets[..2].copy_from_slice(&[0xfe, 0x80]);
+    octets[8..11].copy_from_slice(&mac[..3]);
+    octets[8] ^= 2;
+    octets[11..13].copy_from_slice(&[0xff, 0xfe]);
+    octets[13..].copy_from_slice(&mac[3..]);
+    octets.into()
 }
 
 /// `a` sends what it may not, and then what it may: from `fence` on it has all passed or been dropped.

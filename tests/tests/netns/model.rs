@@ -106,7 +106,8 @@ fn prepare(case: &Case, host: &Host) {
         host.ip(&format!("addr add {address} dev {link} {nodad}"))
             .unwrap();
     }
-    for ((link, address), mac) in &ground.neighbours {
+    for ((link, address), state) in &ground.neighbours {
+        let mac = state.mac;
         host.ip(&format!("neigh add {address} lladdr {mac} dev {link}"))
             .unwrap();
     }
@@ -153,7 +154,8 @@ fn walk(case: &Case, kernel: &mut Kernel, want: &Want, flows: &[Flow]) {
         world.features = case.ground.features;
         // What the host learned of the container from traffic, it forgets when it likes.
         let host = world.spaces.entry(Ns::Host).or_default();
-        host.neighbours.retain(|_, mac| *mac != case.mac());
+        host.neighbours
+            .retain(|_, state| state.permanent || state.mac != case.mac());
         world
     };
     let mut model = observe(kernel);
@@ -216,9 +218,10 @@ fn space(space: &Space, wanted: &SpaceScope, scope: &Scope, after: &Op) -> Space
         // Detection takes its time; only waiting for its end says when that is.
         state.tentative &= matches!(after, Op::AwaitAddresses { .. });
     }
-    if !wanted.routes {
-        shown.routes.clear();
-    }
+    shown
+        .routes
+        .retain(|route| wanted.routes || wanted.routes_to.contains(&route.destination));
+    shown.blackholes.retain(|_| wanted.blackholes);
     shown
         .neighbours
         .retain(|key, _| wanted.neighbours.contains(key));
@@ -242,6 +245,7 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
         let whole = wanted
             .whole_sets
             .iter()
+            .filter(|set| !found.prefixes.contains_key(*set))
             .map(|set| (set.clone(), known(set)));
         let chains = found
             .chains
@@ -254,6 +258,10 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
             }
             (map.clone(), held)
         });
+        let prefixes = wanted.whole_sets.iter().filter_map(|set| {
+            let held = found.prefixes.get(set)?;
+            Some((set.clone(), held.clone()))
+        });
         let state = TableState {
             comment: found.comment.clone(),
             chains: chains
@@ -261,6 +269,7 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
                 .collect(),
             elements: by_key.chain(whole).collect(),
             maps: maps.collect(),
+            prefixes: prefixes.collect(),
         };
         Some((id.clone(), state))
     });
