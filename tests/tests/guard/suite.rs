@@ -21,6 +21,19 @@ const BENIGN: Attack = Attack::new("benign", "RFC 768", |s| {
 })
 .harms(Harm::Effect);
 
+/// What a guard on another plugin's port cannot stop: it does not know which addresses nobody holds, sets no
+/// attribute of a bridge that is not ours, and joins no pieces where nothing tracks connections, so that
+/// those behind a dropped first one pass.
+const BEYOND_A_CHAINED_GUARD: [&str; 7] = [
+    "nd-exhaust-node",
+    "nd-exhaust-remote",
+    "arp-exhaust-node",
+    "arp-exhaust-remote",
+    "mld-flood",
+    "vxlan-inject-frag",
+    "vxlan-inject-frag8",
+];
+
 crate::on_each_ground! {
     ground: routers, neighbours, resources, source6, source4, errors, overlay,
 }
@@ -63,6 +76,14 @@ fn run(ground: Ground, chapter: Chapter, setting: BridgeNetfilter) {
         let verdict = judge(&mut field, attack);
         if std::env::var_os("BULKHEAD_GUARD_VERBOSE").is_some() {
             println!("{attack}: {verdict}");
+        }
+        if ground == Ground::Chained && BEYOND_A_CHAINED_GUARD.contains(&attack.id) {
+            if !verdict.is(attack.harm) {
+                wrong.push(format!(
+                    "{attack} is stopped on a port of others: {verdict}"
+                ));
+            }
+            continue;
         }
         if ground.is_guarded() {
             if verdict.is(attack.harm) {
