@@ -16,14 +16,14 @@ pub(crate) fn status<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Ans
         Addressing::None | Addressing::Delegated { .. } => None,
     };
     addresses_serve(call, host, state.as_deref(), source)?;
-    kernel_serves(host.kernel()).map_err(unavailable)?;
+    kernel_serves(host.kernel())?;
     if let Addressing::Delegated { plugin, .. } = network.addressing() {
         exec::delegate(host.delegates(), call, plugin, Verb::Status)?;
     }
     Ok(Answer::Silent)
 }
 
-pub(crate) fn unavailable(failure: impl std::fmt::Display) -> CniError {
+fn unavailable(failure: impl std::fmt::Display) -> CniError {
     CniError::unavailable(failure.to_string())
 }
 
@@ -60,12 +60,12 @@ fn ranges_serve(call: &Call, state: &StateDir) -> Result<(), CniError> {
 }
 
 /// rtnetlink and `nf_tables` answer, and this process may use them.
-pub(crate) fn kernel_serves(kernel: &mut Kernel) -> Result<(), Failure> {
+pub(crate) fn kernel_serves(kernel: &mut Kernel) -> Result<(), CniError> {
     let mut scope = Scope::default();
     scope
         .space(&Ns::Host)
         .tables
         .insert(filter_table(), TableScope::default());
-    kernel.observe(&scope)?;
-    Ok(())
+    let seen = kernel.observe(&scope).map_err(Failure::from);
+    seen.map(drop).map_err(unavailable)
 }

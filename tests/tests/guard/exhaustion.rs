@@ -95,7 +95,8 @@ fn flood_until(lab: &Lab, stop: &AtomicBool, sent: &AtomicUsize) {
 crate::on_each_ground! { ground: exhausting }
 
 fn exhausting(ground: Ground, setting: BridgeNetfilter) {
-    if ground.is_guarded() {
+    // On a bridge of others no neighbour entry is permanent.
+    if ground.is_guarded() && ground != Ground::Chained {
         others_go_on(ground, setting);
     } else {
         the_burst_starves_others(ground, setting);
