@@ -56,7 +56,23 @@ fn body_of(text: &str, head: &str) -> String {
     let first = format!("table {head} {{");
     let inside = text.lines().skip_while(|line| *line != first).skip(1);
     let body: Vec<&str> = inside.take_while(|line| *line != "}").collect();
-    body.join("\n")
+    without_dynamic(&body).join("\n")
+}
+
+/// What packets put into a set moves by itself.
+fn without_dynamic<'b>(body: &[&'b str]) -> Vec<&'b str> {
+    let (mut kept, mut dynamic, mut inside) = (Vec::new(), false, false);
+    for line in body {
+        if *line == "\t}" {
+            (dynamic, inside) = (false, false);
+        }
+        dynamic |= line.trim_start().starts_with("flags dynamic");
+        inside |= dynamic && line.trim_start().starts_with("elements = ");
+        if !inside {
+            kept.push(*line);
+        }
+    }
+    kept
 }
 
 /// An object as the kernel describes it: its attributes by type.

@@ -52,6 +52,8 @@ fn changes(world: &World, want: &Attached) -> Vec<HostChange> {
     let mut all: Vec<_> = want.sysctls.iter().filter_map(sysctl).collect();
     let own_blocks = want.filter.binding.around.own_blocks.iter();
     all.extend(own_blocks.map(|block| change(format!("block {block}"))));
+    let gateways = want.filter.binding.around.gateways.iter();
+    all.extend(gateways.map(|gateway| change(format!("gateway {gateway}"))));
     let bridge = match &want.place {
         Place::Bridge(bridge) => bridge,
         Place::PointToPoint(link) => {
@@ -85,6 +87,9 @@ pub(crate) fn restore(change: &HostChange) -> Option<Restore> {
     match (words.next()?, words.next(), words.next()) {
         ("address", Some(link), Some(address)) => Some(Restore::Address {
             link: link.parse().ok()?,
+            address: address.parse().ok()?,
+        }),
+        ("gateway", Some(address), None) => Some(Restore::Gateway {
             address: address.parse().ok()?,
         }),
         ("block", Some(prefix), None) => Some(Restore::Block {

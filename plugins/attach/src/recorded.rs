@@ -6,8 +6,8 @@ use std::path::Path;
 use bulkhead_cni::{Call, CniError, CniResult, Code};
 use bulkhead_ipam::{AttachmentRecord, HostChange, Pool, StateDir};
 use bulkhead_kernel::{Deletion, Identity, Kernel, Netns};
-use bulkhead_model::Mtu;
-use bulkhead_plan::{Attached, Op, Plan, Want, World, plan, scope};
+use bulkhead_model::{Mac, Mtu};
+use bulkhead_plan::{Attached, Interface, Op, Plan, Want, World, plan, scope};
 
 use crate::converge::ConvergeError;
 use crate::failure::Failure;
@@ -304,7 +304,7 @@ impl<'k> Attachment<'k> {
             return;
         };
         if self.claims == Claims::Neither {
-            interface.mac = found.mac.unwrap_or(interface.mac);
+            claim_mac(interface, found.mac.unwrap_or(interface.mac));
         }
         if self.claims != Claims::Both {
             interface.mtu = Some(found.mtu);
@@ -375,6 +375,15 @@ fn is(found: Identity, recorded: &bulkhead_ipam::Netns) -> bool {
         && recorded.inode.is_none_or(|inode| inode == found.ino)
 }
 
+/// The kernel forgets an interface's neighbours, permanent ones too, when its MAC is changed
+/// (`neigh_changeaddr`, `net/core/neighbour.c`): who changed it had that coming.
+fn claim_mac(interface: &mut Interface, mac: Mac) {
+    if mac != interface.mac {
+        interface.neighbours.clear();
+    }
+    interface.mac = mac;
+}
+
 /// MAC and MTU are what the runtime was told, since plugins chained later may have changed them.
 /// Results before version 1.1.0 tell no MTU.
 fn claim_previous(want: &mut Attached, previous: &CniResult) -> Claims {
@@ -387,7 +396,7 @@ fn claim_previous(want: &mut Attached, previous: &CniResult) -> Claims {
         return Claims::Both;
     };
     if let Some(mac) = interface.unicast_mac() {
-        want.interface.mac = mac;
+        claim_mac(&mut want.interface, mac);
     }
     let Some(mtu) = interface.mtu.and_then(Mtu::new) else {
         return Claims::Mac;

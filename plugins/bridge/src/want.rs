@@ -142,9 +142,9 @@ fn known(grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<Neighbour> {
     gateways.map(|address| Neighbour { address, mac }).collect()
 }
 
-/// The node's permanent neighbours on the bridge, where it is the gateway.
+/// The node's permanent neighbours on the bridge, where nobody has another way.
 fn holders(config: &Config, grant: &Grant, mac: Mac) -> Vec<Neighbour> {
-    if config.gateway == Gateway::None || !is_judged(grant) {
+    if config.segmentation == Segmentation::Layer2 {
         return Vec::new();
     }
     let addresses = grant.addresses.iter();

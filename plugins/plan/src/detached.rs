@@ -102,6 +102,7 @@ fn restore(host: &Space, change: &Restore, ops: &mut Vec<Op>) {
                 });
             }
         }
+        Restore::Gateway { address } => filter::drop_gateway(host, *address, ops),
         Restore::Block { prefix } => filter::drop_block(host, *prefix, ops),
         Restore::Promiscuous { link } => {
             if host.links.get(link).is_some_and(|found| found.promiscuous) {

@@ -9,6 +9,7 @@
 //! would hang.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use bulkhead_model::{IfName, Prefix};
@@ -301,6 +302,35 @@ pub(crate) fn drop_block(host: &Space, block: Prefix, ops: &mut Vec<Op>) {
     let commands = guard::drop_block(&table_id(), block, &table.prefixes);
     if !commands.is_empty() {
         ops.push(commit(commands));
+    }
+}
+
+/// Appends what makes an address the node's no more.
+pub(crate) fn drop_gateway(host: &Space, address: IpAddr, ops: &mut Vec<Op>) {
+    let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
+        return;
+    };
+    let entries = guard::gateway(address).into_iter();
+    let commands = entries.filter_map(|(set, mut keys)| {
+        let found = table.elements.get(&set)?;
+        keys.retain(|key| found.contains(key));
+        (!keys.is_empty()).then(|| nft::Command::DeleteElements {
+            table: table_id(),
+            set,
+            elements: nft::Elements::Keys(keys),
+        })
+    });
+    let commands: Vec<_> = commands.collect();
+    if !commands.is_empty() {
+        ops.push(commit(commands));
+    }
+}
+
+/// What has to be seen for [`drop_gateway`].
+pub(crate) fn gateway_scope(address: IpAddr) -> TableScope {
+    TableScope {
+        elements: guard::gateway(address),
+        ..TableScope::default()
     }
 }
 

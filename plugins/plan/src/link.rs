@@ -156,9 +156,8 @@ fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mu
     if let Place::PointToPoint(link) = &want.place {
         point_to_point::prepare(found, world.space(&ns), want, link, ops);
     }
-    if bridge.is_none() {
-        permanent(world.space(&ns), &ns, name, &want.neighbours, ops);
-    }
+    let near = bridge.unwrap_or(name);
+    permanent(world.space(&ns), &ns, near, &want.neighbours, ops);
     // What the container receives is shaped where the port sends.
     if let Some(limit) = want.bandwidth.ingress {
         let shape = Shape::new(limit, mtu);

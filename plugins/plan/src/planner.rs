@@ -5,8 +5,8 @@ use bulkhead_model::Mtu;
 use std::borrow::Cow;
 
 use crate::{
-    Attached, Conflict, Detached, Ns, OnLink, Op, Place, Plan, Scope, Space, TableScope, Want,
-    World, bridge, detached, filter, guarded, host_ports, link, nat, point_to_point,
+    Attached, Conflict, Detached, Neighbour, Ns, OnLink, Op, Place, Plan, Scope, Space, TableScope,
+    Want, World, bridge, detached, filter, guarded, host_ports, link, nat, point_to_point,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -107,30 +107,32 @@ fn attached(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Result<(), Con
     Ok(())
 }
 
-/// On a bridge that somebody else made, an address of our block that no port of ours has may be theirs,
-/// and the gateway's MAC is the bridge's.
+/// A bridge that stands has the MAC it was made with, by another network maybe. On one that somebody else
+/// made, an address of our block that no port of ours has may be theirs.
 fn where_others_may_be<'w>(host: &Space, want: &'w Attached) -> Cow<'w, Attached> {
     let Place::Bridge(bridge) = &want.place else {
         return Cow::Borrowed(want);
     };
-    let joined = host
-        .links
-        .get(&bridge.name)
-        .is_some_and(|link| !link.is_ours());
-    let assumes =
-        !want.filter.binding.around.own_blocks.is_empty() || !want.interface.neighbours.is_empty();
-    if !joined || !assumes {
+    let Some(found) = host.links.get(&bridge.name) else {
+        return Cow::Borrowed(want);
+    };
+    let others = want.interface.neighbours.iter();
+    let is_another = |gateway: &Neighbour| found.mac.is_some_and(|mac| mac != gateway.mac);
+    let joined = !found.is_ours();
+    let assumes = joined && !want.filter.binding.around.own_blocks.is_empty();
+    if !assumes && !others.clone().any(is_another) {
         return Cow::Borrowed(want);
     }
     let mut want = want.clone();
-    want.filter.binding.around.own_blocks.clear();
-    // A MAC that is not ours may change.
-    if want.interface.on_link == OnLink::Prefix {
-        want.interface.neighbours.clear();
+    if joined {
+        want.filter.binding.around.own_blocks.clear();
+        // A MAC that is not ours may change.
+        if want.interface.on_link == OnLink::Prefix {
+            want.interface.neighbours.clear();
+        }
     }
-    let found = host.links.get(&bridge.name).and_then(|link| link.mac);
     for gateway in &mut want.interface.neighbours {
-        gateway.mac = found.unwrap_or(gateway.mac);
+        gateway.mac = found.mac.unwrap_or(gateway.mac);
     }
     Cow::Owned(want)
 }
@@ -234,6 +236,10 @@ fn detached_scope(want: &Detached) -> Scope {
                 host.sysctls.insert(sysctl.clone());
             }
             crate::Restore::Blackhole { .. } => host.blackholes = true,
+            crate::Restore::Gateway { address } => {
+                let table = host.tables.entry(filter::table_id()).or_default();
+                table.extend(filter::gateway_scope(*address));
+            }
             crate::Restore::Block { prefix } => {
                 let table = host.tables.entry(filter::table_id()).or_default();
                 table.extend(filter::block_scope(*prefix));

@@ -354,6 +354,11 @@ pub enum Restore {
         /// The bridge.
         link: IfName,
     },
+    /// Make an address the node's no more for the guard: it was a gateway.
+    Gateway {
+        /// Which.
+        address: IpAddr,
+    },
     /// Make a block nobody's for the guard, which drops what goes to its addresses that no port holds.
     Block {
         /// Which.

@@ -170,6 +170,14 @@ impl Case {
                 let destination = block.parse().unwrap();
                 return Restore::Blackhole { destination };
             }
+            if let Some(gateway) = change.key.strip_prefix("gateway ") {
+                let address = gateway.parse().unwrap();
+                return Restore::Gateway { address };
+            }
+            if let Some(block) = change.key.strip_prefix("block ") {
+                let prefix = block.parse().unwrap();
+                return Restore::Block { prefix };
+            }
             Restore::Sysctl {
                 sysctl: Sysctl::recorded(&change.key).unwrap(),
                 ours: change.set.clone(),

@@ -141,11 +141,22 @@ pub(crate) fn of(binding: &Binding) -> Entries {
     for address in &binding.around.granted {
         made.granted(*address);
     }
-    for gateway in &binding.around.gateways {
-        made.gateway(*gateway);
-        made.address(LIVE4, LIVE6, *gateway);
+    for address in &binding.around.gateways {
+        for (set, keys) in gateway(*address) {
+            made.entries.entry(set).or_default().extend(keys);
+        }
     }
     made.entries
+}
+
+/// What makes an address the node's own.
+pub(crate) fn gateway(address: IpAddr) -> Entries {
+    let (gates, live, gate) = match address {
+        IpAddr::V4(v4) => (GATES4, LIVE4, Datum::Ipv4Addr(v4)),
+        IpAddr::V6(v6) => (GATES6, LIVE6, Datum::Integer(v6.octets().to_vec())),
+    };
+    let held = Datum::from(address);
+    [(gates, [gate.into()].into()), (live, [held.into()].into())].into()
 }
 
 /// Whether a set's elements may be there for several ports.
@@ -270,16 +281,6 @@ impl Made {
             IpAddr::V6(v6) => self.add(OWN6, [Datum::Integer(v6.octets().to_vec())]),
         }
         self.address(LIVE4, LIVE6, address);
-    }
-
-    fn gateway(&mut self, address: IpAddr) {
-        match address {
-            IpAddr::V4(address) => self.insert(GATES4, Datum::Ipv4Addr(address).into()),
-            IpAddr::V6(address) => {
-                let bytes = address.octets().to_vec();
-                self.insert(GATES6, Datum::Integer(bytes).into());
-            }
-        }
     }
 
     fn identity(&mut self, identity: &Identity) {

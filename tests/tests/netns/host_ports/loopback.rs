@@ -6,6 +6,7 @@ use netns_fixtures::packet::{BROADCAST, Body, Frame, Ipv4, Ipv6, MacOctets, Payl
 use netns_fixtures::{
     BridgeNetfilter, Capture, Captured, Container, End, Ns, Outside, PacketSocket, veth,
 };
+use serde_json::json;
 
 use super::{INSIDE, PORT, mapped, mapped_on, outsider, published, publishing, seen_at, serve, to};
 use crate::claims;
@@ -206,7 +207,8 @@ fn martians(stranger: &Stranger, own: Ipv4Addr) -> [(Ipv4Addr, Ipv4Addr); 3] {
 fn the_host_s_loopback_is_beyond_containers_and_the_outside(setting: BridgeNetfilter) {
     let node = Node::new(setting);
     let _a = node.attach(&published(&node), "a");
-    let b = node.attach(&node.config(), "b");
+    // The guard would keep them out before.
+    let b = node.attach(&node.config_with(json!({"guard": false})), "b");
     let switch = format!("net/ipv4/conf/{BRIDGE}/route_localnet");
     assert_eq!(node.host.sysctl(&switch).unwrap(), "1");
     let any = Own::on(&node.host, "0.0.0.0:9000".parse().unwrap());

@@ -378,6 +378,8 @@ fn a_link_that_was_changed_is_mended(setting: BridgeNetfilter) {
                         "ip -n {a} link set dev eth0 up",
                         "ip -n {a} route add 0.0.0.0/0 via 10.1.0.1 ",
                         "ip -n {a} -6 route add ::/0 via fd01::1 ",
+                        "ip -n {a} neigh replace 10.1.0.1 ",
+                        "ip -n {a} neigh replace fd01::1 ",
                     ]
                 ),
                 A,
@@ -441,7 +443,14 @@ fn a_mac_that_was_changed_is_mended(setting: BridgeNetfilter) {
     for damage in [
         damage(
             "ip -n {a} link set eth0 address 02:ba:d0:00:00:02",
-            on!(a, &["ip -n {a} link set dev eth0 address {mac-a}"]),
+            on!(
+                a,
+                &[
+                    "ip -n {a} link set dev eth0 address {mac-a}",
+                    "ip -n {a} neigh replace 10.1.0.1 ",
+                    "ip -n {a} neigh replace fd01::1 ",
+                ]
+            ),
             NONE,
         ),
         damage(
@@ -503,6 +512,8 @@ fn flushed_addresses_routes_and_neighbours_are_mended(setting: BridgeNetfilter) 
                         "ip -n {a} addr add {a6}/64 dev eth0",
                         "ip -n {a} addr add fe80::",
                         "ip -n {a} route add 0.0.0.0/0 via 10.1.0.1 ",
+                        "ip -n {a} neigh replace 10.1.0.1 ",
+                        "ip -n {a} neigh replace fd01::1 ",
                     ]
                 ),
                 A,
