@@ -87,6 +87,7 @@ fn every_state_is_told_and_drift_is_a_script() {
     let ran = node.run("check");
     assert_eq!(ran.code, 5);
     sh(&node, &ran.stdout);
+    limit_groups(&node);
     assert_eq!(node.run("check").code, 0, "{}", node.run("check").stdout);
 
     node.host

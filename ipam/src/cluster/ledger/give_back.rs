@@ -52,13 +52,22 @@ impl Ledger {
             let leaves = own.leaving == Some(own.block);
             let rested = own
                 .idle_since_ms
-                .is_some_and(|since| now.since_boot_ms >= since + self.tuning.idle_ms);
+                .is_some_and(|since| now.since_boot_ms >= since + self.rest_ms(pool));
             let quiet = own.is_idle() && !self.queue.touches(pool, own.block.ordinals());
             quiet
                 && own.row != Revision(0)
                 && (leaves || rested && self.can_spare(pool, own.free()))
         })?;
         Some((found.0.clone(), found.1.block))
+    }
+
+    /// How long a block lies idle before it is given back: nothing comes out of a pool that is drained.
+    pub(super) fn rest_ms(&self, pool: &PoolName) -> u64 {
+        let state = self.pools.get(pool).map(|side| side.row.state);
+        match state {
+            Some(PoolState::Draining) => 0,
+            Some(PoolState::Enabled | PoolState::Disabled) | None => self.tuning.idle_ms,
+        }
     }
 
     /// Whether a pool's other blocks suffice without one that has `free` ordinals.

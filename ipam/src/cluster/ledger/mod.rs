@@ -464,7 +464,7 @@ impl Ledger {
         let own = self.own.all().filter_map(|(pool, own)| {
             let side = self.pools.get(pool)?;
             let idle = match own.idle_since_ms {
-                Some(since) => Some(since + self.tuning.idle_ms),
+                Some(since) => Some(since + self.rest_ms(pool)),
                 None if own.is_idle() => Some(0),
                 None => None,
             };
