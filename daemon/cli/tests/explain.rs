@@ -70,7 +70,7 @@ fn every_object_is_told_with_its_source_and_both_plans() {
     assert_eq!(told["drift"], json!(["sysctl -w net/ipv4/ip_forward=1"]));
     let del = told["del"].to_string();
     assert!(
-        !del.contains("br-blue") && !del.contains("delete table"),
+        !del.contains("link del dev br-blue") && !del.contains("delete table"),
         "{del}"
     );
     assert_eq!(values(told, "host port"), [""; 0]);

@@ -142,9 +142,10 @@ fn known(grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<Neighbour> {
     gateways.map(|address| Neighbour { address, mac }).collect()
 }
 
-/// The node's permanent neighbours on the bridge, where nobody has another way.
+/// The node's permanent neighbours on the bridge, where it is the gateway: it answers whatever fills the
+/// table.
 fn holders(config: &Config, grant: &Grant, mac: Mac) -> Vec<Neighbour> {
-    if config.segmentation == Segmentation::Layer2 {
+    if config.gateway == Gateway::None || !is_judged(grant) {
         return Vec::new();
     }
     let addresses = grant.addresses.iter();

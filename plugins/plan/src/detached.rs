@@ -3,8 +3,8 @@
 use bulkhead_model::{IfName, LinkGroup};
 
 use crate::{
-    Detached, Features, Link, LinkKind, LinkSetting, NetworkGone, Ns, Op, Restore, Space, Switch,
-    World, bridge, filter, host_ports,
+    Detached, Features, Guard, Link, LinkKind, LinkSetting, NeighbourState, NetworkGone, Ns, Op,
+    Restore, Space, Switch, World, bridge, filter, host_ports,
 };
 
 /// Appends what removes every trace. It refuses nothing: what is not ours is passed over.
@@ -19,7 +19,8 @@ pub(crate) fn plan(world: &World, want: &Detached, ops: &mut Vec<Op>) {
     }
     host_ports::cut(host, want, ops);
     for (link, address) in &want.neighbours {
-        if host.neighbours.contains_key(&(*link, *address)) {
+        let found = host.neighbours.get(&(*link, *address));
+        if found.is_some_and(|found| !is_another_s(*found, want)) {
             ops.push(Op::DelNeighbour {
                 ns: Ns::Host,
                 link: *link,
@@ -30,6 +31,13 @@ pub(crate) fn plan(world: &World, want: &Detached, ops: &mut Vec<Op>) {
     if let Some(gone) = &want.network {
         network(world, want, gone, ops);
     }
+}
+
+/// Whether somebody else set a neighbour entry for good: another attachment of the same address.
+fn is_another_s(found: NeighbourState, want: &Detached) -> bool {
+    let guard = want.binding.as_ref().map(|binding| &binding.guard);
+    let known = matches!(guard, Some(Guard::On(identity)) if !identity.macs.contains(&found.mac));
+    found.permanent && known
 }
 
 /// Whether a link needs no deletion.

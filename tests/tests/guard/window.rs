@@ -43,6 +43,10 @@ fn lie_until(ns: &Ns, frame: &Frame, stop: &AtomicBool, sent: &AtomicUsize) {
 }
 
 fn from_before_its_add_until_after_its_del(ground: Ground, setting: BridgeNetfilter) {
+    // A chained guard protects from its own ADD on: after the main plugin's there is such a moment.
+    if ground == Ground::Chained {
+        return;
+    }
     let lab = Lab::new(ground, setting);
     let lie = lie(&lab.scene);
     let places: [(&Ns, &str); 2] = [(&lab.victims[0].ns, ETH0), (&lab.victims[1].ns, ETH0)];

@@ -322,6 +322,8 @@ fn a_deleted_link_is_mended(setting: BridgeNetfilter) {
         "ip link set dev br-blue up",
         " master br-blue",
         "bridge link set dev bhp",
+        "ip neigh replace 10.1.0.",
+        "ip neigh replace fd01::",
     ];
     each_is_mended(
         setting,
@@ -392,6 +394,8 @@ fn a_link_that_was_changed_is_mended(setting: BridgeNetfilter) {
                         "ip addr add fd01::1/64 dev br-blue",
                         "ip addr add fe80::",
                         "ip link set dev br-blue up",
+                        "ip neigh replace 10.1.0.",
+                        "ip neigh replace fd01::",
                     ]
                 ),
                 BLUE,
@@ -554,18 +558,19 @@ fn flushed_addresses_routes_and_neighbours_are_mended(setting: BridgeNetfilter) 
                         "ip addr add 10.1.0.1/24 dev br-blue",
                         "ip addr add fd01::1/64 dev br-blue",
                         "ip addr add fe80::",
+                        "ip neigh replace 10.1.0.",
                     ]
                 ),
                 BLUE,
             ),
             damage(
                 "ip neigh replace {a4} lladdr 02:ba:d0:00:00:02 nud permanent dev br-blue",
-                on!(a, &["ip neigh del {a4} dev br-blue"]),
+                on!(a, &["ip neigh replace {a4} lladdr {mac-a} "]),
                 A,
             ),
             damage(
                 "ip neigh replace {a6} lladdr 02:ba:d0:00:00:02 nud permanent dev br-blue",
-                on!(a, &["ip neigh del {a6} dev br-blue"]),
+                on!(a, &["ip neigh replace {a6} lladdr {mac-a} "]),
                 NONE,
             ),
         ],
