@@ -22,6 +22,10 @@ mod window;
 /// the node's netfilter, or over a lab on it.
 macro_rules! on_each_ground {
     ($over:ident: $($claim:ident),+ $(,)?) => {
+        crate::on_each_ground!(but_chained, $over: $($claim),+);
+        crate::on_each_ground!(@of chained, Chained, Off, $over: $($claim),+);
+    };
+    (but_chained, $over:ident: $($claim:ident),+ $(,)?) => {
         crate::on_each_ground!(@of unguarded, Unguarded, Off, $over: $($claim),+);
         crate::on_each_ground!(@of unguarded_nf_call, Unguarded, On, $over: $($claim),+);
         crate::on_each_ground!(@of switched_off, SwitchedOff, Off, $over: $($claim),+);
@@ -30,7 +34,6 @@ macro_rules! on_each_ground {
         crate::on_each_ground!(@of bridge_l3, BridgeL3, Off, $over: $($claim),+);
         crate::on_each_ground!(@of shaped, Shaped, Off, $over: $($claim),+);
         crate::on_each_ground!(@of layer3, Layer3, Off, $over: $($claim),+);
-        crate::on_each_ground!(@of chained, Chained, Off, $over: $($claim),+);
     };
     (@of $module:ident, $ground:ident, $setting:ident, $over:ident: $($claim:ident),+) => {
         mod $module {

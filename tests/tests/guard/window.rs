@@ -11,7 +11,9 @@ use crate::ground::Ground;
 use crate::lab::{ETH0, LIMIT, Lab};
 use crate::scene::{EVIL, Scene};
 
-crate::on_each_ground! { ground: from_before_its_add_until_after_its_del }
+// Not on a port of another plugin: a chained guard protects from its own ADD on, and before it there is
+// such a moment.
+crate::on_each_ground! { but_chained, ground: from_before_its_add_until_after_its_del }
 
 /// How often a container comes and goes.
 const TIMES: usize = 5;
@@ -43,10 +45,6 @@ fn lie_until(ns: &Ns, frame: &Frame, stop: &AtomicBool, sent: &AtomicUsize) {
 }
 
 fn from_before_its_add_until_after_its_del(ground: Ground, setting: BridgeNetfilter) {
-    // A chained guard protects from its own ADD on: after the main plugin's there is such a moment.
-    if ground == Ground::Chained {
-        return;
-    }
     let lab = Lab::new(ground, setting);
     let lie = lie(&lab.scene);
     let places: [(&Ns, &str); 2] = [(&lab.victims[0].ns, ETH0), (&lab.victims[1].ns, ETH0)];
