@@ -19,21 +19,29 @@ mod thc;
 mod window;
 
 /// Makes a test on each ground of each claim: a function over a ground and whether bridged frames pass
-/// the node's netfilter, or over a lab on it.
+/// the node's netfilter, or over a lab on it; `segments` leaves out where there is none, `but_chained` the
+/// ports of another plugin.
 macro_rules! on_each_ground {
     ($over:ident: $($claim:ident),+ $(,)?) => {
         crate::on_each_ground!(but_chained, $over: $($claim),+);
         crate::on_each_ground!(@of chained, Chained, Off, $over: $($claim),+);
     };
     (but_chained, $over:ident: $($claim:ident),+ $(,)?) => {
+        crate::on_each_ground!(@segments $over: $($claim),+);
+        crate::on_each_ground!(@of bridge_l3, BridgeL3, Off, $over: $($claim),+);
+        crate::on_each_ground!(@of layer3, Layer3, Off, $over: $($claim),+);
+    };
+    (segments, $over:ident: $($claim:ident),+ $(,)?) => {
+        crate::on_each_ground!(@segments $over: $($claim),+);
+        crate::on_each_ground!(@of chained, Chained, Off, $over: $($claim),+);
+    };
+    (@segments $over:ident: $($claim:ident),+) => {
         crate::on_each_ground!(@of unguarded, Unguarded, Off, $over: $($claim),+);
         crate::on_each_ground!(@of unguarded_nf_call, Unguarded, On, $over: $($claim),+);
         crate::on_each_ground!(@of switched_off, SwitchedOff, Off, $over: $($claim),+);
         crate::on_each_ground!(@of bridge_l2, BridgeL2, Off, $over: $($claim),+);
         crate::on_each_ground!(@of bridge_l2_nf_call, BridgeL2, On, $over: $($claim),+);
-        crate::on_each_ground!(@of bridge_l3, BridgeL3, Off, $over: $($claim),+);
         crate::on_each_ground!(@of shaped, Shaped, Off, $over: $($claim),+);
-        crate::on_each_ground!(@of layer3, Layer3, Off, $over: $($claim),+);
     };
     (@of $module:ident, $ground:ident, $setting:ident, $over:ident: $($claim:ident),+) => {
         mod $module {

@@ -12,11 +12,11 @@ use netns_fixtures::{BridgeNetfilter, Capture, Captured, Direction, Ns, PacketSo
 use serde_json::{Value, json};
 
 use super::tools::Running;
-use crate::ground::{Ground, Segment};
+use crate::ground::Ground;
 use crate::lab::{ETH0, LIMIT, Lab};
 use crate::shot::Shot;
 
-crate::on_each_ground! { ground:
+crate::on_each_ground! { segments, ground:
     a_dhcp_client_is_answered_by_the_node,
     a_dhcp_client_is_answered_by_a_server_beside_it,
     a_router_announces_and_forwards_for_its_prefix_alone,
@@ -31,10 +31,9 @@ const VIRTUAL6: Ipv6Addr = Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, 0x200);
 const BEHIND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0);
 const ELSEWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x78, 0, 0, 0, 0, 0);
 
-/// A lab whose attacker is wished this; `None` where there is no segment for such roles.
-fn lab_of(ground: Ground, setting: BridgeNetfilter, first: Value, second: Value) -> Option<Lab> {
-    let shared = ground.segment() == Segment::Shared;
-    shared.then(|| Lab::with(ground, setting, &[first, second, Value::Null]))
+/// A lab whose attacker is wished this.
+fn lab_of(ground: Ground, setting: BridgeNetfilter, first: Value, second: Value) -> Lab {
+    Lab::with(ground, setting, &[first, second, Value::Null])
 }
 
 /// `yes` reaches victim 2 from the attacker's port, and of `no`, sent before, nothing does where the port
@@ -125,17 +124,15 @@ fn is_answered(lab: &Lab, ns: &Ns, device: &str) {
 
 fn a_dhcp_client_is_answered_by_the_node(ground: Ground, setting: BridgeNetfilter) {
     let client = json!({"dhcpClient": true});
-    if let Some(lab) = lab_of(ground, setting, client, Value::Null) {
-        is_answered(&lab, &lab.node, lab.node_device());
-    }
+    let lab = lab_of(ground, setting, client, Value::Null);
+    is_answered(&lab, &lab.node, lab.node_device());
 }
 
 fn a_dhcp_client_is_answered_by_a_server_beside_it(ground: Ground, setting: BridgeNetfilter) {
     let client = json!({"dhcpClient": true});
     let role = json!({"role": "dhcp-server"});
-    if let Some(lab) = lab_of(ground, setting, client, role) {
-        is_answered(&lab, &lab.victims[0].ns, ETH0);
-    }
+    let lab = lab_of(ground, setting, client, role);
+    is_answered(&lab, &lab.victims[0].ns, ETH0);
 }
 
 fn announced(lab: &Lab, prefix: Ipv6Addr) -> Frame {
@@ -163,9 +160,7 @@ fn announced(lab: &Lab, prefix: Ipv6Addr) -> Frame {
 
 fn a_router_announces_and_forwards_for_its_prefix_alone(ground: Ground, setting: BridgeNetfilter) {
     let role = json!({"role": "router", "prefixes": [format!("{BEHIND}/64")]});
-    let Some(lab) = lab_of(ground, setting, role, Value::Null) else {
-        return;
-    };
+    let lab = lab_of(ground, setting, role, Value::Null);
     let forwarded = |prefix: Ipv6Addr, name| {
         let [a, b, c, d, ..] = prefix.segments();
         let host = Ipv6Addr::new(a, b, c, d, 0, 0, 0, 5);
@@ -185,9 +180,7 @@ fn a_router_announces_and_forwards_for_its_prefix_alone(ground: Ground, setting:
 /// As keepalived does without a MAC of its own for the virtual router.
 fn an_allowed_address_moves_with_vrrp(ground: Ground, setting: BridgeNetfilter) {
     let pairs = json!({"allowedAddresses": [VIRTUAL4, VIRTUAL6]});
-    let Some(lab) = lab_of(ground, setting, pairs, Value::Null) else {
-        return;
-    };
+    let lab = lab_of(ground, setting, pairs, Value::Null);
     let (me, peer) = (lab.scene.me, lab.scene.v2());
     // Version 3, advertisement, router 7, priority 100, one address (RFC 9568 section 5.2).
     let advert = [
@@ -219,9 +212,7 @@ fn an_allowed_address_moves_with_vrrp(ground: Ground, setting: BridgeNetfilter) 
 fn a_private_mac_speaks_beside_the_own_one(ground: Ground, setting: BridgeNetfilter) {
     let (private, foreign) = ([2, 0, 0x5e, 0, 0, 7], [2, 0, 0x5e, 0, 0, 8]);
     let macs = json!({"macs": [netns_fixtures::packet::mac_text(private)]});
-    let Some(lab) = lab_of(ground, setting, macs, Value::Null) else {
-        return;
-    };
+    let lab = lab_of(ground, setting, macs, Value::Null);
     let (me, peer) = (lab.scene.me, lab.scene.v2());
     let from = |mac, name| Frame::new(mac, peer.mac, Ipv4::new(me.v4, peer.v4, datagram(name)));
     only(

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use netns_fixtures::{Ns, wait_for};
 
-use crate::ground::Segment;
 use crate::lab::{ETH0, LIMIT, Lab};
 
 crate::on_each_ground! { lab:
     ndisc6_finds_the_gateway,
-    ndisc6_finds_a_neighbour,
     rdisc6_hears_a_router_on_the_node,
 }
 
@@ -67,11 +65,13 @@ fn ndisc6_finds_the_gateway(lab: &Lab) {
     }
 }
 
+mod neighbours {
+    use super::ndisc6_finds_a_neighbour;
+
+    crate::on_each_ground! { segments, lab: ndisc6_finds_a_neighbour }
+}
+
 fn ndisc6_finds_a_neighbour(lab: &Lab) {
-    if lab.ground.segment() == Segment::Routed {
-        // There is none on the link.
-        return;
-    }
     let victim = lab.scene.v1();
     let mac = netns_fixtures::packet::mac_text(victim.mac);
     assert_eq!(ndisc6(&lab.attacker.ns, &victim.v6.to_string()), mac);
