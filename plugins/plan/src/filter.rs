@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::OnceLock;
 
 use bulkhead_model::{IfName, Prefix};
 use bulkhead_nft as nft;
@@ -22,6 +21,9 @@ use crate::{
 
 /// Raised when the meaning of a table changes, so that an older one is replaced.
 const SCHEMA: u32 = 2;
+/// The table's schema and fingerprint where each port has a base chain, and where a prefix has one.
+const BY_PORT: &str = "bulkhead 2 0e2c5586d9a0e8eb";
+const BY_PREFIX: &str = "bulkhead 2 39103d2287b0096b";
 /// What the names of our ports begin with.
 const PORT_PREFIX: &str = "bhp";
 /// Ports whose frames go by way of an ifb device, which shapes them and gives them back as received.
@@ -392,23 +394,25 @@ fn hook(features: Features, found: Option<&TableState>, want: Hook) -> Result<Ho
 }
 
 fn is_current(found: &TableState, hook: Hook) -> bool {
-    // The definition without ports is one of two; to sign it takes a digest of its text.
-    static BY_PREFIX: OnceLock<nft::Table> = OnceLock::new();
-    static BY_PORT: OnceLock<nft::Table> = OnceLock::new();
-    let known = if hook == Hook::Prefix {
-        &BY_PREFIX
-    } else {
-        &BY_PORT
-    };
-    let whole = known.get_or_init(|| {
-        let mut whole = table(hook, None, &[], &Space::default());
-        // Of many chains those by which a frame comes and goes: another one that somebody has emptied
-        // ends at the base chain's policy, which is to drop.
-        let ends = [guard::POD, guard::BOUND];
-        whole.chains.retain(|chain| ends.contains(&chain.name));
-        whole
-    });
-    stands(found, whole)
+    // Of many chains those by which a frame comes and goes: another one that somebody has emptied
+    // ends at the base chain's policy, which is to drop.
+    let ends = [
+        (guard::POD, guard::first().len()),
+        (guard::BOUND, let_pass().len()),
+    ];
+    found.comment.as_deref() == Some(signature(hook))
+        && ends
+            .iter()
+            .all(|(chain, rules)| found.chains.get(chain) == Some(rules))
+}
+
+/// The table's comment: a constant, because every process looks whether the table is its own, and to
+/// print and digest some hundred rules takes longer than to make the port. A test holds it to the rules.
+const fn signature(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Prefix => BY_PREFIX,
+        Hook::Auto | Hook::PerPort => BY_PORT,
+    }
 }
 
 /// Whether a table's definition is `whole`'s and its fixed chains still have their rules.
@@ -464,7 +468,8 @@ fn table(hook: Hook, mine: Option<&Binding>, others: &[Binding], host: &Space) -
     ports.retain(|port| has_chain(hook, *port) && host.links.contains_key(port));
     let chains = ports.into_iter().map(|port| port_chain(port, hook));
     table.chains.extend(chains);
-    signed(table)
+    table.comment = Some(nft::Label::new(signature(hook)).expect("letters, digits and blanks"));
+    table
 }
 
 /// What a shaped port sends comes back from the ifb device past this hook, so this is the last word.
@@ -517,5 +522,22 @@ fn base(devices: nft::Devices) -> nft::Base {
         devices,
         priority: PRIORITY,
         policy: nft::Policy::Drop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_with_other_rules_has_another_signature() {
+        for hook in [Hook::PerPort, Hook::Prefix] {
+            let table = table(hook, None, &[], &Space::default());
+            let standing = signed(table.clone()).comment;
+            assert_eq!(
+                table.comment, standing,
+                "the rules have changed: write the right one into the constant of {hook:?}"
+            );
+        }
     }
 }
