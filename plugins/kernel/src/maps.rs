@@ -4,25 +4,28 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_model::IfName;
-use bulkhead_nft::observe as ask;
+use bulkhead_nft::observe::{self as ask, SetKind};
 use bulkhead_nft::{FoundEntry, Key, Name, TableId};
 use bulkhead_plan::{Entries, MapScope};
 
 use crate::error::NetlinkError;
-use crate::nftables::set_kind;
 use crate::place::{Place, PlaceError};
 use crate::socket::{Message, Socket};
 
-/// The entries asked for; `None` if there is no such map, or one of other types.
+/// The entries asked for of a map of that kind; `None` if there is no such map, or one of other types.
 pub(crate) fn observe(
     place: &mut Place,
     table: &TableId,
     map: &Name,
     wanted: &MapScope,
+    kind: Option<&SetKind>,
 ) -> Result<Option<BTreeMap<Key, FoundEntry>>, PlaceError> {
-    let Some(answer) = read(place.netfilter()?, table, map, wanted)? else {
+    let is_wanted =
+        |kind: &SetKind| kind.key == wanted.keys && kind.data.as_ref() == Some(&wanted.data);
+    if !kind.is_some_and(is_wanted) {
         return Ok(None);
-    };
+    }
+    let answer = read(place.netfilter()?, table, map, wanted)?;
     let names = name_devices(place, &answer, wanted)?;
     let name_of = |index: u32| names.get(&index).copied();
     let parts = answer
@@ -37,21 +40,15 @@ fn read(
     table: &TableId,
     map: &Name,
     wanted: &MapScope,
-) -> Result<Option<Vec<Message>>, NetlinkError> {
-    let found = set_kind(socket, table, map)?;
-    if !found
-        .is_some_and(|found| found.key == wanted.keys && found.data.as_ref() == Some(&wanted.data))
-    {
-        return Ok(None);
-    }
+) -> Result<Vec<Message>, NetlinkError> {
     let Entries::Of(keys) = &wanted.entries else {
-        return Ok(Some(socket.list(&ask::elements_request(table, map, 0))?));
+        return socket.list(&ask::elements_request(table, map, 0));
     };
-    let mut answer = Vec::new();
-    for key in keys {
-        answer.extend(socket.get(ask::element_request(table, map, key, 0))?);
-    }
-    Ok(Some(answer))
+    let keys = keys.iter();
+    let requests = keys.map(|key| ask::element_request(table, map, key, 0));
+    let answers = socket.get_all(requests.collect())?.into_iter();
+    let found: Result<Vec<_>, _> = answers.collect();
+    Ok(found?.into_iter().flatten().collect())
 }
 
 /// The names of the devices that a map leads to: the kernel keeps their indexes, and keeps them when

@@ -37,11 +37,11 @@ pub(crate) fn observe(
     for (id, wanted) in scope {
         let (socket, known) = place.netfilter_and_ruleset()?;
         let known = known.in_generation(generation);
-        let Some(mut table) = observe_table(socket, known, id, wanted)? else {
+        let Some((mut table, kinds)) = observe_table(socket, known, id, wanted)? else {
             continue;
         };
-        for (map, wanted) in &wanted.maps {
-            let found = maps::observe(place, id, map, wanted)?;
+        for ((map, wanted), kind) in wanted.maps.iter().zip(kinds) {
+            let found = maps::observe(place, id, map, wanted, kind.as_ref())?;
             table
                 .maps
                 .extend(found.map(|entries| (map.clone(), entries)));
@@ -51,12 +51,16 @@ pub(crate) fn observe(
     Ok(Ruleset { tables, generation })
 }
 
+/// What sets are; `None` of one that is not there, or none of ours.
+type Kinds = Vec<Option<SetKind>>;
+
+/// The table without its maps, and what these are.
 fn observe_table(
     socket: &mut Socket,
     known: &mut Known,
     id: &TableId,
     wanted: &TableScope,
-) -> Result<Option<TableState>, NetlinkError> {
+) -> Result<Option<(TableState, Kinds)>, NetlinkError> {
     // One without a comment is somebody else's, or is being committed.
     let mut passing = KnownTable::default();
     let known = match known.tables().entry(id.clone()) {
@@ -81,74 +85,123 @@ fn observe_table(
     }
     let mut table = TableState {
         comment: known.comment.clone(),
+        chains: chains(socket, known, id, &wanted.chains)?,
+        elements: elements(socket, known, id, &wanted.elements)?,
         ..TableState::default()
     };
-    for chain in &wanted.chains {
-        if let Some(rules) = rules(socket, known, id, chain)? {
-            table.chains.insert(chain.clone(), rules);
-        }
-    }
-    for (set, keys) in &wanted.elements {
-        let present = table.elements.entry(set.clone()).or_default();
-        for key in keys {
-            if has_element(socket, id, set, key)? {
-                present.insert(key.clone());
-            }
-        }
-    }
+    let sets = wanted.whole_sets.iter().chain(wanted.maps.keys());
+    learn_kinds(socket, known, id, sets)?;
     for set in &wanted.whole_sets {
-        match whole_set(socket, id, set)? {
+        if let Some(prefixes) = known.prefixes.get(set) {
+            table.prefixes.insert(set.clone(), prefixes.clone());
+            continue;
+        }
+        let Some(Some(kind)) = known.kinds.get(set) else {
+            continue;
+        };
+        match whole_set(socket, id, set, kind)? {
             Some(Whole::Keys(keys)) => {
                 table.elements.entry(set.clone()).or_default().extend(keys);
             }
             Some(Whole::Prefixes(prefixes)) => {
+                known.prefixes.insert(set.clone(), prefixes.clone());
                 table.prefixes.insert(set.clone(), prefixes);
             }
             None => {}
         }
     }
-    Ok(Some(table))
+    let kind = |map: &Name| known.kinds.get(map)?.clone();
+    let kinds = wanted.maps.keys().map(kind).collect();
+    Ok(Some((table, kinds)))
 }
 
-/// The number of a chain's rules; `None` if there is no such chain.
-fn rules(
+/// The number of rules of each chain that is there.
+fn chains(
     socket: &mut Socket,
     known: &mut KnownTable,
     id: &TableId,
-    chain: &Name,
-) -> Result<Option<usize>, NetlinkError> {
+    wanted: &BTreeSet<Name>,
+) -> Result<BTreeMap<Name, usize>, NetlinkError> {
     const NFTA_CHAIN_HOOK: u16 = 4;
-    if let Some(rules) = known.chains.get(chain) {
-        return Ok(*rules);
+    let is_known = |chain: &&Name| known.chains.contains_key(*chain);
+    let (read, unread): (Vec<_>, Vec<_>) = wanted.iter().partition(is_known);
+    let found = |chain: &Name, rules: usize| (chain.clone(), rules);
+    let read = read.into_iter();
+    let read = read.filter_map(|chain| Some(found(chain, (*known.chains.get(chain)?)?)));
+    let mut there: BTreeMap<_, _> = read.collect();
+    let requests = unread.iter().map(|chain| ask::chain_request(id, chain, 0));
+    let answers = socket.get_all(requests.collect())?;
+    for (chain, answer) in unread.into_iter().zip(answers) {
+        let mut lasts = true;
+        let mut rules = None;
+        if let Some(answer) = answer? {
+            let attributes = answer.body.get(NFGENMSG..).unwrap_or_default();
+            lasts = ruleset::lasts(id, find(attributes, NFTA_CHAIN_HOOK).is_some());
+            let request = ask::chain_rules_request(id, chain, 0);
+            rules = Some(socket.list(&request)?.len());
+        }
+        if lasts {
+            known.chains.insert(chain.clone(), rules);
+        }
+        there.extend(rules.map(|rules| found(chain, rules)));
     }
-    let mut lasts = true;
-    let mut rules = None;
-    if let Some(found) = socket.get(ask::chain_request(id, chain, 0))? {
-        let attributes = found.body.get(NFGENMSG..).unwrap_or_default();
-        lasts = ruleset::lasts(id, find(attributes, NFTA_CHAIN_HOOK).is_some());
-        let request = ask::chain_rules_request(id, chain, 0);
-        rules = Some(socket.list(&request)?.len());
-    }
-    if lasts {
-        known.chains.insert(chain.clone(), rules);
-    }
-    Ok(rules)
+    Ok(there)
 }
 
-fn has_element(
+/// Those elements that are there, of each set asked about.
+fn elements(
     socket: &mut Socket,
-    table: &TableId,
-    set: &Name,
-    key: &Key,
-) -> Result<bool, NetlinkError> {
-    match socket.get(ask::element_request(table, set, key, 0)) {
-        Ok(answer) => Ok(answer
-            .and_then(|message| ask::decode_keys(&message.body, &key.kinds()))
-            .is_some_and(|keys| keys.contains(key))),
-        // The set's keys have another length, so this one is not among them.
-        Err(error) if error.errno() == Some(Errno::INVAL) => Ok(false),
-        Err(error) => Err(error),
+    known: &KnownTable,
+    id: &TableId,
+    wanted: &BTreeMap<Name, BTreeSet<Key>>,
+) -> Result<BTreeMap<Name, BTreeSet<Key>>, NetlinkError> {
+    let mut there: BTreeMap<_, _> = wanted
+        .keys()
+        .map(|set| (set.clone(), BTreeSet::new()))
+        .collect();
+    let mut unread = Vec::new();
+    for (set, keys) in wanted {
+        let added = known.added.get(set);
+        for key in keys {
+            if added.is_some_and(|added| added.contains(key)) {
+                there.entry(set.clone()).or_default().insert(key.clone());
+            } else {
+                unread.push((set, key));
+            }
+        }
     }
+    let requests = unread.iter();
+    let requests = requests.map(|(set, key)| ask::element_request(id, set, key, 0));
+    let answers = socket.get_all(requests.collect())?;
+    for ((set, key), answer) in unread.into_iter().zip(answers) {
+        let answer = match answer {
+            // The set's keys have another length, so this one is not among them.
+            Err(refusal) if refusal.errno == Errno::INVAL => None,
+            answer => answer?,
+        };
+        let keys = answer.and_then(|message| ask::decode_keys(&message.body, &key.kinds()));
+        if keys.is_some_and(|keys| keys.contains(key)) {
+            there.entry(set.clone()).or_default().insert(key.clone());
+        }
+    }
+    Ok(there)
+}
+
+/// Asks what those sets are of which that is not known.
+fn learn_kinds<'a>(
+    socket: &mut Socket,
+    known: &mut KnownTable,
+    id: &TableId,
+    sets: impl Iterator<Item = &'a Name>,
+) -> Result<(), NetlinkError> {
+    let unknown: Vec<_> = sets.filter(|set| !known.kinds.contains_key(*set)).collect();
+    let requests = unknown.iter().map(|set| ask::set_request(id, set, 0));
+    let answers = socket.get_all(requests.collect())?;
+    for (set, answer) in unknown.into_iter().zip(answers) {
+        let kind = answer?.and_then(|answer| SetKind::decode(&answer.body));
+        known.kinds.insert(set.clone(), kind);
+    }
+    Ok(())
 }
 
 /// What is in a set that is read whole.
@@ -157,23 +210,20 @@ enum Whole {
     Prefixes(BTreeSet<Prefix>),
 }
 
-/// `None` if there is no such set, or none of ours by its keys.
+/// `None` if it is none of ours by its keys.
 fn whole_set(
     socket: &mut Socket,
     table: &TableId,
     set: &Name,
-) -> Result<Option<Whole>, NetlinkError> {
-    let Some(SetKind {
+    SetKind {
         key, is_interval, ..
-    }) = set_kind(socket, table, set)?
-    else {
-        return Ok(None);
-    };
+    }: &SetKind,
+) -> Result<Option<Whole>, NetlinkError> {
     let messages = socket.list(&ask::elements_request(table, set, 0))?;
     let payloads = messages.iter().map(|message| message.body.as_slice());
     if !is_interval {
         let keys: Option<Vec<_>> = payloads
-            .map(|payload| ask::decode_keys(payload, &key))
+            .map(|payload| ask::decode_keys(payload, key))
             .collect();
         return Ok(keys.map(|keys| Whole::Keys(keys.into_iter().flatten().collect())));
     }

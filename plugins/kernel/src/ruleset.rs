@@ -1,14 +1,18 @@
 //! What is known of the ruleset as long as nobody changes it. Every commit in a namespace, by whomever,
-//! gives the ruleset another generation (`nf_tables_commit`, `net/netfilter/nf_tables_api.c`): tables and
-//! chains that were read in one generation need not be read again in it.
+//! gives the ruleset another generation (`nf_tables_commit`, `net/netfilter/nf_tables_api.c`): tables,
+//! chains and prefixes that were read in one generation need not be read again in it, nor elements that a
+//! transaction of ours has just put there. Of sets whose elements come and go by themselves, with a
+//! timeout or by rules, none is asked about here.
 //!
 //! Not so what is bound to a device: the kernel takes a chain with its device, in the same generation.
-//! Nor elements, which are looked up each by its key. And since the kernel counts a moment before it
-//! turns to the new generation, what a refusal contradicts is read again.
+//! And since the kernel counts a moment before it turns to the new generation, what a refusal contradicts
+//! is read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bulkhead_nft::{Command, Name, TableFamily, TableId, Transaction};
+use bulkhead_model::Prefix;
+use bulkhead_nft::observe::SetKind;
+use bulkhead_nft::{Command, Elements, Key, Name, TableFamily, TableId, Transaction};
 
 /// Tables and chains as of one generation.
 #[derive(Debug, Default)]
@@ -24,6 +28,13 @@ pub(crate) struct KnownTable {
     pub(crate) comment: Option<String>,
     /// The number of rules of each chain that was looked for, if the chain is there.
     pub(crate) chains: BTreeMap<Name, Option<usize>>,
+    /// What each set is that was looked for; `None` if it is not there, or none of ours.
+    pub(crate) kinds: BTreeMap<Name, Option<SetKind>>,
+    /// The whole content of sets of prefixes.
+    pub(crate) prefixes: BTreeMap<Name, BTreeSet<Prefix>>,
+    /// The elements that our last transaction has put into sets: no more than one attachment's, however
+    /// long the process stays.
+    pub(crate) added: BTreeMap<Name, BTreeSet<Key>>,
 }
 
 impl Known {
@@ -57,9 +68,17 @@ impl Known {
             0 => 0,
             before => next(before),
         };
+        for table in self.tables.values_mut() {
+            table.added.clear();
+        }
         for command in &transaction.0 {
             match command {
-                Command::AddElements { .. } | Command::DeleteElements { .. } => {}
+                Command::AddElements {
+                    table,
+                    set,
+                    elements,
+                } => self.put(table, set, elements),
+                Command::DeleteElements { table, set, .. } => self.forget_elements(table, set),
                 Command::AddChain { table, chain } => self.forget_chain(table, &chain.name),
                 Command::DeleteChain { table, chain } => self.forget_chain(table, chain),
                 Command::AddTable(table) | Command::ReplaceTable(table) => {
@@ -69,6 +88,24 @@ impl Known {
                     self.tables.remove(id);
                 }
             }
+        }
+    }
+
+    fn put(&mut self, table: &TableId, set: &Name, elements: &Elements) {
+        let Some(table) = self.tables.get_mut(table) else {
+            return;
+        };
+        table.prefixes.remove(set);
+        if let Elements::Keys(keys) = elements {
+            let added = table.added.entry(set.clone()).or_default();
+            added.extend(keys.iter().cloned());
+        }
+    }
+
+    fn forget_elements(&mut self, table: &TableId, set: &Name) {
+        if let Some(table) = self.tables.get_mut(table) {
+            table.prefixes.remove(set);
+            table.added.remove(set);
         }
     }
 

@@ -29,6 +29,8 @@ const SPARE_BUFFERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a listing is begun anew because objects changed under it.
 const LISTINGS: u32 = 16;
+/// Questions under way at once: their answers fit the buffer that any socket has without capabilities.
+const QUESTIONS: usize = 64;
 
 /// Which subsystem of the kernel a socket talks to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -173,12 +175,41 @@ impl Socket {
         }
         match self.ask(request, NLM_F_REQUEST, End::First) {
             Ok(answer) => Ok(answer.into_iter().next()),
-            Err(NetlinkError::Refused(Refusal {
-                errno: Errno::NODEV | Errno::NOENT,
-                ..
-            })) => Ok(None),
+            Err(NetlinkError::Refused(refusal)) if is_absence(&refusal) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Socket::get`] of a netfilter socket, for many objects: the questions go out together, and
+    /// the answers come in their order.
+    pub(crate) fn get_all(
+        &mut self,
+        mut requests: Vec<Vec<u8>>,
+    ) -> Result<Vec<Result<Option<Message>, Refusal>>, NetlinkError> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for requests in requests.chunks_mut(QUESTIONS) {
+            let first = self.reserve(requests.len());
+            for (request, sequence) in requests.iter_mut().zip(first..) {
+                without_acknowledgement(request);
+                stamp(request, NLM_F_REQUEST, sequence);
+            }
+            self.send(&requests.concat())?;
+            let mut awaited = first..=self.sequence;
+            while !awaited.is_empty() {
+                for message in self.receive()? {
+                    if Some(message.sequence) != awaited.clone().next() {
+                        continue;
+                    }
+                    awaited.next();
+                    answers.push(match message.verdict() {
+                        None => Ok(Some(message)),
+                        Some(Err(refusal)) if !is_absence(&refusal) => Err(refusal),
+                        Some(_) => Ok(None),
+                    });
+                }
+            }
+        }
+        Ok(answers)
     }
 
     /// Lists objects; the listing is of one moment.
@@ -355,6 +386,11 @@ impl Message {
     pub(crate) const fn sequence(&self) -> u32 {
         self.sequence
     }
+}
+
+/// Whether a refusal says that there is no such object.
+fn is_absence(refusal: &Refusal) -> bool {
+    matches!(refusal.errno, Errno::NODEV | Errno::NOENT)
 }
 
 fn without_acknowledgement(request: &mut [u8]) {

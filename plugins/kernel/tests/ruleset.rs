@@ -124,6 +124,37 @@ fn what_it_changes_itself_is_seen() {
     });
 }
 
+#[test]
+fn an_element_that_others_take_out_again_is_missed() {
+    let bed = Bed::new();
+    bed.run(|kernel| {
+        apply(kernel, Command::ReplaceTable(table()));
+        seen(kernel);
+        // Beside what surely changes, so that what is added is known without a look.
+        let added = Transaction(vec![
+            Command::AddElements {
+                table: id(),
+                set: MACS,
+                elements: Elements::keys([key("bhpc", 3)]),
+            },
+            Command::AddChain {
+                table: id(),
+                chain: chain(POD, None),
+            },
+        ]);
+        let op = Op::Nft {
+            ns: Ns::Host,
+            transaction: added,
+            generation: None,
+        };
+        kernel.apply(&Plan::new(vec![op])).unwrap();
+        assert_eq!(seen(kernel), Some(([(POD, 0)].into(), 2)));
+        let line = "delete element netdev bulkhead macs { \"bhpc\" . 02:00:00:00:00:03 }";
+        bed.host.nft(line).unwrap();
+        assert_eq!(seen(kernel), Some(([(POD, 0)].into(), 1)));
+    });
+}
+
 /// What adds nothing makes no generation: the next one is somebody else's, however it counts.
 #[test]
 fn what_others_change_after_a_commit_that_changed_nothing_is_seen() {
