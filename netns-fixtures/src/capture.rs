@@ -2,14 +2,15 @@
 //! arrive. The kernel queues from the moment a socket is open, so nothing between opening and
 //! looking is missed.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::SendFlags;
+use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
 use crate::ns::{Ns, NsError};
 use crate::packet::{Frame, PacketError};
@@ -18,6 +19,8 @@ use crate::packet::{Frame, PacketError};
 const QUEUE_BYTES: usize = 4 << 20;
 /// The largest frame a veth with segmentation offload hands over.
 const LARGEST_FRAME: usize = 1 << 17;
+/// Frames that one call sends.
+const MANY: usize = 64;
 /// `PACKET_OUTGOING` (`if_packet.h`).
 const OUTGOING: u8 = 4;
 
@@ -181,6 +184,26 @@ impl PacketSocket {
             .map_err(|errno| refused(&self.interface, "send", errno))
     }
 
+    /// Sends the same bytes `count` times, many with a call.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::send`].
+    pub fn send_many(&self, bytes: &[u8], count: usize) -> Result<(), CaptureError> {
+        let iov = [IoSlice::new(bytes)];
+        let mut left = count;
+        while left > 0 {
+            let mut controls: Vec<_> = (0..left.min(MANY)).map(|_| no_control()).collect();
+            let messages = controls.iter_mut();
+            let mut messages: Vec<_> = messages.map(|none| MMsgHdr::new(&iov, none)).collect();
+            match sendmmsg(&self.fd, &mut messages, SendFlags::empty()) {
+                Ok(sent) => left -= sent,
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(errno) => return Err(refused(&self.interface, "send", errno)),
+            }
+        }
+        Ok(())
+    }
+
     /// The next frame that passes the interface; `None` when none does before `deadline`.
     ///
     /// # Errors
@@ -218,6 +241,10 @@ impl PacketSocket {
             Err(errno) => Err(refused(&self.interface, "wait", errno)),
         }
     }
+}
+
+fn no_control() -> SendAncillaryBuffer<'static, 'static, 'static> {
+    SendAncillaryBuffer::default()
 }
 
 fn captured(bytes: &[u8], from: LinkAddr) -> Captured {

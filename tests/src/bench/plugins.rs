@@ -61,6 +61,19 @@ impl Plugins {
         self
     }
 
+    /// The list with ports that are not judged.
+    #[must_use]
+    pub fn unguarded(mut self) -> Self {
+        self.list[0].config["guard"] = json!(false);
+        self
+    }
+
+    /// What the last ADD of a slot answered, until its DEL.
+    pub(super) fn answer_of(&self, slot: &Slot) -> Option<Value> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.get(&slot.id).cloned()
+    }
+
     /// The list with its last plugin declaring `capabilities`.
     #[must_use]
     pub fn declaring(mut self, capabilities: &[&str]) -> Self {

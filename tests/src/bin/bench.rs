@@ -5,15 +5,15 @@ use std::io;
 use std::process::{Command, ExitCode};
 
 use bulkhead_tests::bench::{
-    Chain, Contestant, Deletion, Durable, Effort, Field, Figures, Floor, Leasing, Managed, Packets,
-    Plugins, Race, Report, adopt_orphans, leases, measure, prove_ports_and_limits, resident,
-    smallest_peak_kib, two_ports_and_limits,
+    Chain, Contestant, Deletion, Durable, Effort, Field, Figures, Floor, Guarding, Leasing,
+    Managed, Packets, Plugins, Race, Report, adopt_orphans, guard, leases, measure,
+    prove_ports_and_limits, resident, smallest_peak_kib, two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
 
 const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
-  parts: plain, daemon, chain, first-packet, leases; --write takes them all";
+  parts: plain, daemon, chain, first-packet, guard, leases; --write takes them all";
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +21,7 @@ enum Part {
     Plain,
     Chain,
     FirstPacket,
+    Guard,
     Leases,
     Daemon,
 }
@@ -32,6 +33,7 @@ struct Options {
     plain: Effort,
     chain: Effort,
     packets: Packets,
+    guarding: Guarding,
     leasing: Leasing,
 }
 
@@ -59,6 +61,11 @@ impl Options {
                 flows: 2000,
                 calls: 30,
             },
+            guarding: Guarding {
+                ports: vec![3, 100, 1_000, 10_000],
+                rounds: 60,
+                calls: 200,
+            },
             leasing: Leasing {
                 replayed: 100_000,
                 clients: vec![(1, 2000), (8, 1000), (64, 500)],
@@ -73,6 +80,9 @@ impl Options {
         self.chain.rounds = 1;
         self.packets.mapped = vec![10, 100];
         self.packets.calls = 10;
+        self.guarding.ports = vec![3, 100, 1_000];
+        self.guarding.rounds = 20;
+        self.guarding.calls = 50;
         self.leasing.replayed = 10_000;
     }
 
@@ -113,6 +123,7 @@ fn options(words: &[&str]) -> Option<Options> {
                 "plain" => Part::Plain,
                 "chain" => Part::Chain,
                 "first-packet" => Part::FirstPacket,
+                "guard" => Part::Guard,
                 "leases" => Part::Leases,
                 "daemon" => Part::Daemon,
                 _ => return None,
@@ -144,6 +155,10 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
         first_packet: options
             .has(Part::FirstPacket)
             .then(|| measure(&options.packets))
+            .transpose()?,
+        guard: options
+            .has(Part::Guard)
+            .then(|| guard(&options.guarding))
             .transpose()?,
         leases: options
             .has(Part::Leases)

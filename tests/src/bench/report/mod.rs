@@ -1,6 +1,7 @@
 //! The figures as Markdown.
 
 mod first_packet;
+mod guard;
 mod leases;
 mod race;
 
@@ -9,6 +10,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::first_packet::Beside;
+use super::guard::Guarded;
 use super::leases::Leases;
 use super::managed::Resident;
 use super::rounds::{Call, Figures};
@@ -29,6 +31,8 @@ pub struct Report {
     pub chain: Option<Chain>,
     /// Many host ports.
     pub first_packet: Option<Vec<Beside>>,
+    /// The guard by itself.
+    pub guard: Option<Guarded>,
     /// The store by itself.
     pub leases: Option<Leases>,
 }
@@ -62,6 +66,9 @@ impl fmt::Display for Report {
         }
         if let Some(rows) = &self.first_packet {
             first_packet::report(f, rows)?;
+        }
+        if let Some(measured) = &self.guard {
+            guard::report(f, measured)?;
         }
         match &self.leases {
             Some(measured) => leases::report(f, measured),
