@@ -22,8 +22,8 @@ use crate::{
 /// Raised when the meaning of a table changes, so that an older one is replaced.
 const SCHEMA: u32 = 2;
 /// The table's schema and fingerprint where each port has a base chain, and where a prefix has one.
-const BY_PORT: &str = "bulkhead 2 0e2c5586d9a0e8eb";
-const BY_PREFIX: &str = "bulkhead 2 39103d2287b0096b";
+const BY_PORT: &str = "bulkhead 2 1d3f647c0447ac37";
+const BY_PREFIX: &str = "bulkhead 2 d9987464b5dac694";
 /// What the names of our ports begin with.
 const PORT_PREFIX: &str = "bhp";
 /// Ports whose frames go by way of an ifb device, which shapes them and gives them back as received.

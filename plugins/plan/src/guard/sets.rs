@@ -17,6 +17,10 @@ use super::reason::Reason;
 pub(super) const OPEN: Name = Name::literal("open");
 /// Ports judged by their source MAC alone.
 pub(super) const MACS: Name = Name::literal("macs");
+/// Ports for which an address that is not among `id4` and `id6` is to be looked at further: those of the two
+/// sets above and of `any`, holders of whole prefixes, and DHCP clients. Any other port's is forged, and
+/// what a port forges should cost as little as one look can.
+pub(super) const LOOSE: Name = Name::literal("loose");
 /// The source MACs of ports.
 pub(super) const ID2: Name = Name::literal("id2");
 /// The IPv4 source addresses of ports, with the MAC.
@@ -74,6 +78,7 @@ pub(super) fn exact() -> Vec<(Name, Vec<KeyType>)> {
     vec![
         (OPEN, port()),
         (MACS, vec![IfNameKey, EtherAddr]),
+        (LOOSE, port()),
         (ID2, vec![IfNameKey, EtherAddr]),
         (ID4, vec![IfNameKey, EtherAddr, Ipv4Addr]),
         (ID6, vec![IfNameKey, EtherAddr, Ipv6Addr]),
@@ -134,8 +139,14 @@ pub(crate) fn of(binding: &Binding) -> Entries {
         entries: Entries::new(),
     };
     match &binding.guard {
-        Guard::Off => made.port_in(OPEN),
-        Guard::Mac(mac) => made.add(MACS, [(*mac).into()]),
+        Guard::Off => {
+            made.port_in(OPEN);
+            made.port_in(LOOSE);
+        }
+        Guard::Mac(mac) => {
+            made.add(MACS, [(*mac).into()]);
+            made.port_in(LOOSE);
+        }
         Guard::On(identity) => made.identity(identity),
     }
     for address in &binding.around.granted {
@@ -296,8 +307,12 @@ impl Made {
         }
         if identity.holds == Holds::Any {
             self.port_in(ANY);
+            self.port_in(LOOSE);
         }
         for role in &identity.roles {
+            if *role == Role::DhcpClient {
+                self.port_in(LOOSE);
+            }
             self.port_in(match role {
                 Role::Router => ROUTERS,
                 Role::DhcpServer => DHCP_SERVERS,
@@ -331,6 +346,7 @@ impl Made {
             }
             Held::V6(mac, bits) => {
                 let bits = Datum::Integer(bits.to_vec());
+                self.port_in(LOOSE);
                 self.add(ID64, [mac.into(), bits.clone()]);
                 self.add(OWN64, [bits.clone()]);
                 self.insert(LIVE64, bits.into());

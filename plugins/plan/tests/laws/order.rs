@@ -23,7 +23,7 @@ fn filter<'w>(host: &'w Space, case: &Case) -> Option<&'w TableState> {
     let table = host.tables.get(&filter_table())?;
     let own = nft::Name::new(&format!("port-{}", case.port())).unwrap();
     let hooked = case.hook == Hook::Prefix || table.chains.contains_key(&own);
-    (hooked && table.chains.get(&POD).is_some_and(|rules| *rules == 4)).then_some(table)
+    (hooked && table.chains.get(&POD).is_some_and(|rules| *rules == 6)).then_some(table)
 }
 
 /// Whether the port could pass what no filter has seen.

@@ -52,6 +52,7 @@ fn source() -> Vec<Rule> {
     let unspecified = Statement::is(Field::Ip4Saddr, Datum::Ipv4Addr([0, 0, 0, 0].into()));
     let mut rules = vec![
         Rule::new([of_sender([Field::Ip4Saddr], sets::ID4), goto(OWN)]),
+        drop_if([port_is_not(sets::LOOSE)], Reason::Source4),
         // Before it has an address: DHCP alone (RFC 2131 section 4.1).
         Rule::new([
             unspecified.clone(),

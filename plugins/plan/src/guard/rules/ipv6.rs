@@ -11,7 +11,8 @@ use super::{
 };
 use super::{discovery, vmap};
 use super::{
-    one_of, otherwise, over, pass, pass_if, port_is, transport, verdict_drop, verdict_pass,
+    one_of, otherwise, over, pass, pass_if, port_is, port_is_not, transport, verdict_drop,
+    verdict_pass,
 };
 use crate::guard::reason::Reason;
 use crate::guard::sets;
@@ -61,8 +62,9 @@ fn source() -> Vec<Rule> {
     let unspecified = Statement::is(Field::Ip6Saddr, Datum::Ipv6Addr([0; 16].into()));
     let mut rules = vec![
         Rule::new([of_sender([Field::Ip6Saddr], sets::ID6), goto(OWN)]),
-        Rule::new([of_sender([network(8, 8)], sets::ID64), goto(OWN)]),
         Rule::new([unspecified, goto(UNSPECIFIED)]),
+        drop_if([port_is_not(sets::LOOSE)], Reason::Source6),
+        Rule::new([of_sender([network(8, 8)], sets::ID64), goto(OWN)]),
         Rule::new([port_is(sets::ANY), of_sender([], sets::ID2), goto(OWN)]),
     ];
     rules.extend(not_of(Reason::Source6));

@@ -54,17 +54,20 @@ pub(super) fn chains() -> Vec<(Name, Vec<Rule>)> {
     chains
 }
 
-/// By Ethernet type, as it is in an untagged frame: where a tag stands, that is the type.
+/// By Ethernet type, as it is in an untagged frame: where a tag stands, that is the type. Each compared:
+/// of so few, a map is found in later.
 pub(crate) fn first() -> Vec<Rule> {
-    let ethertype = raw(PayloadBase::Link, 12, 2);
     let known = [
-        (vec![0x86, 0xdd], Verdict::Goto(ipv6::POD6)),
-        (vec![0x08, 0x00], Verdict::Goto(ipv4::POD4)),
-        (vec![0x08, 0x06], Verdict::Goto(arp::POD_ARP)),
+        ([0x08, 0x00], ipv4::POD4),
+        ([0x86, 0xdd], ipv6::POD6),
+        ([0x08, 0x06], arp::POD_ARP),
     ];
-    let mut rules = vec![Rule::new([vmap(ethertype, known)])];
-    rules.extend(not_of(Reason::EtherType));
-    rules
+    let known = known.into_iter();
+    let known = known.map(|(kind, chain)| {
+        let ethertype = raw(PayloadBase::Link, 12, 2);
+        Rule::new([is(ethertype, &kind), goto(chain)])
+    });
+    known.chain(not_of(Reason::EtherType)).collect()
 }
 
 /// What passes whatever it is: what no identity was found for may be of such a port.
