@@ -51,6 +51,26 @@ fn of_process(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// As [`cpu`], of a process that goes on to the nanosecond: what its threads that live have run
+/// (`/proc/pid/task/tid/schedstat`). For single calls.
+pub(crate) fn cpu_of_call(whose: Whose) -> Duration {
+    match whose {
+        Whose::ChildrenAnd(pid) => accounted(UsageWho::RUSAGE_CHILDREN) + of_threads(pid),
+        whose => cpu(whose),
+    }
+}
+
+fn of_threads(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten();
+    let nanos = tasks.filter_map(|task| {
+        let said = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        said.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
 /// Resident memory of a process in KiB (`VmRSS`).
 pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -9,7 +9,7 @@ use crate::bench::field::Field;
 use crate::bench::managed::Managed;
 use crate::bench::plugins::Plugins;
 use crate::bench::rounds::in_node;
-use crate::bench::usage::cpu;
+use crate::bench::usage::cpu_of_call;
 
 /// ADDs that do not count.
 const WARM_UP: usize = 3;
@@ -21,11 +21,10 @@ pub(crate) struct Added {
     pub(crate) name: &'static str,
     /// From the start of the process to its end.
     pub(crate) took: [Vec<Duration>; 2],
-    /// User and system time of all processes, all calls together.
-    pub(crate) cpu: [Duration; 2],
+    /// User and system time of all processes.
+    pub(crate) cpu: [Vec<Duration>; 2],
 }
 
-/// The daemon's CPU time is known in hundredths of a second only, and counts all calls together.
 pub(super) fn measure(calls: usize) -> io::Result<Vec<Added>> {
     let field = || Field::new(1, 1).map_err(io::Error::other);
     let bare = || Ok::<_, io::Error>(Plugins::new("bulkhead", Suite::ours(), field()?));
@@ -46,7 +45,7 @@ pub(super) fn measure(calls: usize) -> io::Result<Vec<Added>> {
         all.push(Added {
             name,
             took: [Vec::new(), Vec::new()],
-            cpu: [Duration::ZERO; 2],
+            cpu: [Vec::new(), Vec::new()],
         });
     }
     for nth in 0..WARM_UP + calls {
@@ -56,7 +55,7 @@ pub(super) fn measure(calls: usize) -> io::Result<Vec<Added>> {
                 let (took, spent) = add_and_delete(pair[which]);
                 if nth >= WARM_UP {
                     added.took[which].push(took);
-                    added.cpu[which] += spent;
+                    added.cpu[which].push(spent);
                 }
             }
         }
@@ -68,11 +67,11 @@ pub(super) fn measure(calls: usize) -> io::Result<Vec<Added>> {
 fn add_and_delete(contestant: &dyn Contestant) -> (Duration, Duration) {
     let slot = &contestant.field().timed[0];
     let measured = in_node(contestant, || {
-        let before = cpu(contestant.whose());
+        let before = cpu_of_call(contestant.whose());
         let started = Instant::now();
         contestant.add(slot);
         let took = started.elapsed();
-        let spent = cpu(contestant.whose()).saturating_sub(before);
+        let spent = cpu_of_call(contestant.whose()).saturating_sub(before);
         contestant.del(slot);
         (took, spent)
     });

@@ -3,16 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::millis;
 use crate::bench::guard::{Added, Guarded, Judged, Lane, Packet};
 
 /// Nanoseconds that a forwarded packet may cost over one without rules.
 const OVER_NO_RULES: f64 = 1_500.0;
 /// How much dearer a packet may be beside the most ports than beside the fewest.
 const FLAT: f64 = 1.10;
-/// How much dearer a dropped packet may be than a forwarded one without rules.
+/// How much dearer a dropped packet may be than a forwarded one.
 const DROP: f64 = 1.0;
-/// Milliseconds that an ADD may take over one without the guard.
+/// Milliseconds of CPU time that an ADD may take over one without the guard.
 const ADD: f64 = 0.1;
 
 const TEXT: &str = "\
@@ -46,6 +45,7 @@ fn marks(f: &mut fmt::Formatter<'_>, measured: &Guarded) -> fmt::Result {
     let spoofed = |packet: &Packet| !packet.is_true();
     let over = every(forwarded, &|lane, packet| over(lanes, lane, packet));
     let flat = every(forwarded, &|lane, packet| to_fewest(lanes, lane, packet));
+    let own = every(spoofed, &|lane, packet| ratio(lane, lane, packet));
     let drop = every(spoofed, &|lane, packet| to_forward(lanes, lane, packet));
     writeln!(f, "| mark | at most | measured | |\n|---|--:|--:|---|")?;
     mark(
@@ -60,12 +60,17 @@ fn marks(f: &mut fmt::Formatter<'_>, measured: &Guarded) -> fmt::Result {
     )?;
     mark(
         f,
+        "a spoofed packet's drop, to a forward by the guard",
+        (DROP, own, 2),
+    )?;
+    mark(
+        f,
         "a spoofed packet's drop, to a forward without rules",
         (DROP, drop, 2),
     )?;
     for added in &measured.added {
-        let what = format!("ADD over one without the guard, {}, ms", added.name);
-        mark(f, &what, (ADD, dearer(added), 3))?;
+        let what = format!("ADD over one without the guard, {}, CPU ms", added.name);
+        mark(f, &what, (ADD, dearer(&added.cpu), 3))?;
     }
     writeln!(f)
 }
@@ -122,40 +127,38 @@ fn adds(f: &mut fmt::Formatter<'_>, all: &[Added]) -> fmt::Result {
     writeln!(
         f,
         "### ADD, milliseconds\n\nOne at a time, with `\"guard\": false` and with the guard, in turns; one \
-         more port stays. *over* is the median of the differences. A daemon's CPU time is known in \
-         hundredths of a second, all calls together.\n"
+         more port stays. *over* is the median of the differences. The mark is about CPU time, a daemon's \
+         included: how long a call takes depends on what else the machine does.\n"
     )?;
     writeln!(
         f,
-        "| | n | p50 without | p50 with | over | CPU without | CPU with |"
+        "| | n | CPU p50 without | with | over | p50 without | with | over |"
     )?;
-    writeln!(f, "|---|--:|--:|--:|--:|--:|--:|")?;
+    writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|")?;
     for added in all {
-        let [without, with] = &added.took;
-        let calls = u32::try_from(with.len()).unwrap_or(u32::MAX).max(1);
-        let [cpu_without, cpu_with] = added.cpu.map(|cpu| millis(cpu / calls));
-        let p50 =
-            |took: &[Duration]| median(took.iter().map(Duration::as_secs_f64).collect()) * 1e3;
-        writeln!(
-            f,
-            "| {} | {calls} | {:.2} | {:.2} | {:+.3} | {cpu_without} | {cpu_with} |",
-            added.name,
-            p50(without),
-            p50(with),
-            dearer(added)
-        )?;
+        write!(f, "| {} | {} |", added.name, added.took[0].len())?;
+        for pair in [&added.cpu, &added.took] {
+            let [without, with] = pair;
+            let p50 = |times: &[Duration]| median(times.iter().copied().map(in_millis).collect());
+            let (without, with) = (p50(without), p50(with));
+            write!(f, " {without:.2} | {with:.2} | {:+.3} |", dearer(pair))?;
+        }
+        writeln!(f)?;
     }
     writeln!(f)
 }
 
-/// Milliseconds that the guard adds to an ADD.
-fn dearer(added: &Added) -> f64 {
-    let [without, with] = &added.took;
+/// Milliseconds that the second of two takes over the first.
+fn dearer([without, with]: &[Vec<Duration>; 2]) -> f64 {
     let both = without.iter().zip(with);
     median(
-        both.map(|(without, with)| (with.as_secs_f64() - without.as_secs_f64()) * 1e3)
+        both.map(|(without, with)| in_millis(*with) - in_millis(*without))
             .collect(),
     )
+}
+
+fn in_millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn over(lanes: &[Lane], lane: &Lane, packet: Packet) -> f64 {
@@ -165,9 +168,14 @@ fn over(lanes: &[Lane], lane: &Lane, packet: Packet) -> f64 {
 }
 
 fn to_forward(lanes: &[Lane], lane: &Lane, packet: Packet) -> f64 {
-    let plain = nanos(without_rules(lanes), packet.forwarded());
-    let both = nanos(lane, packet).iter().zip(plain);
-    median(both.map(|(here, plain)| here / plain).collect())
+    ratio(lane, without_rules(lanes), packet)
+}
+
+/// To what the other lane takes for a packet of the kind that is forwarded.
+fn ratio(lane: &Lane, other: &Lane, packet: Packet) -> f64 {
+    let forwarded = nanos(other, packet.forwarded());
+    let both = nanos(lane, packet).iter().zip(forwarded);
+    median(both.map(|(here, forwarded)| here / forwarded).collect())
 }
 
 /// To the lane that is judged alike, with the fewest ports.
