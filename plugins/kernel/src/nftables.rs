@@ -151,7 +151,7 @@ fn chains(
 /// Those elements that are there, of each set asked about.
 fn elements(
     socket: &mut Socket,
-    known: &KnownTable,
+    known: &mut KnownTable,
     id: &TableId,
     wanted: &BTreeMap<Name, BTreeSet<Key>>,
 ) -> Result<BTreeMap<Name, BTreeSet<Key>>, NetlinkError> {
@@ -161,9 +161,9 @@ fn elements(
         .collect();
     let mut unread = Vec::new();
     for (set, keys) in wanted {
-        let added = known.added.get(set);
+        let seen = known.elements.get(set);
         for key in keys {
-            if added.is_some_and(|added| added.contains(key)) {
+            if seen.is_some_and(|seen| seen.contains(key)) {
                 there.entry(set.clone()).or_default().insert(key.clone());
             } else {
                 unread.push((set, key));
@@ -184,6 +184,7 @@ fn elements(
             there.entry(set.clone()).or_default().insert(key.clone());
         }
     }
+    known.elements.clone_from(&there);
     Ok(there)
 }
 

@@ -1,6 +1,6 @@
 //! What is known of the ruleset as long as nobody changes it. Every commit in a namespace, by whomever,
 //! gives the ruleset another generation (`nf_tables_commit`, `net/netfilter/nf_tables_api.c`): tables,
-//! chains and prefixes that were read in one generation need not be read again in it, nor elements that a
+//! chains, prefixes and elements that were seen in one generation need not be read again in it, nor what a
 //! transaction of ours has just put there. Of sets whose elements come and go by themselves, with a
 //! timeout or by rules, none is asked about here.
 //!
@@ -32,9 +32,9 @@ pub(crate) struct KnownTable {
     pub(crate) kinds: BTreeMap<Name, Option<SetKind>>,
     /// The whole content of sets of prefixes.
     pub(crate) prefixes: BTreeMap<Name, BTreeSet<Prefix>>,
-    /// The elements that our last transaction has put into sets: no more than one attachment's, however
-    /// long the process stays.
-    pub(crate) added: BTreeMap<Name, BTreeSet<Key>>,
+    /// Elements that are there: those that the last look has found, and what transactions of ours have
+    /// added since. No more than one look is about, however long the process stays.
+    pub(crate) elements: BTreeMap<Name, BTreeSet<Key>>,
 }
 
 impl Known {
@@ -68,9 +68,6 @@ impl Known {
             0 => 0,
             before => next(before),
         };
-        for table in self.tables.values_mut() {
-            table.added.clear();
-        }
         for command in &transaction.0 {
             match command {
                 Command::AddElements {
@@ -97,15 +94,15 @@ impl Known {
         };
         table.prefixes.remove(set);
         if let Elements::Keys(keys) = elements {
-            let added = table.added.entry(set.clone()).or_default();
-            added.extend(keys.iter().cloned());
+            let there = table.elements.entry(set.clone()).or_default();
+            there.extend(keys.iter().cloned());
         }
     }
 
     fn forget_elements(&mut self, table: &TableId, set: &Name) {
         if let Some(table) = self.tables.get_mut(table) {
             table.prefixes.remove(set);
-            table.added.remove(set);
+            table.elements.remove(set);
         }
     }
 
