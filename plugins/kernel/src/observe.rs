@@ -282,7 +282,8 @@ fn observe_neighbours(
     space: &mut Space,
 ) -> Result<(), PlaceError> {
     for (link, address) in &wanted.neighbours {
-        if !place.indexes.contains_key(link) {
+        // One of those that were just asked for is not there, or known by now.
+        if !wanted.links.contains(link) && !place.indexes.contains_key(link) {
             place.link(*link)?;
         }
         let Some(index) = place.indexes.get(link).copied() else {
