@@ -1,5 +1,7 @@
 //! The filter on ports, bound by device prefix and port by port.
 
+use std::collections::BTreeSet;
+
 use netns_fixtures::packet::{BROADCAST, Frame, Ipv4, MacOctets, Udp};
 use netns_fixtures::{
     BridgeNetfilter, Capture, CaptureError, Captured, Container, End, Feature, PacketSocket,
@@ -21,6 +23,7 @@ claims! {
     a_flushed_filter_is_loaded_with_every_live_port,
     a_damaged_filter_is_loaded_with_every_live_port,
     another_hook_is_loaded_with_every_live_port,
+    a_flushed_filter_is_loaded_with_what_other_networks_have,
 }
 
 /// A hand-made port, of a name that ours have.
@@ -215,4 +218,30 @@ fn a_damaged_filter_is_loaded_with_every_live_port(setting: BridgeNetfilter) {
 fn another_hook_is_loaded_with_every_live_port(setting: BridgeNetfilter) {
     skip_without!(Feature::PrefixChains);
     live_ports_survive(setting, |_| {}, json!({"portFilter": "prefix"}));
+}
+
+/// Gateways and blocks are a network's, and another one's ADD that loads the table brings them too.
+fn a_flushed_filter_is_loaded_with_what_other_networks_have(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    let a = node.attach(&node.config(), "a");
+    let sets = ["blocks4", "blocks6", "gates4", "gates6", "live4", "live6"];
+    let listed = |set: &str| {
+        let listed = node.host.nft(&format!("list set netdev bulkhead {set}"));
+        listed.unwrap()
+    };
+    let of_blue = |set: &str| {
+        let text = listed(set);
+        let words = text.split(|at: char| !at.is_ascii_hexdigit() && !".:/x".contains(at));
+        let ours = words.filter(|word| word.starts_with("10.1.") || word.contains("fd01"));
+        ours.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let before = sets.map(of_blue);
+    assert!(before.iter().all(|of_set| !of_set.is_empty()), "{before:?}");
+    node.host.nft("delete table netdev bulkhead").unwrap();
+    let green = node.network("green", "br-green", "10.2.0.0/24", "fd02::/64");
+    let b = node.attach(&green, "b");
+    assert_eq!(sets.map(of_blue), before);
+    node.detach(&b);
+    node.detach(&a);
+    node.assert_nothing_left();
 }

@@ -7,7 +7,7 @@ use bulkhead_kernel::Kernel;
 use bulkhead_model::AttachmentKey;
 use bulkhead_plan::{Filter, Hook, Op, Plan, Unguarded, Want, filter_table};
 
-use crate::add::other_records;
+use crate::add::{other_records, recorded_bindings};
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
 use crate::guard::recorded_binding;
@@ -57,14 +57,13 @@ pub(super) fn complete(
     if !loads || !want.others.is_empty() {
         return Ok(false);
     }
-    let others = if let Some(state) = look_beside(state)? {
-        other_records(&state, key)?
+    want.others = if let Some(state) = look_beside(state)? {
+        recorded_bindings(&other_records(&state, key)?, &state)?
     } else {
-        let mut guarded = Guards::of(state).of_this_boot()?;
-        guarded.retain(|record| record.key != *key);
-        guarded
+        let guarded = Guards::of(state).of_this_boot()?.into_iter();
+        let others = guarded.filter(|record| record.key != *key);
+        others.filter_map(|it| recorded_binding(&it)).collect()
     };
-    want.others = others.iter().filter_map(recorded_binding).collect();
     Ok(!want.others.is_empty())
 }
 
