@@ -2,17 +2,19 @@
 //! into a binding with what was granted. As recorded it is found again by DEL and by everybody who loads
 //! the table anew; a configuration changed since is for new attachments.
 
+mod budgets;
 mod recorded;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bulkhead_cni::json::{Field, FieldError, Object};
-use bulkhead_cni::{Call, CniError};
+use bulkhead_cni::{Call, CniError, Code};
 use bulkhead_ipam::{AttachmentRecord, Ipam, Names};
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Role, Surroundings};
 
+pub use budgets::GuardBudgets;
 pub use recorded::GUARD;
 
 /// Among the other names of a record: present if the container has a prefix of its own.
@@ -36,6 +38,8 @@ pub struct GuardConfig {
     pub macs: BTreeSet<Mac>,
     /// `dhcpClient`.
     pub dhcp_client: bool,
+    /// `budgets`.
+    pub budgets: GuardBudgets,
     /// `multicast`; none is the network's default.
     pub multicast: Option<Multicast>,
 }
@@ -66,7 +70,14 @@ pub enum GuardRole {
     Trusted,
 }
 
-const KEYS: [&str; 5] = ["role", "prefixes", "allowedAddresses", "macs", "dhcpClient"];
+const KEYS: [&str; 6] = [
+    "role",
+    "prefixes",
+    "allowedAddresses",
+    "macs",
+    "dhcpClient",
+    "budgets",
+];
 
 impl GuardConfig {
     /// Reads `guard` and `multicast` of the configuration, overridden by `guard` of `args.cni` for one
@@ -102,12 +113,11 @@ impl GuardConfig {
                 ..Self::default()
             });
         }
-        let expected =
-            "true, false or an object of role, prefixes, allowedAddresses, macs and dhcpClient";
+        let expected = "true, false or an object of role, prefixes, allowedAddresses, macs, dhcpClient and budgets";
         let object = field.object().map_err(|_| field.invalid(expected))?;
         if let Some((_, unknown)) = object.members().find(|(key, _)| !KEYS.contains(key)) {
             return Err(unknown.invalid(
-                "known: guard has role, prefixes, allowedAddresses, macs and dhcpClient",
+                "known: guard has role, prefixes, allowedAddresses, macs, dhcpClient and budgets",
             ));
         }
         let config = Self {
@@ -117,6 +127,7 @@ impl GuardConfig {
             allowed: allowed(&object)?,
             macs: macs(&object)?,
             dhcp_client: object.optional_bool("dhcpClient")?.unwrap_or_default(),
+            budgets: GuardBudgets::parse(&object)?,
             multicast: None,
         };
         match config.role {
@@ -188,7 +199,23 @@ impl GuardConfig {
         } else {
             Multicast::None
         };
-        identity.sending_to(self.multicast.unwrap_or(default))
+        identity
+            .sending_to(self.multicast.unwrap_or(default))
+            .within(self.budgets.shares())
+    }
+
+    /// Refuses a bound on groups where no bridge of ours keeps them.
+    ///
+    /// # Errors
+    /// Code 2 naming the key.
+    pub fn refuse_groups(self) -> Result<Self, CniError> {
+        if self.budgets.groups.is_none() {
+            return Ok(self);
+        }
+        Err(CniError::new(
+            Code::UNSUPPORTED_FIELD,
+            "guard.budgets.groups is not supported: no bridge of this plugin keeps the groups of its ports; remove the key, or use bulkhead-bridge",
+        ))
     }
 
     /// Refuses addresses that are none of the network's.

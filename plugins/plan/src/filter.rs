@@ -181,8 +181,8 @@ fn missing_entries(standing: &TableState, binding: &Binding) -> Vec<nft::Command
         if !keys.is_empty() {
             commands.push(nft::Command::AddElements {
                 table: table_id(),
+                elements: guard::elements(binding, &set, keys),
                 set,
-                elements: nft::Elements::Keys(keys),
             });
         }
     }

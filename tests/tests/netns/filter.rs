@@ -1,11 +1,12 @@
 //! The filter on ports, bound by device prefix and port by port.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use netns_fixtures::packet::{BROADCAST, Frame, Ipv4, MacOctets, Udp};
+use netns_fixtures::packet::{Arp, BROADCAST, Frame, Ipv4, MacOctets, Udp};
 use netns_fixtures::{
     BridgeNetfilter, Capture, CaptureError, Captured, Container, End, Feature, PacketSocket,
-    Section, Snapshot, skip_without, veth,
+    Section, Snapshot, skip_without, veth, wait_for,
 };
 use serde_json::{Value, json};
 
@@ -24,6 +25,7 @@ claims! {
     a_damaged_filter_is_loaded_with_every_live_port,
     another_hook_is_loaded_with_every_live_port,
     a_flushed_filter_is_loaded_with_what_other_networks_have,
+    a_network_has_budgets_of_its_own,
 }
 
 /// A hand-made port, of a name that ours have.
@@ -244,4 +246,54 @@ fn a_flushed_filter_is_loaded_with_what_other_networks_have(setting: BridgeNetfi
     node.detach(&b);
     node.detach(&a);
     node.assert_nothing_left();
+}
+
+/// Of many broadcasts at once a port sends what its network allows, whatever others are allowed, and
+/// goes on so when another network's ADD loads the table.
+fn a_network_has_budgets_of_its_own(setting: BridgeNetfilter) {
+    const SENT: usize = 90;
+    let node = Node::new(setting);
+    let few = json!({"guard": {"budgets": {"broadcast": {"rate": 1, "burst": 5}}}});
+    let few = node.attach(&node.config_with(few), "few");
+    let usual = node.attach(&node.config(), "usual");
+    let dropped = |of: &Attachment| -> usize {
+        let listed = node.host.nft("list set netdev bulkhead drops-budget");
+        let listed = listed.unwrap();
+        let rest = listed.split_once(&format!("\"{}\"", of.port()));
+        let Some((_, rest)) = rest else { return 0 };
+        let mut words = rest.split(' ').skip_while(|word| *word != "packets");
+        words.nth(1).unwrap().parse().unwrap()
+    };
+    let flood = |from: &Attachment| {
+        let before = dropped(from);
+        let sender = PacketSocket::open(&from.container, "eth0").unwrap();
+        let own = from.addresses().into_iter().find_map(|one| match one {
+            IpAddr::V4(own) => Some(own),
+            IpAddr::V6(_) => None,
+        });
+        for _ in 0..SENT {
+            let frame = Arp::announcement(from.mac(), own.unwrap());
+            sender.send(&frame).unwrap();
+        }
+        wait_for("the last frame to be judged", LIMIT, || {
+            let port = from.port().to_string();
+            let seen = node.host.nft("list set netdev bulkhead to-all").unwrap();
+            let own = node
+                .host
+                .nft("list set netdev bulkhead own-to-all")
+                .unwrap();
+            (seen.contains(&port) || own.contains(&port)).then_some(())
+        });
+        dropped(from) - before
+    };
+    // What the container sent of itself has taken of the burst, and in the time that this takes there is
+    // more of it.
+    let is_few = |dropped: usize| (SENT / 2..=SENT).contains(&dropped);
+    assert!(is_few(flood(&few)));
+    assert_eq!(flood(&usual), 0);
+    node.host.nft("delete table netdev bulkhead").unwrap();
+    let green = node.network("green", "br-green", "10.2.0.0/24", "fd02::/64");
+    node.attach(&green, "green");
+    assert!(is_few(flood(&few)));
+    assert_eq!(flood(&usual), 0);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bulkhead_model::{IfName, Mac, Prefix};
+use bulkhead_nft::Rate;
 
 /// A port and what it may send.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -40,6 +41,17 @@ pub struct Identity {
     pub roles: BTreeSet<Role>,
     /// Which groups it may send to.
     pub multicast: Multicast,
+    /// How much it may cost others.
+    pub budgets: Budgets,
+}
+
+/// What a port may send of what costs others; none of its own is the filter's.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Budgets {
+    /// ARP and neighbour discovery to the node, [`TO_NODE`](crate::TO_NODE) else.
+    pub to_node: Option<Rate>,
+    /// Broadcasts, and discovery to groups, [`TO_ALL`](crate::TO_ALL) else.
+    pub to_all: Option<Rate>,
 }
 
 /// The source addresses of a port.
@@ -168,6 +180,12 @@ impl Identity {
     #[must_use]
     pub fn sending_to(self, multicast: Multicast) -> Self {
         Self { multicast, ..self }
+    }
+
+    /// The same with budgets of its own.
+    #[must_use]
+    pub fn within(self, budgets: Budgets) -> Self {
+        Self { budgets, ..self }
     }
 
     /// Single addresses it holds.

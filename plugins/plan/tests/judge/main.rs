@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bulkhead_nft as nft;
 use bulkhead_plan::{Binding, Reason};
 use dice::Dice;
-use reference::{Node, Sentence, Spent, judge};
+use reference::{Node, Sentence, Shares, Spent, judge};
 
 /// Frames of a seed.
 const FRAMES: usize = 5000;
@@ -56,14 +56,21 @@ impl Sent {
             frame: frames::frame(dice, node, &node.bindings[port]),
             port,
             spent: Spent {
-                to_node: dice.percent(20),
-                to_all: dice.percent(12),
+                shared: shares(dice),
+                own: shares(dice),
             },
         }
     }
 
     fn binding<'n>(&self, node: &'n Node) -> &'n Binding {
         &node.bindings[self.port]
+    }
+}
+
+fn shares(dice: &mut Dice) -> Shares {
+    Shares {
+        node: dice.percent(20),
+        all: dice.percent(12),
     }
 }
 
@@ -75,8 +82,10 @@ fn ruled(table: &nft::Table, node: &Node, sent: &Sent) -> Result<nft::Evaluation
         packet = packet.for_host();
     }
     let budgets = [
-        ("to-node", sent.spent.to_node),
-        ("to-all", sent.spent.to_all),
+        ("to-node", sent.spent.shared.node),
+        ("to-all", sent.spent.shared.all),
+        ("own-to-node", sent.spent.own.node),
+        ("own-to-all", sent.spent.own.all),
     ];
     let exceeded = budgets.into_iter().filter(|(_, is)| *is);
     let exceeded = exceeded.map(|(set, _)| nft::Name::literal(set)).collect();

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bulkhead_model::{LinkGroup, Mac, Mtu};
 use bulkhead_nft as nft;
+use bulkhead_nft::Rate;
 use bulkhead_plan::{
-    Binding, Features, Filter, Guard, Hook, Identity, Link, LinkKind, Multicast, Ns, Op, PortFlags,
-    Role, Surroundings, Want, World, plan,
+    Binding, Budgets, Features, Filter, Guard, Hook, Identity, Link, LinkKind, Multicast, Ns, Op,
+    PortFlags, Role, Surroundings, Want, World, plan,
 };
 
 use crate::dice::Dice;
@@ -129,7 +130,15 @@ fn guard(dice: &mut Dice, nth: usize, mac: Mac, addresses: &[IpAddr]) -> Guard {
         12 => Multicast::None,
         _ => dice.one(&[Multicast::None, Multicast::LinkLocal, Multicast::All]),
     };
-    Guard::On(identity.sending_to(groups))
+    let own = Rate {
+        per_second: 5,
+        burst: 10,
+    };
+    let budgets = Budgets {
+        to_node: dice.percent(40).then_some(own),
+        to_all: dice.percent(40).then_some(own),
+    };
+    Guard::On(identity.sending_to(groups).within(budgets))
 }
 
 /// The table of a node, as a plan loads it.

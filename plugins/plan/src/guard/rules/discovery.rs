@@ -6,8 +6,7 @@ use bulkhead_nft::{Datum, Field, Name, Op, Rule, Statement, Verdict};
 
 use super::ipv6::{ICMPV6, REPORTS};
 use super::{
-    TO_ALL, TO_NODE, drop_if, goto, is, network, of_port, of_sender, otherwise, over, pass_if,
-    port_is,
+    Share, beyond, drop_if, goto, is, network, of_port, of_sender, otherwise, pass_if, port_is,
 };
 use super::{port_is_not, transport, unjudged};
 use crate::guard::reason::Reason;
@@ -87,15 +86,15 @@ fn unspecified() -> Vec<Rule> {
     let report = is(network(48, 1), &[143]);
     let to_routers = || {
         let all = Statement::is(Field::Ip6Daddr, all_routers.clone());
-        message(133).into_iter().chain([all, length(8)])
+        let [own, header, kind] = message(133);
+        [own, header, kind, all, length(8)]
     };
+    rules.push(Rule::new(
+        message(135).into_iter().chain([solicited, goto(DETECTION)]),
+    ));
+    rules.extend(beyond(Share::All, &to_routers()));
     rules.extend([
-        Rule::new(message(135).into_iter().chain([solicited, goto(DETECTION)])),
-        drop_if(
-            to_routers().chain([over(sets::TO_ALL, TO_ALL)]),
-            Reason::Budget,
-        ),
-        Rule::new(to_routers().chain([goto(ROUTER_SOLICITATION)])),
+        Rule::new(to_routers().into_iter().chain([goto(ROUTER_SOLICITATION)])),
         Rule::new([own(), is(network(6, 1), &[0]), report, goto(REPORTS)]),
         otherwise(Reason::Source6),
     ]);
@@ -105,7 +104,7 @@ fn unspecified() -> Vec<Rule> {
 /// Duplicate address detection for an address of the port, with a nonce (RFC 7527) or without.
 fn detection() -> Vec<Rule> {
     let target = || transport(8, 16);
-    let mut rules = vec![drop_if([over(sets::TO_ALL, TO_ALL)], Reason::Budget)];
+    let mut rules = beyond(Share::All, &[]).to_vec();
     for whose in [
         of_port([target()], sets::OWN6),
         of_port([transport(8, 8)], sets::OWN64),
@@ -121,35 +120,27 @@ fn detection() -> Vec<Rule> {
 /// A question about anybody: what it says of the port is true.
 fn solicitation() -> Vec<Rule> {
     let [kind, mac] = own_mac_at(1, 24);
-    vec![
-        drop_if(
-            [
-                Statement::in_set([transport(8, 16)], sets::GATES6),
-                over(sets::TO_NODE, TO_NODE),
-            ],
-            Reason::Budget,
-        ),
+    let about_node = Statement::in_set([transport(8, 16)], sets::GATES6);
+    let mut rules = beyond(Share::Node, &[about_node]).to_vec();
+    rules.extend([
         pass_if([one_hop(), length(24)]),
         pass_if([one_hop(), length(32), kind, mac]),
         otherwise(Reason::Discovery),
-    ]
+    ]);
+    rules
 }
 
 /// An answer about an address of the port.
 fn advertisement() -> Vec<Rule> {
-    vec![
-        drop_if(
-            [
-                Statement::in_set([network(24, 16)], sets::GATES6),
-                over(sets::TO_NODE, TO_NODE),
-            ],
-            Reason::Budget,
-        ),
+    let to_node = Statement::in_set([network(24, 16)], sets::GATES6);
+    let mut rules = beyond(Share::Node, &[to_node]).to_vec();
+    rules.extend([
         Rule::new([of_port([transport(8, 16)], sets::OWN6), goto(ADVERTISED)]),
         Rule::new([of_port([transport(8, 8)], sets::OWN64), goto(ADVERTISED)]),
         Rule::new([port_is(sets::ANY), goto(ADVERTISED)]),
         otherwise(Reason::Discovery),
-    ]
+    ]);
+    rules
 }
 
 fn advertised() -> Vec<Rule> {
@@ -163,12 +154,13 @@ fn advertised() -> Vec<Rule> {
 
 fn router_solicitation() -> Vec<Rule> {
     let [kind, mac] = own_mac_at(1, 8);
-    vec![
-        drop_if([over(sets::TO_NODE, TO_NODE)], Reason::Budget),
+    let mut rules = beyond(Share::Node, &[]).to_vec();
+    rules.extend([
         pass_if([one_hop(), length(8)]),
         pass_if([one_hop(), length(16), kind, mac]),
         otherwise(Reason::Discovery),
-    ]
+    ]);
+    rules
 }
 
 /// Of routers alone, and about the prefixes they hold and their own MAC. Options begin at multiples of

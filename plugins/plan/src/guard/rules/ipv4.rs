@@ -3,9 +3,9 @@
 use bulkhead_nft::{Datum, Field, Name, Op, Rule, Statement, Verdict};
 
 use super::{
-    TO_ALL, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
+    Share, beyond, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
 };
-use super::{one_of, otherwise, over, pass, pass_if, port_is, transport, verdict_drop};
+use super::{one_of, otherwise, pass, pass_if, port_is, transport, verdict_drop};
 use super::{verdict_pass, vmap};
 use crate::guard::reason::Reason;
 use crate::guard::sets;
@@ -116,15 +116,13 @@ fn options() -> Vec<Rule> {
             port_is(set),
         ])
     };
-    vec![
-        drop_if(
-            [is_group_frame(), over(sets::TO_ALL, TO_ALL)],
-            Reason::Budget,
-        ),
+    let mut rules = beyond(Share::All, &[is_group_frame()]).to_vec();
+    rules.extend([
         joins(sets::LINK_LOCAL_GROUPS),
         joins(sets::ALL_GROUPS),
         otherwise(Reason::Protocol),
-    ]
+    ]);
+    rules
 }
 
 fn groups() -> Vec<Rule> {
@@ -158,8 +156,8 @@ fn broadcast() -> Vec<Rule> {
     let whole = || is_piece(Op::Eq);
     let udp = is(network(9, 1), &[UDP_NUMBER]);
     let plain = is(network(0, 1), &[0x45]);
-    vec![
-        drop_if([over(sets::TO_ALL, TO_ALL)], Reason::Budget),
+    let mut rules = beyond(Share::All, &[]).to_vec();
+    rules.extend([
         pass_if([
             plain.clone(),
             udp.clone(),
@@ -177,7 +175,8 @@ fn broadcast() -> Vec<Rule> {
             port_is(sets::DHCP_SERVERS),
         ]),
         otherwise(Reason::Multicast),
-    ]
+    ]);
+    rules
 }
 
 fn protocols() -> Vec<Rule> {

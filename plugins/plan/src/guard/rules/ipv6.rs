@@ -7,12 +7,10 @@ use bulkhead_nft::{Datum, Field, Name, Op, Rule, Statement, Verdict};
 use super::discovery::UNSPECIFIED;
 use super::ipv4::{PLAIN, TUNNEL_PORTS, port};
 use super::{
-    TO_ALL, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
+    Share, beyond, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
 };
 use super::{discovery, vmap};
-use super::{
-    one_of, otherwise, over, pass, pass_if, port_is, transport, verdict_drop, verdict_pass,
-};
+use super::{one_of, otherwise, pass, pass_if, port_is, transport, verdict_drop, verdict_pass};
 use crate::guard::reason::Reason;
 use crate::guard::sets;
 
@@ -130,8 +128,8 @@ fn groups() -> Vec<Rule> {
 }
 
 fn group_icmp() -> Vec<Rule> {
-    vec![
-        drop_if([over(sets::TO_ALL, TO_ALL)], Reason::Budget),
+    let mut rules = beyond(Share::All, &[]).to_vec();
+    rules.extend([
         // Discovery is the link's (RFC 4861 section 4): its groups are ff02::/16.
         drop_if(
             [Statement::is_not(
@@ -142,7 +140,8 @@ fn group_icmp() -> Vec<Rule> {
         ),
         Rule::new([vmap(transport(0, 1), discovery::by_type())]),
         otherwise(Reason::Multicast),
-    ]
+    ]);
+    rules
 }
 
 fn group_udp() -> Vec<Rule> {
@@ -167,8 +166,8 @@ fn reports() -> Vec<Rule> {
     let report = |kind: u8| Datum::Integer(vec![kind]);
     // PadN or two of Pad1 (RFC 8200 section 4.2).
     let paddings = [[1, 0], [0, 0]].map(|padding| Datum::Integer(padding.to_vec()));
-    vec![
-        drop_if([over(sets::TO_ALL, TO_ALL)], Reason::Budget),
+    let mut rules = beyond(Share::All, &[]).to_vec();
+    rules.extend([
         pass_if([
             Statement::is(Field::Ip6HopLimit, Datum::Integer(vec![1])),
             is(network(40, 2), &[ICMPV6, 0]),
@@ -178,7 +177,8 @@ fn reports() -> Vec<Rule> {
             one_of(network(48, 1), [report(131), report(132), report(143)]),
         ]),
         otherwise(Reason::Multicast),
-    ]
+    ]);
+    rules
 }
 
 /// What is put together again cannot be neighbour discovery: its hop limit is not 255 (RFC 6980), and

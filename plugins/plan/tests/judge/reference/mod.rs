@@ -26,11 +26,18 @@ pub(crate) struct Node {
     pub(crate) tunnel_ends: BTreeSet<IpAddr>,
 }
 
-/// Which of its budgets a port has spent.
+/// Which budgets a port has spent: of everybody's rate, and of one of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
-    pub(crate) to_node: bool,
-    pub(crate) to_all: bool,
+    pub(crate) shared: Shares,
+    pub(crate) own: Shares,
+}
+
+/// Of the node's time, and of everybody's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shares {
+    pub(crate) node: bool,
+    pub(crate) all: bool,
 }
 
 /// It passes, or is dropped for a reason.
@@ -166,11 +173,19 @@ impl Suspect<'_> {
     }
 
     fn within_its_share_of_all(&self) -> Sentence {
-        require(!self.spent.to_all, Reason::Budget)
+        let spent = match self.who.budgets.to_all {
+            Some(_) => self.spent.own.all,
+            None => self.spent.shared.all,
+        };
+        require(!spent, Reason::Budget)
     }
 
     fn within_its_share_of_the_node(&self) -> Sentence {
-        require(!self.spent.to_node, Reason::Budget)
+        let spent = match self.who.budgets.to_node {
+            Some(_) => self.spent.own.node,
+            None => self.spent.shared.node,
+        };
+        require(!spent, Reason::Budget)
     }
 }
 
