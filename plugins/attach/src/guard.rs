@@ -14,6 +14,8 @@ use bulkhead_ipam::{AttachmentRecord, Ipam, Names};
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Role, Surroundings};
 
+use crate::failure::Failure;
+
 pub use budgets::GuardBudgets;
 pub use recorded::GUARD;
 
@@ -345,6 +347,34 @@ pub fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
         },
     };
     Some(of_names(&record.names).binding(port, &holder))
+}
+
+/// Addresses that an attachment was allowed besides its own, and that one of the others holds too: a
+/// virtual router's, of which the other one has more need now.
+pub(crate) fn shared(
+    record: &AttachmentRecord,
+    others: impl FnOnce() -> Result<Vec<AttachmentRecord>, Failure>,
+) -> Result<BTreeSet<IpAddr>, Failure> {
+    let allowed = of_names(&record.names).allowed;
+    if allowed.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let others = others()?.into_iter().filter(|it| it.key != record.key);
+    let held: BTreeSet<_> = others
+        .filter_map(|it| recorded_binding(&it))
+        .flat_map(|it| addresses(&it))
+        .collect();
+    let allowed = allowed.into_iter().map(|(address, _)| address);
+    Ok(allowed.filter(|address| held.contains(address)).collect())
+}
+
+/// The single addresses that a port holds.
+fn addresses(binding: &Binding) -> BTreeSet<IpAddr> {
+    let granted = binding.around.granted.iter().copied();
+    match &binding.guard {
+        Guard::On(identity) => granted.chain(identity.addresses()).collect(),
+        Guard::Off | Guard::Mac(_) => granted.collect(),
+    }
 }
 
 /// The prefixes that are an attachment's own, whole.

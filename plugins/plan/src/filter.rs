@@ -219,16 +219,17 @@ fn way(binding: &Binding) -> Option<(nft::Key, nft::Entry)> {
 /// a chain of its own is taken down first: without the chain it would forward anything.
 pub(crate) fn unbind(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
     let mut commands = host_ports::unbind(host, want);
-    filter_commands(host, want.port, &mut commands, ops);
+    filter_commands(host, want.port, want.binding.as_ref(), &mut commands, ops);
     if !commands.is_empty() {
         ops.push(commit(commands));
     }
 }
 
-/// What takes everything of a port's out of the filter.
+/// What takes everything of a port's out of the filter, but for the addresses that another one holds.
 pub(crate) fn filter_commands(
     host: &Space,
     port: IfName,
+    binding: Option<&Binding>,
     commands: &mut Vec<nft::Command>,
     ops: &mut Vec<Op>,
 ) {
@@ -239,7 +240,7 @@ pub(crate) fn filter_commands(
     let shaped = shaped.map(|(key, _)| (SHAPED, key));
     let found = table.elements.iter();
     let found = found.flat_map(|(set, keys)| keys.iter().map(move |key| (set.clone(), key)));
-    let held = guard::live_of(port, &table.elements);
+    let held = guard::live_of(port, binding, &table.elements);
     let is_gone = |(set, key): &(nft::Name, &nft::Key)| {
         is_of(key, port) || held.get(set).is_some_and(|held| held.contains(*key))
     };

@@ -25,6 +25,7 @@ claims! {
     another_hook_is_loaded_with_every_live_port,
     a_flushed_filter_is_loaded_with_what_other_networks_have,
     a_network_has_budgets_of_its_own,
+    an_address_of_two_ports_lives_until_both_are_gone,
 }
 
 /// A hand-made port, of a name that ours have.
@@ -296,4 +297,22 @@ fn a_network_has_budgets_of_its_own(setting: BridgeNetfilter) {
     node.attach(&green, "green");
     let [of_few, of_usual] = [flood(&few), flood(&usual)];
     assert!(of_few > most && of_usual == 0, "{of_few}, {of_usual}");
+}
+
+/// A virtual router's address: the one that stays has it alone now, and is not dead.
+fn an_address_of_two_ports_lives_until_both_are_gone(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    let virtual_address = json!({"guard": {"allowedAddresses": ["10.1.0.100"]}});
+    let [a, b] = node.attach_two(&node.config_with(virtual_address));
+    let live = || {
+        let listed = node.host.nft("list set netdev bulkhead live4").unwrap();
+        let words = listed.split([' ', ',', '\n']);
+        words.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let own = a.v4().to_string();
+    assert!(live().contains("10.1.0.100") && live().contains(&own));
+    node.detach(&a);
+    assert!(live().contains("10.1.0.100") && !live().contains(&own));
+    node.detach(&b);
+    node.assert_nothing_left();
 }

@@ -10,7 +10,7 @@ use bulkhead_plan::{Filter, Hook, Op, Plan, Unguarded, Want, filter_table};
 use crate::add::{other_records, recorded_bindings};
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::guard::recorded_binding;
+use crate::guard::{recorded_binding, shared};
 
 /// What is wanted of the kernel.
 pub(super) fn want(record: &AttachmentRecord, hook: Hook) -> Want {
@@ -87,10 +87,14 @@ pub(super) fn end(
     if let Some(port) = record.names.port {
         let holder = guards.holder(port)?;
         if holder.is_none_or(|holder| holder.key == record.key) {
+            let mut binding = recorded_binding(record);
+            if let Some(binding) = &mut binding {
+                binding.around.shared = shared(record, || Ok(guards.all()?))?;
+            }
             let mut want = Want::Unguarded(Box::new(Unguarded {
                 port,
                 mac: record.names.port_mac,
-                binding: recorded_binding(record),
+                binding,
                 node_is_empty: is_last(state, guards, record)?,
             }));
             converge(kernel, &mut want, |_, _, _| Ok(Before::Apply))?;

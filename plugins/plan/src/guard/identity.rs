@@ -113,6 +113,9 @@ pub struct Surroundings {
     pub gateways: BTreeSet<IpAddr>,
     /// Addresses the port was given, whether it is judged by them or not: they are not dead.
     pub granted: BTreeSet<IpAddr>,
+    /// Addresses of the port's that another one holds too, which are not dead once this one is gone. Of
+    /// account where it is taken away alone.
+    pub shared: BTreeSet<IpAddr>,
 }
 
 impl Identity {

@@ -253,17 +253,23 @@ fn change_blocks(
 /// Of addresses that somebody holds.
 pub(crate) const LIVE: [Name; 3] = [LIVE4, LIVE6, LIVE64];
 
-/// Of what was found, the addresses that a port holds.
-pub(crate) fn live_of(port: IfName, found: &Entries) -> Entries {
+/// Of what was found, the addresses that a port alone holds: not those that its binding says are
+/// another one's too, nor those that were found to be.
+pub(crate) fn live_of(port: IfName, binding: Option<&Binding>, found: &Entries) -> Entries {
     let mut live = Entries::new();
+    let shared = binding.into_iter().flat_map(|it| &it.around.shared);
+    let shared: BTreeSet<_> = shared.map(|address| Datum::from(*address)).collect();
     for (own, set) in [(OWN4, LIVE4), (OWN6, LIVE6), (OWN64, LIVE64)] {
-        for key in found.get(&own).into_iter().flatten() {
-            if let [Datum::IfName(of), Datum::Integer(bytes)] = key.parts()
-                && *of == port
-                && let Some(address) = address_of(&set, bytes)
-            {
-                live.entry(set.clone()).or_default().insert(address.into());
-            }
+        let keys = found.get(&own).into_iter().flatten();
+        let held = keys.filter_map(|key| match key.parts() {
+            [Datum::IfName(of), Datum::Integer(bytes)] => Some((*of, address_of(&set, bytes)?)),
+            _ => None,
+        });
+        let (mine, others): (Vec<_>, Vec<_>) = held.partition(|(of, _)| *of == port);
+        let others: BTreeSet<_> = others.into_iter().map(|(_, address)| address).collect();
+        let alone = mine.into_iter().map(|(_, address)| address);
+        for address in alone.filter(|it| !others.contains(it) && !shared.contains(it)) {
+            live.entry(set.clone()).or_default().insert(address.into());
         }
     }
     live

@@ -67,6 +67,7 @@ fn binding(dice: &mut Dice, nth: usize) -> Binding {
             own_blocks: blocks.into(),
             gateways: [GATEWAY4.into(), GATEWAY6.into(), LINK_GATEWAY.into()].into(),
             granted: addresses.iter().copied().collect(),
+            shared: BTreeSet::new(),
         }
     } else {
         Surroundings {
