@@ -125,7 +125,7 @@ fn shown(sent: &Sent, node: &Node) -> String {
 }
 
 #[test]
-fn the_rules_and_the_documents_agree_on_every_frame() {
+fn soak_the_rules_and_the_documents_agree_on_every_frame() {
     let mut passed = 0;
     let mut dropped: BTreeMap<Reason, usize> = BTreeMap::new();
     for seed in seeds() {
