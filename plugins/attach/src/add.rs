@@ -6,7 +6,9 @@ use bulkhead_cni::{Answer, Call, CniError, CniResult, Interface, Ip, Route};
 use bulkhead_ipam::{Access, AttachmentRecord, Guards, LockMode, StateDir};
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, Family};
-use bulkhead_plan::{Attached, Ns, Op, Place, Plan, Want, World, filter_table, host_port_table};
+use bulkhead_plan::{
+    Attached, Binding, Ns, Op, Place, Plan, Want, World, filter_table, host_port_table,
+};
 
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
@@ -113,7 +115,7 @@ pub(crate) fn complete(
     }
     let others = other_records(state, key)?;
     if bindings {
-        want.filter.others = others.iter().filter_map(guard::recorded_binding).collect();
+        want.filter.others = recorded_bindings(&others, state)?;
     }
     if forwards {
         want.host_ports.others = others.iter().flat_map(host_ports::recorded).collect();
@@ -140,6 +142,22 @@ pub(crate) fn other_records(
     let guarded = Guards::of(state.path()).of_this_boot()?.into_iter();
     all.extend(guarded.filter(|record| record.key != *but));
     Ok(all)
+}
+
+/// The bindings of recorded attachments, with what their networks have on this node.
+pub(crate) fn recorded_bindings(
+    records: &[AttachmentRecord],
+    state: &StateDir,
+) -> Result<Vec<Binding>, Failure> {
+    let changes = state.host_changes()?;
+    let known = records.iter().filter_map(|record| {
+        let mut binding = guard::recorded_binding(record)?;
+        let around = claims::surroundings(&changes, &record.key.network);
+        binding.around.own_blocks.extend(around.own_blocks);
+        binding.around.gateways.extend(around.gateways);
+        Some(binding)
+    });
+    Ok(known.collect())
 }
 
 /// The result: bridge if there is one, port and interface, with the interface's addresses and routes.

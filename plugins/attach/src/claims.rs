@@ -5,10 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_ipam::{HostChange, StateDir};
+use bulkhead_ipam::{HostChange, HostChanges, StateDir};
 use bulkhead_kernel::Kernel;
 use bulkhead_model::NetworkName;
-use bulkhead_plan::{Attached, Foreign, Localnet, Ns, Place, Restore, Scope, Sysctl, World};
+use bulkhead_plan::{
+    Attached, Foreign, Link, Localnet, Ns, Place, Restore, Scope, Surroundings, Sysctl, World,
+};
 
 use crate::failure::Failure;
 
@@ -50,8 +52,12 @@ fn changes(world: &World, want: &Attached) -> Vec<HostChange> {
         set: PRESENT.to_owned(),
     };
     let mut all: Vec<_> = want.sysctls.iter().filter_map(sysctl).collect();
-    let own_blocks = want.filter.binding.around.own_blocks.iter();
-    all.extend(own_blocks.map(|block| change(format!("block {block}"))));
+    // On a bridge that somebody else made, an address of the block may be anybody's.
+    let found = want.place.bridge().and_then(|it| host.links.get(&it.name));
+    if found.is_none_or(Link::is_ours) {
+        let own_blocks = want.filter.binding.around.own_blocks.iter();
+        all.extend(own_blocks.map(|block| change(format!("block {block}"))));
+    }
     let gateways = want.filter.binding.around.gateways.iter();
     all.extend(gateways.map(|gateway| change(format!("gateway {gateway}"))));
     let bridge = match &want.place {
@@ -78,6 +84,25 @@ fn changes(world: &World, want: &Attached) -> Vec<HostChange> {
         }
     }
     all
+}
+
+/// What a network is recorded to have on this node, for the judgement of its ports' destinations.
+pub(crate) fn surroundings(changes: &HostChanges, network: &NetworkName) -> Surroundings {
+    let mut around = Surroundings::default();
+    let all = changes.all();
+    let of_network = all.filter(|(_, networks)| networks.contains(network));
+    for (change, _) in of_network {
+        match restore(change) {
+            Some(Restore::Block { prefix }) => {
+                around.own_blocks.insert(prefix);
+            }
+            Some(Restore::Gateway { address }) => {
+                around.gateways.insert(address);
+            }
+            _ => {}
+        }
+    }
+    around
 }
 
 /// What a recorded change means for the planner. A record this release does not know is left to the

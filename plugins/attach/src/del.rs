@@ -2,6 +2,7 @@
 //! with the network's last attachment what it shared. It works from the record, or without one from
 //! derived names; with no namespace, no prevResult, twice, and before ADD.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -52,7 +53,11 @@ pub(crate) fn detach<N: Network>(
         .transpose()?
         .flatten();
     let configured = network.and_then(N::bridge);
-    let gone = unplug(host, call, key, record.as_ref(), configured)?;
+    let shared = match (state, &record) {
+        (Some(state), Some(record)) => shared(state, record)?,
+        _ => BTreeSet::new(),
+    };
+    let gone = unplug(host, call, key, record.as_ref(), configured, shared)?;
     match state {
         Some(state) => forget(host, state, key, record, gone, reason),
         None => Ok(()),
@@ -68,7 +73,7 @@ pub(crate) fn detach_without_daemon<N: Network>(
     record: Option<&AttachmentRecord>,
 ) -> Result<(), CniError> {
     let configured = N::parse(call).ok().and_then(|network| network.bridge());
-    unplug(host, call, key, record, configured)?;
+    unplug(host, call, key, record, configured, BTreeSet::new())?;
     Ok(())
 }
 
@@ -80,6 +85,15 @@ pub(crate) fn recorded(
     let known = state.network(&key.network).read()?;
     let record = known.map(|known| known.find(&key.id())).transpose()?;
     Ok(record.flatten())
+}
+
+/// Addresses that another attachment of the network holds too.
+fn shared(state: &StateDir, record: &AttachmentRecord) -> Result<BTreeSet<IpAddr>, Failure> {
+    guard::shared(record, || {
+        let known = state.network(&record.key.network).read()?;
+        let all = known.map(|known| known.attachments()).transpose()?;
+        Ok(all.unwrap_or_default())
+    })
 }
 
 /// What was unplugged: the want, and the bridges it was on or is configured for now.
@@ -98,9 +112,13 @@ fn unplug(
     key: &AttachmentKey,
     record: Option<&AttachmentRecord>,
     configured: Option<IfName>,
+    shared: BTreeSet<IpAddr>,
 ) -> Result<Unplugged, Failure> {
     let bridge = record.and_then(|r| r.names.bridge).or(configured);
-    let want = detached(key, record, bridge);
+    let mut want = detached(key, record, bridge);
+    if let Some(binding) = &mut want.binding {
+        binding.around.shared = shared;
+    }
     let mut wanted = Want::Detached(Box::new(want.clone()));
     converge(host.kernel(), &mut wanted, |_, _, _| Ok(Before::Apply))?;
     release_delegated(host.delegates(), call, record)?;

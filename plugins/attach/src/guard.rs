@@ -2,17 +2,21 @@
 //! into a binding with what was granted. As recorded it is found again by DEL and by everybody who loads
 //! the table anew; a configuration changed since is for new attachments.
 
+mod budgets;
 mod recorded;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bulkhead_cni::json::{Field, FieldError, Object};
-use bulkhead_cni::{Call, CniError};
+use bulkhead_cni::{Call, CniError, Code};
 use bulkhead_ipam::{AttachmentRecord, Ipam, Names};
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Role, Surroundings};
 
+use crate::failure::Failure;
+
+pub use budgets::GuardBudgets;
 pub use recorded::GUARD;
 
 /// Among the other names of a record: present if the container has a prefix of its own.
@@ -36,6 +40,8 @@ pub struct GuardConfig {
     pub macs: BTreeSet<Mac>,
     /// `dhcpClient`.
     pub dhcp_client: bool,
+    /// `budgets`.
+    pub budgets: GuardBudgets,
     /// `multicast`; none is the network's default.
     pub multicast: Option<Multicast>,
 }
@@ -66,7 +72,14 @@ pub enum GuardRole {
     Trusted,
 }
 
-const KEYS: [&str; 5] = ["role", "prefixes", "allowedAddresses", "macs", "dhcpClient"];
+const KEYS: [&str; 6] = [
+    "role",
+    "prefixes",
+    "allowedAddresses",
+    "macs",
+    "dhcpClient",
+    "budgets",
+];
 
 impl GuardConfig {
     /// Reads `guard` and `multicast` of the configuration, overridden by `guard` of `args.cni` for one
@@ -102,12 +115,11 @@ impl GuardConfig {
                 ..Self::default()
             });
         }
-        let expected =
-            "true, false or an object of role, prefixes, allowedAddresses, macs and dhcpClient";
+        let expected = "true, false or an object of role, prefixes, allowedAddresses, macs, dhcpClient and budgets";
         let object = field.object().map_err(|_| field.invalid(expected))?;
         if let Some((_, unknown)) = object.members().find(|(key, _)| !KEYS.contains(key)) {
             return Err(unknown.invalid(
-                "known: guard has role, prefixes, allowedAddresses, macs and dhcpClient",
+                "known: guard has role, prefixes, allowedAddresses, macs, dhcpClient and budgets",
             ));
         }
         let config = Self {
@@ -117,6 +129,7 @@ impl GuardConfig {
             allowed: allowed(&object)?,
             macs: macs(&object)?,
             dhcp_client: object.optional_bool("dhcpClient")?.unwrap_or_default(),
+            budgets: GuardBudgets::parse(&object)?,
             multicast: None,
         };
         match config.role {
@@ -188,7 +201,23 @@ impl GuardConfig {
         } else {
             Multicast::None
         };
-        identity.sending_to(self.multicast.unwrap_or(default))
+        identity
+            .sending_to(self.multicast.unwrap_or(default))
+            .within(self.budgets.shares())
+    }
+
+    /// Refuses a bound on groups where no bridge of ours keeps them.
+    ///
+    /// # Errors
+    /// Code 2 naming the key.
+    pub fn refuse_groups(self) -> Result<Self, CniError> {
+        if self.budgets.groups.is_none() {
+            return Ok(self);
+        }
+        Err(CniError::new(
+            Code::UNSUPPORTED_FIELD,
+            "guard.budgets.groups is not supported: no bridge of this plugin keeps the groups of its ports; remove the key, or use bulkhead-bridge",
+        ))
     }
 
     /// Refuses addresses that are none of the network's.
@@ -318,6 +347,34 @@ pub fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
         },
     };
     Some(of_names(&record.names).binding(port, &holder))
+}
+
+/// Addresses that an attachment was allowed besides its own, and that one of the others holds too: a
+/// virtual router's, of which the other one has more need now.
+pub(crate) fn shared(
+    record: &AttachmentRecord,
+    others: impl FnOnce() -> Result<Vec<AttachmentRecord>, Failure>,
+) -> Result<BTreeSet<IpAddr>, Failure> {
+    let allowed = of_names(&record.names).allowed;
+    if allowed.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let others = others()?.into_iter().filter(|it| it.key != record.key);
+    let held: BTreeSet<_> = others
+        .filter_map(|it| recorded_binding(&it))
+        .flat_map(|it| addresses(&it))
+        .collect();
+    let allowed = allowed.into_iter().map(|(address, _)| address);
+    Ok(allowed.filter(|address| held.contains(address)).collect())
+}
+
+/// The single addresses that a port holds.
+fn addresses(binding: &Binding) -> BTreeSet<IpAddr> {
+    let granted = binding.around.granted.iter().copied();
+    match &binding.guard {
+        Guard::On(identity) => granted.chain(identity.addresses()).collect(),
+        Guard::Off | Guard::Mac(_) => granted.collect(),
+    }
 }
 
 /// The prefixes that are an attachment's own, whole.

@@ -42,8 +42,8 @@ pub use capabilities::Capabilities;
 pub use chained::{Chained, Guarded, GuardedState, end_guard, guard_again, guard_state};
 pub use grant::{Grant, GrantedAddress};
 pub use guard::{
-    GUARD, GuardConfig, GuardRole, GuardSwitch, Holder, PREFIX, of_names as guard_of, own_prefixes,
-    recorded_binding,
+    GUARD, GuardBudgets, GuardConfig, GuardRole, GuardSwitch, Holder, PREFIX, of_names as guard_of,
+    own_prefixes, recorded_binding,
 };
 pub use host::{Host, InProcess, Stage};
 pub use ipam::release;

@@ -1,7 +1,6 @@
 //! What an attachment to a bridge network wants of the kernel.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
 
 use bulkhead_attach::{Addressing, Grant, GuardRole, GuardSwitch, Holder, guard_of, nat_table};
 use bulkhead_cni::CniError;
@@ -105,10 +104,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
     })
 }
 
-/// Groups that a port may join, so that one cannot fill the bridge's table of them.
-const MOST_GROUPS: NonZeroU32 = NonZeroU32::new(32).expect("it is not 0");
-
-/// A judged port has few groups and is never taken for a multicast router's, unless it is a router.
+/// A judged port has few groups, so that one cannot fill the bridge's table of them, and is never taken for a multicast router's, unless it is a router.
 fn limited(port: PortFlags, grant: &Grant) -> PortFlags {
     let guard = guard_of(&grant.names);
     if guard.switch != GuardSwitch::On {
@@ -116,7 +112,7 @@ fn limited(port: PortFlags, grant: &Grant) -> PortFlags {
     }
     let routes = matches!(guard.role, GuardRole::Router | GuardRole::Trusted);
     PortFlags {
-        max_groups: Some(MOST_GROUPS),
+        max_groups: Some(guard.budgets.groups()),
         multicast_router: if routes {
             MulticastRouter::Learned
         } else {

@@ -35,7 +35,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
             .into());
     }
     Ok(Config {
-        guard: GuardConfig::parse(call)?,
+        guard: GuardConfig::parse(call)?.refuse_groups()?,
         hook: keys::hook(&root)?,
         mac: keys::mac(call)?,
         addresses: requested(call)?,

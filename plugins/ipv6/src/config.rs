@@ -56,7 +56,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         prefixes,
         masquerade: keys::masquerade(&root)?,
         mtu: keys::mtu(&root, &addressing)?,
-        guard: GuardConfig::parse(call)?,
+        guard: GuardConfig::parse(call)?.refuse_groups()?,
         hook: keys::hook(&root)?,
         mac: keys::mac(call)?,
         addressing,

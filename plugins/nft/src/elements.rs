@@ -8,6 +8,7 @@ use crate::datum::{Datum, Key, KeyType};
 use crate::encode::user_data;
 use crate::example;
 use crate::expression::encode_data;
+use crate::meter::{Carried, Exceeds, Rate};
 use crate::prefixes::after;
 use crate::set::{DataType, Elements, Entry, METER_SIZE};
 use crate::wire::{Attributes, attributes};
@@ -80,6 +81,10 @@ pub(crate) fn encode_elements(elements: &Elements, index_of: IndexOf<'_>) -> Vec
             .iter()
             .map(|(key, entry)| mapped(&key.bytes(), entry, index_of))
             .collect(),
+        Elements::Limits(limits) => limits
+            .iter()
+            .map(|(key, rate)| limited(&key.bytes(), *rate))
+            .collect(),
         Elements::Prefixes(prefixes) => prefixes.iter().flat_map(interval).collect(),
     }
 }
@@ -95,6 +100,15 @@ fn mapped(key: &[u8], entry: &Entry, index_of: IndexOf<'_>) -> Vec<u8> {
         if let Some(comment) = &entry.comment {
             one.bytes(6, &user_data(0, comment));
         }
+    })
+}
+
+fn limited(key: &[u8], rate: Rate) -> Vec<u8> {
+    attributes(|one| {
+        one.nest(1, |value| value.bytes(1, key));
+        one.nest(7, |carried| {
+            Carried::Limit(rate, Exceeds::Over).encode_expression(carried);
+        });
     })
 }
 

@@ -80,7 +80,7 @@ pub fn evaluate(table: &Table, hook: Hook, packet: &Packet) -> Result<Evaluation
     evaluate_over(table, hook, packet, &BTreeSet::new())
 }
 
-/// As [`evaluate`] for a packet that is beyond the rate of those meters. There is no time here that
+/// As [`evaluate`] for a packet that is beyond the rate of those meters, and of the limits in those sets. There is no time here that
 /// rates could be measured by, and room for an element in every set.
 ///
 /// # Errors
@@ -360,7 +360,15 @@ impl<'t> Run<'t> {
             }
             Operand::Prefix(prefix) => prefix_holds(*prefix, &found),
             Operand::NamePrefix(prefix) => found.starts_with(prefix.as_str().as_bytes()),
-            Operand::Set(name) => contains(self.elements(name)?, &found),
+            Operand::Set(name) => {
+                let elements = self.elements(name)?;
+                let has = contains(elements, &found);
+                let is_limited = matches!(elements, Elements::Limits(_));
+                if has && is_limited && comparison.op == Op::Eq {
+                    return Ok(self.exceeded.contains(name));
+                }
+                has
+            }
             Operand::Keys(keys) => keys.iter().any(|key| key.bytes() == found),
             Operand::Prefixes(prefixes) => prefixes.holds(&found),
         };
@@ -407,6 +415,7 @@ fn contains(elements: &Elements, found: &[u8]) -> bool {
     match elements {
         Elements::Keys(keys) => keys.iter().any(|key| key.bytes() == found),
         Elements::Map(map) => map.keys().any(|key| key.bytes() == found),
+        Elements::Limits(limits) => limits.keys().any(|key| key.bytes() == found),
         Elements::Prefixes(prefixes) => prefixes.holds(found),
     }
 }

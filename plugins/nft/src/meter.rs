@@ -14,7 +14,7 @@ const NFT_DYNSET_OP_UPDATE: u32 = 1;
 const NFT_LIMIT_F_INV: u32 = 1 << 0;
 
 /// A token bucket of packets, one for each key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Rate {
     /// Packets for which tokens come in a second; the kernel refuses 0.
     pub per_second: u32,
@@ -56,17 +56,22 @@ impl Carried {
             data.string(1, set.as_str());
             data.u32(3, NFT_DYNSET_OP_UPDATE);
             data.u32(4, REGISTER);
-            data.nest(7, |carried| match self {
-                Self::Limit(rate, when) => {
-                    carried.string(1, "limit");
-                    carried.nest(2, |limit| encode_limit(limit, rate, when));
-                }
-                Self::Counter => {
-                    carried.string(1, "counter");
-                    carried.nest(2, |_| {});
-                }
-            });
+            data.nest(7, |carried| self.encode_expression(carried));
         });
+    }
+
+    /// What an element carries.
+    pub(crate) fn encode_expression(self, carried: &mut Attributes<'_>) {
+        match self {
+            Self::Limit(rate, when) => {
+                carried.string(1, "limit");
+                carried.nest(2, |limit| encode_limit(limit, rate, when));
+            }
+            Self::Counter => {
+                carried.string(1, "counter");
+                carried.nest(2, |_| {});
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bulkhead_model::{Family, IfName};
 
 use crate::datum::{Key, KeyType};
+use crate::meter::Rate;
 use crate::name::{Label, Name};
 use crate::prefixes::PrefixSet;
 use crate::rule::Verdict;
@@ -126,6 +127,10 @@ pub enum Elements {
     Keys(BTreeSet<Key>),
     /// Exact keys with data: a map.
     Map(BTreeMap<Key, Entry>),
+    /// Exact keys with a limit each: a rule that looks one up goes on for what is beyond it, and for
+    /// nothing else (`nft_set_elem_update_expr`, `include/net/netfilter/nf_tables.h`). A look-up that
+    /// asks for what is not in the set leaves the limits alone.
+    Limits(BTreeMap<Key, Rate>),
     /// Prefixes: `flags interval`.
     Prefixes(PrefixSet),
 }
@@ -148,6 +153,7 @@ impl Elements {
         match self {
             Self::Keys(keys) => keys.len(),
             Self::Map(map) => map.len(),
+            Self::Limits(limits) => limits.len(),
             Self::Prefixes(prefixes) => prefixes.iter().count(),
         }
     }
@@ -156,7 +162,7 @@ impl Elements {
     pub fn devices(&self) -> impl Iterator<Item = IfName> {
         let entries = match self {
             Self::Map(map) => Some(map.values()),
-            Self::Keys(_) | Self::Prefixes(_) => None,
+            Self::Keys(_) | Self::Limits(_) | Self::Prefixes(_) => None,
         };
         let device = |entry: &Entry| match entry.data {
             Data::Device(name) => Some(name),
@@ -175,6 +181,7 @@ impl Elements {
     pub(crate) fn bare(&self) -> Self {
         match self {
             Self::Map(map) => Self::Keys(map.keys().cloned().collect()),
+            Self::Limits(limits) => Self::Keys(limits.keys().cloned().collect()),
             bare => bare.clone(),
         }
     }
@@ -183,6 +190,7 @@ impl Elements {
         *self = match self {
             Self::Keys(_) => Self::Keys(BTreeSet::new()),
             Self::Map(_) => Self::Map(BTreeMap::new()),
+            Self::Limits(_) => Self::Limits(BTreeMap::new()),
             Self::Prefixes(prefixes) => Self::Prefixes(PrefixSet::new(prefixes.family(), [])),
         };
     }

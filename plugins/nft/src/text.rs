@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bulkhead_model::Family;
 
-use crate::datum::Datum;
+use crate::datum::{Datum, Key};
 use crate::example::example;
 use crate::field::Field;
-use crate::meter::Carried;
+use crate::meter::{Carried, Exceeds, Rate};
 use crate::name::Name;
 use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
 use crate::set::{Data, DataType, Elements, Entry, METER_SIZE, Set};
@@ -94,8 +94,18 @@ impl Display for Elements {
         match self {
             Self::Keys(keys) => joined(f, keys, ", "),
             Self::Map(map) => joined(f, map.iter().map(|(key, entry)| Mapped(key, entry)), ", "),
+            Self::Limits(limits) => joined(f, limits.iter().map(Limited), ", "),
             Self::Prefixes(prefixes) => prefixes.fmt(f),
         }
+    }
+}
+
+struct Limited<'a>((&'a Key, &'a Rate));
+
+impl Display for Limited<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (key, rate) = self.0;
+        write!(f, "{key} {}", Carried::Limit(*rate, Exceeds::Over))
     }
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bulkhead_model::Family;
 use bulkhead_nft::observe::{decode_keys, decode_tallies, elements_request};
 use bulkhead_nft::{
-    Command, Datum, Devices, Elements, Exceeds, Field, Hook, Key, KeyType, Name, Op, Packet,
-    PayloadBase, Policy, PrefixSet, Rate, Rule, Set, Statement, Table, Undefined, Verdict,
-    evaluate, evaluate_over,
+    Command, Datum, Devices, Elements, Exceeds, Field, Hook, Key, KeyType, Match, Name, Op,
+    Operand, Packet, PayloadBase, Policy, PrefixSet, Rate, Rule, Set, Statement, Table, Undefined,
+    Verdict, evaluate, evaluate_over,
 };
 use common::bench::{Bench, LIMIT, chain, sentinel};
 use common::frame::{BOUND, OTHER, ethernet, frames, ip4, ip6, transport};
@@ -440,4 +440,67 @@ fn a_meter_is_by_key_and_tells_over_from_within() {
     };
     bench.socket.commit(&[add]).unwrap();
     assert_eq!(bench.passed_of("bhpa", &frame, SENT), SENT);
+}
+
+/// A port in a set of limits has what stands beside it there, whatever others have, and a look-up for
+/// who is not in the set takes nothing of it.
+#[test]
+fn a_limit_of_an_element_is_its_own() {
+    const OWN: Name = Name::literal("own");
+    const SENT: usize = 60;
+    let bench = Bench::new(&["bhpa", "bhpb", "bhpc"]);
+    let limit = |burst| Rate {
+        per_second: 1,
+        burst,
+    };
+    let limits = |ports: &[(&str, u32)]| {
+        let limits = ports
+            .iter()
+            .map(|(port, burst)| (device(port).into(), limit(*burst)));
+        Elements::Limits(limits.collect())
+    };
+    let mut table = Table::new(BULKHEAD);
+    table.sets = vec![Set {
+        elements: limits(&[("bhpa", 5)]),
+        ..Set::live(OWN, [KeyType::IfName])
+    }];
+    let not_in = Match::new([Field::Iifname], Op::Ne, Operand::Set(OWN));
+    let rules = vec![
+        Rule::new([Statement::is_not(ll(12, 2), [0x08, 0x00]), DROP]),
+        Rule::new([Statement::Match(not_in), ACCEPT]),
+        Rule::new([in_set([Field::Iifname], "own"), DROP]),
+        Rule::new([ACCEPT]),
+    ];
+    let ports = ["bhpa", "bhpb", "bhpc"].map(device);
+    table.chains = vec![bulkhead_nft::Chain {
+        base: Some(ingress(Devices::Names(ports.to_vec()))),
+        ..chain("first", rules)
+    }];
+    bench.load(&table);
+    let add = Command::AddElements {
+        table: BULKHEAD,
+        set: OWN,
+        elements: limits(&[("bhpb", 20)]),
+    };
+    bench.socket.commit(&[add]).unwrap();
+    let frame = ethernet(BOUND, 0x0800, &ip4(17, [10, 1, 2, 3], 0, &transport(1, 80)));
+    for (port, burst) in [("bhpa", 5), ("bhpb", 20)] {
+        let passed = bench.passed_of(port, &frame, SENT);
+        assert!((burst..SENT).contains(&passed), "{port}: {passed}");
+    }
+    assert_eq!(bench.passed_of("bhpc", &frame, SENT), SENT);
+    for (port, exceeded, verdict) in [
+        ("bhpa", [].into(), Policy::Accept),
+        ("bhpa", [OWN].into(), Policy::Drop),
+        ("bhpc", [OWN].into(), Policy::Accept),
+    ] {
+        let packet = Packet::frame(&frame, device(port)).unwrap();
+        let model = evaluate_over(&table, Hook::Ingress, &packet, &exceeded).unwrap();
+        assert_eq!(model.verdict, verdict, "{port}");
+    }
+    let text = listing(&bench.near);
+    assert!(
+        text.contains("\"bhpb\" limit rate over 1/second burst 20 packets"),
+        "{text}"
+    );
 }

@@ -22,8 +22,8 @@ use crate::{
 /// Raised when the meaning of a table changes, so that an older one is replaced.
 const SCHEMA: u32 = 2;
 /// The table's schema and fingerprint where each port has a base chain, and where a prefix has one.
-const BY_PORT: &str = "bulkhead 2 1d3f647c0447ac37";
-const BY_PREFIX: &str = "bulkhead 2 d9987464b5dac694";
+const BY_PORT: &str = "bulkhead 2 f681d04abbbb0826";
+const BY_PREFIX: &str = "bulkhead 2 d46878ff7e17c08c";
 /// What the names of our ports begin with.
 const PORT_PREFIX: &str = "bhp";
 /// Ports whose frames go by way of an ifb device, which shapes them and gives them back as received.
@@ -183,8 +183,8 @@ fn missing_entries(standing: &TableState, binding: &Binding) -> Vec<nft::Command
         if !keys.is_empty() {
             commands.push(nft::Command::AddElements {
                 table: table_id(),
+                elements: guard::elements(binding, &set, keys),
                 set,
-                elements: nft::Elements::Keys(keys),
             });
         }
     }
@@ -221,16 +221,17 @@ fn way(binding: &Binding) -> Option<(nft::Key, nft::Entry)> {
 /// a chain of its own is taken down first: without the chain it would forward anything.
 pub(crate) fn unbind(host: &Space, want: &Detached, ops: &mut Vec<Op>) {
     let mut commands = host_ports::unbind(host, want);
-    filter_commands(host, want.port, &mut commands, ops);
+    filter_commands(host, want.port, want.binding.as_ref(), &mut commands, ops);
     if !commands.is_empty() {
         ops.push(commit(commands));
     }
 }
 
-/// What takes everything of a port's out of the filter.
+/// What takes everything of a port's out of the filter, but for the addresses that another one holds.
 pub(crate) fn filter_commands(
     host: &Space,
     port: IfName,
+    binding: Option<&Binding>,
     commands: &mut Vec<nft::Command>,
     ops: &mut Vec<Op>,
 ) {
@@ -241,7 +242,7 @@ pub(crate) fn filter_commands(
     let shaped = shaped.map(|(key, _)| (SHAPED, key));
     let found = table.elements.iter();
     let found = found.flat_map(|(set, keys)| keys.iter().map(move |key| (set.clone(), key)));
-    let held = guard::live_of(port, &table.elements);
+    let held = guard::live_of(port, binding, &table.elements);
     let is_gone = |(set, key): &(nft::Name, &nft::Key)| {
         is_of(key, port) || held.get(set).is_some_and(|held| held.contains(*key))
     };

@@ -35,7 +35,7 @@ pub(crate) fn scope(want: &Filter) -> Scope {
 pub(crate) fn end(world: &World, want: &Unguarded, ops: &mut Vec<Op>) {
     let host = world.space(&Ns::Host);
     let mut commands = Vec::new();
-    filter::filter_commands(host, want.port, &mut commands, ops);
+    filter::filter_commands(host, want.port, want.binding.as_ref(), &mut commands, ops);
     if !commands.is_empty() {
         if still_sends(host, want) {
             ops.push(Op::SetLink {

@@ -24,7 +24,7 @@ mod world;
 pub use conflict::Conflict;
 pub use filter::table_id as filter_table;
 pub use guard::{
-    Binding, Clause, Guard, Held, Holds, Identity, LOG_GROUP, Multicast, Reason, Role,
+    Binding, Budgets, Clause, Guard, Held, Holds, Identity, LOG_GROUP, Multicast, Reason, Role,
     Surroundings, TO_ALL, TO_NODE,
 };
 pub use host_ports::table_id as host_port_table;

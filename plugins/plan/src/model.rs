@@ -547,14 +547,14 @@ impl TableState {
     /// What an observer of everything would see of `table`.
     fn of(table: &nft::Table) -> Self {
         let sets = table.sets.iter().filter_map(|set| match &set.elements {
-            nft::Elements::Keys(keys) => Some((set.name.clone(), keys.clone())),
             nft::Elements::Map(_) | nft::Elements::Prefixes(_) => None,
+            exact => Some((set.name.clone(), keys(exact))),
         });
         let prefixes = table.sets.iter().filter_map(|set| match &set.elements {
             nft::Elements::Prefixes(prefixes) => {
                 Some((set.name.clone(), prefixes.iter().collect()))
             }
-            nft::Elements::Keys(_) | nft::Elements::Map(_) => None,
+            _ => None,
         });
         let maps = table.sets.iter().filter_map(|set| match &set.elements {
             nft::Elements::Map(map) => {
@@ -563,7 +563,7 @@ impl TableState {
                     .map(|(key, entry)| (key.clone(), as_found(entry)));
                 Some((set.name.clone(), found.collect()))
             }
-            nft::Elements::Keys(_) | nft::Elements::Prefixes(_) => None,
+            _ => None,
         });
         let chains = table
             .chains
@@ -594,6 +594,7 @@ fn keys(elements: &nft::Elements) -> BTreeSet<nft::Key> {
     match elements {
         nft::Elements::Keys(keys) => keys.clone(),
         nft::Elements::Map(map) => map.keys().cloned().collect(),
+        nft::Elements::Limits(limits) => limits.keys().cloned().collect(),
         nft::Elements::Prefixes(_) => BTreeSet::new(),
     }
 }

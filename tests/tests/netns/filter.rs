@@ -1,9 +1,11 @@
 //! The filter on ports, bound by device prefix and port by port.
 
-use netns_fixtures::packet::{BROADCAST, Frame, Ipv4, MacOctets, Udp};
+use std::collections::BTreeSet;
+
+use netns_fixtures::packet::{Arp, BROADCAST, Body, Frame, Ipv4, MacOctets, Udp};
 use netns_fixtures::{
     BridgeNetfilter, Capture, CaptureError, Captured, Container, End, Feature, PacketSocket,
-    Section, Snapshot, skip_without, veth,
+    Section, Snapshot, skip_without, veth, wait_for,
 };
 use serde_json::{Value, json};
 
@@ -21,6 +23,9 @@ claims! {
     a_flushed_filter_is_loaded_with_every_live_port,
     a_damaged_filter_is_loaded_with_every_live_port,
     another_hook_is_loaded_with_every_live_port,
+    a_flushed_filter_is_loaded_with_what_other_networks_have,
+    a_network_has_budgets_of_its_own,
+    an_address_of_two_ports_lives_until_both_are_gone,
 }
 
 /// A hand-made port, of a name that ours have.
@@ -215,4 +220,99 @@ fn a_damaged_filter_is_loaded_with_every_live_port(setting: BridgeNetfilter) {
 fn another_hook_is_loaded_with_every_live_port(setting: BridgeNetfilter) {
     skip_without!(Feature::PrefixChains);
     live_ports_survive(setting, |_| {}, json!({"portFilter": "prefix"}));
+}
+
+/// Gateways and blocks are a network's, and another one's ADD that loads the table brings them too.
+fn a_flushed_filter_is_loaded_with_what_other_networks_have(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    let a = node.attach(&node.config(), "a");
+    let sets = ["blocks4", "blocks6", "gates4", "gates6", "live4", "live6"];
+    let listed = |set: &str| {
+        let listed = node.host.nft(&format!("list set netdev bulkhead {set}"));
+        listed.unwrap()
+    };
+    let of_blue = |set: &str| {
+        let text = listed(set);
+        let words = text.split(|at: char| !at.is_ascii_hexdigit() && !".:/x".contains(at));
+        let ours = words.filter(|word| word.starts_with("10.1.") || word.contains("fd01"));
+        ours.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let before = sets.map(of_blue);
+    assert!(before.iter().all(|of_set| !of_set.is_empty()), "{before:?}");
+    node.host.nft("delete table netdev bulkhead").unwrap();
+    let green = node.network("green", "br-green", "10.2.0.0/24", "fd02::/64");
+    let b = node.attach(&green, "b");
+    assert_eq!(sets.map(of_blue), before);
+    node.detach(&b);
+    node.detach(&a);
+    node.assert_nothing_left();
+}
+
+/// Of many broadcasts at once a port sends what its network allows, whatever others are allowed, and
+/// goes on so when another network's ADD loads the table.
+fn a_network_has_budgets_of_its_own(setting: BridgeNetfilter) {
+    const SENT: usize = 90;
+    let node = Node::new(setting);
+    let few = json!({"guard": {"budgets": {"broadcast": {"rate": 1, "burst": 5}}}});
+    let few = node.attach(&node.config_with(few), "few");
+    let usual = node.attach(&node.config(), "usual");
+    let dropped = |of: &Attachment, reason: &str| -> usize {
+        let listed = node
+            .host
+            .nft(&format!("list set netdev bulkhead drops-{reason}"));
+        let listed = listed.unwrap();
+        let rest = listed.split_once(&format!("\"{}\"", of.port()));
+        let Some((_, rest)) = rest else { return 0 };
+        let mut words = rest.split(' ').skip_while(|word| *word != "packets");
+        words.nth(1).unwrap().parse().unwrap()
+    };
+    let flood = |from: &Attachment| {
+        let before = dropped(from, "budget");
+        let last = dropped(from, "ethertype");
+        let sender = PacketSocket::open(&from.container, "eth0").unwrap();
+        for _ in 0..SENT {
+            let frame = Arp::announcement(from.mac(), from.v4());
+            sender.send(&frame).unwrap();
+        }
+        // What is dropped for another reason comes last.
+        let body = Body::Other {
+            ethertype: 0x88b5,
+            bytes: vec![0; 46],
+        };
+        sender
+            .send(&Frame::new(from.mac(), BROADCAST, body))
+            .unwrap();
+        wait_for("the last frame to be judged", LIMIT, || {
+            (dropped(from, "ethertype") > last).then_some(())
+        });
+        dropped(from, "budget") - before
+    };
+    // In the time that this takes some more pass than the burst, and the container says a few things of
+    // itself.
+    let most = SENT / 2;
+    let [of_few, of_usual] = [flood(&few), flood(&usual)];
+    assert!(of_few > most && of_usual == 0, "{of_few}, {of_usual}");
+    node.host.nft("delete table netdev bulkhead").unwrap();
+    let green = node.network("green", "br-green", "10.2.0.0/24", "fd02::/64");
+    node.attach(&green, "green");
+    let [of_few, of_usual] = [flood(&few), flood(&usual)];
+    assert!(of_few > most && of_usual == 0, "{of_few}, {of_usual}");
+}
+
+/// A virtual router's address: the one that stays has it alone now, and is not dead.
+fn an_address_of_two_ports_lives_until_both_are_gone(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    let virtual_address = json!({"guard": {"allowedAddresses": ["10.1.0.100"]}});
+    let [a, b] = node.attach_two(&node.config_with(virtual_address));
+    let live = || {
+        let listed = node.host.nft("list set netdev bulkhead live4").unwrap();
+        let words = listed.split([' ', ',', '\n']);
+        words.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let own = a.v4().to_string();
+    assert!(live().contains("10.1.0.100") && live().contains(&own));
+    node.detach(&a);
+    assert!(live().contains("10.1.0.100") && !live().contains(&own));
+    node.detach(&b);
+    node.assert_nothing_left();
 }

@@ -7,10 +7,10 @@ use bulkhead_kernel::Kernel;
 use bulkhead_model::AttachmentKey;
 use bulkhead_plan::{Filter, Hook, Op, Plan, Unguarded, Want, filter_table};
 
-use crate::add::other_records;
+use crate::add::{other_records, recorded_bindings};
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::guard::recorded_binding;
+use crate::guard::{recorded_binding, shared};
 
 /// What is wanted of the kernel.
 pub(super) fn want(record: &AttachmentRecord, hook: Hook) -> Want {
@@ -57,14 +57,13 @@ pub(super) fn complete(
     if !loads || !want.others.is_empty() {
         return Ok(false);
     }
-    let others = if let Some(state) = look_beside(state)? {
-        other_records(&state, key)?
+    want.others = if let Some(state) = look_beside(state)? {
+        recorded_bindings(&other_records(&state, key)?, &state)?
     } else {
-        let mut guarded = Guards::of(state).of_this_boot()?;
-        guarded.retain(|record| record.key != *key);
-        guarded
+        let guarded = Guards::of(state).of_this_boot()?.into_iter();
+        let others = guarded.filter(|record| record.key != *key);
+        others.filter_map(|it| recorded_binding(&it)).collect()
     };
-    want.others = others.iter().filter_map(recorded_binding).collect();
     Ok(!want.others.is_empty())
 }
 
@@ -88,10 +87,14 @@ pub(super) fn end(
     if let Some(port) = record.names.port {
         let holder = guards.holder(port)?;
         if holder.is_none_or(|holder| holder.key == record.key) {
+            let mut binding = recorded_binding(record);
+            if let Some(binding) = &mut binding {
+                binding.around.shared = shared(record, || Ok(guards.all()?))?;
+            }
             let mut want = Want::Unguarded(Box::new(Unguarded {
                 port,
                 mac: record.names.port_mac,
-                binding: recorded_binding(record),
+                binding,
                 node_is_empty: is_last(state, guards, record)?,
             }));
             converge(kernel, &mut want, |_, _, _| Ok(Before::Apply))?;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use bulkhead_model::Mac;
+use bulkhead_nft::Rate;
 use bulkhead_plan::Multicast;
 
 use super::{GuardConfig, GuardRole, GuardSwitch};
@@ -45,6 +46,17 @@ impl fmt::Display for GuardConfig {
         }
         if self.dhcp_client {
             f.write_str(" dhcp-client")?;
+        }
+        for (name, rate) in [
+            ("neighbour", self.budgets.neighbour),
+            ("broadcast", self.budgets.broadcast),
+        ] {
+            if let Some(rate) = rate {
+                write!(f, " {name}={},{}", rate.per_second, rate.burst)?;
+            }
+        }
+        if let Some(groups) = self.budgets.groups {
+            write!(f, " groups={groups}")?;
         }
         match self.multicast {
             None => Ok(()),
@@ -90,6 +102,9 @@ impl GuardConfig {
             ("allowed", pair) => {
                 self.allowed.insert(self::pair(pair)?);
             }
+            ("neighbour", pair) => self.budgets.neighbour = Some(rate(pair)?),
+            ("broadcast", pair) => self.budgets.broadcast = Some(rate(pair)?),
+            ("groups", groups) => self.budgets.groups = Some(parsed(groups)?),
             ("multicast", "none") => self.multicast = Some(Multicast::None),
             ("multicast", "link-local") => self.multicast = Some(Multicast::LinkLocal),
             ("multicast", "all") => self.multicast = Some(Multicast::All),
@@ -104,6 +119,14 @@ fn pair(text: &str) -> Result<(IpAddr, Option<Mac>), NotGuard> {
         None => Ok((parsed(text)?, None)),
         Some((address, mac)) => Ok((parsed(address)?, Some(parsed(mac)?))),
     }
+}
+
+fn rate(text: &str) -> Result<Rate, NotGuard> {
+    let (per_second, burst) = text.split_once(',').ok_or(NotGuard)?;
+    Ok(Rate {
+        per_second: parsed(per_second)?,
+        burst: parsed(burst)?,
+    })
 }
 
 fn parsed<T: FromStr>(text: &str) -> Result<T, NotGuard> {
@@ -123,6 +146,7 @@ mod tests {
             "on router prefix=10.9.0.0/24 prefix=fd00:9::/60 multicast=link-local",
             "on dhcp-server allowed=10.1.0.100 allowed=10.1.0.101,00:00:5e:00:01:33 mac=00:00:5e:00:01:33",
             "on trusted dhcp-client multicast=all",
+            "on neighbour=5,10 broadcast=100,200 groups=64",
         ] {
             let read: GuardConfig = text.parse().unwrap();
             assert_eq!(read.to_string(), text);
@@ -138,6 +162,8 @@ mod tests {
             "on prefix=10",
             "on allowed=x",
             "on sailor",
+            "on neighbour=5",
+            "on groups=0",
         ] {
             assert_eq!(text.parse::<GuardConfig>(), Err(NotGuard), "{text}");
         }

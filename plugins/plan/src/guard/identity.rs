@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bulkhead_model::{IfName, Mac, Prefix};
+use bulkhead_nft::Rate;
 
 /// A port and what it may send.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -40,6 +41,17 @@ pub struct Identity {
     pub roles: BTreeSet<Role>,
     /// Which groups it may send to.
     pub multicast: Multicast,
+    /// How much it may cost others.
+    pub budgets: Budgets,
+}
+
+/// What a port may send of what costs others; none of its own is the filter's.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Budgets {
+    /// ARP and neighbour discovery to the node, [`TO_NODE`](crate::TO_NODE) else.
+    pub to_node: Option<Rate>,
+    /// Broadcasts, and discovery to groups, [`TO_ALL`](crate::TO_ALL) else.
+    pub to_all: Option<Rate>,
 }
 
 /// The source addresses of a port.
@@ -101,6 +113,9 @@ pub struct Surroundings {
     pub gateways: BTreeSet<IpAddr>,
     /// Addresses the port was given, whether it is judged by them or not: they are not dead.
     pub granted: BTreeSet<IpAddr>,
+    /// Addresses of the port's that another one holds too, which are not dead once this one is gone. Of
+    /// account where it is taken away alone.
+    pub shared: BTreeSet<IpAddr>,
 }
 
 impl Identity {
@@ -168,6 +183,12 @@ impl Identity {
     #[must_use]
     pub fn sending_to(self, multicast: Multicast) -> Self {
         Self { multicast, ..self }
+    }
+
+    /// The same with budgets of its own.
+    #[must_use]
+    pub fn within(self, budgets: Budgets) -> Self {
+        Self { budgets, ..self }
     }
 
     /// Single addresses it holds.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bulkhead_model::{Family, IfName, Prefix};
 use bulkhead_nft as nft;
 use nft::KeyType::{EtherAddr, IfName as IfNameKey, Integer, Ipv4Addr, Ipv6Addr};
-use nft::{Datum, Key, KeyType, Name};
+use nft::{Datum, Key, KeyType, Name, Rate};
 
-use super::identity::{Binding, Guard, Held, Holds, Identity, Multicast, Role};
+use super::identity::{Binding, Budgets, Guard, Held, Holds, Identity, Multicast, Role};
 use super::reason::Reason;
 
 /// Ports whose frames are not judged.
@@ -61,6 +61,9 @@ pub(super) const GATES6: Name = Name::literal("gates6");
 /// Addresses that take in encapsulated traffic on other nodes.
 pub(super) const VTEPS4: Name = Name::literal("vteps4");
 pub(super) const VTEPS6: Name = Name::literal("vteps6");
+/// Ports with budgets of their own: what they may ask of the node and send to everybody.
+pub(super) const OWN_TO_NODE: Name = Name::literal("own-to-node");
+pub(super) const OWN_TO_ALL: Name = Name::literal("own-to-all");
 /// How much a port asks of the node, sends to everybody, and has logged.
 pub(super) const TO_NODE: Name = Name::literal("to-node");
 pub(super) const TO_ALL: Name = Name::literal("to-all");
@@ -94,6 +97,8 @@ pub(super) fn exact() -> Vec<(Name, Vec<KeyType>)> {
         (VRRP, port()),
         (LINK_LOCAL_GROUPS, port()),
         (ALL_GROUPS, port()),
+        (OWN_TO_NODE, port()),
+        (OWN_TO_ALL, port()),
         (LIVE4, vec![Ipv4Addr]),
         (LIVE6, vec![Ipv6Addr]),
         (LIVE64, vec![Integer(8)]),
@@ -114,7 +119,11 @@ pub(super) fn all(bindings: &[&Binding]) -> Vec<nft::Set> {
     }
     let exact = exact().into_iter().map(|(name, key)| {
         let mut set = nft::Set::live(name, key);
-        set.elements = nft::Elements::keys(entries.remove(&set.name).unwrap_or_default());
+        let keys = entries.remove(&set.name).unwrap_or_default();
+        set.elements = match of_budget(&set.name) {
+            None => nft::Elements::Keys(keys),
+            Some(_) => nft::Elements::Limits(limits(bindings, &set.name).collect()),
+        };
         set
     });
     let mut sets: Vec<_> = exact.collect();
@@ -130,6 +139,35 @@ pub(super) fn all(bindings: &[&Binding]) -> Vec<nft::Set> {
     let meters = meters.chain(Reason::ALL.map(Reason::tally));
     sets.extend(meters.map(|name| nft::Set::meter(name, [IfNameKey], REMEMBERED)));
     sets
+}
+
+/// The elements with those keys of a binding.
+pub(crate) fn elements(binding: &Binding, set: &Name, keys: BTreeSet<Key>) -> nft::Elements {
+    match of_budget(set) {
+        None => nft::Elements::Keys(keys),
+        Some(_) => nft::Elements::Limits(limits(&[binding], set).collect()),
+    }
+}
+
+/// Which of a port's own budgets the set has.
+fn of_budget(set: &Name) -> Option<fn(&Budgets) -> Option<Rate>> {
+    if *set == OWN_TO_NODE {
+        Some(|budgets| budgets.to_node)
+    } else if *set == OWN_TO_ALL {
+        Some(|budgets| budgets.to_all)
+    } else {
+        None
+    }
+}
+
+fn limits(bindings: &[&Binding], set: &Name) -> impl Iterator<Item = (Key, Rate)> {
+    let budget = of_budget(set);
+    bindings.iter().filter_map(move |binding| {
+        let Guard::On(identity) = &binding.guard else {
+            return None;
+        };
+        Some((binding.port.into(), budget?(&identity.budgets)?))
+    })
 }
 
 /// What makes a binding.
@@ -226,17 +264,23 @@ fn change_blocks(
 /// Of addresses that somebody holds.
 pub(crate) const LIVE: [Name; 3] = [LIVE4, LIVE6, LIVE64];
 
-/// Of what was found, the addresses that a port holds.
-pub(crate) fn live_of(port: IfName, found: &Entries) -> Entries {
+/// Of what was found, the addresses that a port alone holds: not those that its binding says are
+/// another one's too, nor those that were found to be.
+pub(crate) fn live_of(port: IfName, binding: Option<&Binding>, found: &Entries) -> Entries {
     let mut live = Entries::new();
+    let shared = binding.into_iter().flat_map(|it| &it.around.shared);
+    let shared: BTreeSet<_> = shared.map(|address| Datum::from(*address)).collect();
     for (own, set) in [(OWN4, LIVE4), (OWN6, LIVE6), (OWN64, LIVE64)] {
-        for key in found.get(&own).into_iter().flatten() {
-            if let [Datum::IfName(of), Datum::Integer(bytes)] = key.parts()
-                && *of == port
-                && let Some(address) = address_of(&set, bytes)
-            {
-                live.entry(set.clone()).or_default().insert(address.into());
-            }
+        let keys = found.get(&own).into_iter().flatten();
+        let held = keys.filter_map(|key| match key.parts() {
+            [Datum::IfName(of), Datum::Integer(bytes)] => Some((*of, address_of(&set, bytes)?)),
+            _ => None,
+        });
+        let (mine, others): (Vec<_>, Vec<_>) = held.partition(|(of, _)| *of == port);
+        let others: BTreeSet<_> = others.into_iter().map(|(_, address)| address).collect();
+        let alone = mine.into_iter().map(|(_, address)| address);
+        for address in alone.filter(|it| !others.contains(it) && !shared.contains(it)) {
+            live.entry(set.clone()).or_default().insert(address.into());
         }
     }
     live
@@ -319,6 +363,12 @@ impl Made {
                 Role::DhcpClient => DHCP_CLIENTS,
                 Role::Vrrp => VRRP,
             });
+        }
+        if identity.budgets.to_node.is_some() {
+            self.port_in(OWN_TO_NODE);
+        }
+        if identity.budgets.to_all.is_some() {
+            self.port_in(OWN_TO_ALL);
         }
         match identity.multicast {
             Multicast::None => {}

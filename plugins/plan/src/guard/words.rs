@@ -64,6 +64,10 @@ impl Binding {
 }
 
 fn on(identity: &Identity) -> Vec<Clause> {
+    let (to_node, to_all) = (
+        identity.budgets.to_node.unwrap_or(TO_NODE),
+        identity.budgets.to_all.unwrap_or(TO_ALL),
+    );
     let mut all = sources(identity);
     all.extend(discovery(identity));
     all.extend(dhcp(identity));
@@ -110,7 +114,7 @@ fn on(identity: &Identity) -> Vec<Clause> {
         may_not(
             format!(
                 "ask the node's own addresses by ARP or discovery more than {} times a second (burst {})",
-                TO_NODE.per_second, TO_NODE.burst
+                to_node.per_second, to_node.burst
             ),
             "budget",
             Reason::Budget,
@@ -118,7 +122,7 @@ fn on(identity: &Identity) -> Vec<Clause> {
         may_not(
             format!(
                 "send more than {} broadcasts and discovery messages to groups a second (burst {})",
-                TO_ALL.per_second, TO_ALL.burst
+                to_all.per_second, to_all.burst
             ),
             "budget",
             Reason::Budget,

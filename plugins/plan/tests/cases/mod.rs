@@ -151,6 +151,7 @@ impl Case {
                 own_blocks: BTreeSet::new(),
                 gateways: self.gateways().collect(),
                 granted: self.addresses().collect(),
+                shared: BTreeSet::new(),
             },
         }
     }

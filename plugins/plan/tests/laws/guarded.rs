@@ -1,7 +1,5 @@
 //! The laws of a port that another program made, over every kind of table it comes to.
 
-use std::collections::BTreeSet;
-
 use bulkhead_model::{IfName, Mac};
 use bulkhead_plan::{
     Binding, Filter, Guard, Hook, Identity, LinkKind, Ns, Op, Plan, Surroundings, Unguarded, Want,
@@ -64,9 +62,9 @@ fn binding(address: &str) -> Binding {
         guard: Guard::On(Identity::host([mac()], [address.parse().unwrap()])),
         ifb: None,
         around: Surroundings {
-            own_blocks: BTreeSet::new(),
             gateways: ["10.1.0.1".parse().unwrap()].into(),
             granted: [address.parse().unwrap()].into(),
+            ..Surroundings::default()
         },
     }
 }
@@ -273,4 +271,54 @@ fn a_name_that_nft_cannot_say_has_a_chain_too() {
     let after = converged(&world, &want);
     let chains = &after.space(&Ns::Host).tables[&filter_table()].chains;
     assert!(chains.keys().any(|name| name.as_str() == "port.6140622b63"));
+}
+
+/// Two hold a virtual router's address: it lives as long as either does, whether the one that goes is
+/// known or not.
+#[test]
+fn an_address_of_two_ports_lives_until_both_are_gone() {
+    let shared = "10.1.0.100".parse().unwrap();
+    let allowed = |binding: Binding| match binding.guard {
+        Guard::On(identity) => Binding {
+            guard: Guard::On(identity.and_address(mac(), shared)),
+            ..binding
+        },
+        _ => binding,
+    };
+    let ground = grounds().swap_remove(0);
+    let guarded = |binding: Binding| {
+        Want::Guarded(Box::new(Filter {
+            binding,
+            others: Vec::new(),
+            hook: Hook::Auto,
+        }))
+    };
+    let second: IfName = "veth9".parse().unwrap();
+    let other = allowed(Binding {
+        port: second,
+        ..binding("10.1.0.10")
+    });
+    let mut world = converged(&ground.world, &guarded(allowed(binding("10.1.0.9"))));
+    let veth = foreign(LinkKind::Veth { peer: None });
+    host(&mut world).links.insert(second, veth);
+    let both = converged(&world, &guarded(other));
+    let lives = |world: &World, address: &str| {
+        let address: std::net::Ipv4Addr = address.parse().unwrap();
+        let found = &world.space(&Ns::Host).tables[&filter_table()].elements;
+        let live = &found[&bulkhead_nft::Name::literal("live4")];
+        live.contains(&bulkhead_nft::Datum::Ipv4Addr(address).into())
+    };
+    let mut known = allowed(binding("10.1.0.9"));
+    known.around.shared.insert(shared);
+    for binding in [Some(known), None] {
+        let ended = Want::Unguarded(Box::new(Unguarded {
+            port: port(),
+            mac: None,
+            binding,
+            node_is_empty: false,
+        }));
+        let left = converged(&both, &ended);
+        assert!(lives(&left, "10.1.0.100"));
+        assert!(!lives(&left, "10.1.0.9"));
+    }
 }

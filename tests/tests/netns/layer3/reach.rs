@@ -150,8 +150,7 @@ fn nobody_asks_for_a_neighbour() {
     }
 }
 
-fn spoof(from: &Ns, source: &str, to: SocketAddr) {
-    let source: SocketAddr = source.parse().unwrap();
+fn spoof(from: &Ns, source: SocketAddr, to: SocketAddr) {
     let sent = from.enter(|| {
         let socket = std::net::UdpSocket::bind(source).unwrap();
         socket.send_to(b"?", to).unwrap()
@@ -159,27 +158,46 @@ fn spoof(from: &Ns, source: &str, to: SocketAddr) {
     assert_eq!(sent.unwrap(), 1);
 }
 
-#[test]
-fn a_source_that_is_not_the_container_s_does_not_leave() {
+/// Of what a container sends from its neighbour's address, from one of nobody's and from its own, the
+/// last alone leaves the node.
+#[track_caller]
+fn only_its_own_leaves(outside: IpAddr, nobody: IpAddr) {
     let node = node();
     let [a, b] = node.attach_two(&node.layer3(json!({})));
-    let to = SocketAddr::new(Outside::V4.into(), 9);
-    a.container
-        .ip_batch(&[
-            format!("addr add {}/32 dev lo", b.v4()),
-            "addr add 203.0.113.7/32 dev lo".to_owned(),
-        ])
-        .unwrap();
-    count(&node, "ip daddr 198.51.100.1 udp dport 9");
-    for source in [format!("{}:4000", b.v4()), "203.0.113.7:4000".to_owned()] {
-        spoof(&a.container, &source, to);
+    let of_family = |of: &Attachment| {
+        let mut all = of.addresses().into_iter();
+        all.find(|address| address.is_ipv4() == outside.is_ipv4())
+            .unwrap()
+    };
+    let (word, bits, flags) = if outside.is_ipv4() {
+        ("ip", 32, "")
+    } else {
+        ("ip6", 128, "nodad")
+    };
+    let foreign = [of_family(&b), nobody];
+    let added = foreign.map(|address| format!("addr add {address}/{bits} dev lo {flags}"));
+    a.container.ip_batch(&added).unwrap();
+    let to = SocketAddr::new(outside, 9);
+    count(&node, &format!("{word} daddr {outside} udp dport 9"));
+    for source in foreign {
+        spoof(&a.container, SocketAddr::new(source, 4000), to);
     }
     // What comes after shows that what came before was dropped.
-    spoof(&a.container, &format!("{}:4000", a.v4()), to);
+    spoof(&a.container, SocketAddr::new(of_family(&a), 4000), to);
     netns_fixtures::wait_for("its own packet", LIMIT, || {
         (counted(&node) > 0).then_some(())
     });
     assert_eq!(counted(&node), 1);
+}
+
+#[test]
+fn a_source_that_is_not_the_container_s_does_not_leave() {
+    only_its_own_leaves(Outside::V4.into(), "203.0.113.7".parse().unwrap());
+}
+
+#[test]
+fn an_ipv6_source_that_is_not_the_container_s_does_not_leave() {
+    only_its_own_leaves(Outside::V6.into(), "2001:db8:bad::7".parse().unwrap());
 }
 
 #[test]

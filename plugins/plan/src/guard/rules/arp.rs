@@ -2,9 +2,7 @@
 
 use bulkhead_nft::{Datum, Field, Name, Rule, Statement};
 
-use super::{
-    TO_ALL, TO_NODE, drop_if, is_group_frame, not_of, of_port, of_sender, one_of, over, pass,
-};
+use super::{Share, beyond, drop_if, is_group_frame, not_of, of_port, of_sender, one_of, pass};
 use super::{goto, not_in, port_is};
 use crate::guard::reason::Reason;
 use crate::guard::sets;
@@ -81,25 +79,16 @@ fn ethernet_and_ipv4() -> Vec<Statement> {
 /// True of its sender; within its budget, and not about an address that nobody has.
 fn own() -> Vec<Rule> {
     let target = Field::ArpDaddrIp;
-    vec![
-        drop_if(
-            [
-                Statement::in_set([target], sets::BLOCKS4),
-                not_in([target], sets::LIVE4),
-            ],
-            Reason::Dead,
-        ),
-        drop_if(
-            [
-                Statement::in_set([target], sets::GATES4),
-                over(sets::TO_NODE, TO_NODE),
-            ],
-            Reason::Budget,
-        ),
-        drop_if(
-            [is_group_frame(), over(sets::TO_ALL, TO_ALL)],
-            Reason::Budget,
-        ),
-        Rule::new([pass()]),
-    ]
+    let mut rules = vec![drop_if(
+        [
+            Statement::in_set([target], sets::BLOCKS4),
+            not_in([target], sets::LIVE4),
+        ],
+        Reason::Dead,
+    )];
+    let of_node = Statement::in_set([target], sets::GATES4);
+    rules.extend(beyond(Share::Node, &[of_node]));
+    rules.extend(beyond(Share::All, &[is_group_frame()]));
+    rules.push(Rule::new([pass()]));
+    rules
 }

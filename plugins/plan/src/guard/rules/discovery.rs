@@ -2,11 +2,11 @@
 //! in the lengths that hosts send: without an option, or with the one that belongs there. What has a
 //! second option, or one in front, is nobody's.
 
-use bulkhead_nft::{Datum, Field, Name, Rule, Statement, Verdict};
+use bulkhead_nft::{Datum, Field, Name, Op, Rule, Statement, Verdict};
 
 use super::ipv6::{ICMPV6, REPORTS};
 use super::{
-    TO_NODE, drop_if, goto, is, network, of_port, of_sender, otherwise, over, pass_if, port_is,
+    Share, beyond, drop_if, goto, is, network, of_port, of_sender, otherwise, pass_if, port_is,
 };
 use super::{port_is_not, transport, unjudged};
 use crate::guard::reason::Reason;
@@ -71,27 +71,30 @@ fn own_mac_at(kind: u8, offset: u16) -> [Statement; 2] {
 fn unspecified() -> Vec<Rule> {
     let mut rules = unjudged().to_vec();
     let own = || of_sender([], sets::ID2);
+    let message = |kind| {
+        [
+            own(),
+            is(network(6, 2), &[ICMPV6, 255]),
+            is(transport(0, 1), &[kind]),
+        ]
+    };
     let all_routers = Datum::Ipv6Addr([0xff02, 0, 0, 0, 0, 0, 0, 2].into());
     let solicited = is(
         network(24, 13),
         &[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff],
     );
     let report = is(network(48, 1), &[143]);
+    let to_routers = || {
+        let all = Statement::is(Field::Ip6Daddr, all_routers.clone());
+        let [own, header, kind] = message(133);
+        [own, header, kind, all, length(8)]
+    };
+    rules.push(Rule::new(
+        message(135).into_iter().chain([solicited, goto(DETECTION)]),
+    ));
+    rules.extend(beyond(Share::All, &to_routers()));
     rules.extend([
-        Rule::new([
-            own(),
-            is(network(6, 2), &[ICMPV6, 255]),
-            is(transport(0, 1), &[135]),
-            solicited,
-            goto(DETECTION),
-        ]),
-        pass_if([
-            own(),
-            is(network(6, 2), &[ICMPV6, 255]),
-            is(transport(0, 1), &[133]),
-            Statement::is(Field::Ip6Daddr, all_routers),
-            length(8),
-        ]),
+        Rule::new(to_routers().into_iter().chain([goto(ROUTER_SOLICITATION)])),
         Rule::new([own(), is(network(6, 1), &[0]), report, goto(REPORTS)]),
         otherwise(Reason::Source6),
     ]);
@@ -101,7 +104,7 @@ fn unspecified() -> Vec<Rule> {
 /// Duplicate address detection for an address of the port, with a nonce (RFC 7527) or without.
 fn detection() -> Vec<Rule> {
     let target = || transport(8, 16);
-    let mut rules = Vec::new();
+    let mut rules = beyond(Share::All, &[]).to_vec();
     for whose in [
         of_port([target()], sets::OWN6),
         of_port([transport(8, 8)], sets::OWN64),
@@ -117,35 +120,27 @@ fn detection() -> Vec<Rule> {
 /// A question about anybody: what it says of the port is true.
 fn solicitation() -> Vec<Rule> {
     let [kind, mac] = own_mac_at(1, 24);
-    vec![
-        drop_if(
-            [
-                Statement::in_set([transport(8, 16)], sets::GATES6),
-                over(sets::TO_NODE, TO_NODE),
-            ],
-            Reason::Budget,
-        ),
+    let about_node = Statement::in_set([transport(8, 16)], sets::GATES6);
+    let mut rules = beyond(Share::Node, &[about_node]).to_vec();
+    rules.extend([
         pass_if([one_hop(), length(24)]),
         pass_if([one_hop(), length(32), kind, mac]),
         otherwise(Reason::Discovery),
-    ]
+    ]);
+    rules
 }
 
 /// An answer about an address of the port.
 fn advertisement() -> Vec<Rule> {
-    vec![
-        drop_if(
-            [
-                Statement::in_set([network(24, 16)], sets::GATES6),
-                over(sets::TO_NODE, TO_NODE),
-            ],
-            Reason::Budget,
-        ),
+    let to_node = Statement::in_set([network(24, 16)], sets::GATES6);
+    let mut rules = beyond(Share::Node, &[to_node]).to_vec();
+    rules.extend([
         Rule::new([of_port([transport(8, 16)], sets::OWN6), goto(ADVERTISED)]),
         Rule::new([of_port([transport(8, 8)], sets::OWN64), goto(ADVERTISED)]),
         Rule::new([port_is(sets::ANY), goto(ADVERTISED)]),
         otherwise(Reason::Discovery),
-    ]
+    ]);
+    rules
 }
 
 fn advertised() -> Vec<Rule> {
@@ -159,17 +154,20 @@ fn advertised() -> Vec<Rule> {
 
 fn router_solicitation() -> Vec<Rule> {
     let [kind, mac] = own_mac_at(1, 8);
-    vec![
-        drop_if([over(sets::TO_NODE, TO_NODE)], Reason::Budget),
+    let mut rules = beyond(Share::Node, &[]).to_vec();
+    rules.extend([
         pass_if([one_hop(), length(8)]),
         pass_if([one_hop(), length(16), kind, mac]),
         otherwise(Reason::Discovery),
-    ]
+    ]);
+    rules
 }
 
-/// Of routers alone, and about the prefixes they hold. Options begin at multiples of eight bytes, so
-/// that wherever one can begin is looked at: a prefix (RFC 4861 section 4.6.2) is of 64 bits and the
-/// router's, a route (RFC 4191 section 2.3) is none.
+/// Of routers alone, and about the prefixes they hold and their own MAC. Options begin at multiples of
+/// eight bytes, so that wherever one can begin is looked at: a prefix (RFC 4861 section 4.6.2) is of 64
+/// bits and the router's, a route (RFC 4191 section 2.3) is none. Of either it counts as one whatever
+/// its length says that can be in so short a message: receivers take longer options than the RFCs have
+/// (`addrconf_prefix_rcv`, `net/ipv6/addrconf.c`).
 fn router_advertisement() -> Vec<Rule> {
     let mut rules = vec![
         drop_if([port_is_not(sets::ROUTERS)], Reason::Discovery),
@@ -191,16 +189,26 @@ fn router_advertisement() -> Vec<Rule> {
     rules.push(pass_if([port_is(sets::ANY)]));
     for eighth in 0..RA_EIGHTS {
         let at = RA_OPTIONS + 8 * eighth;
-        let prefix = || is(transport(at, 2), &[3, 4]);
-        let length = Statement::is_not(transport(at + 2, 1), Datum::Integer(vec![64]));
-        rules.push(drop_if([prefix(), length], Reason::Discovery));
-        let foreign = super::not_in([Field::Iifname, transport(at + 16, 8)], sets::OWN64);
-        rules.push(drop_if([prefix(), foreign], Reason::Discovery));
-        let routes = [1, 2, 3].map(|eights| Datum::Integer(vec![24, eights]));
-        rules.push(drop_if(
-            [super::one_of(transport(at, 2), routes)],
-            Reason::Discovery,
-        ));
+        let option = |kind: u8| {
+            let mask = Datum::Integer(vec![0xff, 0xe0]);
+            Statement::masked(
+                transport(at, 2),
+                mask,
+                Op::Eq,
+                Datum::Integer(vec![kind, 0]),
+            )
+        };
+        // A prefix takes four of them.
+        if eighth + 4 <= RA_EIGHTS {
+            let length = Statement::is_not(transport(at + 2, 1), Datum::Integer(vec![64]));
+            rules.push(drop_if([option(3), length], Reason::Discovery));
+            let foreign = super::not_in([Field::Iifname, transport(at + 16, 8)], sets::OWN64);
+            rules.push(drop_if([option(3), foreign], Reason::Discovery));
+        }
+        rules.push(drop_if([option(24)], Reason::Discovery));
+        let mac = is(transport(at, 2), &[1, 1]);
+        let foreign = super::not_in([Field::Iifname, transport(at, 8)], sets::LLA);
+        rules.push(drop_if([mac, foreign], Reason::Discovery));
     }
     rules.push(pass_if([]));
     rules

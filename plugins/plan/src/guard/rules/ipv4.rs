@@ -3,11 +3,9 @@
 use bulkhead_nft::{Datum, Field, Name, Op, Rule, Statement, Verdict};
 
 use super::{
-    TO_ALL, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
+    Share, beyond, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
 };
-use super::{
-    one_of, otherwise, over, pass, pass_if, port_is, port_is_not, transport, verdict_drop,
-};
+use super::{one_of, otherwise, pass, pass_if, port_is, port_is_not, transport, verdict_drop};
 use super::{verdict_pass, vmap};
 use crate::guard::reason::Reason;
 use crate::guard::sets;
@@ -20,6 +18,7 @@ const BROADCAST: Name = Name::literal("ip4-broadcast");
 const PROTOCOLS: Name = Name::literal("ip4-protocols");
 const FRAGMENTS: Name = Name::literal("ip4-fragments");
 const UDP: Name = Name::literal("ip4-udp");
+const QUESTIONS: Name = Name::literal("ip4-dhcp-questions");
 const TUNNELS: Name = Name::literal("ip4-tunnels");
 const ICMP: Name = Name::literal("ip4-icmp");
 const ERRORS: Name = Name::literal("ip4-errors");
@@ -42,6 +41,7 @@ pub(super) fn chains() -> Vec<(Name, Vec<Rule>)> {
         (PROTOCOLS, protocols()),
         (FRAGMENTS, fragments()),
         (UDP, udp()),
+        (QUESTIONS, questions()),
         (TUNNELS, tunnels()),
         (ICMP, icmp()),
         (ERRORS, errors()),
@@ -117,15 +117,13 @@ fn options() -> Vec<Rule> {
             port_is(set),
         ])
     };
-    vec![
-        drop_if(
-            [is_group_frame(), over(sets::TO_ALL, TO_ALL)],
-            Reason::Budget,
-        ),
+    let mut rules = beyond(Share::All, &[is_group_frame()]).to_vec();
+    rules.extend([
         joins(sets::LINK_LOCAL_GROUPS),
         joins(sets::ALL_GROUPS),
         otherwise(Reason::Protocol),
-    ]
+    ]);
+    rules
 }
 
 fn groups() -> Vec<Rule> {
@@ -156,15 +154,15 @@ fn groups() -> Vec<Rule> {
 /// To everybody: a DHCP client's questions, and a DHCP server's answers.
 fn broadcast() -> Vec<Rule> {
     let everybody = Statement::is(Field::Ip4Daddr, Datum::Ipv4Addr([255; 4].into()));
-    let whole = is(network(6, 2), &[0, 0]);
+    let whole = || is_piece(Op::Eq);
     let udp = is(network(9, 1), &[UDP_NUMBER]);
     let plain = is(network(0, 1), &[0x45]);
-    vec![
-        drop_if([over(sets::TO_ALL, TO_ALL)], Reason::Budget),
+    let mut rules = beyond(Share::All, &[]).to_vec();
+    rules.extend([
         pass_if([
             plain.clone(),
             udp.clone(),
-            whole.clone(),
+            whole(),
             everybody.clone(),
             is(transport(0, 4), &[0, 68, 0, 67]),
             port_is(sets::DHCP_CLIENTS),
@@ -172,29 +170,31 @@ fn broadcast() -> Vec<Rule> {
         pass_if([
             plain,
             udp,
-            whole,
+            whole(),
             everybody,
             is(transport(0, 4), &[0, 67, 0, 68]),
             port_is(sets::DHCP_SERVERS),
         ]),
         otherwise(Reason::Multicast),
-    ]
+    ]);
+    rules
 }
 
 fn protocols() -> Vec<Rule> {
-    let fragment_bits = Datum::Integer(vec![0x3f, 0xff]);
-    let none = Datum::Integer(vec![0, 0]);
     let mut known: Vec<_> = PLAIN.map(|plain| (vec![plain], verdict_pass())).into();
     known.push((vec![UDP_NUMBER], Verdict::Goto(UDP)));
     known.push((vec![ICMP_NUMBER], Verdict::Goto(ICMP)));
     vec![
-        Rule::new([
-            Statement::masked(network(6, 2), fragment_bits, Op::Ne, none),
-            goto(FRAGMENTS),
-        ]),
+        Rule::new([is_piece(Op::Ne), goto(FRAGMENTS)]),
         Rule::new([vmap(network(9, 1), known)]),
         otherwise(Reason::Protocol),
     ]
+}
+
+/// More fragments follow, or came before: whatever may be fragmented on the way or not.
+fn is_piece(op: Op) -> Statement {
+    let bits = Datum::Integer(vec![0x3f, 0xff]);
+    Statement::masked(network(6, 2), bits, op, Datum::Integer(vec![0, 0]))
 }
 
 /// A later fragment has no ports: the first one is judged for all. One that is never first is never
@@ -202,25 +202,21 @@ fn protocols() -> Vec<Rule> {
 fn fragments() -> Vec<Rule> {
     let protocol = network(9, 1);
     let byte = |value: u8| Datum::Integer(vec![value]);
-    let common = || PLAIN.into_iter().chain([UDP_NUMBER, ICMP_NUMBER]).map(byte);
+    let common = PLAIN.into_iter().chain([UDP_NUMBER, ICMP_NUMBER]).map(byte);
     let offset_bits = Datum::Integer(vec![0x1f, 0xff]);
     let none = Datum::Integer(vec![0, 0]);
     let echo = [byte(8), byte(0)];
     let length = |bytes: u16| Datum::Integer(bytes.to_be_bytes().to_vec());
     vec![
         pass_if([
-            Statement::masked(network(6, 2), offset_bits.clone(), Op::Ne, none.clone()),
-            one_of(protocol, common()),
+            Statement::masked(network(6, 2), offset_bits, Op::Ne, none),
+            one_of(protocol, common),
         ]),
-        drop_if(
-            [Statement::masked(network(6, 2), offset_bits, Op::Ne, none)],
-            Reason::Fragment,
-        ),
         // One that is no whole TCP header hides flags from who looks at it (RFC 1858 section 3).
         drop_if(
             [
                 is(protocol, &[TCP]),
-                one_of(network(2, 2), [20, 28, 36].map(length)),
+                one_of(network(2, 2), (0..20 + 20).map(length)),
             ],
             Reason::Fragment,
         ),
@@ -233,7 +229,10 @@ fn fragments() -> Vec<Rule> {
 
 /// Clients look at the port they are answered on alone, whatever it comes from.
 fn udp() -> Vec<Rule> {
-    let mut ports = vec![(port(68), verdict_drop(Reason::Dhcp))];
+    let mut ports = vec![
+        (port(68), verdict_drop(Reason::Dhcp)),
+        (port(67), Verdict::Goto(QUESTIONS)),
+    ];
     ports.extend(TUNNEL_PORTS.map(|tunnel| (port(tunnel), Verdict::Goto(TUNNELS))));
     let from_server = is(transport(0, 2), &[0, 67]);
     vec![
@@ -241,6 +240,14 @@ fn udp() -> Vec<Rule> {
         drop_if([from_server], Reason::Dhcp),
         Rule::new([vmap(transport(2, 2), ports)]),
         Rule::new([pass()]),
+    ]
+}
+
+/// To a DHCP server that is known, as who prolongs a lease asks it (RFC 2131 section 4.4.5).
+fn questions() -> Vec<Rule> {
+    vec![
+        pass_if([port_is(sets::DHCP_CLIENTS)]),
+        otherwise(Reason::Dhcp),
     ]
 }
 
@@ -279,6 +286,6 @@ fn errors() -> Vec<Rule> {
         pass_if([of_port([quoted], sets::OWN4)]),
         pass_if([port_is(sets::ROUTERS)]),
         pass_if([port_is(sets::ANY)]),
-        drop_if([port_is_not(sets::ANY)], Reason::Icmp),
+        otherwise(Reason::Icmp),
     ]
 }

@@ -7,12 +7,11 @@ use bulkhead_nft::{Datum, Field, Name, Op, Rule, Statement, Verdict};
 use super::discovery::UNSPECIFIED;
 use super::ipv4::{PLAIN, TUNNEL_PORTS, port};
 use super::{
-    TO_ALL, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
+    Share, beyond, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
 };
 use super::{discovery, vmap};
 use super::{
-    one_of, otherwise, over, pass, pass_if, port_is, port_is_not, transport, verdict_drop,
-    verdict_pass,
+    one_of, otherwise, pass, pass_if, port_is, port_is_not, transport, verdict_drop, verdict_pass,
 };
 use crate::guard::reason::Reason;
 use crate::guard::sets;
@@ -132,11 +131,20 @@ fn groups() -> Vec<Rule> {
 }
 
 fn group_icmp() -> Vec<Rule> {
-    vec![
-        drop_if([over(sets::TO_ALL, TO_ALL)], Reason::Budget),
+    let mut rules = beyond(Share::All, &[]).to_vec();
+    rules.extend([
+        // Discovery is the link's (RFC 4861 section 4): its groups are ff02::/16.
+        drop_if(
+            [Statement::is_not(
+                network(24, 2),
+                Datum::Integer(vec![0xff, 0x02]),
+            )],
+            Reason::Multicast,
+        ),
         Rule::new([vmap(transport(0, 1), discovery::by_type())]),
         otherwise(Reason::Multicast),
-    ]
+    ]);
+    rules
 }
 
 fn group_udp() -> Vec<Rule> {
@@ -159,17 +167,21 @@ fn group_udp() -> Vec<Rule> {
 /// alert and its padding, as every host sends them.
 fn reports() -> Vec<Rule> {
     let report = |kind: u8| Datum::Integer(vec![kind]);
-    vec![
-        drop_if([over(sets::TO_ALL, TO_ALL)], Reason::Budget),
+    // PadN or two of Pad1 (RFC 8200 section 4.2).
+    let paddings = [[1, 0], [0, 0]].map(|padding| Datum::Integer(padding.to_vec()));
+    let mut rules = beyond(Share::All, &[]).to_vec();
+    rules.extend([
         pass_if([
             Statement::is(Field::Ip6HopLimit, Datum::Integer(vec![1])),
             is(network(40, 2), &[ICMPV6, 0]),
             is(network(42, 4), &[5, 2, 0, 0]),
+            one_of(network(46, 2), paddings),
             is(network(24, 2), &[0xff, 0x02]),
             one_of(network(48, 1), [report(131), report(132), report(143)]),
         ]),
         otherwise(Reason::Multicast),
-    ]
+    ]);
+    rules
 }
 
 /// What is put together again cannot be neighbour discovery: its hop limit is not 255 (RFC 6980), and
@@ -182,8 +194,8 @@ fn fragments() -> Vec<Rule> {
     let offset = network(42, 2);
     let bits = Datum::Integer(vec![0xff, 0xf8]);
     let none = Datum::Integer(vec![0, 0]);
-    let later = || Statement::masked(offset, bits.clone(), Op::Ne, none.clone());
-    let common = || PLAIN.into_iter().chain([UDP_NUMBER, ICMPV6]).map(byte);
+    let later = Statement::masked(offset, bits, Op::Ne, none);
+    let common = PLAIN.into_iter().chain([UDP_NUMBER, ICMPV6]).map(byte);
     vec![
         drop_if(
             [Statement::is(Field::Ip6HopLimit, Datum::Integer(vec![255]))],
@@ -198,13 +210,12 @@ fn fragments() -> Vec<Rule> {
             )],
             Reason::Fragment,
         ),
-        pass_if([later(), one_of(next, common())]),
-        drop_if([later()], Reason::Fragment),
+        pass_if([later, one_of(next, common)]),
         // The first one has all headers, TCP's too (RFC 7112 section 5).
         drop_if(
             [
                 is(next, &[TCP]),
-                one_of(network(4, 2), [8, 16, 24].map(length)),
+                one_of(network(4, 2), (0..8 + 20).map(length)),
             ],
             Reason::Fragment,
         ),

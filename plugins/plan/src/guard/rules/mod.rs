@@ -176,14 +176,34 @@ fn port_is_not(set: Name) -> Statement {
     not_in([Field::Iifname], set)
 }
 
-/// More than so many of these from the port.
-fn over(set: Name, rate: Rate) -> Statement {
-    Statement::Meter {
+/// What a port has a share of.
+#[derive(Clone, Copy)]
+enum Share {
+    /// The node's time.
+    Node,
+    /// Everybody's.
+    All,
+}
+
+/// Drops what is beyond the port's share: by the limit of its own in the set of those who have one, or
+/// by everybody's.
+fn beyond(share: Share, what: &[Statement]) -> [Rule; 2] {
+    let (own, shared, rate) = match share {
+        Share::Node => (sets::OWN_TO_NODE, sets::TO_NODE, TO_NODE),
+        Share::All => (sets::OWN_TO_ALL, sets::TO_ALL, TO_ALL),
+    };
+    let metered = Statement::Meter {
         fields: vec![Field::Iifname],
-        set,
+        set: shared,
         rate,
         when: Exceeds::Over,
-    }
+    };
+    let over_own = what.iter().cloned().chain([port_is(own.clone())]);
+    let over = what.iter().cloned().chain([port_is_not(own), metered]);
+    [
+        drop_if(over_own, Reason::Budget),
+        drop_if(over, Reason::Budget),
+    ]
 }
 
 /// The frame is to a group.
