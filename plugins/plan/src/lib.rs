@@ -13,6 +13,7 @@ mod link;
 mod model;
 mod nat;
 mod op;
+mod overlay;
 mod planner;
 mod point_to_point;
 mod scope;
@@ -32,6 +33,7 @@ pub use model::Refusal;
 pub use nat::NetworkNat;
 
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
+pub use overlay::{Overlay, OverlayGone, Peer, Tunnels, Vtep};
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
 pub use shape::Shape;

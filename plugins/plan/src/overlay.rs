@@ -1,0 +1,96 @@
+//! A network's overlay on this node: one VXLAN device (RFC 7348) that learns nothing and floods
+//! nothing, and what it is told of each remote VTEP: one permanent neighbour, one permanent
+//! forwarding entry, and a route to each of the blocks behind it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu, Prefix, Vni};
+
+use crate::{Conflict, Op, Scope, World};
+
+/// A network's overlay that stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Overlay {
+    /// The node's own end.
+    pub vtep: Vtep,
+    /// The others.
+    pub peers: Vec<Peer>,
+    /// The prefixes of the network's pools: a route of ours inside one of them is the overlay's.
+    pub pools: BTreeSet<Prefix>,
+}
+
+/// The VXLAN device, in the host's namespace.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Vtep {
+    /// Its name.
+    pub device: IfName,
+    /// Its MAC, derived from network and node.
+    pub mac: Mac,
+    /// The network's identifier.
+    pub vni: Vni,
+    /// The UDP port.
+    pub port: u16,
+    /// The node's own address in the underlay, from which it sends.
+    pub local: IpAddr,
+    /// Its MTU.
+    pub mtu: Mtu,
+    /// What the node itself sends from into the overlay; each alone, not probed.
+    pub addresses: Vec<InterfaceAddress>,
+}
+
+/// A remote VTEP, and what is behind it.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Peer {
+    /// The MAC of its device. Its link-local address is the next hop of every route to it.
+    pub mac: Mac,
+    /// Its address in the underlay.
+    pub underlay: IpAddr,
+    /// Its blocks, and single addresses that moved to it.
+    pub prefixes: BTreeSet<Prefix>,
+    /// Whether it is sent to as it is, without encapsulation, as long as it is on a link of ours.
+    pub direct: bool,
+}
+
+/// A network's overlay that is gone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OverlayGone {
+    /// The device; deleted only if it is ours.
+    pub device: IfName,
+    /// As in [`Overlay`]: routes to peers that were sent to directly are in no device's care.
+    pub pools: BTreeSet<Prefix>,
+}
+
+/// What of the underlay may reach the VXLAN ports, and where packets from the overlays' pools may come
+/// from, of every overlay on the node.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tunnels {
+    /// UDP port, network and remote VTEP of each packet that is let in.
+    pub known: BTreeSet<(u16, Vni, IpAddr)>,
+    /// UDP ports that are judged.
+    pub ports: BTreeSet<u16>,
+    /// Pools whose addresses are routed back to where a packet from them came in, or it is dropped.
+    pub pools: BTreeSet<Prefix>,
+}
+
+pub(crate) fn ensure(_world: &World, _want: &Overlay, _ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    Ok(())
+}
+
+pub(crate) fn end(_world: &World, _want: &OverlayGone, _ops: &mut Vec<Op>) {}
+
+pub(crate) fn scope(_want: &Overlay) -> Scope {
+    Scope::default()
+}
+
+pub(crate) fn end_scope(_want: &OverlayGone) -> Scope {
+    Scope::default()
+}
+
+pub(crate) fn tunnels(_world: &World, _want: &Tunnels, _ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    Ok(())
+}
+
+pub(crate) fn tunnels_scope(_want: &Tunnels) -> Scope {
+    Scope::default()
+}
