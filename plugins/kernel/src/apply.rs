@@ -81,6 +81,17 @@ impl Run<'_> {
             Op::AddIfb { ns, name, mac, mtu } => {
                 self.queue(nth, ns, request::add_ifb(*name, *mac, *mtu))
             }
+            Op::AddVxlan {
+                ns,
+                name,
+                mac,
+                mtu,
+                vxlan,
+            } => {
+                let (name, mac) = (*name, *mac);
+                let request = request::add_vxlan(&End { name, mac }, *mtu, vxlan);
+                self.queue(nth, ns, request)
+            }
             Op::SetShape { ns, link, shape } => {
                 self.about(nth, ns, *link, |index| request::set_shape(index, shape))
             }
@@ -105,6 +116,12 @@ impl Run<'_> {
             Op::AddRoute { ns, route } => self.about(nth, ns, route.link, |index| {
                 request::add_route(index, route)
             }),
+            Op::ReplaceRoute { ns, route } => self.about(nth, ns, route.link, |index| {
+                request::replace_route(index, route)
+            }),
+            Op::DelRoute { ns, route } => self.about(nth, ns, route.link, |index| {
+                request::del_route(index, route)
+            }),
             Op::AddBlackhole { ns, destination } => {
                 self.queue(nth, ns, request::add_blackhole(*destination))
             }
@@ -121,6 +138,17 @@ impl Run<'_> {
             Op::DelNeighbour { ns, link, address } => self.about(nth, ns, *link, |index| {
                 request::del_neighbour(index, *address)
             }),
+            Op::SetFdb {
+                ns,
+                link,
+                mac,
+                remote,
+            } => self.about(nth, ns, *link, |index| {
+                request::set_fdb(index, *mac, *remote)
+            }),
+            Op::DelFdb { ns, link, mac } => {
+                self.about(nth, ns, *link, |index| request::del_fdb(index, *mac))
+            }
             Op::SetSysctl { ns, sysctl, value } => {
                 self.set_sysctl(ns, sysctl, value).map_err(failed)
             }
@@ -380,6 +408,10 @@ fn stands_alone(op: &Op) -> bool {
         Op::AddAddress { .. }
         | Op::DelAddress { .. }
         | Op::AddRoute { .. }
+        | Op::ReplaceRoute { .. }
+        | Op::DelRoute { .. }
+        | Op::SetFdb { .. }
+        | Op::DelFdb { .. }
         | Op::AddBlackhole { .. }
         | Op::DelBlackhole { .. }
         | Op::SetNeighbour { .. }
@@ -391,6 +423,7 @@ fn stands_alone(op: &Op) -> bool {
         Op::AddBridge { .. }
         | Op::AddVeth { .. }
         | Op::AddIfb { .. }
+        | Op::AddVxlan { .. }
         | Op::SetSysctl { .. }
         | Op::Nft { .. }
         | Op::AwaitForwarding { .. }
@@ -404,7 +437,7 @@ fn stands_alone(op: &Op) -> bool {
 fn creates(op: &Op) -> bool {
     matches!(
         op,
-        Op::AddBridge { .. } | Op::AddVeth { .. } | Op::AddIfb { .. }
+        Op::AddBridge { .. } | Op::AddVeth { .. } | Op::AddIfb { .. } | Op::AddVxlan { .. }
     )
 }
 

@@ -18,6 +18,7 @@ mod nfnetlink;
 mod nftables;
 mod node;
 mod observe;
+mod overlay;
 mod pending;
 mod place;
 mod reaper;

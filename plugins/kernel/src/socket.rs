@@ -20,6 +20,9 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// Every answer of a batch waits here until it is read; past it the kernel drops answers.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// How many requests are under way at once. An answer takes less than 1 KiB of the receive buffer, which
+/// has 208 KiB where nobody may enlarge it (`net.core.rmem_max`).
+const BATCH: usize = 128;
 /// No answer is longer: dumps come in pieces of at most 32 KiB (`netlink_dump`, `af_netlink.c`).
 const LONGEST: usize = 64 << 10;
 /// What `netlink_sendmsg` (`af_netlink.c`) wants free beside a message, and more.
@@ -127,8 +130,8 @@ impl Socket {
         first
     }
 
-    /// Sends requests, made without header flags but their own, in one piece. The kernel works on all
-    /// of them, whatever became of those before; the answers come in their order.
+    /// Sends requests, made without header flags but their own, many in one piece. The kernel works on
+    /// all of them, whatever became of those before; the answers come in their order.
     pub(crate) fn batch(
         &mut self,
         requests: &[Vec<u8>],
@@ -142,27 +145,57 @@ impl Socket {
         requests: &[Vec<u8>],
         mut echoed: impl FnMut(&Message),
     ) -> Result<Vec<Result<(), Refusal>>, NetlinkError> {
-        let first = self.reserve(requests.len());
-        let mut bytes = Vec::with_capacity(requests.iter().map(Vec::len).sum());
-        for (request, sequence) in requests.iter().zip(first..=self.sequence) {
-            let at = bytes.len();
-            bytes.extend_from_slice(request);
-            stamp(&mut bytes[at..], NLM_F_REQUEST | NLM_F_ACK, sequence);
-        }
-        self.send(&bytes)?;
         let mut answers = Vec::with_capacity(requests.len());
-        while answers.len() < requests.len() {
-            for message in self.receive()? {
-                let nth = message.sequence.wrapping_sub(first) as usize;
-                if nth == answers.len() {
-                    match message.verdict() {
-                        Some(verdict) => answers.push(verdict),
-                        None => echoed(&message),
+        for some in requests.chunks(BATCH) {
+            let first = self.send_all(some, NLM_F_REQUEST | NLM_F_ACK)?;
+            let before = answers.len();
+            while answers.len() < before + some.len() {
+                for message in self.receive()? {
+                    let nth = message.sequence.wrapping_sub(first) as usize;
+                    if before + nth == answers.len() {
+                        match message.verdict() {
+                            Some(verdict) => answers.push(verdict),
+                            None => echoed(&message),
+                        }
                     }
                 }
             }
         }
         Ok(answers)
+    }
+
+    /// Asks for many objects, in their order; `None` for one that the kernel refuses to show.
+    pub(crate) fn get_all(
+        &mut self,
+        requests: &[Vec<u8>],
+    ) -> Result<Vec<Option<Message>>, NetlinkError> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for some in requests.chunks(BATCH) {
+            let first = self.send_all(some, NLM_F_REQUEST)?;
+            let before = answers.len();
+            while answers.len() < before + some.len() {
+                for message in self.receive()? {
+                    let nth = message.sequence.wrapping_sub(first) as usize;
+                    if before + nth == answers.len() {
+                        answers.push(message.verdict().is_none().then_some(message));
+                    }
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Sends requests in one piece, numbered from the number returned.
+    fn send_all(&mut self, requests: &[Vec<u8>], flags: u16) -> Result<u32, NetlinkError> {
+        let first = self.reserve(requests.len());
+        let mut bytes = Vec::with_capacity(requests.iter().map(Vec::len).sum());
+        for (request, sequence) in requests.iter().zip(first..=self.sequence) {
+            let at = bytes.len();
+            bytes.extend_from_slice(request);
+            stamp(&mut bytes[at..], flags, sequence);
+        }
+        self.send(&bytes)?;
+        Ok(first)
     }
 
     /// Asks for one object; `None` if the kernel says there is none.

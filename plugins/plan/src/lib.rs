@@ -43,8 +43,8 @@ pub use want::{
     Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Unguarded, Want,
 };
 pub use world::{
-    AddressState, Features, Flow, Link, LinkKind, MulticastRouter, NeighbourState, OnLink,
-    PortFlags, Route, Space, TableState, World,
+    AddressState, DontFragment, FdbEntry, Features, Flow, Link, LinkKind, MulticastRouter,
+    NeighbourState, OnLink, PortFlags, Reach, Route, Space, TableState, Vxlan, World,
 };
 
 /// `RT_TABLE_MAIN` (`linux/rtnetlink.h`).
