@@ -33,7 +33,9 @@ pub use model::Refusal;
 pub use nat::NetworkNat;
 
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
-pub use overlay::{Overlay, OverlayGone, Peer, Tunnels, Vtep};
+pub use overlay::{
+    Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, table_id as overlay_table,
+};
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
 pub use shape::Shape;

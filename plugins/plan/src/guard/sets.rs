@@ -57,6 +57,8 @@ pub(super) const GATES6: Name = Name::literal("gates6");
 /// Addresses that take in encapsulated traffic on other nodes.
 pub(super) const VTEPS4: Name = Name::literal("vteps4");
 pub(super) const VTEPS6: Name = Name::literal("vteps6");
+/// The same, of either family.
+pub(crate) const VTEPS: [Name; 2] = [VTEPS4, VTEPS6];
 /// How much a port asks of the node, sends to everybody, and has logged.
 pub(super) const TO_NODE: Name = Name::literal("to-node");
 pub(super) const TO_ALL: Name = Name::literal("to-all");

@@ -7,7 +7,15 @@ use std::net::IpAddr;
 
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu, Prefix, Vni};
 
-use crate::{Conflict, Op, Scope, World};
+use crate::{Conflict, Ns, Op, Scope, SpaceScope, World};
+
+mod device;
+mod peers;
+mod routes;
+mod tunnels;
+
+pub use tunnels::{TunnelDrop, table_id};
+pub(crate) use tunnels::{ensure as tunnels, scope as tunnels_scope};
 
 /// A network's overlay that stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -73,24 +81,61 @@ pub struct Tunnels {
     pub pools: BTreeSet<Prefix>,
 }
 
-pub(crate) fn ensure(_world: &World, _want: &Overlay, _ops: &mut Vec<Op>) -> Result<(), Conflict> {
+/// Appends what makes the overlay stand: what a packet needs on its way before the route that sends it
+/// there, and what is wanted no longer once everything else stands.
+pub(crate) fn ensure(world: &World, want: &Overlay, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    device::refuse(world.space(&Ns::Host), &want.vtep)?;
+    let without;
+    let mut host = world.space(&Ns::Host);
+    if let Some(delete) = device::outdated(host, &want.vtep) {
+        let mut rest = world.clone();
+        rest.run(&delete).expect("it was observed");
+        without = rest;
+        host = without.space(&Ns::Host);
+        ops.push(delete);
+    }
+    device::prepare(host, &want.vtep, ops);
+    peers::learn(host, want, ops);
+    device::raise(host, &want.vtep, ops);
+    routes::ensure(host, want, ops);
+    peers::forget(host, want, ops);
+    device::strip(host, &want.vtep, ops);
     Ok(())
 }
 
-pub(crate) fn end(_world: &World, _want: &OverlayGone, _ops: &mut Vec<Op>) {}
-
-pub(crate) fn scope(_want: &Overlay) -> Scope {
-    Scope::default()
+/// Appends what leaves nothing of the overlay.
+pub(crate) fn end(world: &World, want: &OverlayGone, ops: &mut Vec<Op>) {
+    let host = world.space(&Ns::Host);
+    routes::end(host, want, ops);
+    device::end(host, want.device, ops);
 }
 
-pub(crate) fn end_scope(_want: &OverlayGone) -> Scope {
-    Scope::default()
+pub(crate) fn scope(want: &Overlay) -> Scope {
+    let mut scope = Scope::default();
+    let device = want.vtep.device;
+    let direct = want.peers.iter().filter(|peer| peer.direct);
+    *scope.space(&Ns::Host) = SpaceScope {
+        links: [device].into(),
+        vxlans: true,
+        own_routes: true,
+        neighbours_of: [device].into(),
+        fdb_of: [device].into(),
+        reach: direct.map(|peer| peer.underlay).collect(),
+        sysctls: device::sysctls(device)
+            .into_iter()
+            .map(|(sysctl, _)| sysctl)
+            .collect(),
+        ..SpaceScope::default()
+    };
+    scope
 }
 
-pub(crate) fn tunnels(_world: &World, _want: &Tunnels, _ops: &mut Vec<Op>) -> Result<(), Conflict> {
-    Ok(())
-}
-
-pub(crate) fn tunnels_scope(_want: &Tunnels) -> Scope {
-    Scope::default()
+pub(crate) fn end_scope(want: &OverlayGone) -> Scope {
+    let mut scope = Scope::default();
+    *scope.space(&Ns::Host) = SpaceScope {
+        links: [want.device].into(),
+        own_routes: true,
+        ..SpaceScope::default()
+    };
+    scope
 }
