@@ -5,6 +5,7 @@
 mod announce;
 mod apply;
 mod attributes;
+mod changes;
 mod conntrack;
 mod counters;
 mod deletion;
@@ -31,11 +32,13 @@ mod survey;
 mod sysctls;
 mod wait;
 
+pub use changes::{Changes, Heard};
 pub use deletion::{Deletion, REAPER, Wait, reap_main};
 pub use error::{ApplyError, NetlinkError, ObserveError, OpError, Refusal};
 pub use log::{LogListener, Logged};
 pub use netns::{Identity, Netns, NetnsError};
 pub use node::machine_id;
+pub use overlay::Underlay;
 pub use place::{Kernel, Spent};
 pub use reaper::Reaper;
 pub use survey::{DefaultRoute, HostLink, OtherEnd};

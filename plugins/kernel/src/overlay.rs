@@ -1,17 +1,18 @@
-//! What overlays hang on: the entries of VXLAN devices, and the ways to their peers.
+//! What overlays hang on: the entries of VXLAN devices, the ways to their peers, and the links of the
+//! underlay.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_model::IfName;
+use bulkhead_model::{IfName, Mtu};
 use bulkhead_plan::{FdbEntry, NeighbourState, Reach, Space, SpaceScope};
 
 use crate::attributes::{address, find, number};
-use crate::error::NetlinkError;
-use crate::place::{Place, PlaceError};
-use crate::request::{get_fdb, get_neighbours, get_route};
-use crate::routes::decode_neighbour;
+use crate::error::{NetlinkError, ObserveError};
+use crate::place::{Kernel, Place, PlaceError};
+use crate::request::{get_addresses, get_fdb, get_neighbours, get_route};
+use crate::routes::{decode_address, decode_neighbour};
 
 /// Length of `struct ndmsg` (`linux/neighbour.h`).
 const NDMSG: usize = 12;
@@ -139,4 +140,52 @@ fn way(body: &[u8]) -> Option<(u32, Option<IpAddr>)> {
     let via = || find(rest, RTA_VIA).and_then(|via| via.get(2..));
     let gateway = find(rest, RTA_GATEWAY).or_else(via).and_then(address);
     Some((find(rest, RTA_OIF).and_then(number)?, gateway))
+}
+
+/// A link of the underlay: the one with the address that an overlay sends from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Underlay {
+    /// Its name.
+    pub link: IfName,
+    /// Its index.
+    pub index: u32,
+    /// Its MTU.
+    pub mtu: Mtu,
+    /// `IFLA_INFO_KIND`: `vlan`, `wireguard`, `sit`, `ppp` and so on; empty for a physical device.
+    pub kind: String,
+    /// `IFF_UP`.
+    pub up: bool,
+}
+
+impl Kernel {
+    /// The link of the host that has this address; `None` if none has.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    pub fn underlay(&mut self, address: IpAddr) -> Result<Option<Underlay>, ObserveError> {
+        self.surveyed("addresses", |place| {
+            let Some(index) = holder(place, address)? else {
+                return Ok(None);
+            };
+            let link = place.link_of(index)?;
+            Ok(link.map(|link| Underlay {
+                link: link.name,
+                index,
+                mtu: link.mtu,
+                kind: link.kind,
+                up: link.up,
+            }))
+        })
+    }
+}
+
+fn holder(place: &mut Place, wanted: IpAddr) -> Result<Option<u32>, PlaceError> {
+    let messages = place.route()?.list(&get_addresses(0))?;
+    let holds = |body: &[u8]| {
+        let found = decode_address(body);
+        found.is_some_and(|(found, _)| found.address() == wanted)
+    };
+    let mut found = messages.iter().filter(|message| holds(&message.body));
+    // `ifa_index` of `struct ifaddrmsg` (`linux/if_addr.h`).
+    Ok(found.find_map(|message| message.body.get(4..).and_then(number)))
 }

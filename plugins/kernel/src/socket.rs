@@ -30,6 +30,7 @@ const SPARE: usize = 4096;
 /// A container's socket and one that listens are open at once.
 const SPARE_BUFFERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const RTNLGRP_LINK: u32 = 1;
 /// How often a listing is begun anew because objects changed under it.
 const LISTINGS: u32 = 16;
 
@@ -78,8 +79,14 @@ impl Socket {
     /// A socket that hears of every change to links in the calling thread's namespace. Bound: an
     /// unbound one misses multicasts that port id 0, the kernel, causes.
     pub(crate) fn listening_to_links() -> Result<Self, NetlinkError> {
-        const RTMGRP_LINK: u32 = 1;
-        Self::bound(Subsystem::Route, RTMGRP_LINK)
+        Self::listening(&[RTNLGRP_LINK])
+    }
+
+    /// The same, of every change that these groups of rtnetlink's are told of, numbered from 1 to 32
+    /// (`RTNLGRP_*`, `linux/rtnetlink.h`).
+    pub(crate) fn listening(groups: &[u32]) -> Result<Self, NetlinkError> {
+        let mask = groups.iter().fold(0, |mask, group| mask | 1 << (group - 1));
+        Self::bound(Subsystem::Route, mask)
     }
 
     fn bound(subsystem: Subsystem, groups: u32) -> Result<Self, NetlinkError> {
@@ -307,14 +314,14 @@ impl Socket {
 
     /// Waits for the next datagram and takes it apart.
     pub(crate) fn receive(&mut self) -> Result<Vec<Message>, NetlinkError> {
-        let received = self.received();
+        let received = self.received(RecvFlags::empty());
         self.broken |= received.is_err();
         received
     }
 
-    fn received(&mut self) -> Result<Vec<Message>, NetlinkError> {
+    fn received(&mut self, flags: RecvFlags) -> Result<Vec<Message>, NetlinkError> {
         let len = loop {
-            match recv(&self.inner, &mut self.buffer[..], RecvFlags::TRUNC) {
+            match recv(&self.inner, &mut self.buffer[..], RecvFlags::TRUNC | flags) {
                 Ok((_, len)) => break len,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Err(NetlinkError::Silent),
@@ -326,6 +333,15 @@ impl Socket {
             .get(..len)
             .ok_or_else(|| NetlinkError::Unreadable(format!("{len} bytes, more than {LONGEST}")))?;
         parse(datagram)
+    }
+
+    /// The next datagram if there is one already. One that was dropped for want of room is an error, and
+    /// the socket serves on.
+    pub(crate) fn receive_at_once(&mut self) -> Result<Option<Vec<Message>>, NetlinkError> {
+        match self.received(RecvFlags::DONTWAIT) {
+            Err(NetlinkError::Silent) => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     /// How long [`Socket::receive`] waits before it says [`NetlinkError::Silent`].
