@@ -31,8 +31,24 @@ pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> 
     result.map_err(|(nth, source)| ApplyError {
         nth,
         op: one_line(&plan.ops()[nth]),
-        source,
+        source: in_words(&plan.ops()[nth], source),
     })
+}
+
+/// A VXLAN device opens its socket when it comes up (`vxlan_open`, `drivers/net/vxlan/vxlan_core.c`); no
+/// other link has a port that could be taken.
+fn in_words(op: &Op, error: OpError) -> OpError {
+    match (op, error) {
+        (
+            Op::SetLink {
+                name,
+                set: LinkSetting::Up,
+                ..
+            },
+            OpError::Netlink(NetlinkError::Refused(refusal)),
+        ) if refusal.errno == Errno::ADDRINUSE => OpError::PortTaken(*name),
+        (_, error) => error,
+    }
 }
 
 /// A transaction's text has many lines; its refusal names the one that matters.
