@@ -20,6 +20,7 @@ mod host;
 mod host_ports;
 mod ipam;
 pub mod keys;
+mod layer3;
 mod lease;
 mod loopback;
 mod origin;
@@ -48,6 +49,7 @@ pub use guard::{
 pub use host::{Host, InProcess, Stage};
 pub use ipam::release;
 pub use keys::Masquerade;
+pub use layer3::Layer3;
 pub use origin::{Origin, Own, configured, origins};
 pub use plugin::Plugin;
 pub use pools::{PoolAsk, PoolGrant, PoolLeases};
