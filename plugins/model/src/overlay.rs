@@ -3,15 +3,19 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ParseError;
-use crate::address::serde_as_text;
 
 /// The UDP port of VXLAN (RFC 7348 section 8).
 pub const VXLAN_PORT: u16 = 4789;
 
+const EXPECTED: &str = "a VXLAN network identifier (1 to 16777215)";
+
 /// A VXLAN network identifier (RFC 7348 section 5): 24 bits. 0 is left out, since a device that
 /// collects metadata has it.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Vni(u32);
 
 impl Vni {
@@ -46,11 +50,23 @@ impl FromStr for Vni {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let number = text.parse().ok().and_then(Self::new);
-        number.ok_or_else(|| ParseError::new("a VXLAN network identifier (1 to 16777215)", text))
+        number.ok_or_else(|| ParseError::new(EXPECTED, text))
     }
 }
 
-serde_as_text!(Vni);
+impl TryFrom<u32> for Vni {
+    type Error = ParseError;
+
+    fn try_from(number: u32) -> Result<Self, ParseError> {
+        Self::new(number).ok_or_else(|| ParseError::new(EXPECTED, &number.to_string()))
+    }
+}
+
+impl From<Vni> for u32 {
+    fn from(vni: Vni) -> Self {
+        vni.0
+    }
+}
 
 #[cfg(test)]
 mod tests {
