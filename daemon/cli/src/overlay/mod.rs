@@ -81,13 +81,13 @@ const fn state(state: NodeState) -> &'static str {
 }
 
 #[cfg(test)]
-mod sample {
+pub(crate) mod sample {
     use bulkhead_ipam::wire::admin::{ListedEnd, NodeName, OwnEnd};
     use bulkhead_model::{Mtu, VXLAN_PORT, Vni};
 
     use super::*;
 
-    pub(super) const NOW: u64 = 1_772_352_000_000;
+    pub(crate) const NOW: u64 = 1_772_352_000_000;
 
     fn end(name: &str, last: u8, seen_at_unix_ms: Option<u64>) -> ListedEnd {
         ListedEnd {
@@ -115,7 +115,7 @@ mod sample {
     }
 
     /// Two nodes of a network, asked on the first.
-    pub(super) fn overlay() -> ListedOverlay {
+    pub(crate) fn overlay() -> ListedOverlay {
         ListedOverlay {
             network: "pods".to_owned(),
             vni: Vni::new(4096).unwrap(),
