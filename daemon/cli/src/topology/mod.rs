@@ -39,10 +39,14 @@ pub(crate) struct TopologyArgs {
 
 /// For programs.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Topology {
     nodes: Vec<ListedNode>,
     networks: Vec<ListedOverlay>,
     leases: Vec<ListedLease>,
+    /// Whether the store answered: without it the networks are as they were heard of last, and nothing is
+    /// known of who lives.
+    store_answers: bool,
 }
 
 pub(crate) fn run(args: &TopologyArgs, format: Format) -> Outcome {
@@ -73,18 +77,21 @@ impl Topology {
             ..Filter::default()
         };
         let networks = daemon.overlays(&filter)?;
+        let nodes = if_store_answers(daemon.nodes(&Filter::default()))?;
+        let leases = if_store_answers(daemon.leases(&filter))?;
         Ok(Self {
-            nodes: if_store_serves(daemon.nodes(&Filter::default()))?,
-            leases: if_store_serves(daemon.leases(&filter))?,
+            store_answers: nodes.is_some() && leases.is_some(),
+            nodes: nodes.unwrap_or_default(),
+            leases: leases.unwrap_or_default(),
             networks,
         })
     }
 }
 
-/// What was heard last of the networks is shown also while the store is away.
-fn if_store_serves<T>(rows: Result<Vec<T>, Failure>) -> Result<Vec<T>, Failure> {
+/// The rows; `None` while the store is away.
+fn if_store_answers<T>(rows: Result<Vec<T>, Failure>) -> Result<Option<Vec<T>>, Failure> {
     match rows {
-        Err(failure) if failure.exit() == Exit::Unreadable => Ok(Vec::new()),
-        rows => rows,
+        Err(failure) if failure.exit() == Exit::Unreadable => Ok(None),
+        rows => rows.map(Some),
     }
 }

@@ -39,6 +39,8 @@ pub(super) enum Health {
     /// Nothing was heard of it for a while; what it has stays its own.
     Silent,
     Lost,
+    /// The store does not answer.
+    Unknown,
 }
 
 /// A node's end of a network.
@@ -60,6 +62,7 @@ impl Health {
             Self::Alive => "alive",
             Self::Silent => "silent",
             Self::Lost => "lost",
+            Self::Unknown => "not known",
         }
     }
 
@@ -94,6 +97,12 @@ impl<'a> Picture<'a> {
                     node(&end.name, &end.version, said, now_unix_ms)
                 });
                 its.ends.push(end_of(nth, network, end, &topology.leases));
+            }
+        }
+        if !topology.store_answers {
+            for node in nodes.values_mut() {
+                node.health = Health::Unknown;
+                "the store does not answer".clone_into(&mut node.seen);
             }
         }
         let own = topology.networks.iter().filter_map(|it| it.here.as_ref());

@@ -113,5 +113,6 @@ pub(super) fn topology() -> Topology {
             }),
         }],
         leases: vec![lease("c1", 1, Some(shop)), lease("c2", 2, None)],
+        store_answers: true,
     }
 }

@@ -120,7 +120,7 @@ fn card(body: &mut String, picture: &Picture<'_>, node: &Node<'_>, (x, y): (f64,
     rect(body, class, (x, y), (CARD, height));
     let dot = match node.health {
         Health::Alive => "#117733",
-        Health::Silent => "#e69f00",
+        Health::Silent | Health::Unknown => "#e69f00",
         Health::Lost => "#b00020",
     };
     let (cx, cy) = (x + 18.0, y + 20.0);

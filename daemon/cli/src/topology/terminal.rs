@@ -40,7 +40,7 @@ fn draw_node(text: &mut String, picture: &Picture<'_>, node: &Node<'_>, paint: P
     let health = paint.text(
         match node.health {
             Health::Alive => GREEN,
-            Health::Silent => AMBER,
+            Health::Silent | Health::Unknown => AMBER,
             Health::Lost => RED,
         },
         node.health.word(),
@@ -128,6 +128,17 @@ mod tests {
 └
 "
         );
+    }
+
+    #[test]
+    fn nobody_is_said_to_be_silent_while_the_store_is() {
+        let mut topology = sample::topology();
+        topology.nodes.clear();
+        topology.leases.clear();
+        topology.store_answers = false;
+        let drawn = draw(&Picture::of(&topology, sample::NOW), Paint::Plain);
+        let line = "┌ n2  not known, the store does not answer  0.1.0\n";
+        assert!(drawn.contains(line), "{drawn}");
     }
 
     #[test]
