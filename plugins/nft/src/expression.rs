@@ -90,6 +90,7 @@ impl Encoder<'_> {
         match statement {
             Statement::Match(comparison) => self.comparison(out, comparison),
             Statement::Counter => expression(out, "counter", |_| {}),
+            Statement::Untracked => expression(out, "notrack", |_| {}),
             Statement::Log(log) => encode_log(out, log),
             Statement::SetMarkBits(bits) => mark_bits(out, !bits, *bits),
             Statement::ClearMarkBits(bits) => mark_bits(out, !bits, 0),

@@ -10,8 +10,16 @@ use super::{
 
 /// Where a packet to a judged port of the node is.
 const TUNNEL: Name = Name::literal("tunnel");
-/// Where a packet from a container is.
+/// Where one from a container is.
 const CONTAINER: Name = Name::literal("container");
+/// Where a datagram is.
+const DATAGRAM: Name = Name::literal("datagram");
+/// Where one to a judged port is, of whichever node.
+const JUDGED: Name = Name::literal("judged");
+/// Where a packet from a pool is.
+const INSIDE: Name = Name::literal("inside");
+/// `IPPROTO_UDP` (`linux/in.h`).
+const UDP: u8 = 17;
 /// What the names of containers' ports begin with.
 const PORT_PREFIX: &str = "bhp";
 /// The second word of a VXLAN header, behind the eight bytes of UDP's (RFC 7348 section 5).
@@ -29,6 +37,10 @@ pub(super) fn chains() -> Vec<nft::Chain> {
         hooked("input", nft::Hook::Input, 0, input()),
         // Before connection tracking (NF_IP_PRI_CONNTRACK, -200): what is dropped makes no flow.
         hooked("prerouting", nft::Hook::Prerouting, -290, prerouting()),
+        hooked("output", nft::Hook::Output, -290, vec![datagrams()]),
+        regular(DATAGRAM, datagram()),
+        regular(JUDGED, judged()),
+        regular(INSIDE, inside()),
         regular(TUNNEL, tunnel()),
         regular(CONTAINER, container()),
     ];
@@ -66,29 +78,81 @@ fn tunnel() -> Vec<Rule> {
     ]
 }
 
+/// What every packet meets: whether it is a datagram, and one look at its source.
 fn prerouting() -> Vec<Rule> {
-    let misrouted = |address, pools| {
-        Rule::new([
-            Statement::is_not(Field::Iifname, crate::link::lo()),
-            Statement::in_set([address], pools),
-            Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
-            Statement::goto(TunnelDrop::Misrouted.chain()),
-        ])
-    };
-    let prefix = PORT_PREFIX.parse().expect("three letters");
-    let from_container = nft::Match::new([Field::Iifname], Op::Eq, Operand::NamePrefix(prefix));
+    let from =
+        |address, pools| Rule::new([Statement::in_set([address], pools), Statement::goto(INSIDE)]);
     vec![
-        misrouted(Field::Ip4Saddr, POOLS4),
-        misrouted(Field::Ip6Saddr, POOLS6),
-        Rule::new([Statement::Match(from_container), Statement::goto(CONTAINER)]),
+        datagrams(),
+        from(Field::Ip4Saddr, POOLS4),
+        from(Field::Ip6Saddr, POOLS6),
     ]
 }
 
-fn container() -> Vec<Rule> {
-    let dropped = |to| Rule::new([to_port(), to, from_container_chain()]);
+fn datagrams() -> Rule {
+    Rule::new([
+        Statement::is(Field::L4Proto, Datum::InetProto(UDP)),
+        Statement::jump(DATAGRAM),
+    ])
+}
+
+/// A datagram: later fragments have no port, and are of no use without the first.
+fn datagram() -> Vec<Rule> {
     vec![
-        Rule::new([later_fragments4(), vec![Statement::accept()]].concat()),
-        Rule::new([later_fragments6(), vec![Statement::accept()]].concat()),
+        Rule::new(
+            [
+                later_fragments4(),
+                vec![Statement::Verdict(nft::Verdict::Return)],
+            ]
+            .concat(),
+        ),
+        Rule::new(
+            [
+                later_fragments6(),
+                vec![Statement::Verdict(nft::Verdict::Return)],
+            ]
+            .concat(),
+        ),
+        Rule::new([to_port(), Statement::goto(JUDGED)]),
+    ]
+}
+
+/// A datagram to a judged port, of whichever node. What is encapsulated is tracked by what is in it: a flow
+/// of the tunnel itself would cost each packet two look-ups more on either node, and tell nobody anything.
+fn judged() -> Vec<Rule> {
+    vec![
+        Rule::new([from_container(), Statement::goto(CONTAINER)]),
+        Rule::new([Statement::Untracked]),
+    ]
+}
+
+/// A packet whose source is of a pool.
+fn inside() -> Vec<Rule> {
+    vec![
+        Rule::new([
+            Statement::is(Field::Iifname, crate::link::lo()),
+            Statement::accept(),
+        ]),
+        Rule::new([
+            Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
+            Statement::goto(TunnelDrop::Misrouted.chain()),
+        ]),
+    ]
+}
+
+fn from_container() -> Statement {
+    let prefix = PORT_PREFIX.parse().expect("three letters");
+    Statement::Match(nft::Match::new(
+        [Field::Iifname],
+        Op::Eq,
+        Operand::NamePrefix(prefix),
+    ))
+}
+
+/// A datagram to a judged port from a container.
+fn container() -> Vec<Rule> {
+    let dropped = |to| Rule::new([to, from_container_chain()]);
+    vec![
         dropped(Statement::is(Field::FibDaddrType, Datum::LOCAL)),
         dropped(Statement::in_set([Field::Ip4Daddr], VTEPS4)),
         dropped(Statement::in_set([Field::Ip6Daddr], VTEPS6)),
