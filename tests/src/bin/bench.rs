@@ -3,17 +3,18 @@
 
 use std::io;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use bulkhead_tests::bench::{
     Chain, Contestant, Deletion, Durable, Effort, Field, Figures, Floor, Leasing, Managed, Packets,
-    Plugins, Race, Report, adopt_orphans, leases, measure, prove_ports_and_limits, resident,
-    smallest_peak_kib, two_ports_and_limits,
+    Paths, Plugins, Race, Report, adopt_orphans, leases, measure, paths, prove_ports_and_limits,
+    resident, smallest_peak_kib, two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
 
 const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
-  parts: plain, daemon, chain, first-packet, leases; --write takes them all";
+  parts: plain, daemon, chain, first-packet, overlay, leases; --write takes them all";
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +22,7 @@ enum Part {
     Plain,
     Chain,
     FirstPacket,
+    Overlay,
     Leases,
     Daemon,
 }
@@ -32,6 +34,7 @@ struct Options {
     plain: Effort,
     chain: Effort,
     packets: Packets,
+    paths: Paths,
     leasing: Leasing,
 }
 
@@ -59,6 +62,11 @@ impl Options {
                 flows: 2000,
                 calls: 30,
             },
+            paths: Paths {
+                rounds: 20,
+                stream: Duration::from_secs(1),
+                exchanges: 2000,
+            },
             leasing: Leasing {
                 replayed: 100_000,
                 clients: vec![(1, 2000), (8, 1000), (64, 500)],
@@ -73,6 +81,7 @@ impl Options {
         self.chain.rounds = 1;
         self.packets.mapped = vec![10, 100];
         self.packets.calls = 10;
+        self.paths.rounds = 6;
         self.leasing.replayed = 10_000;
     }
 
@@ -113,6 +122,7 @@ fn options(words: &[&str]) -> Option<Options> {
                 "plain" => Part::Plain,
                 "chain" => Part::Chain,
                 "first-packet" => Part::FirstPacket,
+                "overlay" => Part::Overlay,
                 "leases" => Part::Leases,
                 "daemon" => Part::Daemon,
                 _ => return None,
@@ -144,6 +154,10 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
         first_packet: options
             .has(Part::FirstPacket)
             .then(|| measure(&options.packets))
+            .transpose()?,
+        paths: options
+            .has(Part::Overlay)
+            .then(|| paths(&options.paths))
             .transpose()?,
         leases: options
             .has(Part::Leases)

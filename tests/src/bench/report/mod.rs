@@ -2,6 +2,7 @@
 
 mod first_packet;
 mod leases;
+mod overlay;
 mod race;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use super::first_packet::Beside;
 use super::leases::Leases;
 use super::managed::Resident;
+use super::overlay::Path;
 use super::rounds::{Call, Figures};
 use super::sample::Sample;
 
@@ -29,6 +31,8 @@ pub struct Report {
     pub chain: Option<Chain>,
     /// Many host ports.
     pub first_packet: Option<Vec<Beside>>,
+    /// What goes from node to node.
+    pub paths: Option<Vec<Path>>,
     /// The store by itself.
     pub leases: Option<Leases>,
 }
@@ -62,6 +66,9 @@ impl fmt::Display for Report {
         }
         if let Some(rows) = &self.first_packet {
             first_packet::report(f, rows)?;
+        }
+        if let Some(rows) = &self.paths {
+            overlay::report(f, rows)?;
         }
         match &self.leases {
             Some(measured) => leases::report(f, measured),
