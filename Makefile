@@ -21,11 +21,12 @@ export BULKHEAD_SKIPS   ?= $(TARGET_DIR)/skipped-tests
 # `make setup` may just have added it.
 STATIC := $(SHELL) .ci/static-target
 
-.PHONY: help setup build demo test soak bench lint fmt edges licences deny install clean
+.PHONY: help setup build demo demo-cluster test soak bench lint fmt edges licences deny install clean
 help:
 	@echo "make setup    install what the tests need (Debian packages, the musl target)"
 	@echo "make build    plugin executable, CLI and node daemon into $(BIN_DIR)"
 	@echo "make demo     two containers on a dual-stack network, in namespaces of their own"
+	@echo "make demo-cluster  three nodes and an etcd: containers on each, a dead node, a dead store"
 	@echo "make test     everything; root; touches no namespace but its own"
 	@echo "make soak     longer churn, then the hammer: DURATION=$(DURATION) SEED=$(SEED)"
 	@echo "make bench    ours, the reference plugins and the kernel's floor in one run"
@@ -48,6 +49,9 @@ build: setup
 
 demo: build
 	cargo run --locked --quiet -p netns-fixtures --bin bulkhead-demo -- --bin-dir "$(BIN_DIR)"
+
+demo-cluster: build
+	cargo run --locked --quiet -p bulkhead-tests --bin demo-cluster
 
 test: build
 	@$(SHELL) .ci/test

@@ -17,6 +17,7 @@ use crate::config::{Config, ConfigError};
 use crate::loops::{self, Loops};
 use crate::metrics::{self, Endpoint};
 use crate::node::Node;
+use crate::overlay::Overlays;
 use crate::owner::{self, OwnerError};
 use crate::server::Server;
 use crate::workers::{NoThread, Workers};
@@ -79,8 +80,10 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     loops::consume_spool(&node, &workers);
     let listener = listen(&node)?;
     let loops = Loops::start(&node, &workers)?;
+    Overlays::start(&node).map_err(NoThread)?;
     let ended = runtime.block_on(serve(&node, &workers, listener, hangup));
     loops.stop();
+    node.overlays.stop();
     node.cluster.stop();
     runtime.shutdown_background();
     ended

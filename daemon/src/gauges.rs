@@ -8,7 +8,9 @@ use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_plan::{Reason, filter_table};
 
 use crate::cluster::Backend;
-use crate::metrics::{EndpointLabels, OutcomeLabels, PoolLabels, ReasonLabels, raise, set};
+use crate::metrics::{
+    EndpointLabels, NetworkLabels, OutcomeLabels, PoolLabels, ReasonLabels, raise, set,
+};
 use crate::node::Node;
 
 /// Sets every gauge to what is.
@@ -21,6 +23,19 @@ pub(crate) fn refresh(node: &Node) {
     pools(node);
     store(node);
     guard(node);
+    overlays(node);
+}
+
+/// What networks that nodes have together lead to.
+fn overlays(node: &Node) {
+    let metric = &node.metrics.overlay_peers;
+    metric.clear();
+    for (network, peers) in node.overlays.peers() {
+        let labels = NetworkLabels {
+            network: network.to_string(),
+        };
+        set(metric, &labels, peers as u64);
+    }
 }
 
 /// What the kernel has counted since the filter's table was loaded. One that was loaded anew counts from

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bulkhead_attach::{Host, PoolLeases, Stage, UnderWay};
+use bulkhead_attach::{Host, Overlays, PoolLeases, Stage, UnderWay};
 use bulkhead_cni::exec::{Children, Delegates};
 use bulkhead_cni::json::Value;
 use bulkhead_cni::{Call, CniError, Code, Environment, NetnsCheck};
@@ -97,7 +97,11 @@ impl<D: Delegates> Host for Here<'_, D> {
     }
 
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {
-        Some(Arc::clone(&self.node.cluster) as Arc<dyn PoolLeases>)
+        Some(Arc::clone(&self.node.pools) as Arc<dyn PoolLeases>)
+    }
+
+    fn overlays(&self) -> Option<Arc<dyn Overlays>> {
+        Some(Arc::clone(&self.node.overlays) as Arc<dyn Overlays>)
     }
 }
 

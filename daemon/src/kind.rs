@@ -6,6 +6,7 @@ use bulkhead_cni::{Call, CniError, Code, Environment, Verb};
 use bulkhead_ipam::{AttachmentRecord, StateDir};
 use bulkhead_ipv6 as ipv6;
 use bulkhead_plan::Plan;
+use bulkhead_vxlan as vxlan;
 
 use crate::host::Here;
 use bulkhead_cni::exec::Children;
@@ -19,6 +20,7 @@ macro_rules! for_kind {
         match $record.kind.as_str() {
             "bridge" => bulkhead_attach::$function::<bridge::Config>($($argument),*),
             "ipv6" => bulkhead_attach::$function::<ipv6::Config>($($argument),*),
+            "vxlan" => bulkhead_attach::$function::<vxlan::Config>($($argument),*),
             _ => Err(unknown($record)),
         }
     };

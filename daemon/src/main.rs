@@ -20,6 +20,7 @@ mod loops;
 mod metrics;
 mod node;
 mod notify;
+mod overlay;
 mod owner;
 mod remembered;
 mod server;

@@ -20,6 +20,7 @@ use crate::failings::Failings;
 use crate::gate::Gate;
 use crate::log::Threshold;
 use crate::metrics::Metrics;
+use crate::overlay::{Leases, Overlays};
 use crate::remembered::Remembered;
 
 /// Everything that the parts of the daemon share.
@@ -37,6 +38,10 @@ pub(crate) struct Node {
     pub(crate) remembered: Remembered,
     /// The node's share of the cluster's pools.
     pub(crate) cluster: Arc<Cluster>,
+    /// The node's ends of networks that nodes have together.
+    pub(crate) overlays: Arc<Overlays>,
+    /// The pools as calls know them.
+    pub(crate) pools: Arc<Leases>,
     /// Where tasks that wait for sockets are run.
     pub(crate) sockets: Handle,
     /// Who deletes links while calls go on.
@@ -64,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) remembered: Remembered,
     pub(crate) sockets: Handle,
     pub(crate) cluster: Arc<Cluster>,
+    pub(crate) overlays: Arc<Overlays>,
 }
 
 /// What status tells and metrics alone do not.
@@ -90,7 +96,12 @@ impl Node {
             state: parts.state,
             netns: parts.netns,
             remembered: parts.remembered,
+            pools: Arc::new(Leases::new(
+                Arc::clone(&parts.cluster),
+                Arc::clone(&parts.overlays),
+            )),
             cluster: parts.cluster,
+            overlays: parts.overlays,
             sockets: parts.sockets,
             reaper: Reaper::new(),
             under_way: UnderWay::default(),

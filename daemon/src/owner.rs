@@ -18,6 +18,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::config::Config;
 use crate::log::Threshold;
 use crate::node::{Node, Parts};
+use crate::overlay::Overlays;
 use crate::remembered::Remembered;
 
 /// How long to wait for calls that hold the directory, and for another daemon to end.
@@ -79,6 +80,8 @@ pub(crate) fn take(
     let state = Arc::new(StateDir::open(&dir, Access::Exclusive)?);
     let remembered = Remembered::open(&dir).map_err(taking)?;
     let cluster = Arc::new(Cluster::open(&config, &state)?);
+    let overlays = Overlays::open(&cluster, &state, config.underlay);
+    let overlays = Arc::new(overlays.map_err(ClusterError::Journals)?);
     Ok(Node::new(Parts {
         config_path: path.to_owned(),
         config,
@@ -88,6 +91,7 @@ pub(crate) fn take(
         remembered,
         sockets,
         cluster,
+        overlays,
     }))
 }
 

@@ -20,6 +20,7 @@ mod process;
 mod ruleset;
 mod sandbox;
 mod snapshot;
+pub mod tell;
 mod topology;
 mod traffic;
 mod wait;

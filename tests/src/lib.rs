@@ -9,6 +9,7 @@ mod enclosure;
 pub mod hammer;
 mod image;
 pub mod licence;
+pub mod nodes;
 pub mod podman;
 mod scratch;
 mod suite;

@@ -50,6 +50,9 @@ pub(crate) enum Failure {
     /// The cluster has no such pool.
     #[error("there is no pool {0}, `bulkhead pool ls` lists them")]
     NoPool(String),
+    /// No node has such a network with others.
+    #[error("no network {0} is had by nodes together, `bulkhead overlay ls` lists those that are")]
+    NoOverlay(String),
     /// Names keep addresses of pools alone, which a node daemon has.
     #[error(
         "pod {0}/{1} keeps no address: no node daemon has the state directory, and without one no name does"
@@ -180,6 +183,7 @@ impl Failure {
             | Self::NoAddress(_)
             | Self::NoNode(_)
             | Self::NoPool(_)
+            | Self::NoOverlay(_)
             | Self::NoSticky(..)
             | Self::NoNetns(_)
             | Self::NoAttachment(_)

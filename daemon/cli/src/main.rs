@@ -23,13 +23,16 @@ mod manual;
 mod net;
 mod node;
 mod output;
+mod overlay;
 mod pool;
 mod ports;
 mod sources;
 mod status;
 mod store;
 mod support;
+mod svg;
 mod time;
+mod topology;
 mod watch;
 
 use std::process::ExitCode;
@@ -102,6 +105,11 @@ enum Noun {
     /// What ports may send: whether they are guarded, what was dropped and why.
     #[command(subcommand)]
     Guard(guard::Command),
+    /// Networks that nodes have together: who has them, where each is reached, and what is behind it.
+    #[command(subcommand)]
+    Overlay(overlay::Command),
+    /// Draw the nodes, the networks that they have together, and what is on each.
+    Topology(topology::TopologyArgs),
     /// Which port of the node leads to which container.
     #[command(subcommand)]
     Ports(ports::Command),
@@ -153,6 +161,8 @@ fn main() -> ExitCode {
         Noun::Config(command) => config::run(&command, cli.output),
         Noun::Ipam(command) => ipam::run(&command, cli.output),
         Noun::Guard(command) => guard::run(&command, cli.output),
+        Noun::Overlay(command) => overlay::run(&command, cli.output),
+        Noun::Topology(args) => topology::run(&args, cli.output),
         Noun::Ports(command) => ports::run(&command, cli.output),
         Noun::Check(args) => check::run(&args, cli.output),
         Noun::Explain(args) => explain::run(&args, cli.output),

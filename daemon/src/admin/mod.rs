@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::node::Node;
 use crate::workers::Workers;
 
+pub(crate) use cluster::{node_name, node_state};
 pub(crate) use reload::reload;
 
 /// A reply, and whether others follow.

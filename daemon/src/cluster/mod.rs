@@ -241,7 +241,7 @@ fn about(config: &Config, name: &str, state: &StateDir) -> NodeRow {
 
 /// The addresses that the node speaks to others from: those its routes choose towards documentation's
 /// addresses (RFC 5737, RFC 3849). Connecting a datagram socket sends nothing.
-fn own_addresses() -> Vec<IpAddr> {
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
     let towards = |any: &str, other: &str| {
         let socket = UdpSocket::bind(any).ok()?;
         socket.connect(other).ok()?;

@@ -100,6 +100,11 @@ impl Config {
                 (self.audit.bytes >> 20).to_string(),
                 Effect::Now,
             ),
+            (
+                "overlay.underlay",
+                self.underlay.map_or_else(String::new, |it| it.to_string()),
+                Effect::Restart,
+            ),
         ];
         let store = self.store.settings().into_iter();
         settings.extend(store.map(|(key, value)| (key, value, Effect::Restart)));
@@ -118,6 +123,7 @@ impl Config {
                 level: new.log.level,
             },
             metrics: self.metrics.clone(),
+            underlay: self.underlay,
             threads: self.threads,
             server: Server {
                 connections: self.server.connections,

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bulkhead_attach::Underlay;
 use bulkhead_ipam_etcd::{EtcdConfig, EtcdSettings};
 
 pub(crate) use changes::{Change, Effect};
@@ -45,6 +46,9 @@ pub(crate) struct Config {
     pub(crate) flows: Option<Duration>,
     /// How far the audit log goes back.
     pub(crate) audit: Audit,
+    /// What the node is reached by in networks that nodes have together; `None` for the address that its
+    /// default route chooses.
+    pub(crate) underlay: Option<Underlay>,
 }
 
 /// The node, as the cluster sees it.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use bulkhead_attach::Underlay;
 use bulkhead_ipam_etcd::{EtcdConfig, EtcdSettings};
 
 use super::document::{Mistake, Section};
@@ -48,6 +49,7 @@ fn sections(mut root: Section<'_>) -> Config {
         reconcile: interval(root.section("reconcile"), 300),
         flows: interval(root.section("flows"), 15),
         audit: audit(root.section("audit")),
+        underlay: overlay(root.section("overlay")),
     };
     root.end();
     config
@@ -184,6 +186,13 @@ fn audit(mut section: Section<'_>) -> Audit {
         age: DAY * u32::try_from(days.unwrap_or(90)).expect("in the range"),
         bytes: mebibytes.unwrap_or(64) << 20,
     }
+}
+
+fn overlay(mut section: Section<'_>) -> Option<Underlay> {
+    let what = "an address of this node, or the name of a link that has one";
+    let underlay = section.text("underlay", what, |text| text.parse().ok());
+    section.end();
+    underlay
 }
 
 /// 0 stands for never.

@@ -19,3 +19,14 @@ pub(crate) fn stands(port: IfName) -> Option<bool> {
         Err(_) => None,
     }
 }
+
+/// The index of a link in the node's namespace; `None` if it is not there, or the kernel does not say.
+pub(crate) fn index_of(link: IfName) -> Option<u32> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    );
+    netdevice::name_to_index(socket.ok()?, link.as_str()).ok()
+}

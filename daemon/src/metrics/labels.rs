@@ -29,6 +29,12 @@ pub(crate) struct PoolLabels {
     pub(crate) state: &'static str,
 }
 
+/// A network.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(crate) struct NetworkLabels {
+    pub(crate) network: String,
+}
+
 /// What became of an attempt.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(crate) struct OutcomeLabels {

@@ -17,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use http::{Endpoint, serve};
 pub(crate) use labels::{
-    CodeLabels, EndpointLabels, OutcomeLabels, PoolLabels, ReasonLabels, StageLabels,
+    CodeLabels, EndpointLabels, NetworkLabels, OutcomeLabels, PoolLabels, ReasonLabels, StageLabels,
 };
 
 /// From half a millisecond, which a warm DEL takes, to what a runtime waits at most.
@@ -86,6 +86,10 @@ pub(crate) struct Metrics {
     pub(crate) reclaimed: Family<ReasonLabels, Counter>,
     /// Packets that the guard dropped, by reason.
     pub(crate) guard_drops: Family<ReasonLabels, Counter>,
+    /// Overlays, or what filters them, found otherwise than they had been left, and mended.
+    pub(crate) overlay_mended: Counter,
+    /// Other nodes that each network leads to.
+    pub(crate) overlay_peers: Family<NetworkLabels, Gauge>,
     /// Deletions that the kernel is still busy with.
     pub(crate) reaping: Gauge,
     /// Memory that the process occupies.
@@ -182,6 +186,11 @@ impl Metrics {
             drift_mended: to.add("drift_mended", "Attachments mended"),
             reclaimed: to.add("leaks_reclaimed", "Attachments of dead containers detached"),
             guard_drops: to.add("guard_drops", "Packets from ports that the guard dropped"),
+            overlay_mended: to.add(
+                "overlay_mended",
+                "Overlays found otherwise than they had been left, and mended",
+            ),
+            overlay_peers: to.add("overlay_peers", "Other nodes that a network leads to"),
             reaping: to.add("reaper_backlog", "Deletions the kernel is still busy with"),
             resident: to.add_unit("process_resident_memory", "Memory occupied", Unit::Bytes),
             registry: to.0,

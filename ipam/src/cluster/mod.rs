@@ -25,4 +25,6 @@ pub use kv::{
     Watch, Write,
 };
 pub use memory::MemoryStore;
-pub use name::{Attempt, NameError, NodeId, PoolName, ReservationName, StickyId, StickyPart};
+pub use name::{
+    Attempt, NameError, NodeId, OverlayName, PoolName, ReservationName, StickyId, StickyPart,
+};

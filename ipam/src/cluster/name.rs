@@ -109,6 +109,12 @@ part_of_a_key!(
     "a part of a sticky identity",
     253
 );
+part_of_a_key!(
+    /// A network that nodes have together: the CNI network's name.
+    OverlayName,
+    "the name of a network that nodes have together",
+    253
+);
 
 impl NodeId {
     /// The first eight characters: enough to tell nodes apart in a key that is unique anyway.

@@ -19,7 +19,7 @@ use bulkhead_plan::{Forward, Ns, Sysctl};
 use crate::failure::Failure;
 use crate::host_ports::Reservation;
 use crate::lease::{self, Leased};
-use crate::{Addressing, Host, Network, Source, claims, host_ports, pod};
+use crate::{Addressing, Host, Network, Source, claims, host_ports, overlays, pod};
 
 /// Everything a want is made from, besides the configuration.
 #[derive(Clone, Debug)]
@@ -93,6 +93,10 @@ pub(crate) fn acquire<N: Network>(
     let key = call.attachment()?;
     let path = call.netns.clone().unwrap_or_default();
     let mut names = names(network, &key);
+    if let Some(ask) = network.overlay() {
+        let end = overlays::of(host, call)?.join(&key, ask)?;
+        end.note(&mut names);
+    }
     let host_ports = Reservation::of(state, &key, &names.host_ports)?;
     if let Some(reservation) = &host_ports {
         names.host_ports.clone_from(&reservation.mine);

@@ -10,7 +10,7 @@ use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::{Access, OpenError, StateDir};
 use bulkhead_kernel::{Deletion, Kernel, Netns, NetnsError};
 
-use crate::{PoolLeases, UnderWay};
+use crate::{Overlays, PoolLeases, UnderWay};
 
 /// Where a call is served.
 pub trait Host {
@@ -43,6 +43,9 @@ pub trait Host {
 
     /// The addresses of the cluster's pools; `None` without a node daemon.
     fn pools(&self) -> Option<Arc<dyn PoolLeases>>;
+
+    /// The node's ends of the networks that nodes have together; `None` without a node daemon.
+    fn overlays(&self) -> Option<Arc<dyn Overlays>>;
 
     /// A stage of the call took so long.
     fn spent(&self, _stage: Stage, _time: Duration) {}
@@ -125,6 +128,10 @@ impl Host for InProcess {
     }
 
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {
+        None
+    }
+
+    fn overlays(&self) -> Option<Arc<dyn Overlays>> {
         None
     }
 }

@@ -20,9 +20,11 @@ mod host;
 mod host_ports;
 mod ipam;
 pub mod keys;
+mod layer3;
 mod lease;
 mod loopback;
 mod origin;
+mod overlays;
 mod plugin;
 mod pod;
 mod pools;
@@ -48,7 +50,9 @@ pub use guard::{
 pub use host::{Host, InProcess, Stage};
 pub use ipam::release;
 pub use keys::Masquerade;
+pub use layer3::Layer3;
 pub use origin::{Origin, Own, configured, origins};
+pub use overlays::{OverlayAsk, OverlayEnd, Overlays, Underlay};
 pub use plugin::Plugin;
 pub use pools::{PoolAsk, PoolGrant, PoolLeases};
 pub use recorded::{
@@ -77,6 +81,11 @@ pub trait Network: Sized {
 
     /// The bridge ports join; `None` where each has a link of its own.
     fn bridge(&self) -> Option<IfName>;
+
+    /// What it asks of whoever keeps the node's end of it, if nodes have it together.
+    fn overlay(&self) -> Option<&OverlayAsk> {
+        None
+    }
 
     /// The names to be used for a new attachment; what the capabilities ask for is added to them.
     fn names(&self, key: &AttachmentKey) -> Names;

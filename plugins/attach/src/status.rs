@@ -6,7 +6,7 @@ use bulkhead_kernel::Kernel;
 use bulkhead_plan::{Ns, Scope, TableScope, filter_table};
 
 use crate::failure::Failure;
-use crate::{Addressing, Host, Network, Source, del, lease};
+use crate::{Addressing, Host, Network, Source, del, lease, overlays};
 
 pub(crate) fn status<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
@@ -16,6 +16,11 @@ pub(crate) fn status<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Ans
         Addressing::None | Addressing::Delegated { .. } => None,
     };
     addresses_serve(call, host, state.as_deref(), source)?;
+    if let Some(ask) = network.overlay() {
+        let overlays = overlays::of(host, call).map_err(unavailable)?;
+        let served = overlays.serves(&call.config.name, ask);
+        served.map_err(unavailable)?;
+    }
     kernel_serves(host.kernel())?;
     if let Addressing::Delegated { plugin, .. } = network.addressing() {
         exec::delegate(host.delegates(), call, plugin, Verb::Status)?;

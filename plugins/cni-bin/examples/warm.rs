@@ -55,6 +55,10 @@ impl Host for Here {
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {
         None
     }
+
+    fn overlays(&self) -> Option<Arc<dyn bulkhead_attach::Overlays>> {
+        None
+    }
 }
 
 fn config(state: &Path) -> String {

@@ -4,6 +4,7 @@ use bulkhead_attach::Plugin;
 use bulkhead_bridge as bridge;
 use bulkhead_guard as guard;
 use bulkhead_ipv6 as ipv6;
+use bulkhead_vxlan as vxlan;
 
 /// The names there are, once: `bulkhead install` reads [`NAMES`] out of the executable's bytes, and
 /// knows by it a file of ours without running it.
@@ -26,6 +27,7 @@ macro_rules! plugins {
 plugins! {
     "bulkhead-bridge" => Plugin::network::<bridge::Config>,
     "bulkhead-ipv6" => Plugin::network::<ipv6::Config>,
+    "bulkhead-vxlan" => Plugin::network::<vxlan::Config>,
     "bulkhead-guard" => Plugin::chained::<guard::Config>,
     "bulkhead-ipam" => Plugin::ipam,
     "loopback" => Plugin::loopback,

@@ -81,6 +81,7 @@ fn port_of(interface: IfName, inside: &Link, previous: &CniResult) -> Result<IfN
         kind => {
             let kind = match kind {
                 LinkKind::Bridge => "bridge",
+                LinkKind::Vxlan(_) => "vxlan",
                 LinkKind::Other(kind) if kind.is_empty() => "device of the host's",
                 LinkKind::Other(kind) => kind,
                 LinkKind::Veth { .. } => "veth",

@@ -1,11 +1,8 @@
 //! The configuration of `bulkhead-ipv6`: `ipam`, `prefixPerContainer`, `mtu`, `ipMasq`, `guard`,
 //! `multicast`, `portFilter`, `stateDir`, and what the runtime asks for.
 
-use bulkhead_attach::{Addressing, Capabilities, GuardConfig, Masquerade, keys};
-use bulkhead_cni::json::{FieldError, Object};
+use bulkhead_attach::{Addressing, Layer3};
 use bulkhead_cni::{Call, CniError};
-use bulkhead_model::{Mac, Mtu};
-use bulkhead_plan::Hook;
 
 use crate::PREFIX_LEN;
 
@@ -14,20 +11,8 @@ use crate::PREFIX_LEN;
 pub struct Config {
     /// `prefixPerContainer`: each container has a /64 of its own, instead of an IPv6 address.
     pub prefixes: bool,
-    /// `ipMasq`.
-    pub masquerade: Masquerade,
-    /// `mtu`; `None` is Ethernet's.
-    pub mtu: Option<Mtu>,
-    /// `guard`.
-    pub guard: GuardConfig,
-    /// `portFilter`.
-    pub hook: Hook,
-    /// `runtimeConfig.mac`, else `args.cni.mac`, else `MAC` of `CNI_ARGS`.
-    pub mac: Option<Mac>,
-    /// `ipam`; not [`Addressing::None`].
-    pub addressing: Addressing,
-    /// `runtimeConfig`.
-    pub capabilities: Capabilities,
+    /// What every network without a segment has.
+    pub link: Layer3,
 }
 
 /// Reads the configuration of a call.
@@ -36,51 +21,16 @@ pub struct Config {
 /// Code 7 naming the key, the value found and what it should be; code 2 for what a link of two has not.
 pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
     let root = call.config.root();
-    bulkhead_attach::state_dir(call)?;
-    refuse_segment(&root)?;
-    let prefixes = root
-        .optional_bool("prefixPerContainer")?
-        .unwrap_or_default();
-    let addressing = Addressing::parse(call)?;
-    if matches!(addressing, Addressing::None) {
-        let text =
-            "ipam: missing, and nothing but addresses is routed to a container: add \"ipam\"";
-        return Err(CniError::invalid_config(text));
-    }
-    let addressing = if prefixes {
-        addressing.per_prefix(call, PREFIX_LEN)?
-    } else {
-        addressing
-    };
-    Ok(Config {
-        prefixes,
-        masquerade: keys::masquerade(&root)?,
-        mtu: keys::mtu(&root, &addressing)?,
-        guard: GuardConfig::parse(call)?.refuse_groups()?,
-        hook: keys::hook(&root)?,
-        mac: keys::mac(call)?,
-        addressing,
-        capabilities: Capabilities::parse(call)?,
-    })
-}
-
-/// There is no segment that a group's frames could be sent to, and no bridge to name.
-fn refuse_segment(root: &Object<'_>) -> Result<(), FieldError> {
-    if let Some(multicast) = root.optional("multicast") {
-        match multicast.str()? {
-            "none" => {}
-            "link-local" | "all" => {
-                return Err(multicast.unsupported(
-                    "a container's link ends at the node, and nothing sends groups on; set \"none\", or use bulkhead-bridge",
-                ));
-            }
-            _ => return Err(multicast.invalid("\"none\"")),
+    let prefixes = |addressing: Addressing| {
+        if root
+            .optional_bool("prefixPerContainer")?
+            .unwrap_or_default()
+        {
+            Ok((true, addressing.per_prefix(call, PREFIX_LEN)?))
+        } else {
+            Ok((false, addressing))
         }
-    }
-    match root.optional("bridge") {
-        Some(bridge) => Err(bridge.unsupported(
-            "each container has a link of its own; remove the key, or use bulkhead-bridge",
-        )),
-        None => Ok(()),
-    }
+    };
+    let (prefixes, link) = Layer3::parse(call, prefixes)?;
+    Ok(Config { prefixes, link })
 }

@@ -4,41 +4,19 @@
 //! [`Config`], and from that and what the attachment was granted to what the kernel should hold.
 
 mod config;
-mod origins;
-mod want;
-
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bulkhead_attach::{
-    Addressing, Capabilities, GUARD, Grant, Inspection, Network, Origin, PREFIX, Rehearsal,
+    Addressing, Capabilities, Grant, Inspection, Layer3, Network, Origin, PREFIX, Rehearsal,
 };
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
-use bulkhead_model::{AttachmentKey, Family, IfName, Mac};
+use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_plan::Attached;
 
 pub use config::Config;
 
-/// What every container calls its IPv6 gateway: the same on each link, so that nothing in a container
-/// depends on where it runs.
-const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-/// What it calls its IPv4 gateway: an address of no subnet (RFC 3927), which no interface has.
-const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-/// The MAC of every port: locally administered (RFC 7042 section 2.1), and not of any container.
-const PORT_MAC: [u8; 6] = [0xfe, 0x62, 0x68, 0, 0, 1];
 /// The prefix that a container gets whole, if it gets one (RFC 8273 section 4).
 const PREFIX_LEN: u8 = 64;
-
-fn gateway(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => GATEWAY_V4.into(),
-        Family::V6 => GATEWAY_V6.into(),
-    }
-}
-
-fn port_mac() -> Mac {
-    Mac::new(PORT_MAC).expect("a unicast MAC")
-}
 
 impl Network for Config {
     const KIND: &'static str = "ipv6";
@@ -50,11 +28,11 @@ impl Network for Config {
     }
 
     fn addressing(&self) -> &Addressing {
-        &self.addressing
+        &self.link.addressing
     }
 
     fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+        &self.link.capabilities
     }
 
     fn bridge(&self) -> Option<IfName> {
@@ -62,24 +40,18 @@ impl Network for Config {
     }
 
     fn names(&self, key: &AttachmentKey) -> Names {
-        let id = key.id();
+        let mut names = self.link.names(key);
         let yes = |name: &str| (name.to_owned(), "yes".to_owned());
-        let prefix = self.prefixes.then(|| yes(PREFIX));
-        let guard = (GUARD.to_owned(), self.guard.to_string());
-        Names {
-            port: Some(id.port()),
-            port_mac: Some(port_mac()),
-            interface_mac: Some(self.mac.unwrap_or_else(|| id.interface_mac())),
-            other: prefix.into_iter().chain([guard]).collect(),
-            ..Names::default()
-        }
+        names.other.extend(self.prefixes.then(|| yes(PREFIX)));
+        names
     }
 
     fn want(&self, grant: &Grant) -> Result<Attached, CniError> {
-        want::link(self, grant)
+        let blackholes = self.link.addressing.own_blocks(&grant.subnets);
+        self.link.want(grant, blackholes)
     }
 
     fn origins(&self, call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
-        origins::of(call, seen, rehearsal)
+        Layer3::origins(call, seen, rehearsal)
     }
 }

@@ -31,8 +31,24 @@ pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> 
     result.map_err(|(nth, source)| ApplyError {
         nth,
         op: one_line(&plan.ops()[nth]),
-        source,
+        source: in_words(&plan.ops()[nth], source),
     })
+}
+
+/// A VXLAN device opens its socket when it comes up (`vxlan_open`, `drivers/net/vxlan/vxlan_core.c`); no
+/// other link has a port that could be taken.
+fn in_words(op: &Op, error: OpError) -> OpError {
+    match (op, error) {
+        (
+            Op::SetLink {
+                name,
+                set: LinkSetting::Up,
+                ..
+            },
+            OpError::Netlink(NetlinkError::Refused(refusal)),
+        ) if refusal.errno == Errno::ADDRINUSE => OpError::PortTaken(*name),
+        (_, error) => error,
+    }
 }
 
 /// A transaction's text has many lines; its refusal names the one that matters.
@@ -81,6 +97,17 @@ impl Run<'_> {
             Op::AddIfb { ns, name, mac, mtu } => {
                 self.queue(nth, ns, request::add_ifb(*name, *mac, *mtu))
             }
+            Op::AddVxlan {
+                ns,
+                name,
+                mac,
+                mtu,
+                vxlan,
+            } => {
+                let (name, mac) = (*name, *mac);
+                let request = request::add_vxlan(&End { name, mac }, *mtu, vxlan);
+                self.queue(nth, ns, request)
+            }
             Op::SetShape { ns, link, shape } => {
                 self.about(nth, ns, *link, |index| request::set_shape(index, shape))
             }
@@ -105,6 +132,12 @@ impl Run<'_> {
             Op::AddRoute { ns, route } => self.about(nth, ns, route.link, |index| {
                 request::add_route(index, route)
             }),
+            Op::ReplaceRoute { ns, route } => self.about(nth, ns, route.link, |index| {
+                request::replace_route(index, route)
+            }),
+            Op::DelRoute { ns, route } => self.about(nth, ns, route.link, |index| {
+                request::del_route(index, route)
+            }),
             Op::AddBlackhole { ns, destination } => {
                 self.queue(nth, ns, request::add_blackhole(*destination))
             }
@@ -121,6 +154,17 @@ impl Run<'_> {
             Op::DelNeighbour { ns, link, address } => self.about(nth, ns, *link, |index| {
                 request::del_neighbour(index, *address)
             }),
+            Op::SetFdb {
+                ns,
+                link,
+                mac,
+                remote,
+            } => self.about(nth, ns, *link, |index| {
+                request::set_fdb(index, *mac, *remote)
+            }),
+            Op::DelFdb { ns, link, mac } => {
+                self.about(nth, ns, *link, |index| request::del_fdb(index, *mac))
+            }
             Op::SetSysctl { ns, sysctl, value } => {
                 self.set_sysctl(ns, sysctl, value).map_err(failed)
             }
@@ -380,6 +424,10 @@ fn stands_alone(op: &Op) -> bool {
         Op::AddAddress { .. }
         | Op::DelAddress { .. }
         | Op::AddRoute { .. }
+        | Op::ReplaceRoute { .. }
+        | Op::DelRoute { .. }
+        | Op::SetFdb { .. }
+        | Op::DelFdb { .. }
         | Op::AddBlackhole { .. }
         | Op::DelBlackhole { .. }
         | Op::SetNeighbour { .. }
@@ -391,6 +439,7 @@ fn stands_alone(op: &Op) -> bool {
         Op::AddBridge { .. }
         | Op::AddVeth { .. }
         | Op::AddIfb { .. }
+        | Op::AddVxlan { .. }
         | Op::SetSysctl { .. }
         | Op::Nft { .. }
         | Op::AwaitForwarding { .. }
@@ -404,7 +453,7 @@ fn stands_alone(op: &Op) -> bool {
 fn creates(op: &Op) -> bool {
     matches!(
         op,
-        Op::AddBridge { .. } | Op::AddVeth { .. } | Op::AddIfb { .. }
+        Op::AddBridge { .. } | Op::AddVeth { .. } | Op::AddIfb { .. } | Op::AddVxlan { .. }
     )
 }
 

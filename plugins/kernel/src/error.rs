@@ -173,6 +173,11 @@ pub enum OpError {
         "the kernel does not bind a chain to a device prefix; observe again and use one chain per port"
     )]
     NoDevicePrefix(#[source] Refusal),
+    /// Another socket has the port of a VXLAN device.
+    #[error(
+        "the UDP port of {0} is taken by another program: end that, or give the network another \"port\""
+    )]
+    PortTaken(IfName),
     /// Refused, or no answer.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),

@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use bulkhead_model::{IfName, LinkGroup, Mac, Mtu};
-use bulkhead_plan::{MulticastRouter, PortFlags, Sysctl};
+use bulkhead_plan::{DontFragment, MulticastRouter, PortFlags, Sysctl, Vxlan};
 
-use crate::attributes::{attributes, find, mac, number, text};
+use crate::attributes::{address, attributes, find, mac, number, text};
 use crate::shape;
 
 const IFLA_ADDRESS: u16 = 1;
@@ -73,6 +73,8 @@ pub(crate) struct RawLink {
     pub(crate) forwards: bool,
     pub(crate) forms_link_local: bool,
     pub(crate) learns_link_local: bool,
+    /// What it is as a VXLAN device, if it is one.
+    pub(crate) vxlan: Option<Vxlan>,
     /// Whether a token bucket filter is at its root.
     pub(crate) shaped: bool,
     /// The index of the link below or, of a veth, of the other end.
@@ -88,12 +90,17 @@ pub(crate) struct RawLink {
 type Setting = (u16, &'static str, usize);
 
 /// Those that anybody here looks at.
-const SETTINGS: [Setting; 9] = [
+const SETTINGS: [Setting; 14] = [
+    (AF_INET, "forwarding", 0),
     (AF_INET, "proxy_arp", 2),
+    (AF_INET, "accept_redirects", 3),
+    (AF_INET, "send_redirects", 5),
+    (AF_INET, "rp_filter", 7),
     (AF_INET, "arp_notify", 21),
     (AF_INET, "route_localnet", 25),
     (AF_INET6, "forwarding", 0),
     (AF_INET6, "accept_ra", 3),
+    (AF_INET6, "accept_redirects", 4),
     (AF_INET6, "autoconf", 5),
     (AF_INET6, "disable_ipv6", 26),
     (AF_INET6, "ndisc_notify", 29),
@@ -121,6 +128,7 @@ impl RawLink {
             forwards: find(rest, IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
             forms_link_local: false,
             learns_link_local: false,
+            vxlan: None,
             shaped: find(rest, IFLA_QDISC).and_then(text) == Some(shape::KIND),
             related: None,
             related_elsewhere: false,
@@ -167,6 +175,9 @@ impl RawLink {
             let options = find(data, IFLA_BR_MULTI_BOOLOPT).and_then(number);
             self.learns_link_local = options.is_none_or(|on| on & NO_LL_LEARN == 0);
         }
+        if self.kind == "vxlan" {
+            self.vxlan = find(info, IFLA_INFO_DATA).map(vxlan);
+        }
         if word(IFLA_INFO_SLAVE_KIND) != "bridge" {
             return;
         }
@@ -185,6 +196,36 @@ impl RawLink {
                 .and_then(NonZeroU32::new),
         };
         self.forwards = byte(IFLA_BRPORT_STATE) == Some(BR_STATE_FORWARDING);
+    }
+}
+
+/// What `IFLA_INFO_DATA` says of a VXLAN device (`vxlan_fill_info`, `drivers/net/vxlan/vxlan_core.c`).
+fn vxlan(data: &[u8]) -> Vxlan {
+    const IFLA_VXLAN_ID: u16 = 1;
+    const IFLA_VXLAN_GROUP: u16 = 2;
+    const IFLA_VXLAN_LOCAL: u16 = 4;
+    const IFLA_VXLAN_LEARNING: u16 = 7;
+    const IFLA_VXLAN_PORT: u16 = 15;
+    const IFLA_VXLAN_GROUP6: u16 = 16;
+    const IFLA_VXLAN_LOCAL6: u16 = 17;
+    const IFLA_VXLAN_DF: u16 = 29;
+    let either = |v4, v6| {
+        let found = find(data, v4).or_else(|| find(data, v6));
+        found.and_then(address)
+    };
+    let byte = |kind| find(data, kind).and_then(|value| value.first().copied());
+    let port = find(data, IFLA_VXLAN_PORT).and_then(|value| value.try_into().ok());
+    Vxlan {
+        vni: find(data, IFLA_VXLAN_ID).and_then(number).unwrap_or(0),
+        port: port.map_or(0, u16::from_be_bytes),
+        local: either(IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6),
+        flood: either(IFLA_VXLAN_GROUP, IFLA_VXLAN_GROUP6),
+        learning: byte(IFLA_VXLAN_LEARNING).is_none_or(|on| on != 0),
+        df: match byte(IFLA_VXLAN_DF) {
+            Some(1) => DontFragment::Set,
+            Some(2) => DontFragment::Inherit,
+            _ => DontFragment::Unset,
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use bulkhead_model::{IfName, Prefix};
+use bulkhead_model::{Family, IfName, Prefix, ROUTE_PROTOCOL};
 use rustix::io::Errno;
 
 use bulkhead_plan::{
@@ -16,12 +16,12 @@ use crate::local::is_local;
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{
     Links, get_addresses, get_best_route, get_blackholes, get_links, get_main_routes,
-    get_neighbour, get_root_qdisc,
+    get_neighbour, get_own_routes, get_root_qdisc,
 };
 use crate::routes::{
     FAMILIES, PROTOCOL_KERNEL, RawRoute, decode_address, decode_blackhole, decode_neighbour,
 };
-use crate::{conntrack, nftables, shape};
+use crate::{conntrack, nftables, overlay, shape};
 
 /// A space and, beside it, its links with what only the whole world can resolve.
 struct Seen {
@@ -103,6 +103,10 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
     if wanted.routes {
         observe_routes(place, &mut seen).map_err(reading("routes"))?;
     }
+    if wanted.own_routes && !wanted.routes {
+        observe_own_routes(place, &mut seen).map_err(reading("routes"))?;
+    }
+    overlay::observe(place, wanted, &mut seen.space).map_err(reading("VXLAN devices' entries"))?;
     for destination in &wanted.routes_to {
         observe_route_to(place, *destination, &mut seen).map_err(reading("routes"))?;
     }
@@ -171,6 +175,10 @@ fn observe_links(place: &mut Place, wanted: &SpaceScope) -> Result<Vec<RawLink>,
         let owned = list_links(place, &Links::All, ours)?;
         found.extend(owned.into_iter().map(|link| (link.index, link)));
     }
+    if wanted.vxlans {
+        let vxlans = list_links(place, &Links::Vxlans, |_| true)?;
+        found.extend(vxlans.into_iter().map(|link| (link.index, link)));
+    }
     for link in found.values() {
         place.indexes.insert(link.name, link.index);
     }
@@ -195,10 +203,11 @@ fn resolved(link: &RawLink, siblings: &[RawLink]) -> Link {
         .iter()
         .find(|other| Some(other.index) == link.bridge);
     Link {
-        kind: match link.kind.as_str() {
-            "bridge" => LinkKind::Bridge,
-            "veth" => LinkKind::Veth { peer: None },
-            other => LinkKind::Other(other.to_owned()),
+        kind: match (link.kind.as_str(), link.vxlan) {
+            ("bridge", _) => LinkKind::Bridge,
+            ("veth", _) => LinkKind::Veth { peer: None },
+            (_, Some(vxlan)) => LinkKind::Vxlan(vxlan),
+            (other, None) => LinkKind::Other(other.to_owned()),
         },
         mac: link.mac,
         mtu: link.mtu,
@@ -298,11 +307,7 @@ fn observe_neighbours(
 }
 
 fn observe_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> {
-    let mut names: BTreeMap<u32, Option<IfName>> = seen
-        .links
-        .iter()
-        .map(|link| (link.index, Some(link.name)))
-        .collect();
+    let mut names = names(&seen.links);
     let routes = main_routes(place)?;
     let up = seen.links.iter().filter(|link| link.up);
     let up: BTreeMap<IfName, u32> = up.map(|link| (link.name, link.index)).collect();
@@ -317,6 +322,30 @@ fn observe_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> 
         let expected = up.contains_key(on) && !is_whole && state.on_link == OnLink::Prefix;
         state.unrouted = expected && !routes.iter().any(leads);
     }
+    show_routes(place, routes, &mut names, &mut seen.space)
+}
+
+/// The same, without those of others; of one with several next hops the first link, which no route of
+/// ours has in common with it.
+fn observe_own_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> {
+    let mut names = names(&seen.links);
+    let routes = own_routes(place)?;
+    show_routes(place, routes, &mut names, &mut seen.space)
+}
+
+type Names = BTreeMap<u32, Option<IfName>>;
+
+fn names(links: &[RawLink]) -> Names {
+    let known = links.iter();
+    known.map(|link| (link.index, Some(link.name))).collect()
+}
+
+fn show_routes(
+    place: &mut Place,
+    routes: Vec<RawRoute>,
+    names: &mut Names,
+    space: &mut Space,
+) -> Result<(), PlaceError> {
     for route in routes {
         if route.protocol == PROTOCOL_KERNEL {
             continue;
@@ -327,9 +356,16 @@ fn observe_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceError> 
         };
         // A route whose link is gone by now is gone too.
         let Some(link) = link else { continue };
-        seen.space.routes.insert(over(link, &route));
+        show(space, over(link, &route), route.protocol);
     }
     Ok(())
+}
+
+fn show(space: &mut Space, route: Route, protocol: u8) {
+    if protocol == ROUTE_PROTOCOL && route.table == MAIN_TABLE {
+        space.own_routes.insert(route.clone());
+    }
+    space.routes.insert(route);
 }
 
 fn over(link: IfName, route: &RawRoute) -> Route {
@@ -370,9 +406,9 @@ fn observe_route_to(
         Some(link) => Some(link.name),
         None => place.name_of(route.link)?,
     };
-    seen.space
-        .routes
-        .extend(link.map(|link| over(link, &route)));
+    if let Some(link) = link {
+        show(&mut seen.space, over(link, &route), route.protocol);
+    }
     Ok(())
 }
 
@@ -392,18 +428,26 @@ fn blackholes(place: &mut Place) -> Result<BTreeSet<Prefix>, PlaceError> {
 
 /// Unicast routes of the main table, the kernel's own included.
 pub(crate) fn main_routes(place: &mut Place) -> Result<Vec<RawRoute>, PlaceError> {
+    listed_routes(place, get_main_routes, RawRoute::decode)
+}
+
+fn own_routes(place: &mut Place) -> Result<Vec<RawRoute>, PlaceError> {
+    listed_routes(place, get_own_routes, RawRoute::decode_any)
+}
+
+fn listed_routes(
+    place: &mut Place,
+    request: fn(Family) -> Vec<u8>,
+    decode: fn(&[u8]) -> Option<RawRoute>,
+) -> Result<Vec<RawRoute>, PlaceError> {
     let mut routes = Vec::new();
     for family in FAMILIES {
-        let answer = match place.route()?.list(&get_main_routes(family)) {
+        let answer = match place.route()?.list(&request(family)) {
             // A namespace without any route has no table; a kernel without IPv6 no family.
             Err(error) if error.errno().is_some_and(is_empty) => continue,
             answer => answer?,
         };
-        routes.extend(
-            answer
-                .iter()
-                .filter_map(|message| RawRoute::decode(&message.body)),
-        );
+        routes.extend(answer.iter().filter_map(|message| decode(&message.body)));
     }
     Ok(routes)
 }

@@ -10,7 +10,7 @@ use crate::deletion::{self, Deletion};
 use crate::error::{NetlinkError, OpError, Refusal};
 use crate::links::RawLink;
 use crate::place::{Place, PlaceError};
-use crate::request::is_del_neighbour;
+use crate::request::{Deletes, deletes};
 
 /// Where in the plan an operation did not happen, and why.
 pub(crate) type Failure = (usize, OpError);
@@ -98,10 +98,16 @@ impl Pending {
 }
 
 /// What the kernel has forgotten by itself is forgotten: a bridge that loses its last port loses its
-/// carrier, and with it every neighbour it learned (`neigh_carrier_down`, `net/core/neighbour.c`).
+/// carrier, and with it every neighbour it learned (`neigh_carrier_down`, `net/core/neighbour.c`); a
+/// route goes with its link.
 fn forgive(request: &[u8], answer: &mut Result<(), Refusal>) {
-    let is_gone = matches!(answer, Err(refusal) if refusal.errno == Errno::NOENT);
-    if is_gone && is_del_neighbour(request) {
+    let Err(refusal) = answer else { return };
+    let is_gone = match refusal.errno {
+        Errno::NOENT => deletes(request) == Some(Deletes::Neighbour),
+        Errno::SRCH => deletes(request) == Some(Deletes::Route),
+        _ => false,
+    };
+    if is_gone {
         *answer = Ok(());
     }
 }

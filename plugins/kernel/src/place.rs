@@ -251,9 +251,13 @@ impl Place {
 
     /// The name of the link with that index.
     pub(crate) fn name_of(&mut self, index: u32) -> Result<Option<IfName>, PlaceError> {
+        Ok(self.link_of(index)?.map(|link| link.name))
+    }
+
+    /// The link with that index.
+    pub(crate) fn link_of(&mut self, index: u32) -> Result<Option<RawLink>, PlaceError> {
         let answer = self.route()?.get(get_links(&Links::Indexed(index)))?;
-        let link = answer.and_then(|message| RawLink::decode(&message.body));
-        Ok(link.map(|link| link.name))
+        Ok(answer.and_then(|message| RawLink::decode(&message.body)))
     }
 }
 

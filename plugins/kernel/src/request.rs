@@ -9,8 +9,8 @@ use bulkhead_model::{
     Family, IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix, ROUTE_PROTOCOL,
 };
 use bulkhead_plan::{
-    BLACKHOLE_PRIORITY, Dad, MAIN_TABLE, MulticastRouter, Neighbour, OnLink, PortFlags, Route,
-    Shape, Switch,
+    BLACKHOLE_PRIORITY, Dad, DontFragment, MAIN_TABLE, MulticastRouter, Neighbour, OnLink,
+    PortFlags, Route, Shape, Switch, Vxlan,
 };
 use netlink_packet_core::{
     DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NetlinkHeader,
@@ -20,11 +20,11 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeBooleanOptionFlags, BridgeBooleanOptions,
     BridgeMulticastRouterType, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoKind,
-    InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage,
+    InfoPortData, InfoPortKind, InfoVeth, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage, VxlanDf,
 };
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
@@ -71,6 +71,39 @@ pub(crate) fn add_ifb(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
     message
         .attributes
         .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]));
+    encode(RouteNetlinkMessage::NewLink(message), NEW_SHOWN)
+}
+
+/// A VXLAN device. What is not said is as the kernel has it: UDP checksums on, over IPv6 needed too; the
+/// hop limit of the node's own packets; no FDB entry of the kernel's making, for it has no remote.
+pub(crate) fn add_vxlan(end: &End, mtu: Mtu, vxlan: &Vxlan) -> Vec<u8> {
+    let mut data = vec![
+        InfoVxlan::Id(vxlan.vni),
+        InfoVxlan::Port(vxlan.port),
+        InfoVxlan::Learning(vxlan.learning),
+        InfoVxlan::Df(match vxlan.df {
+            DontFragment::Unset => VxlanDf::Unset,
+            DontFragment::Set => VxlanDf::Set,
+            DontFragment::Inherit => VxlanDf::Inherit,
+        }),
+    ];
+    data.extend(vxlan.local.map(|local| match local {
+        IpAddr::V4(v4) => InfoVxlan::Local(v4),
+        IpAddr::V6(v6) => InfoVxlan::Local6(v6),
+    }));
+    data.extend(vxlan.flood.map(|flood| match flood {
+        IpAddr::V4(v4) => InfoVxlan::Group(v4),
+        IpAddr::V6(v6) => InfoVxlan::Group6(v6),
+    }));
+    let mut message = LinkMessage::default();
+    message.attributes = named(end, mtu);
+    message
+        .attributes
+        .push(LinkAttribute::Group(LinkGroup::OWNED.0));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Vxlan),
+        LinkInfo::Data(InfoData::Vxlan(data)),
+    ]));
     encode(RouteNetlinkMessage::NewLink(message), NEW_SHOWN)
 }
 
@@ -224,6 +257,7 @@ pub(crate) enum Links {
     Named(IfName),
     Indexed(u32),
     PortsOf(u32),
+    Vxlans,
     All,
 }
 
@@ -238,6 +272,10 @@ pub(crate) fn get_links(which: &Links) -> Vec<u8> {
             .push(LinkAttribute::IfName(name.to_string())),
         Links::Indexed(index) => message.header.index = *index,
         Links::PortsOf(bridge) => message.attributes.push(LinkAttribute::Controller(*bridge)),
+        Links::Vxlans => {
+            let kind = LinkInfo::Kind(InfoKind::Vxlan);
+            message.attributes.push(LinkAttribute::LinkInfo(vec![kind]));
+        }
         Links::All => {}
     }
     encode(RouteNetlinkMessage::GetLink(message), 0)
@@ -285,6 +323,7 @@ fn address_message(index: u32, address: InterfaceAddress) -> AddressMessage {
     message
 }
 
+/// Every link's when `index` is 0.
 pub(crate) fn get_addresses(index: u32) -> Vec<u8> {
     let mut message = AddressMessage::default();
     message.header.index = index;
@@ -292,6 +331,29 @@ pub(crate) fn get_addresses(index: u32) -> Vec<u8> {
 }
 
 pub(crate) fn add_route(index: u32, route: &Route) -> Vec<u8> {
+    encode(
+        RouteNetlinkMessage::NewRoute(route_message(index, route)),
+        NEW,
+    )
+}
+
+/// Of IPv6 the kernel replaces one with a next hop by one with a next hop, and all next hops of several
+/// (`fib6_add_rt2node`, `net/ipv6/ip6_fib.c`).
+pub(crate) fn replace_route(index: u32, route: &Route) -> Vec<u8> {
+    encode(
+        RouteNetlinkMessage::NewRoute(route_message(index, route)),
+        NLM_F_CREATE | NLM_F_REPLACE,
+    )
+}
+
+pub(crate) fn del_route(index: u32, route: &Route) -> Vec<u8> {
+    encode(
+        RouteNetlinkMessage::DelRoute(route_message(index, route)),
+        0,
+    )
+}
+
+fn route_message(index: u32, route: &Route) -> RouteMessage {
     let own = route.destination.family();
     let mut message = RouteMessage::default();
     message.header.address_family = family(own);
@@ -324,7 +386,7 @@ pub(crate) fn add_route(index: u32, route: &Route) -> Vec<u8> {
     if !metrics.is_empty() {
         message.attributes.push(RouteAttribute::Metrics(metrics));
     }
-    encode(RouteNetlinkMessage::NewRoute(message), NEW)
+    message
 }
 
 /// A blackhole route of ours, to be added or removed.
@@ -390,6 +452,17 @@ pub(crate) fn get_main_routes(of: Family) -> Vec<u8> {
     encode(RouteNetlinkMessage::GetRoute(message), 0)
 }
 
+/// The same, only those with our protocol number: the kernel looks at every route and answers with these.
+pub(crate) fn get_own_routes(of: Family) -> Vec<u8> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(of);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::from(ROUTE_PROTOCOL);
+    message.header.kind = RouteType::Unicast;
+    message.attributes.push(RouteAttribute::Table(MAIN_TABLE));
+    encode(RouteNetlinkMessage::GetRoute(message), 0)
+}
+
 /// Asks which way a packet to the address would go.
 pub(crate) fn get_route(to: IpAddr) -> Vec<u8> {
     encode(RouteNetlinkMessage::GetRoute(route_to(to)), 0)
@@ -427,11 +500,67 @@ pub(crate) fn del_neighbour(index: u32, address: IpAddr) -> Vec<u8> {
     )
 }
 
-/// Whether it is one of [`del_neighbour`].
-pub(crate) fn is_del_neighbour(request: &[u8]) -> bool {
+/// Whether it is one of [`del_neighbour`] or [`del_fdb`], or of [`del_route`] or [`del_blackhole`].
+pub(crate) fn deletes(request: &[u8]) -> Option<Deletes> {
     /// `linux/rtnetlink.h`.
+    const RTM_DELROUTE: u16 = 25;
     const RTM_DELNEIGH: u16 = 29;
-    request.get(4..6) == Some(&RTM_DELNEIGH.to_ne_bytes())
+    /// Where `rtm_type` is, behind the netlink header, and its value for a destination.
+    const TYPE: usize = 16 + 7;
+    const RTN_UNICAST: u8 = 1;
+    match u16::from_ne_bytes(request.get(4..6)?.try_into().ok()?) {
+        RTM_DELNEIGH => Some(Deletes::Neighbour),
+        RTM_DELROUTE if request.get(TYPE) == Some(&RTN_UNICAST) => Some(Deletes::Route),
+        _ => None,
+    }
+}
+
+/// What a request deletes that may be gone already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Deletes {
+    Neighbour,
+    Route,
+}
+
+/// Makes a permanent FDB entry of a device's own, in place of the one to another remote.
+pub(crate) fn set_fdb(index: u32, mac: Mac, remote: IpAddr) -> Vec<u8> {
+    let mut message = fdb(index, mac.octets());
+    message.header.state = NeighbourState::Permanent;
+    let remote = NeighbourAttribute::Destination(neighbour_address(remote));
+    message.attributes.push(remote);
+    encode(
+        RouteNetlinkMessage::NewNeighbour(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+    )
+}
+
+/// Without a remote it is about all of them (`__vxlan_fdb_delete`, `drivers/net/vxlan/vxlan_core.c`).
+pub(crate) fn del_fdb(index: u32, mac: [u8; 6]) -> Vec<u8> {
+    encode(RouteNetlinkMessage::DelNeighbour(fdb(index, mac)), 0)
+}
+
+fn fdb(index: u32, mac: [u8; 6]) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = index;
+    message.header.flags = NeighbourFlags::Own;
+    message.attributes = vec![NeighbourAttribute::LinkLayerAddress(mac.to_vec())];
+    message
+}
+
+/// Asks for the FDB of a device.
+pub(crate) fn get_fdb(index: u32) -> Vec<u8> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = index;
+    encode(RouteNetlinkMessage::GetNeighbour(message), 0)
+}
+
+/// Asks for the neighbour entries on a link, of both families.
+pub(crate) fn get_neighbours(index: u32) -> Vec<u8> {
+    let mut message = NeighbourMessage::default();
+    message.attributes = vec![NeighbourAttribute::IfIndex(index)];
+    encode(RouteNetlinkMessage::GetNeighbour(message), 0)
 }
 
 pub(crate) fn get_neighbour(index: u32, address: IpAddr) -> Vec<u8> {
@@ -445,13 +574,16 @@ fn neighbour(index: u32, address: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family(Family::of(address));
     message.header.ifindex = index;
+    let address = NeighbourAttribute::Destination(neighbour_address(address));
+    message.attributes.push(address);
     message
-        .attributes
-        .push(NeighbourAttribute::Destination(match address {
-            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
-            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
-        }));
-    message
+}
+
+fn neighbour_address(address: IpAddr) -> NeighbourAddress {
+    match address {
+        IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+        IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+    }
 }
 
 fn family(family: Family) -> AddressFamily {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bulkhead_model::{Family, InterfaceAddress, Prefix, ROUTE_PROTOCOL};
 use bulkhead_plan::{AddressState, BLACKHOLE_PRIORITY, MAIN_TABLE, NeighbourState, OnLink};
 
-use crate::attributes::{address, attributes, find, mac, number};
+use crate::attributes::{address, attribute, attributes, find, mac, number};
 
 /// One address and how it stands.
 pub(crate) fn decode_address(body: &[u8]) -> Option<(InterfaceAddress, Address)> {
@@ -125,6 +125,19 @@ impl RawRoute {
             }
         }
         Some(route)
+    }
+
+    /// The same; one that goes over several links is shown without a next hop, over the first of them.
+    pub(crate) fn decode_any(body: &[u8]) -> Option<Self> {
+        const RTA_MULTIPATH: u16 = 9;
+        const RTA_OIF: u16 = 4;
+        let Some(hops) = find(body.get(RTMSG..)?, RTA_MULTIPATH) else {
+            return Self::decode(body);
+        };
+        // `struct rtnexthop` ends with the index of its link.
+        let first = hops.get(4..8)?;
+        let single = [body, &attribute(RTA_OIF, first)].concat();
+        Self::decode(&single)
     }
 }
 

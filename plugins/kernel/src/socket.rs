@@ -20,6 +20,9 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// Every answer of a batch waits here until it is read; past it the kernel drops answers.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// How many requests are under way at once. An answer takes less than 1 KiB of the receive buffer, which
+/// has 208 KiB where nobody may enlarge it (`net.core.rmem_max`).
+const BATCH: usize = 128;
 /// No answer is longer: dumps come in pieces of at most 32 KiB (`netlink_dump`, `af_netlink.c`).
 const LONGEST: usize = 64 << 10;
 /// What `netlink_sendmsg` (`af_netlink.c`) wants free beside a message, and more.
@@ -27,6 +30,7 @@ const SPARE: usize = 4096;
 /// A container's socket and one that listens are open at once.
 const SPARE_BUFFERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const RTNLGRP_LINK: u32 = 1;
 /// How often a listing is begun anew because objects changed under it.
 const LISTINGS: u32 = 16;
 /// Questions under way at once: their answers fit the buffer that any socket has without capabilities.
@@ -77,8 +81,14 @@ impl Socket {
     /// A socket that hears of every change to links in the calling thread's namespace. Bound: an
     /// unbound one misses multicasts that port id 0, the kernel, causes.
     pub(crate) fn listening_to_links() -> Result<Self, NetlinkError> {
-        const RTMGRP_LINK: u32 = 1;
-        Self::bound(Subsystem::Route, RTMGRP_LINK)
+        Self::listening(&[RTNLGRP_LINK])
+    }
+
+    /// The same, of every change that these groups of rtnetlink's are told of, numbered from 1 to 32
+    /// (`RTNLGRP_*`, `linux/rtnetlink.h`).
+    pub(crate) fn listening(groups: &[u32]) -> Result<Self, NetlinkError> {
+        let mask = groups.iter().fold(0, |mask, group| mask | 1 << (group - 1));
+        Self::bound(Subsystem::Route, mask)
     }
 
     fn bound(subsystem: Subsystem, groups: u32) -> Result<Self, NetlinkError> {
@@ -129,8 +139,8 @@ impl Socket {
         first
     }
 
-    /// Sends requests, made without header flags but their own, in one piece. The kernel works on all
-    /// of them, whatever became of those before; the answers come in their order.
+    /// Sends requests, made without header flags but their own, many in one piece. The kernel works on
+    /// all of them, whatever became of those before; the answers come in their order.
     pub(crate) fn batch(
         &mut self,
         requests: &[Vec<u8>],
@@ -144,27 +154,36 @@ impl Socket {
         requests: &[Vec<u8>],
         mut echoed: impl FnMut(&Message),
     ) -> Result<Vec<Result<(), Refusal>>, NetlinkError> {
-        let first = self.reserve(requests.len());
-        let mut bytes = Vec::with_capacity(requests.iter().map(Vec::len).sum());
-        for (request, sequence) in requests.iter().zip(first..=self.sequence) {
-            let at = bytes.len();
-            bytes.extend_from_slice(request);
-            stamp(&mut bytes[at..], NLM_F_REQUEST | NLM_F_ACK, sequence);
-        }
-        self.send(&bytes)?;
         let mut answers = Vec::with_capacity(requests.len());
-        while answers.len() < requests.len() {
-            for message in self.receive()? {
-                let nth = message.sequence.wrapping_sub(first) as usize;
-                if nth == answers.len() {
-                    match message.verdict() {
-                        Some(verdict) => answers.push(verdict),
-                        None => echoed(&message),
+        for some in requests.chunks(BATCH) {
+            let first = self.send_all(some, NLM_F_REQUEST | NLM_F_ACK)?;
+            let before = answers.len();
+            while answers.len() < before + some.len() {
+                for message in self.receive()? {
+                    let nth = message.sequence.wrapping_sub(first) as usize;
+                    if before + nth == answers.len() {
+                        match message.verdict() {
+                            Some(verdict) => answers.push(verdict),
+                            None => echoed(&message),
+                        }
                     }
                 }
             }
         }
         Ok(answers)
+    }
+
+    /// Sends requests in one piece, numbered from the number returned.
+    fn send_all(&mut self, requests: &[Vec<u8>], flags: u16) -> Result<u32, NetlinkError> {
+        let first = self.reserve(requests.len());
+        let mut bytes = Vec::with_capacity(requests.iter().map(Vec::len).sum());
+        for (request, sequence) in requests.iter().zip(first..=self.sequence) {
+            let at = bytes.len();
+            bytes.extend_from_slice(request);
+            stamp(&mut bytes[at..], flags, sequence);
+        }
+        self.send(&bytes)?;
+        Ok(first)
     }
 
     /// Asks for one object; `None` if the kernel says there is none.
@@ -180,20 +199,20 @@ impl Socket {
         }
     }
 
-    /// As [`Socket::get`] of a netfilter socket, for many objects: the questions go out together, and
-    /// the answers come in their order.
+    /// As [`Socket::get`] for many objects: the questions go out together, and the answers come in their
+    /// order.
     pub(crate) fn get_all(
         &mut self,
         mut requests: Vec<Vec<u8>>,
     ) -> Result<Vec<Result<Option<Message>, Refusal>>, NetlinkError> {
         let mut answers = Vec::with_capacity(requests.len());
         for requests in requests.chunks_mut(QUESTIONS) {
-            let first = self.reserve(requests.len());
-            for (request, sequence) in requests.iter_mut().zip(first..) {
-                without_acknowledgement(request);
-                stamp(request, NLM_F_REQUEST, sequence);
+            if self.subsystem == Subsystem::Netfilter {
+                for request in &mut *requests {
+                    without_acknowledgement(request);
+                }
             }
-            self.send(&requests.concat())?;
+            let first = self.send_all(requests, NLM_F_REQUEST)?;
             let mut awaited = first..=self.sequence;
             while !awaited.is_empty() {
                 for message in self.receive()? {
@@ -305,14 +324,14 @@ impl Socket {
 
     /// Waits for the next datagram and takes it apart.
     pub(crate) fn receive(&mut self) -> Result<Vec<Message>, NetlinkError> {
-        let received = self.received();
+        let received = self.received(RecvFlags::empty());
         self.broken |= received.is_err();
         received
     }
 
-    fn received(&mut self) -> Result<Vec<Message>, NetlinkError> {
+    fn received(&mut self, flags: RecvFlags) -> Result<Vec<Message>, NetlinkError> {
         let len = loop {
-            match recv(&self.inner, &mut self.buffer[..], RecvFlags::TRUNC) {
+            match recv(&self.inner, &mut self.buffer[..], RecvFlags::TRUNC | flags) {
                 Ok((_, len)) => break len,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Err(NetlinkError::Silent),
@@ -324,6 +343,15 @@ impl Socket {
             .get(..len)
             .ok_or_else(|| NetlinkError::Unreadable(format!("{len} bytes, more than {LONGEST}")))?;
         parse(datagram)
+    }
+
+    /// The next datagram if there is one already. One that was dropped for want of room is an error, and
+    /// the socket serves on.
+    pub(crate) fn receive_at_once(&mut self) -> Result<Option<Vec<Message>>, NetlinkError> {
+        match self.received(RecvFlags::DONTWAIT) {
+            Err(NetlinkError::Silent) => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     /// How long [`Socket::receive`] waits before it says [`NetlinkError::Silent`].

@@ -13,8 +13,8 @@ use crate::error::ObserveError;
 use crate::links::RawLink;
 use crate::observe::main_routes;
 use crate::place::{Kernel, Place, PlaceError};
-use crate::request::{Links, get_links};
-use crate::routes::PROTOCOL_RA;
+use crate::request::{Links, get_addresses, get_links};
+use crate::routes::{PROTOCOL_RA, decode_address};
 
 /// A link of the node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -110,6 +110,30 @@ impl Kernel {
             }
             routes.sort_by_key(|route| (route.family, route.priority));
             Ok(routes)
+        })
+    }
+
+    /// The address by which others reach the node over a link: its first one of IPv4, else of IPv6, and
+    /// none of the link alone (RFC 3927, RFC 4291 section 2.5.6).
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    pub fn address_of(&mut self, link: IfName) -> Result<Option<IpAddr>, ObserveError> {
+        self.surveyed("addresses", |place| {
+            let Some(link) = place.link(link)? else {
+                return Ok(None);
+            };
+            let answer = place.route()?.list(&get_addresses(link.index))?;
+            let mut addresses: Vec<IpAddr> = answer
+                .iter()
+                .filter_map(|message| Some(decode_address(&message.body)?.0.address()))
+                .filter(|address| match address {
+                    IpAddr::V4(v4) => !v4.is_link_local(),
+                    IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+                })
+                .collect();
+            addresses.sort_by_key(IpAddr::is_ipv6);
+            Ok(addresses.first().copied())
         })
     }
 

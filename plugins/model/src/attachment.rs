@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::Vni;
 use crate::address::{ParseError, serde_as_text};
 use crate::{IfName, Mac};
 
@@ -179,6 +180,28 @@ impl NetworkName {
     #[must_use]
     pub fn bridge_mac(&self, node: &str) -> Mac {
         Mac::from_digest(&digest("bridge mac", &[&self.0, node]))
+    }
+
+    /// The name of the network's VXLAN device, the same on every node.
+    #[must_use]
+    pub fn vxlan_device(&self) -> IfName {
+        let name = self.derived("bhx");
+        name.parse().expect("three letters and twelve")
+    }
+
+    /// The MAC of that device on the node that `node` names in the cluster: known to whoever knows
+    /// both, and the same after the device was made anew.
+    #[must_use]
+    pub fn vtep_mac(&self, node: &str) -> Mac {
+        Mac::from_digest(&digest("vtep mac", &[&self.0, node]))
+    }
+
+    /// The identifier that the network has unless another is asked for.
+    #[must_use]
+    pub fn vni(&self) -> Vni {
+        let digest = digest("vni", &[&self.0]);
+        let number = u32::from_be_bytes([0, digest[0], digest[1], digest[2]]);
+        Vni::new(number.max(1)).expect("24 bits, and not 0")
     }
 }
 

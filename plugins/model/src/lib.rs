@@ -7,9 +7,11 @@ mod attachment;
 mod bandwidth;
 mod host_port;
 mod link;
+mod overlay;
 
 pub use address::{Family, InterfaceAddress, Mac, ParseError, Prefix};
 pub use attachment::{AttachmentId, AttachmentKey, ContainerId, NetworkName};
 pub use bandwidth::{Bandwidth, RateLimit};
 pub use host_port::{HostAddress, HostPort, PortMapping, Protocol};
 pub use link::{IfName, LinkGroup, Mtu, ROUTE_PROTOCOL};
+pub use overlay::{VXLAN_PORT, Vni};

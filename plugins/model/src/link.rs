@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Family;
 use crate::address::{ParseError, serde_as_text};
 
@@ -71,7 +73,8 @@ impl FromStr for IfName {
 serde_as_text!(IfName);
 
 /// A link MTU in bytes, 68..=65535 (`ETH_MIN_MTU`, `ETH_MAX_MTU`, `linux/if_ether.h`).
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Mtu(u32);
 
 impl Mtu {
@@ -101,6 +104,21 @@ impl Mtu {
             Family::V4 => Self(68),
             Family::V6 => Self(1280),
         }
+    }
+}
+
+impl TryFrom<u32> for Mtu {
+    type Error = ParseError;
+
+    fn try_from(bytes: u32) -> Result<Self, ParseError> {
+        let text = || bytes.to_string();
+        Self::new(bytes).ok_or_else(|| ParseError::new("an MTU (68 to 65535 bytes)", &text()))
+    }
+}
+
+impl From<Mtu> for u32 {
+    fn from(mtu: Mtu) -> Self {
+        mtu.0
     }
 }
 

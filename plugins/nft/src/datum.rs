@@ -38,6 +38,8 @@ pub enum KeyType {
     CtStatus,
     /// `fib_addrtype`: what the routing tables make of an address, 4 bytes, host order.
     FibAddrType,
+    /// `boolean`: whether something is there, 4 bytes, host order, as `fib` leaves it.
+    Boolean,
     /// An unsigned number of that many bytes, network order. nft declares a plain set of it by
     /// fields of its types (`typeof`), and no map.
     Integer(u8),
@@ -45,7 +47,7 @@ pub enum KeyType {
 
 impl KeyType {
     /// Every type, the integer without a length.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::IfName,
         Self::EtherAddr,
         Self::EtherType,
@@ -61,6 +63,7 @@ impl KeyType {
         Self::IfaceType,
         Self::CtStatus,
         Self::FibAddrType,
+        Self::Boolean,
         Self::Integer(0),
     ];
 
@@ -71,7 +74,7 @@ impl KeyType {
             Self::IfName | Self::Ipv6Addr => 16,
             Self::EtherAddr => 6,
             Self::EtherType | Self::InetService | Self::ArpOp | Self::IfaceType => 2,
-            Self::Ipv4Addr | Self::Mark | Self::CtStatus | Self::FibAddrType => 4,
+            Self::Ipv4Addr | Self::Mark | Self::CtStatus | Self::FibAddrType | Self::Boolean => 4,
             Self::InetProto | Self::IcmpType | Self::Icmpv6Type | Self::NfProto => 1,
             Self::Integer(len) => len as usize,
         }
@@ -108,6 +111,7 @@ impl KeyType {
             Self::CtStatus => 28,
             Self::Icmpv6Type => 29,
             Self::FibAddrType => 38,
+            Self::Boolean => 39,
             Self::IfName => 41,
         }
     }
@@ -122,6 +126,7 @@ impl KeyType {
                 | Self::IfaceType
                 | Self::CtStatus
                 | Self::FibAddrType
+                | Self::Boolean
         )
     }
 
@@ -151,6 +156,7 @@ impl KeyType {
             Self::Icmpv6Type => Datum::Icmpv6Type(bytes[0]),
             Self::NfProto => Datum::NfProto(bytes[0]),
             Self::IfaceType => Datum::IfaceType(u16::from_ne_bytes(bytes.try_into().ok()?)),
+            Self::Boolean => Datum::Boolean(bytes.iter().any(|byte| *byte != 0)),
             Self::Integer(_) => Datum::Integer(bytes.to_vec()),
         })
     }
@@ -174,6 +180,7 @@ impl fmt::Display for KeyType {
             Self::IfaceType => "iface_type",
             Self::CtStatus => "ct_status",
             Self::FibAddrType => "fib_addrtype",
+            Self::Boolean => "boolean",
             Self::Integer(len) => return write!(f, "integer {}", usize::from(*len) * 8),
         })
     }
@@ -212,6 +219,8 @@ pub enum Datum {
     CtStatus(u32),
     /// A kind of address (`RTN_*`, `linux/rtnetlink.h`).
     FibAddrType(u32),
+    /// Whether something is there: `exists` or `missing`.
+    Boolean(bool),
     /// A number of that many bytes, most significant first; also raw bytes as they are in the packet.
     Integer(Vec<u8>),
 }
@@ -241,6 +250,7 @@ impl Datum {
             Self::IfaceType(_) => KeyType::IfaceType,
             Self::CtStatus(_) => KeyType::CtStatus,
             Self::FibAddrType(_) => KeyType::FibAddrType,
+            Self::Boolean(_) => KeyType::Boolean,
             // NFT_DATA_VALUE_MAXLEN is 64: a longer number fits no register and is refused there.
             Self::Integer(bytes) => KeyType::Integer(u8::try_from(bytes.len()).unwrap_or(u8::MAX)),
         }
@@ -260,6 +270,7 @@ impl Datum {
             }
             Self::Mark(n) | Self::CtStatus(n) | Self::FibAddrType(n) => n.to_ne_bytes().to_vec(),
             Self::IfaceType(n) => n.to_ne_bytes().to_vec(),
+            Self::Boolean(is) => u32::from(*is).to_ne_bytes().to_vec(),
             Self::Integer(bytes) => bytes.clone(),
         }
     }
@@ -324,6 +335,8 @@ impl fmt::Display for Datum {
             Self::FibAddrType(2) => f.write_str("local"),
             Self::CtStatus(n) | Self::FibAddrType(n) => n.fmt(f),
             Self::Mark(n) => write!(f, "0x{n:08x}"),
+            Self::Boolean(true) => f.write_str("exists"),
+            Self::Boolean(false) => f.write_str("missing"),
             Self::Integer(bytes) => {
                 f.write_str("0x")?;
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -235,7 +235,7 @@ impl<'t> Run<'t> {
         Ok(match statement {
             Statement::Match(comparison) if self.holds(comparison)? => Next::Statement,
             Statement::Match(_) => Next::Rule,
-            Statement::Counter | Statement::Log(_) => Next::Statement,
+            Statement::Counter | Statement::Untracked | Statement::Log(_) => Next::Statement,
             Statement::Meter {
                 fields, set, when, ..
             } => {

@@ -24,6 +24,7 @@ const fn field(kind: KeyType) -> Option<Field> {
     Some(match kind {
         KeyType::IfName => Field::Iifname,
         KeyType::EtherAddr => Field::EtherSaddr,
+        KeyType::InetService => Field::UdpDport,
         KeyType::Ipv4Addr => Field::Ip4Saddr,
         KeyType::Ipv6Addr => Field::Ip6Saddr,
         // Where it is taken from is no part of the type.
@@ -57,6 +58,7 @@ fn part(field: Field) -> Option<Vec<u8>> {
     Some(match field {
         Field::Iifname => expression(EXPR_META, &number(0, 6)),
         Field::EtherSaddr => expression(EXPR_PAYLOAD, &header(17, 2)),
+        Field::UdpDport => expression(EXPR_PAYLOAD, &header(4, 2)),
         Field::Ip4Saddr => expression(EXPR_PAYLOAD, &header(12, 11)),
         Field::Ip6Saddr => expression(EXPR_PAYLOAD, &header(13, 8)),
         Field::Raw { len, .. } => {

@@ -26,7 +26,11 @@ const NF_NAT_RANGE_MAP_IPS: u32 = 1 << 0;
 const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 1 << 1;
 /// `enum nft_fib_result`, `enum nft_fib_flags`.
 const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+const NFT_FIB_RESULT_OIF: u32 = 1;
+const NFTA_FIB_F_SADDR: u32 = 1 << 0;
 const NFTA_FIB_F_DADDR: u32 = 1 << 1;
+const NFTA_FIB_F_IIF: u32 = 1 << 3;
+const NFTA_FIB_F_PRESENT: u32 = 1 << 5;
 
 /// A set that lives in a rule.
 pub(crate) struct AnonymousSet {
@@ -86,6 +90,7 @@ impl Encoder<'_> {
         match statement {
             Statement::Match(comparison) => self.comparison(out, comparison),
             Statement::Counter => expression(out, "counter", |_| {}),
+            Statement::Untracked => expression(out, "notrack", |_| {}),
             Statement::Log(log) => encode_log(out, log),
             Statement::SetMarkBits(bits) => mark_bits(out, !bits, *bits),
             Statement::ClearMarkBits(bits) => mark_bits(out, !bits, 0),
@@ -324,6 +329,11 @@ fn load(out: &mut Attributes<'_>, field: Field, word: u32, len: usize) {
             data.u32(1, REGISTER + word);
             data.u32(2, NFT_FIB_RESULT_ADDRTYPE);
             data.u32(3, NFTA_FIB_F_DADDR);
+        }),
+        Load::FibSaddrIif => expression(out, "fib", |data| {
+            data.u32(1, REGISTER + word);
+            data.u32(2, NFT_FIB_RESULT_OIF);
+            data.u32(3, NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT);
         }),
         Load::Payload { base, offset } => expression(out, "payload", |data| {
             data.u32(1, REGISTER + word);

@@ -72,6 +72,9 @@ pub enum Field {
     /// What the routing tables make of the destination address; to the interpreter, whether it is
     /// [`Datum::LOCAL`].
     FibDaddrType,
+    /// Whether the source address is routed to the device the packet arrived on; of an address of the
+    /// host's own nothing is. Only where packets arrive: prerouting, input and forward.
+    FibSaddrIif,
     /// `@nh,96,32`: bytes at a place, nothing implied about the packet.
     Raw {
         /// Where `offset` counts from.
@@ -92,6 +95,8 @@ pub(crate) enum Load {
     Ct(u32),
     /// `NFT_FIB_RESULT_ADDRTYPE` of the destination (`linux/netfilter/nf_tables.h`).
     FibDaddrType,
+    /// `NFT_FIB_RESULT_OIF` of the source, by the device of arrival, if there is one.
+    FibSaddrIif,
     Payload {
         base: PayloadBase,
         offset: u16,
@@ -205,6 +210,12 @@ impl Field {
                 text: "fib daddr type",
                 kind: K::FibAddrType,
                 load: Load::FibDaddrType,
+                needs: Needs::Nothing,
+            },
+            Self::FibSaddrIif => Spec {
+                text: "fib saddr . iif oif",
+                kind: K::Boolean,
+                load: Load::FibSaddrIif,
                 needs: Needs::Nothing,
             },
             Self::Icmp4Type => at("icmp type", Icmp4, 0, K::IcmpType),

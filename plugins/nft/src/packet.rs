@@ -15,6 +15,10 @@ use crate::table::TableFamily;
 /// table that sees fragments must sort them out before it compares transport fields; what it does to
 /// one otherwise is [undefined](crate::Undefined::Fragment).
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what other parts of the kernel know of it, each on its own"
+)]
 pub struct Packet {
     bytes: Vec<u8>,
     /// Where the network header starts; 0 if there is no Ethernet header.
@@ -27,6 +31,7 @@ pub struct Packet {
     oif: Option<IfName>,
     mark: u32,
     is_for_host: bool,
+    is_routed_back: bool,
     is_translated: bool,
 }
 
@@ -84,6 +89,7 @@ impl Packet {
             oif: None,
             mark: 0,
             is_for_host: false,
+            is_routed_back: false,
             is_translated: false,
         }
     }
@@ -117,6 +123,15 @@ impl Packet {
     pub fn for_host(self) -> Self {
         Self {
             is_for_host: true,
+            ..self
+        }
+    }
+
+    /// The same packet, from an address that is routed to the device it arrived on.
+    #[must_use]
+    pub fn routed_back(self) -> Self {
+        Self {
+            is_routed_back: true,
             ..self
         }
     }
@@ -180,6 +195,7 @@ impl Packet {
             Load::FibDaddrType if self.is_for_host => Some(Datum::LOCAL.bytes()),
             // RTN_UNICAST: whatever else it is, it is not the host's.
             Load::FibDaddrType => Some(Datum::FibAddrType(1).bytes()),
+            Load::FibSaddrIif => Some(Datum::Boolean(self.is_routed_back).bytes()),
             Load::Payload { base, offset } => {
                 let start = self.base(base)? + usize::from(offset);
                 Some(self.bytes.get(start..start + spec.kind.len())?.to_vec())

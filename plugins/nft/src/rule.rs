@@ -46,6 +46,8 @@ pub enum Statement {
     Match(Match),
     /// Counts packets and bytes.
     Counter,
+    /// Has connection tracking pass the packet over. Only before it: priority below -200.
+    Untracked,
     /// Writes to the kernel log or, with a group, to a listener.
     Log(Log),
     /// Sets the packet's mark.

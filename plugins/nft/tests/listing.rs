@@ -287,7 +287,11 @@ fn every_field_lists_like_its_text_in_the_families_that_have_it() {
         Rule::new([Statement::is(field, value), Statement::Counter])
     };
     let local = [(Field::FibDaddrType, Datum::LOCAL)];
-    let status = [(Field::CtStatus, Datum::DST_NAT)];
+    let status = [
+        (Field::CtStatus, Datum::DST_NAT),
+        (Field::FibSaddrIif, Datum::Boolean(false)),
+        (Field::FibSaddrIif, Datum::Boolean(true)),
+    ];
     let in_netdev = samples().into_iter().chain(local.clone());
     agree(&table(TableFamily::Netdev, in_netdev.map(rule)));
     let in_inet = |(field, _): &(Field, Datum)| !format!("{field}").starts_with("arp ");

@@ -293,6 +293,7 @@ fn kind_name(link: &Link) -> String {
     match &link.kind {
         LinkKind::Bridge => "bridge".to_owned(),
         LinkKind::Veth { .. } => "veth".to_owned(),
+        LinkKind::Vxlan(_) => "vxlan".to_owned(),
         LinkKind::Other(kind) if kind.is_empty() => "physical device".to_owned(),
         LinkKind::Other(kind) => kind.clone(),
     }

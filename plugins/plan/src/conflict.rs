@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, InterfaceAddress, Mtu, Prefix};
+use bulkhead_model::{IfName, InterfaceAddress, Mtu, Prefix, Vni};
 use bulkhead_nft as nft;
 
 /// Why no plan leads from the world to the want. Nothing has been changed.
@@ -128,6 +128,30 @@ pub enum Conflict {
         /// Where it is routed to.
         link: IfName,
     },
+    /// A link of the VXLAN device's name exists and does not carry our group.
+    #[error(
+        "link {0} on the host has the name of the network's VXLAN device and was not made by bulkhead: rename or delete it"
+    )]
+    ForeignVtep(IfName),
+    /// The kernel has one device for each identifier and port.
+    #[error(
+        "link {other} on the host has VXLAN network identifier {vni} on UDP port {port}, which {device} is to have: delete it, or give the network another \"vni\" or \"port\""
+    )]
+    VniTaken {
+        /// What is to be made.
+        device: IfName,
+        /// The identifier.
+        vni: Vni,
+        /// The UDP port.
+        port: u16,
+        /// What has them.
+        other: IfName,
+    },
+    /// The next hop of a route over the device is an IPv6 address, whatever is routed.
+    #[error(
+        "VXLAN device {0} needs IPv6, which this kernel or namespace has switched off, for its next hops, of IPv4 too: boot without ipv6.disable=1"
+    )]
+    OverlayWithoutIpv6(IfName),
     /// Filtering by prefix was asked for and the kernel cannot.
     #[error(
         "this kernel cannot bind a chain to a device prefix (6.17 and later can): set \"portFilter\" to \"auto\" or \"perPort\""

@@ -13,6 +13,7 @@ mod link;
 mod model;
 mod nat;
 mod op;
+mod overlay;
 mod planner;
 mod point_to_point;
 mod scope;
@@ -32,6 +33,9 @@ pub use model::Refusal;
 pub use nat::NetworkNat;
 
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
+pub use overlay::{
+    Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, table_id as overlay_table,
+};
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
 pub use shape::Shape;
@@ -41,8 +45,8 @@ pub use want::{
     Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Unguarded, Want,
 };
 pub use world::{
-    AddressState, Features, Flow, Link, LinkKind, MulticastRouter, NeighbourState, OnLink,
-    PortFlags, Route, Space, TableState, World,
+    AddressState, DontFragment, FdbEntry, Features, Flow, Link, LinkKind, MulticastRouter,
+    NeighbourState, OnLink, PortFlags, Reach, Route, Space, TableState, Vxlan, World,
 };
 
 /// `RT_TABLE_MAIN` (`linux/rtnetlink.h`).

@@ -285,7 +285,13 @@ fn interface(
 }
 
 /// Appends the permanent neighbour entries of a link that are missing, or lead elsewhere.
-fn permanent(space: &Space, ns: &Ns, link: IfName, wanted: &[Neighbour], ops: &mut Vec<Op>) {
+pub(crate) fn permanent(
+    space: &Space,
+    ns: &Ns,
+    link: IfName,
+    wanted: &[Neighbour],
+    ops: &mut Vec<Op>,
+) {
     for neighbour in wanted {
         let stands = NeighbourState {
             mac: neighbour.mac,

@@ -8,8 +8,9 @@ use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix};
 use bulkhead_nft as nft;
 
 use crate::{
-    AddressState, Dad, Link, LinkKind, LinkSetting, NeighbourState, Ns, Op, Plan, PortFlags, Route,
-    Space, Switch, Sysctl, TableState, World, world::next_generation,
+    AddressState, Dad, FdbEntry, Link, LinkKind, LinkSetting, MAIN_TABLE, NeighbourState, Ns, Op,
+    Plan, PortFlags, Route, Space, Switch, Sysctl, TableState, Vxlan, World,
+    world::next_generation,
 };
 
 /// The same of IPv4 (`ipv4_devconf_dflt`, `net/ipv4/devinet.c`).
@@ -73,6 +74,13 @@ impl World {
                 let ifb = LinkKind::Other("ifb".to_owned());
                 self.add_link(ns, *name, new_link(ifb, *mac, *mtu, LinkGroup::OWNED))
             }
+            Op::AddVxlan {
+                ns,
+                name,
+                mac,
+                mtu,
+                vxlan,
+            } => self.add_vxlan(ns, *name, *mac, *mtu, *vxlan),
             Op::SetShape { ns, link, shape } => {
                 self.link(ns, *link)?.shape = Some(*shape);
                 Ok(())
@@ -108,37 +116,15 @@ impl World {
                 space.disown(address.address());
                 removed.map(drop).ok_or(Refusal::Missing)
             }
-            Op::AddRoute { ns, route } => self.add_route(ns, route),
-            Op::AddBlackhole { ns, destination } => {
-                let added = self.space_mut(ns).blackholes.insert(*destination);
-                if added { Ok(()) } else { Err(Refusal::Exists) }
-            }
-            Op::DelBlackhole { ns, destination } => {
-                let removed = self.space_mut(ns).blackholes.remove(destination);
-                if removed {
-                    Ok(())
-                } else {
-                    Err(Refusal::Missing)
-                }
-            }
-            Op::SetNeighbour {
-                ns,
-                link,
-                neighbour,
-            } => {
-                self.link(ns, *link)?;
-                let state = NeighbourState {
-                    mac: neighbour.mac,
-                    permanent: true,
-                };
-                let key = (*link, neighbour.address);
-                self.space_mut(ns).neighbours.insert(key, state);
-                Ok(())
-            }
-            Op::DelNeighbour { ns, link, address } => {
-                self.space_mut(ns).neighbours.remove(&(*link, *address));
-                Ok(())
-            }
+            Op::AddRoute { .. }
+            | Op::ReplaceRoute { .. }
+            | Op::DelRoute { .. }
+            | Op::AddBlackhole { .. }
+            | Op::DelBlackhole { .. } => self.run_route(op),
+            Op::SetNeighbour { .. }
+            | Op::DelNeighbour { .. }
+            | Op::SetFdb { .. }
+            | Op::DelFdb { .. } => self.run_neighbour(op),
             Op::SetSysctl { ns, sysctl, value } => {
                 self.space_mut(ns).set_sysctl(sysctl, value);
                 Ok(())
@@ -162,6 +148,82 @@ impl World {
                 Ok(())
             }
             Op::AwaitForwarding { .. } => Ok(()),
+        }
+    }
+
+    /// One of those that change where packets go.
+    fn run_route(&mut self, op: &Op) -> Result<(), Refusal> {
+        match op {
+            Op::AddRoute { ns, route } => self.add_route(ns, route),
+            Op::ReplaceRoute { ns, route } => {
+                if self.link(ns, route.link)?.up {
+                    self.space_mut(ns).drop_standing(route);
+                }
+                self.add_route(ns, route)
+            }
+            Op::DelRoute { ns, route } => {
+                self.space_mut(ns).drop_route(&as_observed(route));
+                Ok(())
+            }
+            Op::AddBlackhole { ns, destination } => {
+                let added = self.space_mut(ns).blackholes.insert(*destination);
+                if added { Ok(()) } else { Err(Refusal::Exists) }
+            }
+            Op::DelBlackhole { ns, destination } => {
+                let removed = self.space_mut(ns).blackholes.remove(destination);
+                if removed {
+                    Ok(())
+                } else {
+                    Err(Refusal::Missing)
+                }
+            }
+            // `run` hands on no other.
+            _ => Ok(()),
+        }
+    }
+
+    /// One of those that change what is known of others.
+    fn run_neighbour(&mut self, op: &Op) -> Result<(), Refusal> {
+        match op {
+            Op::SetNeighbour {
+                ns,
+                link,
+                neighbour,
+            } => {
+                self.link(ns, *link)?;
+                let state = NeighbourState {
+                    mac: neighbour.mac,
+                    permanent: true,
+                };
+                let key = (*link, neighbour.address);
+                self.space_mut(ns).neighbours.insert(key, state);
+                Ok(())
+            }
+            Op::DelNeighbour { ns, link, address } => {
+                self.space_mut(ns).neighbours.remove(&(*link, *address));
+                Ok(())
+            }
+            Op::SetFdb {
+                ns,
+                link,
+                mac,
+                remote,
+            } => {
+                self.link(ns, *link)?;
+                let entry = FdbEntry {
+                    remotes: [*remote].into(),
+                    plain: true,
+                };
+                let key = (*link, mac.octets());
+                self.space_mut(ns).fdb.insert(key, entry);
+                Ok(())
+            }
+            Op::DelFdb { ns, link, mac } => {
+                self.space_mut(ns).fdb.remove(&(*link, *mac));
+                Ok(())
+            }
+            // `run` hands on no other.
+            _ => Ok(()),
         }
     }
 
@@ -198,6 +260,24 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn add_vxlan(
+        &mut self,
+        ns: &Ns,
+        name: IfName,
+        mac: Mac,
+        mtu: Mtu,
+        vxlan: Vxlan,
+    ) -> Result<(), Refusal> {
+        let mut links = self.space_mut(ns).links.values();
+        let in_the_way =
+            |link: &Link| matches!(link.kind, LinkKind::Vxlan(other) if vxlan.excludes(&other));
+        if links.any(in_the_way) {
+            return Err(Refusal::Exists);
+        }
+        let link = new_link(LinkKind::Vxlan(vxlan), mac, mtu, LinkGroup::OWNED);
+        self.add_link(ns, name, link)
     }
 
     fn add_veth(&mut self, op: &Op) -> Result<(), Refusal> {
@@ -269,7 +349,7 @@ impl World {
     fn lower(&mut self, ns: &Ns, name: IfName) -> Result<(), Refusal> {
         self.link(ns, name)?.up = false;
         let space = self.space_mut(ns);
-        space.routes.retain(|route| route.link != name);
+        space.drop_routes(|route| route.link == name);
         space.forget_neighbours(name);
         let kept = space
             .sysctls
@@ -335,14 +415,15 @@ impl World {
         if !self.link(ns, route.link)?.up {
             return Err(Refusal::Down);
         }
-        let key = |r: &Route| (r.destination, r.table, r.priority);
-        let Space {
-            routes, addresses, ..
-        } = self.space_mut(ns);
-        if routes.iter().any(|found| key(found) == key(route)) {
+        let space = self.space_mut(ns);
+        if space.standing(route).is_some() {
             return Err(Refusal::Exists);
         }
-        routes.insert(as_observed(route));
+        space.routes.insert(as_observed(route));
+        if route.table == MAIN_TABLE {
+            space.own_routes.insert(as_observed(route));
+        }
+        let addresses = &mut space.addresses;
         for ((on, address), state) in addresses {
             state.unrouted &= *on != route.link || address.prefix() != route.destination;
         }
@@ -376,8 +457,9 @@ impl World {
 impl Space {
     fn forget(&mut self, link: IfName) {
         self.drop_addresses(|on, _| on == link);
-        self.routes.retain(|route| route.link != link);
+        self.drop_routes(|route| route.link == link);
         self.forget_neighbours(link);
+        self.fdb.retain(|(on, _), _| *on != link);
         let of_link = format!("/conf/{link}/");
         self.sysctls
             .retain(|sysctl, _| !sysctl.path().contains(&of_link));
@@ -391,6 +473,41 @@ impl Space {
                 entry.data = None;
             }
         }
+    }
+
+    /// The route that stands where this one would: there is one for each destination, table and metric.
+    fn standing(&self, route: &Route) -> Option<&Route> {
+        let key = |route: &Route| (route.destination, route.table, route.priority);
+        // In the order of routes, destinations come first.
+        let first = Route {
+            destination: route.destination,
+            gateway: None,
+            link: "!".parse().expect("the lowest name"),
+            priority: None,
+            table: 0,
+            scope: None,
+            mtu: None,
+            advmss: None,
+        };
+        let there = self.routes.range(first..);
+        let mut there = there.take_while(|found| found.destination == route.destination);
+        there.find(|found| key(found) == key(route))
+    }
+
+    fn drop_standing(&mut self, route: &Route) {
+        if let Some(found) = self.standing(route).cloned() {
+            self.drop_route(&found);
+        }
+    }
+
+    fn drop_route(&mut self, route: &Route) {
+        self.routes.remove(route);
+        self.own_routes.remove(route);
+    }
+
+    fn drop_routes(&mut self, goes: impl Fn(&Route) -> bool) {
+        self.routes.retain(|route| !goes(route));
+        self.own_routes.retain(|route| !goes(route));
     }
 
     fn drop_addresses(&mut self, goes: impl Fn(IfName, IpAddr) -> bool) {

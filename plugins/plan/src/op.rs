@@ -9,8 +9,8 @@ use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix, ROUT
 use bulkhead_nft as nft;
 
 use crate::{
-    BLACKHOLE_PRIORITY, Flow, MulticastRouter, Neighbour, Ns, OnLink, PortFlags, Route, Shape,
-    Sysctl,
+    BLACKHOLE_PRIORITY, DontFragment, Flow, MulticastRouter, Neighbour, Ns, OnLink, PortFlags,
+    Route, Shape, Sysctl, Vxlan,
 };
 
 /// An ordered list of operations. Applying stops at the first refusal; what ran stands.
@@ -95,6 +95,20 @@ pub enum Op {
         /// Its MTU.
         mtu: Mtu,
     },
+    /// Creates a VXLAN device, down, in the owned group. UDP checksums are the kernel's own choice, on
+    /// (RFC 6936 is about leaving them out over IPv6); so is the hop limit.
+    AddVxlan {
+        /// Where.
+        ns: Ns,
+        /// Its name.
+        name: IfName,
+        /// Its MAC.
+        mac: Mac,
+        /// Its MTU.
+        mtu: Mtu,
+        /// The rest.
+        vxlan: Vxlan,
+    },
     /// Puts a token bucket filter at a link's root, in place of what is there.
     SetShape {
         /// Where.
@@ -165,6 +179,21 @@ pub enum Op {
         /// Which; `priority` is set.
         route: Route,
     },
+    /// Puts a route with our protocol number in place of one of ours with the same destination and metric,
+    /// in one step.
+    ReplaceRoute {
+        /// Where.
+        ns: Ns,
+        /// Which; `priority` is set.
+        route: Route,
+    },
+    /// Removes a route with our protocol number; gone is no error.
+    DelRoute {
+        /// Where.
+        ns: Ns,
+        /// Which; `priority` is set.
+        route: Route,
+    },
     /// Adds a blackhole route with our protocol number and the last metric.
     AddBlackhole {
         /// Where.
@@ -196,6 +225,26 @@ pub enum Op {
         link: IfName,
         /// Whose address.
         address: IpAddr,
+    },
+    /// Makes a permanent FDB entry of a VXLAN device, in place of the one that leads to one other remote.
+    SetFdb {
+        /// Where.
+        ns: Ns,
+        /// Of which device.
+        link: IfName,
+        /// The MAC inside.
+        mac: Mac,
+        /// The address outside.
+        remote: IpAddr,
+    },
+    /// Removes what a VXLAN device's FDB has of a MAC, to whatever remotes; gone is no error.
+    DelFdb {
+        /// Where.
+        ns: Ns,
+        /// Of which device.
+        link: IfName,
+        /// The MAC inside; all zeros is where goes what has no entry.
+        mac: [u8; 6],
     },
     /// Writes a sysctl.
     SetSysctl {
@@ -309,6 +358,7 @@ impl fmt::Display for Op {
             Self::AddBridge { .. }
             | Self::AddVeth { .. }
             | Self::AddIfb { .. }
+            | Self::AddVxlan { .. }
             | Self::SetShape { .. }
             | Self::SetLink { .. }
             | Self::SetPort { .. }
@@ -316,10 +366,14 @@ impl fmt::Display for Op {
             Self::AddAddress { .. }
             | Self::DelAddress { .. }
             | Self::AddRoute { .. }
+            | Self::ReplaceRoute { .. }
+            | Self::DelRoute { .. }
             | Self::AddBlackhole { .. }
             | Self::DelBlackhole { .. }
             | Self::SetNeighbour { .. }
             | Self::DelNeighbour { .. }
+            | Self::SetFdb { .. }
+            | Self::DelFdb { .. }
             | Self::DelFlow { .. } => self.address_line(f),
             Self::SetSysctl { ns, sysctl, value } => {
                 write!(f, "{}sysctl -w {sysctl}={value}", ns.enter())
@@ -389,6 +443,17 @@ impl Op {
                 "{ip} link add name {name} address {mac} mtu {mtu} group {owned} numtxqueues 1 numrxqueues 1 type ifb",
                 ip = ns.tool("ip")
             ),
+            Self::AddVxlan {
+                ns,
+                name,
+                mac,
+                mtu,
+                vxlan,
+            } => write!(
+                f,
+                "{ip} link add name {name} address {mac} mtu {mtu} group {owned} type vxlan {vxlan}",
+                ip = ns.tool("ip")
+            ),
             Self::SetShape { ns, link, shape } => {
                 let tc = ns.tool("tc");
                 write!(f, "{tc} qdisc replace dev {link} root {shape}")
@@ -446,14 +511,9 @@ impl Op {
             Self::DelAddress { ns, link, address } => {
                 write!(f, "{ip} addr del {address} dev {link}", ip = ns.tool("ip"))
             }
-            Self::AddRoute { ns, route } => {
-                let family = family_option(route.destination);
-                write!(
-                    f,
-                    "{ip} {family}route add {route} proto {ROUTE_PROTOCOL}",
-                    ip = ns.tool("ip")
-                )
-            }
+            Self::AddRoute { ns, route } => route_line(f, ns, "add", route),
+            Self::ReplaceRoute { ns, route } => route_line(f, ns, "replace", route),
+            Self::DelRoute { ns, route } => route_line(f, ns, "del", route),
             Self::AddBlackhole { ns, destination } => blackhole_line(f, ns, "add", *destination),
             Self::DelBlackhole { ns, destination } => blackhole_line(f, ns, "del", *destination),
             Self::SetNeighbour {
@@ -467,6 +527,21 @@ impl Op {
             ),
             Self::DelNeighbour { ns, link, address } => {
                 write!(f, "{ip} neigh del {address} dev {link}", ip = ns.tool("ip"))
+            }
+            Self::SetFdb {
+                ns,
+                link,
+                mac,
+                remote,
+            } => write!(
+                f,
+                "{bridge} fdb replace {mac} dev {link} dst {remote} self permanent",
+                bridge = ns.tool("bridge")
+            ),
+            Self::DelFdb { ns, link, mac } => {
+                let octets = mac.map(|octet| format!("{octet:02x}")).join(":");
+                let bridge = ns.tool("bridge");
+                write!(f, "{bridge} fdb del {octets} dev {link} self")
             }
             Self::DelFlow { ns, flow } => {
                 let (enter, from, to) = (ns.enter(), flow.source, flow.destination);
@@ -492,6 +567,14 @@ fn family_option(destination: Prefix) -> &'static str {
     } else {
         ""
     }
+}
+
+fn route_line(f: &mut fmt::Formatter<'_>, ns: &Ns, verb: &str, route: &Route) -> fmt::Result {
+    let (ip, family) = (ns.tool("ip"), family_option(route.destination));
+    write!(
+        f,
+        "{ip} {family}route {verb} {route} proto {ROUTE_PROTOCOL}"
+    )
 }
 
 fn blackhole_line(
@@ -523,11 +606,42 @@ impl fmt::Display for LinkSetting {
     }
 }
 
+impl fmt::Display for Vxlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "id {} dstport {}", self.vni, self.port)?;
+        if let Some(local) = self.local {
+            write!(f, " local {local}")?;
+        }
+        if let Some(flood) = self.flood {
+            let word = if flood.is_multicast() {
+                "group"
+            } else {
+                "remote"
+            };
+            write!(f, " {word} {flood}")?;
+        }
+        f.write_str(if self.learning {
+            " learning"
+        } else {
+            " nolearning"
+        })?;
+        match self.df {
+            DontFragment::Unset => Ok(()),
+            DontFragment::Set => f.write_str(" df set"),
+            DontFragment::Inherit => f.write_str(" df inherit"),
+        }
+    }
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.destination)?;
-        if let Some(gateway) = self.gateway {
-            write!(f, " via {gateway}")?;
+        match self.gateway {
+            Some(IpAddr::V6(gateway)) if self.destination.address().is_ipv4() => {
+                write!(f, " via inet6 {gateway}")?;
+            }
+            Some(gateway) => write!(f, " via {gateway}")?,
+            None => {}
         }
         write!(f, " dev {}", self.link)?;
         if self.table != crate::MAIN_TABLE {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::{
     Attached, Conflict, Detached, Neighbour, Ns, OnLink, Op, Place, Plan, Scope, Space, TableScope,
-    Want, World, bridge, detached, filter, guarded, host_ports, link, nat, point_to_point,
+    Want, World, bridge, detached, filter, guarded, host_ports, link, nat, overlay, point_to_point,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -29,6 +29,9 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
         }
         Want::Guarded(want) => guarded::ensure(world, want, &mut ops)?,
         Want::Unguarded(want) => guarded::end(world, want, &mut ops),
+        Want::Overlay(want) => overlay::ensure(world, want, &mut ops)?,
+        Want::NoOverlay(want) => overlay::end(world, want, &mut ops),
+        Want::Tunnels(want) => overlay::tunnels(world, want, &mut ops)?,
         Want::Loopback { ns, up } => link::loopback(world.space(ns), ns, *up, &mut ops),
     }
     Ok(Plan::new(ops))
@@ -50,6 +53,9 @@ pub fn scope(want: &Want) -> Scope {
         }
         Want::Guarded(want) => guarded::scope(want),
         Want::Unguarded(want) => guarded::end_scope(want),
+        Want::Overlay(want) => overlay::scope(want),
+        Want::NoOverlay(want) => overlay::end_scope(want),
+        Want::Tunnels(want) => overlay::tunnels_scope(want),
         Want::Loopback { ns, .. } => {
             let mut scope = Scope::default();
             scope.space(ns).links.insert(link::lo());

@@ -25,10 +25,15 @@ impl Scope {
             ours.links.extend(theirs.links);
             ours.ports_of.extend(theirs.ports_of);
             ours.owned_links |= theirs.owned_links;
+            ours.vxlans |= theirs.vxlans;
             ours.routes |= theirs.routes;
+            ours.own_routes |= theirs.own_routes;
             ours.routes_to.extend(theirs.routes_to);
             ours.blackholes |= theirs.blackholes;
             ours.neighbours.extend(theirs.neighbours);
+            ours.neighbours_of.extend(theirs.neighbours_of);
+            ours.fdb_of.extend(theirs.fdb_of);
+            ours.reach.extend(theirs.reach);
             ours.local.extend(theirs.local);
             ours.flows.extend(theirs.flows);
             ours.sysctls.extend(theirs.sysctls);
@@ -47,6 +52,10 @@ impl Scope {
 
 /// The part of one namespace.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "kinds of objects, each wanted on its own"
+)]
 pub struct SpaceScope {
     /// Links by name, with their addresses.
     pub links: BTreeSet<IfName>,
@@ -54,14 +63,24 @@ pub struct SpaceScope {
     pub ports_of: BTreeSet<IfName>,
     /// Every link in the groups we own.
     pub owned_links: bool,
+    /// Every VXLAN device.
+    pub vxlans: bool,
     /// Routes of the main table.
     pub routes: bool,
+    /// Routes of the main table with our protocol number.
+    pub own_routes: bool,
     /// The best route of the main table to each of these destinations.
     pub routes_to: BTreeSet<Prefix>,
     /// Blackhole routes of ours.
     pub blackholes: bool,
     /// Neighbour entries by link and address.
     pub neighbours: BTreeSet<(IfName, IpAddr)>,
+    /// Links all of whose neighbour entries are wanted.
+    pub neighbours_of: BTreeSet<IfName>,
+    /// VXLAN devices whose FDB entries are wanted.
+    pub fdb_of: BTreeSet<IfName>,
+    /// Addresses to which the way is wanted.
+    pub reach: BTreeSet<IpAddr>,
     /// Addresses that may be the namespace's own.
     pub local: BTreeSet<IpAddr>,
     /// UDP ports of the namespace's own addresses whose flows are wanted.

@@ -7,7 +7,9 @@ use bulkhead_model::{
 };
 use bulkhead_nft as nft;
 
-use crate::{Binding, Dad, Ns, OnLink, PortFlags, Route, Switch, Sysctl};
+use crate::{
+    Binding, Dad, Ns, OnLink, Overlay, OverlayGone, PortFlags, Route, Switch, Sysctl, Tunnels,
+};
 
 /// An attachment as it should be: there, or gone.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +29,12 @@ pub enum Want {
     Guarded(Box<Filter>),
     /// Nothing of such a port is left in the filter.
     Unguarded(Box<Unguarded>),
+    /// A network's overlay stands on this node, and leads to every peer.
+    Overlay(Box<Overlay>),
+    /// Nothing of it is left.
+    NoOverlay(Box<OverlayGone>),
+    /// The VXLAN ports of the node are open to the known VTEPs alone; without any there is no filter.
+    Tunnels(Box<Tunnels>),
     /// The loopback interface of a namespace is up, or down.
     Loopback {
         /// Where.

@@ -63,11 +63,18 @@ pub struct Space {
     /// Unicast routes of the main table, all or to the destinations asked for, without the kernel's own
     /// (`RTPROT_KERNEL`) and without cloned ones.
     pub routes: BTreeSet<Route>,
+    /// Of those routes, the ones with our protocol number.
+    pub own_routes: BTreeSet<Route>,
     /// Destinations of blackhole routes of ours: [`BLACKHOLE_PRIORITY`](crate::BLACKHOLE_PRIORITY), main
     /// table, our protocol number.
     pub blackholes: BTreeSet<Prefix>,
-    /// Neighbour entries asked for by key.
+    /// Neighbour entries asked for by key, and all of the links whose were asked for.
     pub neighbours: BTreeMap<(IfName, IpAddr), NeighbourState>,
+    /// FDB entries of the VXLAN devices whose were asked for, by device and MAC; all zeros is where goes
+    /// what has no entry.
+    pub fdb: BTreeMap<(IfName, [u8; 6]), FdbEntry>,
+    /// How packets to the addresses asked about leave; absent if they go nowhere, or stay here.
+    pub reach: BTreeMap<IpAddr, Reach>,
     /// Of the addresses asked about, those that are the namespace's own.
     pub local: BTreeSet<IpAddr>,
     /// UDP flows to local addresses and the ports asked about.
@@ -87,8 +94,11 @@ impl Space {
             links: BTreeMap::new(),
             addresses: BTreeMap::new(),
             routes: BTreeSet::new(),
+            own_routes: BTreeSet::new(),
             blackholes: BTreeSet::new(),
             neighbours: BTreeMap::new(),
+            fdb: BTreeMap::new(),
+            reach: BTreeMap::new(),
             local: BTreeSet::new(),
             flows: BTreeSet::new(),
             sysctls: BTreeMap::new(),
@@ -158,8 +168,70 @@ pub enum LinkKind {
         /// Namespace and name of the other end.
         peer: Option<(Ns, IfName)>,
     },
+    /// A VXLAN device.
+    Vxlan(Vxlan),
     /// Anything else, by `IFLA_INFO_KIND`; empty for a physical device.
     Other(String),
+}
+
+/// A VXLAN device (`IFLA_VXLAN_*`, `linux/if_link.h`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Vxlan {
+    /// The network's identifier; 0 for a device that takes it from each packet.
+    pub vni: u32,
+    /// The UDP port.
+    pub port: u16,
+    /// The address it sends from and listens on the family of.
+    pub local: Option<IpAddr>,
+    /// Where frames go whose MAC has no FDB entry: one remote address, or a group.
+    pub flood: Option<IpAddr>,
+    /// Whether it makes FDB entries of what it receives.
+    pub learning: bool,
+    /// What of IPv4's don't-fragment bit is set on the packets it sends.
+    pub df: DontFragment,
+}
+
+impl Vxlan {
+    /// Whether the kernel has both at a time (`vxlan_vni_in_use`, `drivers/net/vxlan/vxlan_core.c`).
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        let is_ipv6 = |it: &Self| {
+            it.local
+                .or(it.flood)
+                .is_some_and(|address| address.is_ipv6())
+        };
+        self.vni == other.vni && self.port == other.port && is_ipv6(self) == is_ipv6(other)
+    }
+}
+
+/// The don't-fragment bit of packets that a tunnel sends over IPv4 (`enum ifla_vxlan_df`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum DontFragment {
+    /// Off: the underlay fragments what does not fit.
+    #[default]
+    Unset,
+    /// On: what does not fit comes back as an error, to whoever sent it.
+    Set,
+    /// As in the packet inside.
+    Inherit,
+}
+
+/// What an FDB entry of a VXLAN device says of a MAC.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FdbEntry {
+    /// Where frames to it are sent, to each.
+    pub remotes: BTreeSet<IpAddr>,
+    /// Whether it is permanent, and of the device's own port and network.
+    pub plain: bool,
+}
+
+/// How packets to an address leave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reach {
+    /// By which link.
+    pub link: IfName,
+    /// To which next hop; `None` if the address is on the link itself.
+    pub gateway: Option<IpAddr>,
 }
 
 /// Attributes of a bridge port (`IFLA_BRPORT_*`, `linux/if_link.h`).

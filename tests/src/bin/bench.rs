@@ -3,17 +3,18 @@
 
 use std::io;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use bulkhead_tests::bench::{
     Chain, Contestant, Deletion, Durable, Effort, Field, Figures, Floor, Guarding, Leasing,
-    Managed, Packets, Plugins, Race, Report, adopt_orphans, guard, leases, measure,
+    Managed, Packets, Paths, Plugins, Race, Report, adopt_orphans, guard, leases, measure, paths,
     prove_ports_and_limits, resident, smallest_peak_kib, two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
 
 const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
-  parts: plain, daemon, chain, first-packet, guard, leases; --write takes them all";
+  parts: plain, daemon, chain, first-packet, guard, overlay, leases; --write takes them all";
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +23,7 @@ enum Part {
     Chain,
     FirstPacket,
     Guard,
+    Overlay,
     Leases,
     Daemon,
 }
@@ -34,6 +36,7 @@ struct Options {
     chain: Effort,
     packets: Packets,
     guarding: Guarding,
+    paths: Paths,
     leasing: Leasing,
 }
 
@@ -66,6 +69,11 @@ impl Options {
                 rounds: 60,
                 calls: 200,
             },
+            paths: Paths {
+                rounds: 20,
+                stream: Duration::from_secs(1),
+                exchanges: 2000,
+            },
             leasing: Leasing {
                 replayed: 100_000,
                 clients: vec![(1, 2000), (8, 1000), (64, 500)],
@@ -83,6 +91,7 @@ impl Options {
         self.guarding.ports = vec![3, 100, 1_000];
         self.guarding.rounds = 20;
         self.guarding.calls = 50;
+        self.paths.rounds = 6;
         self.leasing.replayed = 10_000;
     }
 
@@ -124,6 +133,7 @@ fn options(words: &[&str]) -> Option<Options> {
                 "chain" => Part::Chain,
                 "first-packet" => Part::FirstPacket,
                 "guard" => Part::Guard,
+                "overlay" => Part::Overlay,
                 "leases" => Part::Leases,
                 "daemon" => Part::Daemon,
                 _ => return None,
@@ -159,6 +169,10 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
         guard: options
             .has(Part::Guard)
             .then(|| guard(&options.guarding))
+            .transpose()?,
+        paths: options
+            .has(Part::Overlay)
+            .then(|| paths(&options.paths))
             .transpose()?,
         leases: options
             .has(Part::Leases)

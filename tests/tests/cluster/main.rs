@@ -1,3 +1,4 @@
 //! Several nodes and a real etcd.
 
 mod hammer;
+mod overlay;

@@ -191,6 +191,10 @@ impl Host for Here<'_> {
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {
         self.shared.pools.clone()
     }
+
+    fn overlays(&self) -> Option<Arc<dyn bulkhead_attach::Overlays>> {
+        None
+    }
 }
 
 /// The plugin that called: it runs IPAM plugins.

@@ -84,7 +84,7 @@ fn prepare(case: &Case, host: &Host) {
         let kind = match &link.kind {
             LinkKind::Bridge => "bridge forward_delay 0",
             LinkKind::Other(kind) => kind,
-            LinkKind::Veth { .. } => panic!("{name}"),
+            LinkKind::Veth { .. } | LinkKind::Vxlan(_) => panic!("{name}"),
         };
         let (mac, mtu) = (link.mac.unwrap(), link.mtu);
         host.ip_batch(&[
@@ -221,6 +221,9 @@ fn space(space: &Space, wanted: &SpaceScope, scope: &Scope, after: &Op) -> Space
     shown
         .routes
         .retain(|route| wanted.routes || wanted.routes_to.contains(&route.destination));
+    shown
+        .own_routes
+        .retain(|route| shown.routes.contains(route));
     shown.blackholes.retain(|_| wanted.blackholes);
     shown
         .neighbours

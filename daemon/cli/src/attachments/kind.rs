@@ -5,6 +5,7 @@ use bulkhead_bridge as bridge;
 use bulkhead_ipam::StateDir;
 use bulkhead_ipv6 as ipv6;
 use bulkhead_plan::{Op, Plan};
+use bulkhead_vxlan as vxlan;
 
 use super::{Asked, Found};
 use crate::failure::Failure;
@@ -21,6 +22,8 @@ macro_rules! for_kind {
             "bridge" => bulkhead_attach::$function::<bridge::Config>($($argument),*)
                 .map_err(|source| Failure::attachment($found.key(), source)),
             "ipv6" => bulkhead_attach::$function::<ipv6::Config>($($argument),*)
+                .map_err(|source| Failure::attachment($found.key(), source)),
+            "vxlan" => bulkhead_attach::$function::<vxlan::Config>($($argument),*)
                 .map_err(|source| Failure::attachment($found.key(), source)),
             _ => Err(Failure::Kind {
                 name: $found.name(),

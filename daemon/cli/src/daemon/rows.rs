@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use bulkhead_ipam::wire::admin::{
     CheckReport, Filter, History, ListedBlock, ListedDead, ListedEndpoint, ListedLease, ListedNode,
-    ListedPool, ListedReservation, LostReport, MigrateReport, ReloadReport, RepairReport, Reply,
-    Request, RestoreReport, Status,
+    ListedOverlay, ListedPool, ListedReservation, LostReport, MigrateReport, ReloadReport,
+    RepairReport, Reply, Request, RestoreReport, Status,
 };
 
 use super::Daemon;
@@ -48,6 +48,19 @@ impl Daemon {
         leases: Leases -> ListedLease;
         reservations: Reservations -> ListedReservation;
         endpoints: Endpoints -> ListedEndpoint;
+        overlay_parts: Overlays -> ListedOverlay;
+    }
+
+    /// The networks that nodes have together, each once.
+    pub(crate) fn overlays(&self, filter: &Filter) -> Result<Vec<ListedOverlay>, Failure> {
+        let mut all: Vec<ListedOverlay> = Vec::new();
+        for part in self.overlay_parts(filter)? {
+            match all.last_mut() {
+                Some(last) if last.network == part.network => last.ends.extend(part.ends),
+                _ => all.push(part),
+            }
+        }
+        Ok(all)
     }
 
     answers! {

@@ -8,6 +8,7 @@ mod kernel;
 mod leases;
 mod migrate;
 mod nodes;
+mod overlays;
 mod page;
 mod pools;
 mod refusal;
@@ -24,6 +25,7 @@ use bulkhead_ipam::wire::admin::{Reason, Reply, Request, RequestError};
 use super::{Admin, Replies};
 
 pub(super) use store::Restoring;
+pub(crate) use words::{node_name, node_state};
 
 impl Admin {
     /// The last reply to a request about the cluster; those before it are said.
@@ -52,6 +54,7 @@ impl Admin {
             Request::Unreserve { name } => self.unreserve(&name),
             Request::Release { target, by, reason } => self.release(&target, &by, &reason),
             Request::Check { filter } => self.check(&filter, replies),
+            Request::Overlays { filter } => self.overlays(&filter, replies),
             Request::StoreExport => self.store_export(replies),
             Request::StoreRestore { rows, last } => self.store_restore(rows, last, replies),
             Request::StoreMigrate { to, dry_run } => self.store_migrate(&to, dry_run, replies),

@@ -39,7 +39,7 @@ impl Admin {
 }
 
 /// Which node.
-pub(super) fn node_name(id: &NodeId, name: &str) -> NodeName {
+pub(crate) fn node_name(id: &NodeId, name: &str) -> NodeName {
     NodeName {
         id: id.to_string(),
         name: name.to_owned(),
@@ -47,7 +47,7 @@ pub(super) fn node_name(id: &NodeId, name: &str) -> NodeName {
 }
 
 /// What its fence says.
-pub(super) const fn node_state(state: operations::NodeState) -> NodeState {
+pub(crate) const fn node_state(state: operations::NodeState) -> NodeState {
     match state {
         operations::NodeState::Active => NodeState::Active,
         operations::NodeState::Lost => NodeState::Lost,

@@ -9,7 +9,8 @@ use crate::cluster::kv::{Key, Row};
 use crate::cluster::name::{NodeId, PoolName, ReservationName, StickyId};
 use crate::cluster::schema::{
     AskRow, AuditRow, BlockRow, ChangeRow, FenceRow, JanitorRow, KeptRow, LeaseRow, LiveRow,
-    MetaRow, NodeRow, Place, PoolRow, ReservationRow, RowError, Schema, StickyRow, Value,
+    MetaRow, NodeRow, OverlayRow, Place, PoolRow, ReservationRow, RowError, Schema, StickyRow,
+    Value, VtepRow,
 };
 
 /// What the store says, as far as it is understood.
@@ -183,6 +184,8 @@ fn understood(schema: &Schema, row: &Row, place: Option<&Place>) -> Result<(), R
         Some(Place::Node(_)) => value::<NodeRow>(schema, row).map(drop),
         Some(Place::Live(_)) => value::<LiveRow>(schema, row).map(drop),
         Some(Place::Ask(_)) => value::<AskRow>(schema, row).map(drop),
+        Some(Place::Overlay(_)) => value::<OverlayRow>(schema, row).map(drop),
+        Some(Place::Vtep { .. }) => value::<VtepRow>(schema, row).map(drop),
         _ => value::<AuditRow>(schema, row).map(drop),
     }
 }

@@ -15,6 +15,7 @@ mod listing;
 mod lost;
 mod migrate;
 mod names;
+mod overlays;
 mod pools;
 mod reservations;
 mod restore;
@@ -32,6 +33,7 @@ pub use listing::{
 };
 pub use lost::{LostError, LostReport, Progress, Watcher};
 pub use migrate::{MigrateError, MigratePreview, MigrateReport, Migration};
+pub use overlays::{End, OverlayAsk, OverlayError};
 pub use pools::{Overlap, PoolAddError, PoolChange, PoolRemoveError, PoolSetError};
 pub use reservations::{ReservationDraft, ReserveError, UnreserveError};
 pub use restore::{RestoreError, RestoreReport};

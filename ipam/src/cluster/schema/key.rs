@@ -3,7 +3,7 @@
 use super::{RowError, Value, decode};
 use crate::cluster::geometry::Block;
 use crate::cluster::kv::{Key, KeyRange, Row};
-use crate::cluster::name::{NodeId, PoolName, ReservationName, StickyId};
+use crate::cluster::name::{NodeId, OverlayName, PoolName, ReservationName, StickyId};
 
 use super::{BlockRow, Wanted};
 
@@ -51,6 +51,15 @@ pub enum Place {
     Sticky(StickyId),
     /// A reservation.
     Reservation(ReservationName),
+    /// A network that nodes have together.
+    Overlay(OverlayName),
+    /// A node's end of one.
+    Vtep {
+        /// The network.
+        network: OverlayName,
+        /// The node.
+        node: NodeId,
+    },
     /// Something that happened.
     Audit(AuditPlace),
 }
@@ -138,6 +147,8 @@ impl Schema {
             }
             Place::Sticky(id) => format!("sticky/{}/{}/{}", id.namespace, id.name, id.network),
             Place::Reservation(name) => format!("reservations/{name}"),
+            Place::Overlay(network) => format!("overlays/{network}"),
+            Place::Vtep { network, node } => format!("vteps/{network}/{node}"),
             Place::Audit(audit) => format!(
                 "audit/{}/{:016x}/{:013}-{}-{}",
                 audit.pool, audit.ordinal, audit.at_unix_ms, audit.writer, audit.nth
@@ -203,7 +214,7 @@ impl Schema {
     }
 
     /// Every row of a kind: `pools`, `fences`, `nodes`, `live`, `blocks`, `leases`, `kept`, `asks`,
-    /// `sticky`, `reservations` or `audit`.
+    /// `sticky`, `reservations`, `overlays`, `vteps` or `audit`.
     #[must_use]
     pub fn kind(&self, kind: &str) -> KeyRange {
         KeyRange::prefix(&format!("{}{kind}/", self.root))
@@ -229,6 +240,12 @@ impl Schema {
             from: at(from),
             until: at(until),
         }
+    }
+
+    /// The nodes' ends of an overlay.
+    #[must_use]
+    pub fn vteps_of(&self, network: &OverlayName) -> KeyRange {
+        KeyRange::prefix(&format!("{}vteps/{network}/", self.root))
     }
 
     /// What is asked of a node.
@@ -285,6 +302,11 @@ fn parse(parts: &[&str]) -> Option<Place> {
             network: network.parse().ok()?,
         }),
         ["reservations", name] => Place::Reservation(name.parse().ok()?),
+        ["overlays", network] => Place::Overlay(network.parse().ok()?),
+        ["vteps", network, node] => Place::Vtep {
+            network: network.parse().ok()?,
+            node: node.parse().ok()?,
+        },
         ["audit", pool, ordinal, entry] => audit(pool, ordinal, entry)?,
         _ => return None,
     })

@@ -51,6 +51,14 @@ const EXAMPLES: &[(&str, &str)] = &[
         r#"{"v":1,"spans":["10.4.0.53"],"for":{"pod":{"namespace":"kube-system","name":"dns-0"}},"reason":"written into every resolv.conf","by":"ops","at_unix_ms":1795000000000}"#,
     ),
     (
+        "overlays/pods",
+        r#"{"v":1,"vni":4096,"port":4789,"mode":"routed","pools":["default"],"by":"0f3a9c1e77d24b6e","created_at_unix_ms":1795000000000}"#,
+    ),
+    (
+        "vteps/pods/0f3a9c1e77d24b6e",
+        r#"{"v":1,"name":"n1","epoch":1,"underlay":"192.0.2.11","mac":"02:5e:00:53:00:01","mtu":1450,"version":"0.1.0","at_unix_ms":1795000000000,"attempt":"0f3a9c1e-5bd1-4"}"#,
+    ),
+    (
         "audit/default/0000000000000041/1795000900000-0f3a9c1e-17",
         r#"{"v":1,"at_unix_ms":1795000900000,"what":"released","node":"0f3a9c1e77d24b6e","reason":"del","attachment":{"network":"blue","container":"c1","interface":"eth0"},"sequence":3,"pod":{"namespace":"team-a","name":"web-0"},"since_unix_ms":1795000000200}"#,
     ),
@@ -93,6 +101,8 @@ fn again(row: &Row) -> Result<Vec<u8>, RowError> {
         Some(Place::Ask(_)) => one::<AskRow>(&schema, row),
         Some(Place::Sticky(_)) => one::<StickyRow>(&schema, row),
         Some(Place::Reservation(_)) => one::<ReservationRow>(&schema, row),
+        Some(Place::Overlay(_)) => one::<OverlayRow>(&schema, row),
+        Some(Place::Vtep { .. }) => one::<VtepRow>(&schema, row),
         Some(Place::Audit(_)) | None => one::<AuditRow>(&schema, row),
     }
 }

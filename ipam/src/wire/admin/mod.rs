@@ -15,6 +15,7 @@
 
 mod event;
 mod findings;
+mod overlays;
 mod pools;
 mod rows;
 mod status;
@@ -32,6 +33,7 @@ pub use findings::{
     ChangeKind, CheckReport, Evidence, GcState, History, ListedChange, ListedDead, RepairReport,
     RepairState, Violation, Witness,
 };
+pub use overlays::{ListedEnd, ListedOverlay, OwnEnd};
 pub use pools::{
     ListedPool, ListedReservation, PoolChange, PoolSpec, PoolState, PoolUsage, Reservation,
     ReservedFor,
@@ -192,6 +194,13 @@ pub enum Request {
         #[serde(default)]
         filter: Filter,
     },
+    /// The networks that nodes have together. [`Reply::Overlays`], by name; from what the node heard last
+    /// while the store cannot be reached.
+    Overlays {
+        /// Of these: `network`.
+        #[serde(default)]
+        filter: Filter,
+    },
     /// Every row of the store as it is at one revision. [`Reply::Stored`], by key.
     StoreExport,
     /// Puts rows back, each only where there is none: one that is there with another value is named in
@@ -334,6 +343,11 @@ pub enum Reply {
     Endpoints {
         /// By attachment.
         rows: Vec<ListedEndpoint>,
+    },
+    /// Of [`Request::Overlays`]; a network with more nodes than fit comes again with the next ones.
+    Overlays {
+        /// By name.
+        rows: Vec<ListedOverlay>,
     },
     /// Of [`Request::StoreExport`].
     Stored {

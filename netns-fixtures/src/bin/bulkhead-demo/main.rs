@@ -5,12 +5,12 @@
 mod command_line;
 mod stage;
 mod story;
-mod tell;
 
 use std::process::ExitCode;
 
+use netns_fixtures::tell::Teller;
+
 use crate::command_line::CommandLine;
-use crate::tell::Teller;
 
 fn main() -> ExitCode {
     let teller = Teller::default();

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use netns_fixtures::tell::{Teller, command, show};
 use netns_fixtures::{
     EchoServer, Ns, Outside, Ping, Section, Snapshot, Transport, path_mtu, tcp_echo, udp_echo,
 };
@@ -11,7 +12,6 @@ use serde_json::Value;
 
 use crate::command_line::CommandLine;
 use crate::stage::{BRIDGE, NETWORK, SUBNETS, Stage};
-use crate::tell::{Teller, command, show};
 
 /// How long a packet may take.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -61,6 +61,8 @@ pub(super) const GATES6: Name = Name::literal("gates6");
 /// Addresses that take in encapsulated traffic on other nodes.
 pub(super) const VTEPS4: Name = Name::literal("vteps4");
 pub(super) const VTEPS6: Name = Name::literal("vteps6");
+/// The same, of either family.
+pub(crate) const VTEPS: [Name; 2] = [VTEPS4, VTEPS6];
 /// Ports with budgets of their own: what they may ask of the node and send to everybody.
 pub(super) const OWN_TO_NODE: Name = Name::literal("own-to-node");
 pub(super) const OWN_TO_ALL: Name = Name::literal("own-to-all");

@@ -3,6 +3,7 @@
 mod first_packet;
 mod guard;
 mod leases;
+mod overlay;
 mod race;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use super::first_packet::Beside;
 use super::guard::Guarded;
 use super::leases::Leases;
 use super::managed::Resident;
+use super::overlay::Path;
 use super::rounds::{Call, Figures};
 use super::sample::Sample;
 
@@ -33,6 +35,8 @@ pub struct Report {
     pub first_packet: Option<Vec<Beside>>,
     /// The guard by itself.
     pub guard: Option<Guarded>,
+    /// What goes from node to node.
+    pub paths: Option<Vec<Path>>,
     /// The store by itself.
     pub leases: Option<Leases>,
 }
@@ -69,6 +73,9 @@ impl fmt::Display for Report {
         }
         if let Some(measured) = &self.guard {
             guard::report(f, measured)?;
+        }
+        if let Some(rows) = &self.paths {
+            overlay::report(f, rows)?;
         }
         match &self.leases {
             Some(measured) => leases::report(f, measured),

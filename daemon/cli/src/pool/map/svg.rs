@@ -6,6 +6,7 @@ use super::drawing::{Cell, Drawing, Line, Part};
 use crate::output::count;
 use crate::pool::ls::state;
 use crate::pool::show::Share;
+use crate::svg::{escaped, rect, text};
 
 /// A cell's side and the gap beside it, in user units.
 const SIDE: f64 = 40.0;
@@ -196,23 +197,6 @@ fn colour(node: usize) -> &'static str {
     PALETTE[node % PALETTE.len()]
 }
 
-fn rect(body: &mut String, style: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
-    if width > 0.0 && height > 0.0 {
-        let _ = writeln!(
-            body,
-            "<rect {style} x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
-        );
-    }
-}
-
-fn text(body: &mut String, class: &str, x: f64, y: f64, said: &str) {
-    let _ = writeln!(
-        body,
-        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" xml:space=\"preserve\">{}</text>",
-        escaped(said)
-    );
-}
-
 /// An address at the left of its row; a long one is drawn narrower.
 fn row_label(body: &mut String, y: f64, address: &str) {
     /// Characters of 14 px that there is room for.
@@ -227,23 +211,6 @@ fn row_label(body: &mut String, y: f64, address: &str) {
         "<text x=\"{MARGIN:.1}\" y=\"{y:.1}\" textLength=\"{width:.1}\" lengthAdjust=\"spacingAndGlyphs\">{}</text>",
         escaped(address)
     );
-}
-
-/// As character data and in an attribute (XML 1.0 §2.4); what is no character of XML (§2.2) is replaced.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&apos;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::cluster::name::PoolName;
 use crate::cluster::operations::Operator;
 use crate::cluster::schema::{
     Answer, AskRow, AuditPlace, AuditRow, Happened, LeaseRow, LiveRow, Place, RowError, Schema,
-    StickyRow, encode,
+    StickyRow, VtepRow, encode,
 };
 
 /// A kind of rows that a node leaves.
@@ -16,6 +16,7 @@ pub(super) enum Kind {
     Sticky,
     Asks,
     Blocks,
+    Vteps,
     Live,
 }
 
@@ -35,11 +36,12 @@ pub(super) struct Judge<'a> {
 }
 
 impl Kind {
-    pub(super) const IN_ORDER: [Self; 5] = [
+    pub(super) const IN_ORDER: [Self; 6] = [
         Self::Leases,
         Self::Sticky,
         Self::Asks,
         Self::Blocks,
+        Self::Vteps,
         Self::Live,
     ];
 
@@ -49,6 +51,7 @@ impl Kind {
             Self::Sticky => "names freed",
             Self::Asks => "asks settled",
             Self::Blocks => "blocks given up",
+            Self::Vteps => "ends of overlays removed",
             Self::Live => "signs of life removed",
         }
     }
@@ -59,6 +62,7 @@ impl Kind {
             Self::Sticky => schema.kind("sticky"),
             Self::Asks => schema.kind("asks"),
             Self::Blocks => schema.kind("blocks"),
+            Self::Vteps => schema.kind("vteps"),
             Self::Live => KeyRange::one(&schema.key(&Place::Live(fenced.node.clone()))),
         }
     }
@@ -69,7 +73,7 @@ impl Kind {
             Self::Sticky => Some(&mut report.sticky),
             Self::Asks => Some(&mut report.asks),
             Self::Blocks => Some(&mut report.blocks),
-            Self::Live => None,
+            Self::Vteps | Self::Live => None,
         }
     }
 }
@@ -82,6 +86,7 @@ impl Judge<'_> {
             Kind::Sticky => self.sticky(row),
             Kind::Asks => self.ask(row),
             Kind::Blocks => self.block(row, nth),
+            Kind::Vteps => self.vtep(row),
             Kind::Live => {
                 let (_, _) = self.schema.read::<LiveRow>(row)?;
                 Ok(Some(Unit::deletion(row)))
@@ -119,6 +124,12 @@ impl Judge<'_> {
         };
         let place = self.audit_place(pool, block.first(), nth);
         Ok(Some(Unit::audited(row, self.schema, place, &audit)))
+    }
+
+    fn vtep(&self, row: &Row) -> Result<Option<Unit>, RowError> {
+        let (place, _) = self.schema.read::<VtepRow>(row)?;
+        let its = matches!(place, Place::Vtep { node, .. } if node == self.fenced.node);
+        Ok(its.then(|| Unit::deletion(row)))
     }
 
     fn sticky(&self, row: &Row) -> Result<Option<Unit>, RowError> {

@@ -4,6 +4,7 @@ mod janitor;
 mod listing;
 mod lost;
 mod migrate;
+mod overlays;
 mod pools;
 mod reservations;
 mod restore;

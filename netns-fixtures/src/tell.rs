@@ -1,24 +1,24 @@
-//! What the person reads: numbered steps, and a ✓ or ✗ for each claim.
+//! What whoever watches a demo reads: numbered steps, and a ✓ or ✗ for each claim.
 
 use std::cell::Cell;
 use std::fmt::Display;
 use std::process::ExitCode;
 
 /// Lines of explanation, or of what a program said.
-pub(crate) fn show(text: impl Display) {
+pub fn show(text: impl Display) {
     for line in text.to_string().trim_end().lines() {
         println!("     {line}");
     }
 }
 
 /// The command a person would type.
-pub(crate) fn command(line: impl Display) {
+pub fn command(line: impl Display) {
     println!("   $ {line}");
 }
 
 /// Prints steps and claims, and counts the claims.
 #[derive(Debug, Default)]
-pub(crate) struct Teller {
+pub struct Teller {
     steps: Cell<usize>,
     held: Cell<usize>,
     failed: Cell<usize>,
@@ -26,13 +26,13 @@ pub(crate) struct Teller {
 
 impl Teller {
     /// Begins a step.
-    pub(crate) fn step(&self, title: &str) {
+    pub fn step(&self, title: &str) {
         self.steps.set(self.steps.get() + 1);
         println!("\n{}. {title}", self.steps.get());
     }
 
     /// A claim, and whether it held; `detail` says what was seen.
-    pub(crate) fn claim(&self, holds: bool, claim: impl Display, detail: impl Display) {
+    pub fn claim(&self, holds: bool, claim: impl Display, detail: impl Display) {
         let (mark, count) = if holds {
             ("✓", &self.held)
         } else {
@@ -45,7 +45,8 @@ impl Teller {
     }
 
     /// The last lines, and the exit code.
-    pub(crate) fn verdict(&self) -> ExitCode {
+    #[must_use]
+    pub fn verdict(&self) -> ExitCode {
         let (held, failed) = (self.held.get(), self.failed.get());
         if failed == 0 && held > 0 {
             println!("\nAll {held} claims hold.");

@@ -1,8 +1,9 @@
 //! Where each value of an attachment with a link of its own comes from.
 
-use bulkhead_attach::{Inspection, Origin, Own, Rehearsal, configured, origins};
 use bulkhead_cni::Call;
 use bulkhead_plan::{Ns, Op, Place, Route};
+
+use crate::{Inspection, Origin, Own, Rehearsal, configured, origins};
 
 pub(crate) fn of(call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
     let key = |key, default| configured(call, key, default);

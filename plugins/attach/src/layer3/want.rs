@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use bulkhead_attach::{Grant, Holder, PREFIX, guard_of, nat_table, own_prefixes};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
@@ -11,15 +10,19 @@ use bulkhead_plan::{
     OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
 };
 
-use crate::config::Config;
-use crate::{GATEWAY_V6, gateway, port_mac};
+use super::{GATEWAY_V6, Layer3, gateway, port_mac};
+use crate::{Grant, Holder, PREFIX, guard_of, nat_table, own_prefixes};
 
 /// The want of one attachment.
 ///
 /// # Errors
 /// Code 7 if what an IPAM plugin granted contradicts the configuration: no address, IPv6 under too
 /// small an MTU, or a route whose gateway is on no link of the container.
-pub(crate) fn link(config: &Config, grant: &Grant) -> Result<Attached, CniError> {
+pub(super) fn link(
+    config: &Layer3,
+    grant: &Grant,
+    blackholes: Vec<Prefix>,
+) -> Result<Attached, CniError> {
     grant.refuse_small_mtu(config.mtu)?;
     let names = &grant.names;
     let interface = grant.key.interface;
@@ -59,7 +62,7 @@ pub(crate) fn link(config: &Config, grant: &Grant) -> Result<Attached, CniError>
                 .into_iter()
                 .collect(),
             routes: inward(&addresses, port, mac),
-            blackholes: config.addressing.own_blocks(&grant.subnets),
+            blackholes,
             localnet: Localnet::needed_by(&forwards),
         }),
         port: Port {
@@ -210,7 +213,7 @@ fn default_of(family: Family) -> Prefix {
     text.parse().expect("a prefix")
 }
 
-fn nat(config: &Config, grant: &Grant) -> NetworkNat {
+fn nat(config: &Layer3, grant: &Grant) -> NetworkNat {
     let of_network = || grant.subnets.iter().copied();
     let masqueraded = of_network().filter(|subnet| config.masquerade.covers(subnet.family()));
     NetworkNat {

@@ -1,0 +1,291 @@
+//! What follows from what was asked and seen. Pure.
+
+use std::collections::BTreeMap;
+
+use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, OwnEnd};
+use bulkhead_model::NetworkName;
+
+use super::probe::Probed;
+use crate::doctor::finding::{Finding, Id, or_ok};
+use crate::time;
+
+/// How far a node's clock may be ahead of this one's, in milliseconds.
+const AHEAD_MS: u64 = 5_000;
+/// How long ago a daemon's last word may be: it says far more often that it lives.
+const SILENT_MS: u64 = 120_000;
+
+/// What was seen of one network.
+pub(super) struct Seen<'a> {
+    pub(super) network: NetworkName,
+    pub(super) overlay: &'a ListedOverlay,
+    pub(super) own: &'a OwnEnd,
+    /// By the id of the node that was asked.
+    pub(super) probed: BTreeMap<&'a str, Probed>,
+    /// What the kernel lacks, or has too much of: the lines that mend it.
+    pub(super) drift: Vec<String>,
+    pub(super) now_unix_ms: u64,
+}
+
+impl Seen<'_> {
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut all: Vec<Finding> = self.fault().into_iter().chain(self.drift()).collect();
+        for end in self.others() {
+            all.extend(self.answer(end));
+            all.extend(self.clock(end));
+            all.extend(self.mtu(end));
+        }
+        all.extend(self.twins());
+        let fine = format!(
+            "every other node answers ({}), also packets of {} bytes",
+            self.others().count(),
+            self.own.mtu
+        );
+        let all = or_ok(all, Id::OverlayReach, fine).into_iter();
+        all.map(|finding| finding.of([&self.network])).collect()
+    }
+
+    fn others(&self) -> impl Iterator<Item = &ListedEnd> {
+        let own = &self.own.name.id;
+        let ends = self.overlay.ends.iter();
+        ends.filter(move |end| end.name.id != *own)
+    }
+
+    fn fault(&self) -> Option<Finding> {
+        let fault = self.own.fault.as_ref()?;
+        Some(
+            Finding::problem(Id::OverlayFault, fault.clone())
+                .why("the daemon cannot bring this node's end to what the store says")
+                .help("journalctl -u bulkheadd"),
+        )
+    }
+
+    fn drift(&self) -> Option<Finding> {
+        if self.drift.is_empty() {
+            return None;
+        }
+        let seen = format!(
+            "device, neighbours, forwarding entries or routes differ from what the store says: {} lines would mend it",
+            self.drift.len()
+        );
+        let finding = Finding::problem(Id::OverlayDrift, seen)
+            .why("the daemon mends this within a second if it can");
+        let lines = self.drift.iter();
+        Some(lines.fold(finding, Finding::help))
+    }
+
+    fn answer(&self, end: &ListedEnd) -> Option<Finding> {
+        let probed = self.probed.get(end.name.id.as_str())?;
+        let (name, at) = (&end.name.name, end.underlay);
+        let (network, port) = (&self.network, self.overlay.port);
+        if probed.whole {
+            return None;
+        }
+        if probed.overlay {
+            let answered = match probed.longest {
+                Some(longest) => format!("packets of {longest} bytes"),
+                None => "short packets alone".to_owned(),
+            };
+            let seen = format!(
+                "{name} at {at} answers {answered}, not those of {}",
+                self.own.mtu
+            );
+            let finding = Finding::problem(Id::OverlayMtu, seen).why(
+                "something in the underlay carries less than this node's link and does not tell: long packets are lost",
+            );
+            return Some(finding.help(match probed.longest {
+                Some(longest) => format!(
+                    "set \"mtu\": {longest} for network {network} on every node, or raise the underlay's"
+                ),
+                None => "raise the underlay's MTU: not even the least of IPv6 passes".to_owned(),
+            }));
+        }
+        if probed.underlay {
+            let seen = format!("{name} at {at} answers, but not over UDP port {port}");
+            return Some(
+                Finding::problem(Id::OverlayPort, seen)
+                    .why("a firewall between the nodes drops it, or that node has no end of the network any more")
+                    .help(format!("open UDP port {port} between the nodes"))
+                    .help(format!("bulkhead overlay show {network}   (on {name})")),
+            );
+        }
+        let seen = format!("{name} at {at} answers nothing");
+        Some(
+            Finding::problem(Id::OverlayPeer, seen)
+                .why("it is off, or the underlay has no way there; its addresses stay its own")
+                .help(format!("ip route get {at}"))
+                .help(format!(
+                    "bulkhead node lost {name}   (if it is dead for good)"
+                )),
+        )
+    }
+
+    fn clock(&self, end: &ListedEnd) -> Option<Finding> {
+        let (name, said) = (&end.name.name, end.seen_at_unix_ms?);
+        if said > self.now_unix_ms + AHEAD_MS {
+            let ahead = time::span(said - self.now_unix_ms);
+            let seen = format!("the clock of {name} is {ahead} ahead of this node's");
+            return Some(
+                Finding::warn(Id::OverlayClock, seen)
+                    .why("who had an address when cannot be told across the two")
+                    .help("timedatectl set-ntp true   (on both)"),
+            );
+        }
+        let silent = self.now_unix_ms.saturating_sub(said);
+        let answers = self.probed.get(end.name.id.as_str());
+        if silent <= SILENT_MS || !answers.is_some_and(|probed| probed.overlay) {
+            return None;
+        }
+        let since = time::span(silent);
+        let seen = format!("{name} answers, and its daemon was heard of {since} ago");
+        Some(
+            Finding::warn(Id::OverlaySilent, seen)
+                .why("its daemon is down, does not reach the store, or its clock is behind: it may not hear of new blocks")
+                .help(format!("bulkhead status   (on {name})")),
+        )
+    }
+
+    fn mtu(&self, end: &ListedEnd) -> Option<Finding> {
+        let (own, other) = (self.own.mtu, end.mtu);
+        if own == other {
+            return None;
+        }
+        let seen = format!("{} has an MTU of {other}, this node {own}", end.name.name);
+        Some(
+            Finding::warn(Id::OverlayMtuDiffers, seen)
+                .why("long packets towards the smaller one are answered by \"packet too big\", which firewalls like to drop")
+                .help(format!(
+                    "set \"mtu\": {} for network {} on every node",
+                    own.min(other),
+                    self.network
+                )),
+        )
+    }
+
+    /// Nodes that say that they are reached at one address.
+    fn twins(&self) -> Vec<Finding> {
+        let mut by_address: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+        for end in &self.overlay.ends {
+            let names = by_address.entry(end.underlay).or_default();
+            names.push(&end.name.name);
+        }
+        let twins = by_address.into_iter().filter(|(_, names)| names.len() > 1);
+        let finding = |(at, names): (_, Vec<&str>)| {
+            let seen = format!("{} all say that they are at {at}", names.join(" and "));
+            Finding::problem(Id::OverlayTwins, seen)
+                .why("packets to the blocks of all of them go to whoever has the address")
+                .help("set overlay.underlay in bulkheadd.toml of all but one")
+        };
+        twins.map(finding).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bulkhead_model::Mtu;
+
+    use super::*;
+    use crate::overlay::sample;
+
+    const FINE: Probed = Probed {
+        overlay: true,
+        whole: true,
+        longest: None,
+        underlay: true,
+    };
+
+    fn findings(
+        probed: Probed,
+        change: impl FnOnce(&mut ListedOverlay),
+        drift: &[&str],
+    ) -> Vec<String> {
+        let mut overlay = sample::overlay();
+        change(&mut overlay);
+        let own = overlay.here.clone().unwrap();
+        let other = overlay.ends[1].name.id.clone();
+        let seen = Seen {
+            network: "pods".parse().unwrap(),
+            overlay: &overlay,
+            own: &own,
+            probed: [(other.as_str(), probed)].into(),
+            drift: drift.iter().map(ToString::to_string).collect(),
+            now_unix_ms: sample::NOW,
+        };
+        seen.findings().iter().map(Finding::text).collect()
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_one_line() {
+        assert_eq!(
+            findings(FINE, |_| (), &[]),
+            [
+                "ok  overlay-reach  pods\n  seen  every other node answers (1), also packets of 1450 bytes\n"
+            ]
+        );
+    }
+
+    #[test]
+    fn each_way_of_not_answering_is_told_from_the_others() {
+        let long = Probed {
+            whole: false,
+            longest: Some(1400),
+            ..FINE
+        };
+        let blocked = Probed {
+            underlay: true,
+            ..Probed::default()
+        };
+        for (probed, id, seen) in [
+            (
+                long,
+                "overlay-mtu",
+                "n2 at 192.0.2.12 answers packets of 1400 bytes, not those of 1450",
+            ),
+            (
+                blocked,
+                "overlay-port",
+                "n2 at 192.0.2.12 answers, but not over UDP port 4789",
+            ),
+            (
+                Probed::default(),
+                "overlay-peer",
+                "n2 at 192.0.2.12 answers nothing",
+            ),
+        ] {
+            let said = findings(probed, |_| (), &[]);
+            let head = format!("problem  {id}  pods\n  seen  {seen}\n");
+            assert!(said[0].starts_with(&head), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_nodes_say_of_themselves_is_compared() {
+        let said = findings(
+            FINE,
+            |overlay| {
+                let other = &mut overlay.ends[1];
+                other.underlay = [192, 0, 2, 11].into();
+                other.mtu = Mtu::new(1400).unwrap();
+                other.seen_at_unix_ms = Some(sample::NOW + 60_000);
+            },
+            &["ip route add 10.4.12.0/26 dev x"],
+        );
+        let said = said.concat();
+        for part in [
+            "warn  overlay-clock  pods\n  seen  the clock of n2 is 60 s ahead of this node's",
+            "warn  overlay-mtu-differs  pods\n  seen  n2 has an MTU of 1400, this node 1450",
+            "problem  overlay-twins  pods\n  seen  n1 and n2 all say that they are at 192.0.2.11",
+            "problem  overlay-drift  pods\n  seen  device, neighbours",
+            "  help  ip route add 10.4.12.0/26 dev x\n",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let quiet = |overlay: &mut ListedOverlay| {
+            overlay.ends[1].seen_at_unix_ms = Some(sample::NOW - 600_000);
+        };
+        let said = findings(FINE, quiet, &[]);
+        assert!(
+            said[0].contains("n2 answers, and its daemon was heard of 10 min ago"),
+            "{said:?}"
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! `bulkhead overlay show`.
+
+use std::fmt::Write;
+
+use bulkhead_ipam::wire::admin::ListedOverlay;
+
+use super::here;
+use crate::output::{Format, visible};
+
+pub(super) fn told(overlay: &ListedOverlay, format: Format) -> String {
+    format.render(overlay, |_| text(overlay))
+}
+
+fn text(overlay: &ListedOverlay) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{name:<16}{}", visible(&value));
+    };
+    let joined = |all: &[String]| all.join(", ");
+    let shown = |all: &[bulkhead_model::Prefix]| {
+        joined(&all.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    line("network", overlay.network.clone());
+    line("mode", overlay.mode.clone());
+    line("VNI", overlay.vni.to_string());
+    line("UDP port", overlay.port.to_string());
+    line("pools", joined(&overlay.pools));
+    line("prefixes", shown(&overlay.prefixes));
+    line("nodes", overlay.ends.len().to_string());
+    line("here", here(overlay).to_owned());
+    let Some(own) = &overlay.here else {
+        return text;
+    };
+    line("device", own.device.to_string());
+    line("underlay", own.local.to_string());
+    line("MTU", own.mtu.to_string());
+    let direct = if own.direct_routing {
+        "peers on a link of this node are sent to without encapsulation"
+    } else {
+        "off"
+    };
+    line("direct routing", direct.to_owned());
+    let blocks = overlay.ends.iter().find(|end| end.name.id == own.name.id);
+    if let Some(end) = blocks {
+        line("blocks", shown(&end.blocks));
+    }
+    line("mended", format!("{} times", own.mended));
+    if let Some(fault) = &own.fault {
+        line("fault", fault.clone());
+    }
+    if !own.store_read {
+        line(
+            "store",
+            "not read since the daemon started: what an earlier one left goes on".to_owned(),
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::sample;
+
+    #[test]
+    fn what_nodes_agree_on_comes_before_what_is_here() {
+        let mut overlay = sample::overlay();
+        assert_eq!(
+            text(&overlay),
+            "\
+network         pods
+mode            routed
+VNI             4096
+UDP port        4789
+pools           default
+prefixes        10.4.0.0/16, fd00:4::/64
+nodes           2
+here            stands
+device          bhxn7nyh4lwdprh
+underlay        192.0.2.11
+MTU             1450
+direct routing  off
+blocks          10.4.11.0/26, fd00:4::b00/122
+mended          2 times
+"
+        );
+        let own = overlay.here.as_mut().unwrap();
+        own.fault = Some("somebody\u{1b}[31m".to_owned());
+        assert!(text(&overlay).contains("here            fault\n"));
+        assert!(text(&overlay).ends_with("fault           somebody\u{fffd}[31m\n"));
+        overlay.here = None;
+        assert!(text(&overlay).ends_with("here            -\n"));
+    }
+}

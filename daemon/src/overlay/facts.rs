@@ -1,0 +1,133 @@
+//! What the node is reached by from the others, and what the encapsulation leaves of a packet.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use bulkhead_attach::Underlay;
+use bulkhead_kernel::{Kernel, ObserveError, Underlay as Below};
+use bulkhead_model::{Family, IfName, Mtu};
+
+/// What VXLAN takes of the underlay's MTU over IPv4: the IP header (20), UDP (8), VXLAN (8) and the inner
+/// Ethernet header (14) (RFC 7348 section 4.3).
+const OVERHEAD_V4: u32 = 50;
+/// Over IPv6, whose header has 40.
+const OVERHEAD_V6: u32 = 70;
+
+/// Where the node is reached.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) address: IpAddr,
+    pub(super) below: Below,
+}
+
+/// Why there is no such place.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoUnderlay {
+    /// The address is not the node's.
+    #[error(
+        "underlay: {0} is no address of this node; name one that it has, or the link, in \"underlay\" or in [overlay] of bulkheadd.toml"
+    )]
+    NotOurs(IpAddr),
+    /// The link has no address to be reached at.
+    #[error(
+        "underlay: link {0} is not there or has no address but of its link; name another in \"underlay\" or in [overlay] of bulkheadd.toml"
+    )]
+    Link(IfName),
+    /// Nothing was named and the node has no way out.
+    #[error(
+        "underlay: this node has no default route to tell which of its addresses the others reach; name one in \"underlay\" or in [overlay] of bulkheadd.toml"
+    )]
+    Unknown,
+    /// What is left for packets is no MTU.
+    #[error(
+        "underlay: link {link} carries {mtu} bytes, and encapsulation takes {overhead} of them; raise its MTU"
+    )]
+    TooSmall {
+        /// The link.
+        link: IfName,
+        /// Its MTU.
+        mtu: Mtu,
+        /// What is taken.
+        overhead: u32,
+    },
+    /// More was asked for than is left.
+    #[error(
+        "mtu: {asked} is more than the {left} bytes that link {link} at {address} leaves; set it to that, or leave it out"
+    )]
+    Asked {
+        /// What was asked for.
+        asked: Mtu,
+        /// What is left.
+        left: Mtu,
+        /// The link.
+        link: IfName,
+        /// The node's address on it.
+        address: IpAddr,
+    },
+    /// The kernel does not say.
+    #[error(transparent)]
+    Kernel(#[from] ObserveError),
+}
+
+/// Finds the place.
+pub(super) fn find(
+    kernel: &mut Kernel,
+    asked: Option<Underlay>,
+    own: &[IpAddr],
+) -> Result<Place, NoUnderlay> {
+    match asked {
+        Some(Underlay::Address(address)) => match kernel.underlay(address)? {
+            Some(below) => Ok(Place { address, below }),
+            None => Err(NoUnderlay::NotOurs(address)),
+        },
+        Some(Underlay::Link(link)) => {
+            let address = kernel.address_of(link)?.ok_or(NoUnderlay::Link(link))?;
+            let below = kernel.underlay(address)?.ok_or(NoUnderlay::Link(link))?;
+            Ok(Place { address, below })
+        }
+        None => {
+            // What it tells the others in its own row: IPv4 first.
+            for address in own.iter().filter(|address| is_reachable(**address)) {
+                if let Some(below) = kernel.underlay(*address)? {
+                    return Ok(Place {
+                        address: *address,
+                        below,
+                    });
+                }
+            }
+            Err(NoUnderlay::Unknown)
+        }
+    }
+}
+
+fn is_reachable(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_link_local() && !v4.is_loopback() && v4 != Ipv4Addr::UNSPECIFIED,
+        IpAddr::V6(v6) => !v6.is_unicast_link_local() && !v6.is_loopback() && !v6.is_unspecified(),
+    }
+}
+
+impl Place {
+    /// What is left for a packet of a container.
+    pub(super) fn mtu(&self, most: Option<Mtu>) -> Result<Mtu, NoUnderlay> {
+        let overhead = match Family::of(self.address) {
+            Family::V4 => OVERHEAD_V4,
+            Family::V6 => OVERHEAD_V6,
+        };
+        let left = self.below.mtu.bytes().checked_sub(overhead);
+        let left = left.and_then(Mtu::new).ok_or(NoUnderlay::TooSmall {
+            link: self.below.link,
+            mtu: self.below.mtu,
+            overhead,
+        })?;
+        match most {
+            Some(asked) if asked > left => Err(NoUnderlay::Asked {
+                asked,
+                left,
+                link: self.below.link,
+                address: self.address,
+            }),
+            Some(asked) => Ok(asked),
+            None => Ok(left),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! A call that is about to have an attachment of a network that nodes have together.
+
+use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bulkhead_attach::{OverlayAsk, OverlayEnd};
+use bulkhead_cni::{CniError, Code};
+use bulkhead_ipam::cluster::operations::{OverlayAsk as Ask, OverlayError, Reason};
+use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
+use bulkhead_ipam::cluster::{Attempt, OverlayName};
+use bulkhead_kernel::{Deletion, Kernel};
+use bulkhead_model::{AttachmentKey, NetworkName};
+
+use super::member::Member;
+use super::{Overlays, State, facts};
+use crate::clock::unix_ms;
+use crate::cluster::{Backend, own_addresses};
+use crate::loops::stands;
+
+/// Longest that an ADD waits for the store and for the kernel: plugins wait a minute.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long to wait before the store is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl bulkhead_attach::Overlays for Overlays {
+    fn join(&self, key: &AttachmentKey, ask: &OverlayAsk) -> Result<OverlayEnd, CniError> {
+        let network = &key.network;
+        let until = Instant::now() + PATIENCE;
+        if let Some(end) = self.known(key, ask)? {
+            return Ok(end);
+        }
+        let end = self.new_end(network, ask)?;
+        self.register(network, &end, until)?;
+        self.tell(|state| {
+            state.leaving.remove(network);
+            let member = state.members.entry(network.clone());
+            let member = member.or_insert_with(|| Member::new(end.clone()));
+            if member.end != end {
+                member.end = end.clone();
+                member.stands = false;
+            }
+            member.expect(key);
+        });
+        self.wait_for(network, until)?;
+        Ok(end)
+    }
+
+    fn serves(&self, network: &NetworkName, ask: &OverlayAsk) -> Result<(), CniError> {
+        let state = self.state();
+        if let Some(member) = state.members.get(network) {
+            refuse_other(network, &member.end, ask)?;
+            return member.fault.clone().map_or(Ok(()), |fault| {
+                Err(CniError::try_again(format!("network {network}: {fault}")))
+            });
+        }
+        drop(state);
+        name_of(network)?;
+        self.shared_store(network)?;
+        let seen = self.cluster.health.seen();
+        if seen.serves() {
+            return Ok(());
+        }
+        let why = seen
+            .why
+            .unwrap_or_else(|| "it was not asked yet".to_owned());
+        Err(CniError::try_again(format!(
+            "network {network}: its first attachment on this node needs the cluster's store: {why}"
+        )))
+    }
+}
+
+impl Overlays {
+    /// The end that the node has already, if that is what is asked for. The store is not needed.
+    fn known(&self, key: &AttachmentKey, ask: &OverlayAsk) -> Result<Option<OverlayEnd>, CniError> {
+        let network = &key.network;
+        let mut state = self.state();
+        let is_read = state.mirror.is_complete();
+        let Some(member) = state.members.get_mut(network) else {
+            return Ok(None);
+        };
+        refuse_other(network, &member.end, ask)?;
+        let is_asked_for = ask.pools.iter().all(|pool| member.end.pools.contains(pool))
+            && ask.direct == member.end.direct
+            && ask.underlay == member.end.underlay
+            && ask.mtu == member.end.most;
+        // Before the store was read the kernel has what an earlier daemon left.
+        let has_device = || stands(network.vxlan_device()) == Some(true);
+        if is_asked_for && (member.stands || !is_read && has_device()) {
+            member.expect(key);
+            return Ok(Some(member.end.clone()));
+        }
+        Ok(None)
+    }
+
+    /// The end that the node would have.
+    fn new_end(&self, network: &NetworkName, ask: &OverlayAsk) -> Result<OverlayEnd, CniError> {
+        name_of(network)?;
+        self.shared_store(network)?;
+        let refused = |error: facts::NoUnderlay| {
+            let code = match error {
+                facts::NoUnderlay::Kernel(_) => Code::TRY_AGAIN_LATER,
+                _ => Code::INVALID_CONFIG,
+            };
+            CniError::new(
+                code,
+                format!("network {network}: {}", crate::told::chain(&error)),
+            )
+        };
+        let mut kernel = Kernel::new(Deletion::Blocking);
+        let asked = ask.underlay.or(self.underlay);
+        let place = facts::find(&mut kernel, asked, &own_addresses()).map_err(refused)?;
+        let mtu = place.mtu(ask.mtu).map_err(refused)?;
+        Ok(OverlayEnd {
+            vni: ask.vni,
+            port: ask.port,
+            pools: ask.pools.clone(),
+            underlay: ask.underlay,
+            local: place.address,
+            mtu,
+            most: ask.mtu,
+            direct: ask.direct,
+        })
+    }
+
+    /// What nodes have together is agreed in a store that they have together.
+    fn shared_store(&self, network: &NetworkName) -> Result<(), CniError> {
+        match self.cluster.backend {
+            Backend::Etcd(_) => Ok(()),
+            Backend::Embedded(_) => Err(CniError::invalid_config(format!(
+                "network {network}: the store of this node is its own, and nodes have a network together by a store that all of them reach: set store.backend to \"etcd\" in bulkheadd.toml, or use bulkhead-ipv6"
+            ))),
+        }
+    }
+
+    /// Agrees with the other nodes, and tells them where this one is reached.
+    fn register(
+        &self,
+        network: &NetworkName,
+        end: &OverlayEnd,
+        until: Instant,
+    ) -> Result<(), CniError> {
+        loop {
+            let Err(error) = self.write_end(network, end) else {
+                return Ok(());
+            };
+            let may_pass = error.reason() == Reason::Unavailable;
+            if may_pass && Instant::now() < until && !self.ends() {
+                thread::sleep(PAUSE);
+                continue;
+            }
+            let code = if may_pass || error.reason() == Reason::Denied {
+                Code::TRY_AGAIN_LATER
+            } else {
+                Code::INVALID_CONFIG
+            };
+            return Err(CniError::from_chain(code, &error));
+        }
+    }
+
+    /// Writes the node's end into the store, if it does not stand there.
+    pub(super) fn write_end(
+        &self,
+        network: &NetworkName,
+        end: &OverlayEnd,
+    ) -> Result<(), OverlayError> {
+        let Ok(name) = network.as_str().parse::<OverlayName>() else {
+            return Ok(());
+        };
+        let operator = self.cluster.operator("bulkheadd");
+        let overlay = OverlayRow {
+            vni: end.vni,
+            port: end.port,
+            mode: OverlayMode::Routed,
+            pools: end.pools.clone(),
+            by: self.cluster.node.clone(),
+            created_at_unix_ms: unix_ms(),
+        };
+        let ask = Ask {
+            network: name,
+            overlay,
+        };
+        let row = self.row_of(network, end);
+        self.cluster
+            .operations()
+            .join_overlay(&operator, &ask, &row)
+    }
+
+    /// What the node says of its end, but for what the store adds.
+    pub(super) fn row_of(&self, network: &NetworkName, end: &OverlayEnd) -> VtepRow {
+        VtepRow {
+            name: self.cluster.name.clone(),
+            epoch: 0,
+            underlay: end.local,
+            mac: network.vtep_mac(self.cluster.node.as_str()),
+            mtu: end.mtu,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at_unix_ms: 0,
+            attempt: Attempt::default(),
+        }
+    }
+
+    /// Waits until the kernel has what the network needs.
+    fn wait_for(&self, network: &NetworkName, until: Instant) -> Result<(), CniError> {
+        let mut state = self.state();
+        let target = state.wanted;
+        loop {
+            let member = state.members.get(network);
+            if member.is_some_and(|member| member.stands) {
+                return Ok(());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.ends() {
+                let fault = member.and_then(|member| member.fault.clone());
+                let why = fault.unwrap_or_else(|| not_yet(&state, target).to_owned());
+                return Err(CniError::try_again(format!("network {network}: {why}")));
+            }
+            let waited = self.news.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// An attachment is recorded, or will not be.
+    pub(crate) fn settled(&self, key: &AttachmentKey) {
+        if let Some(member) = self.state().members.get_mut(&key.network) {
+            member.settled(key);
+        }
+    }
+
+    /// A network may have lost its last attachment.
+    pub(crate) fn released(&self, network: &NetworkName) {
+        let has = self.state().members.contains_key(network);
+        if has {
+            self.tell(|_| ());
+        }
+    }
+}
+
+fn not_yet(state: &State, target: u64) -> &'static str {
+    if !state.mirror.is_complete() {
+        "the store has not been read yet; try again"
+    } else if state.passed < target {
+        "the kernel was not brought to what the store says in time; try again"
+    } else {
+        "the node's end does not stand; try again"
+    }
+}
+
+/// Its name as a part of keys of the store.
+fn name_of(network: &NetworkName) -> Result<OverlayName, CniError> {
+    let parsed = network.as_str().parse();
+    parsed.map_err(|error| CniError::from_chain(Code::INVALID_CONFIG, &error))
+}
+
+/// One network has one identifier and port; another configuration is for when its attachments are gone.
+fn refuse_other(network: &NetworkName, end: &OverlayEnd, ask: &OverlayAsk) -> Result<(), CniError> {
+    let differs = |key: &str, asked: String, known: String| {
+        Err(CniError::invalid_config(format!(
+            "{key}: {asked} is asked for, and the attachments that network {network} has on this node have {known}; remove them first, or put {known} back"
+        )))
+    };
+    if ask.vni != end.vni {
+        return differs("vni", ask.vni.to_string(), end.vni.to_string());
+    }
+    if ask.port != end.port {
+        return differs("port", ask.port.to_string(), end.port.to_string());
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! One network's end on this node.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bulkhead_attach::OverlayEnd;
+use bulkhead_ipam::{StateDir, StoreError};
+use bulkhead_model::{AttachmentKey, NetworkName};
+
+use super::KIND;
+
+/// How long an attachment that is not recorded keeps its network: an ADD waits no longer.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A network that the node has attachments of, or is about to.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) end: OverlayEnd,
+    /// Attachments that have asked for it and may not be recorded yet.
+    pending: BTreeMap<AttachmentKey, Instant>,
+    /// Whether the kernel had everything of it after the last pass.
+    pub(super) stands: bool,
+    /// What kept the last pass from it.
+    pub(super) fault: Option<String>,
+    /// How often something was found otherwise than it had been left.
+    pub(super) mended: u64,
+}
+
+impl Member {
+    pub(super) const fn new(end: OverlayEnd) -> Self {
+        Self {
+            end,
+            pending: BTreeMap::new(),
+            stands: false,
+            fault: None,
+            mended: 0,
+        }
+    }
+
+    /// An attachment is about to be recorded.
+    pub(super) fn expect(&mut self, key: &AttachmentKey) {
+        self.pending.insert(key.clone(), Instant::now());
+    }
+
+    /// Whether an attachment may be about to be recorded.
+    pub(super) fn is_expecting(&mut self) -> bool {
+        self.pending.retain(|_, since| since.elapsed() < PATIENCE);
+        !self.pending.is_empty()
+    }
+
+    /// An attachment is recorded, or will not be.
+    pub(super) fn settled(&mut self, key: &AttachmentKey) {
+        self.pending.remove(key);
+    }
+}
+
+/// The end that a network's newest attachment was recorded with; `None` if it has none of this boot.
+pub(super) fn recorded(
+    state: &StateDir,
+    network: &NetworkName,
+) -> Result<Option<OverlayEnd>, StoreError> {
+    let Some(known) = state.network(network).read()? else {
+        return Ok(None);
+    };
+    if known.live_count() == 0 {
+        return Ok(None);
+    }
+    let records = known.attachments()?.into_iter();
+    let ours = records.filter(|record| record.kind == KIND && known.is_of_this_boot(record));
+    let newest = ours.max_by_key(|record| record.sequence);
+    Ok(newest.and_then(|record| OverlayEnd::of_names(&record.names)))
+}
+
+/// Whether the network has an attachment.
+pub(super) fn is_used(state: &StateDir, network: &NetworkName) -> Result<bool, StoreError> {
+    let known = state.network(network).read()?;
+    Ok(known.is_some_and(|known| known.live_count() > 0))
+}

@@ -1,0 +1,177 @@
+//! What the store says of networks that nodes have together, as it was heard last. Pure: rows in, and what
+//! a network's end on this node should lead to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkhead_ipam::cluster::geometry::{Block, Geometry};
+use bulkhead_ipam::cluster::schema::{
+    FenceRow, FenceState, OverlayRow, Place, PoolRow, Schema, VtepRow,
+};
+use bulkhead_ipam::cluster::{Event, Key, NodeId, OverlayName, PoolName, Row};
+use bulkhead_model::Prefix;
+use bulkhead_plan::Peer;
+
+/// The kinds of rows that are followed.
+pub(super) const KINDS: [&str; 5] = ["pools", "fences", "blocks", "overlays", "vteps"];
+
+/// The rows, read.
+#[derive(Debug, Default)]
+pub(super) struct Mirror {
+    pools: BTreeMap<PoolName, Geometry>,
+    lost: BTreeSet<NodeId>,
+    blocks: BTreeMap<(PoolName, u64), (Block, NodeId)>,
+    overlays: BTreeMap<OverlayName, OverlayRow>,
+    vteps: BTreeMap<OverlayName, BTreeMap<NodeId, VtepRow>>,
+    /// Kinds that were read whole.
+    read: BTreeSet<&'static str>,
+}
+
+impl Mirror {
+    /// Whether every kind was read whole once: before that, what is missing says nothing.
+    pub(super) fn is_complete(&self) -> bool {
+        self.read.len() == KINDS.len()
+    }
+
+    /// Takes in all rows of a kind.
+    pub(super) fn list(&mut self, schema: &Schema, kind: &'static str, rows: &[Row]) {
+        match kind {
+            "pools" => self.pools.clear(),
+            "fences" => self.lost.clear(),
+            "blocks" => self.blocks.clear(),
+            "overlays" => self.overlays.clear(),
+            _ => self.vteps.clear(),
+        }
+        for row in rows {
+            self.put(schema, row);
+        }
+        self.read.insert(kind);
+    }
+
+    /// Takes in changes.
+    pub(super) fn observe(&mut self, schema: &Schema, events: &[Event]) {
+        for event in events {
+            match &event.row {
+                Some(row) => self.put(schema, row),
+                None => self.remove(schema, &event.key),
+            }
+        }
+    }
+
+    /// A row that is not understood changes nothing: what it said before goes on.
+    fn put(&mut self, schema: &Schema, row: &Row) {
+        let understood = match schema.place(&row.key) {
+            Some(Place::Pool(pool)) => schema.read::<PoolRow>(row).map(|(_, value)| {
+                self.pools.insert(pool, value.geometry);
+            }),
+            Some(Place::Fence(node)) => schema.read::<FenceRow>(row).map(|(_, value)| {
+                if value.state == FenceState::Lost {
+                    self.lost.insert(node);
+                } else {
+                    self.lost.remove(&node);
+                }
+            }),
+            Some(Place::Block { .. }) => schema.read_block(row).map(|(pool, block, value)| {
+                self.blocks
+                    .insert((pool, block.first()), (block, value.node));
+            }),
+            Some(Place::Overlay(network)) => schema.read::<OverlayRow>(row).map(|(_, value)| {
+                self.overlays.insert(network, value);
+            }),
+            Some(Place::Vtep { network, node }) => schema.read::<VtepRow>(row).map(|(_, value)| {
+                self.vteps.entry(network).or_default().insert(node, value);
+            }),
+            _ => Ok(()),
+        };
+        if let Err(error) = understood {
+            tracing::warn!(%error, "a row of the store is passed over");
+        }
+    }
+
+    fn remove(&mut self, schema: &Schema, key: &Key) {
+        match schema.place(key) {
+            Some(Place::Pool(pool)) => drop(self.pools.remove(&pool)),
+            Some(Place::Fence(node)) => drop(self.lost.remove(&node)),
+            Some(Place::Block { pool, first }) => drop(self.blocks.remove(&(pool, first))),
+            Some(Place::Overlay(network)) => drop(self.overlays.remove(&network)),
+            Some(Place::Vtep { network, node }) => {
+                if let Some(ends) = self.vteps.get_mut(&network) {
+                    ends.remove(&node);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The prefixes of a network's pools.
+    pub(super) fn prefixes(&self, pools: &[PoolName]) -> BTreeSet<Prefix> {
+        let known = pools.iter().filter_map(|pool| self.pools.get(pool));
+        known.flat_map(Geometry::prefixes).collect()
+    }
+
+    /// What the network's row says its pools are; none without one.
+    pub(super) fn pools_of(&self, network: &OverlayName) -> Option<&[PoolName]> {
+        self.overlays
+            .get(network)
+            .map(|overlay| overlay.pools.as_slice())
+    }
+
+    /// The end that a node has of a network.
+    pub(super) fn end(&self, network: &OverlayName, node: &NodeId) -> Option<&VtepRow> {
+        self.vteps.get(network)?.get(node)
+    }
+
+    /// The ends of a network, but for the node's own and those of nodes that are declared lost.
+    pub(super) fn others<'a>(
+        &'a self,
+        network: &OverlayName,
+        own: &'a NodeId,
+    ) -> impl Iterator<Item = (&'a NodeId, &'a VtepRow)> {
+        let ends = self.vteps.get(network).into_iter().flatten();
+        ends.filter(move |(node, _)| *node != own && !self.lost.contains(node))
+    }
+
+    /// Every network.
+    pub(super) fn overlays(&self) -> impl Iterator<Item = (&OverlayName, &OverlayRow)> {
+        self.overlays.iter()
+    }
+
+    /// Every end of a network.
+    pub(super) fn ends(&self, network: &OverlayName) -> impl Iterator<Item = (&NodeId, &VtepRow)> {
+        self.vteps.get(network).into_iter().flatten()
+    }
+
+    /// What is behind each of the others.
+    pub(super) fn peers(
+        &self,
+        network: &OverlayName,
+        own: &NodeId,
+        pools: &[PoolName],
+        direct: bool,
+    ) -> Vec<Peer> {
+        let mut prefixes = self.blocks_of(pools);
+        let peer = |(node, row): (&NodeId, &VtepRow)| Peer {
+            mac: row.mac,
+            underlay: row.underlay,
+            prefixes: prefixes.remove(node).unwrap_or_default(),
+            direct,
+        };
+        self.others(network, own).map(peer).collect()
+    }
+
+    /// The prefixes of each node's blocks.
+    pub(super) fn blocks_of(&self, pools: &[PoolName]) -> BTreeMap<&NodeId, BTreeSet<Prefix>> {
+        let mut all: BTreeMap<&NodeId, BTreeSet<Prefix>> = BTreeMap::new();
+        for name in pools {
+            let Some(pool) = self.pools.get(name) else {
+                continue;
+            };
+            let from = (name.clone(), 0);
+            let of_pool = self.blocks.range(from..).take_while(|it| it.0.0 == *name);
+            for (_, (block, node)) in of_pool {
+                let prefixes = pool.prefixes_of(*block);
+                all.entry(node).or_default().extend(prefixes);
+            }
+        }
+        all
+    }
+}

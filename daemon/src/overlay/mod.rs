@@ -1,0 +1,211 @@
+//! The node's ends of networks that nodes have together. Which there are is read off the recorded
+//! attachments, what they lead to off the store, and the kernel is brought there level-triggered: after
+//! every change of either, and now and then. What the store does not say because it cannot be reached
+//! is left as it stands.
+
+mod facts;
+mod follow;
+mod join;
+mod leases;
+mod listen;
+mod member;
+mod mirror;
+mod pass;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use bulkhead_attach::{OverlayEnd, Underlay};
+use bulkhead_ipam::{StateDir, StoreError};
+use bulkhead_model::NetworkName;
+
+use crate::cluster::Cluster;
+use crate::node::Node;
+use member::Member;
+use mirror::Mirror;
+
+pub(crate) use leases::Leases;
+
+/// The kind of attachments of such networks.
+const KIND: &str = "vxlan";
+
+/// Stack of a thread, in bytes.
+const STACK: usize = 512 << 10;
+
+/// How often it is looked whether a network's last attachment is gone.
+const TICK: Duration = Duration::from_secs(1);
+
+/// All of them.
+pub(crate) struct Overlays {
+    cluster: Arc<Cluster>,
+    state_dir: Arc<StateDir>,
+    /// What the node is reached by, if the configuration says.
+    underlay: Option<Underlay>,
+    state: Mutex<State>,
+    /// There may be something to do.
+    work: Condvar,
+    /// A pass over the kernel is done, for calls that wait for it.
+    news: Condvar,
+    is_ending: AtomicBool,
+}
+
+/// What is known, and what is to be looked at.
+#[derive(Default)]
+struct State {
+    members: BTreeMap<NetworkName, Member>,
+    /// Networks that the node has no attachment of any more, with what is still to be taken back.
+    leaving: BTreeMap<NetworkName, OverlayEnd>,
+    mirror: Mirror,
+    /// Rises with everything that the next pass should know.
+    wanted: u64,
+    /// What of it the last pass knew.
+    passed: u64,
+    /// Links that the kernel told of, by index.
+    heard: BTreeSet<u32>,
+    /// Whether some of what it told was missed.
+    missed: bool,
+}
+
+/// What the next pass is about.
+struct Turn {
+    /// What it will have known.
+    wanted: u64,
+    /// Whether the store or a call said something new.
+    is_new: bool,
+    /// Links that the kernel told of; `None` for any.
+    heard: Option<BTreeSet<u32>>,
+}
+
+impl Overlays {
+    /// The ends that the recorded attachments need. Nothing is done about them yet.
+    ///
+    /// # Errors
+    /// The journals cannot be read.
+    pub(crate) fn open(
+        cluster: &Arc<Cluster>,
+        state_dir: &Arc<StateDir>,
+        underlay: Option<Underlay>,
+    ) -> Result<Self, StoreError> {
+        let mut members = BTreeMap::new();
+        for network in state_dir.networks()? {
+            if let Some(end) = member::recorded(state_dir, &network)? {
+                members.insert(network, Member::new(end));
+            }
+        }
+        let state = State {
+            members,
+            wanted: 1,
+            missed: true,
+            ..State::default()
+        };
+        Ok(Self {
+            cluster: Arc::clone(cluster),
+            state_dir: Arc::clone(state_dir),
+            underlay,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            news: Condvar::new(),
+            is_ending: AtomicBool::new(false),
+        })
+    }
+
+    /// Begins to keep them.
+    ///
+    /// # Errors
+    /// There is no thread.
+    pub(crate) fn start(node: &Arc<Node>) -> std::io::Result<()> {
+        let node = Arc::clone(node);
+        spawn("overlay", move || go_on(&node))
+    }
+
+    /// Keeps nothing more. What stands goes on.
+    pub(crate) fn stop(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+        // Under the lock, so that nobody is between the look and the wait.
+        drop(self.state());
+        self.work.notify_all();
+        self.news.notify_all();
+    }
+
+    /// Something is new that a pass should know.
+    fn tell<T>(&self, tell: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        state.wanted += 1;
+        let told = tell(&mut state);
+        drop(state);
+        self.work.notify_all();
+        told
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a bug left half changed the next pass looks at anew.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ends(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there is something to do, a tick at most where there is something to keep.
+    fn turn(&self) -> Turn {
+        let mut state = self.state();
+        let idle = |state: &State| state.members.is_empty() && state.leaving.is_empty();
+        while idle(&state) && !self.ends() {
+            let waited = self.work.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.wanted == state.passed && state.heard.is_empty() && !state.missed && !self.ends() {
+            let waited = self.work.wait_timeout(state, TICK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let (heard, missed) = (
+            std::mem::take(&mut state.heard),
+            std::mem::take(&mut state.missed),
+        );
+        Turn {
+            wanted: state.wanted,
+            is_new: state.wanted > state.passed,
+            heard: (!missed).then_some(heard),
+        }
+    }
+
+    /// A pass is done that knew so much.
+    fn passed(&self, wanted: u64) {
+        self.state().passed = wanted;
+        self.news.notify_all();
+    }
+}
+
+/// Follows store and kernel once there is something to keep, and makes pass after pass.
+fn go_on(node: &Arc<Node>) {
+    let overlays = &node.overlays;
+    let mut passes = pass::Passes::new();
+    let mut follows = false;
+    loop {
+        let turn = overlays.turn();
+        if overlays.ends() {
+            return;
+        }
+        if !std::mem::replace(&mut follows, true) {
+            let followed = follow::start(node).and_then(|()| listen::start(node));
+            if let Err(error) = followed {
+                node.failed("overlays are not kept", &error);
+                follows = false;
+                thread::sleep(TICK);
+            }
+        }
+        passes.make(node, &turn);
+        overlays.passed(turn.wanted);
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let thread = thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK);
+    thread.spawn(run).map(drop)
+}

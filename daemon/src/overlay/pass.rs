@@ -1,0 +1,418 @@
+//! One pass: what every end should be, compared with what the kernel has, and mended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bulkhead_attach::OverlayEnd;
+use bulkhead_ipam::cluster::OverlayName;
+use bulkhead_kernel::{Deletion, Kernel};
+use bulkhead_model::{NetworkName, Prefix, Vni};
+use bulkhead_plan::{Overlay, OverlayGone, Peer, Tunnels, Vtep, Want, plan, scope};
+
+use super::facts::{self, Place};
+use super::{Overlays, Turn, member};
+use crate::cluster::own_addresses;
+use crate::loops::index_of;
+use crate::node::Node;
+use crate::told::chain;
+
+/// How often everything is compared though nothing was heard.
+const FULL: Duration = Duration::from_secs(30);
+
+/// How often the store is told again where the node is reached, while it says otherwise.
+const TELL_AGAIN: Duration = Duration::from_secs(2);
+
+/// Compared, planned and applied so often before something that moves is left to the next pass.
+const ROUNDS: usize = 4;
+
+/// Most operations that the log shows of a plan.
+const SHOWN: usize = 5;
+
+/// What one pass remembers for the next.
+pub(super) struct Passes {
+    kernel: Kernel,
+    /// What each network was brought to, and the links that this stands on.
+    kept: BTreeMap<NetworkName, Kept>,
+    tunnels: Tunnels,
+    last_full: Option<Instant>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    want: Overlay,
+    links: BTreeSet<u32>,
+    told_at: Option<Instant>,
+}
+
+/// A network as a pass sees it.
+struct Seen {
+    network: NetworkName,
+    end: OverlayEnd,
+    peers: Vec<Peer>,
+    pools: BTreeSet<Prefix>,
+    /// Whether the store says of this node what the node says of itself.
+    is_told: bool,
+}
+
+/// What became of a comparison.
+enum Compared {
+    Sound,
+    Changed(Vec<String>),
+}
+
+impl Passes {
+    pub(super) fn new() -> Self {
+        Self {
+            kernel: Kernel::new(Deletion::Blocking),
+            kept: BTreeMap::new(),
+            tunnels: Tunnels::default(),
+            last_full: None,
+        }
+    }
+
+    pub(super) fn make(&mut self, node: &Node, turn: &Turn) {
+        let overlays = &node.overlays;
+        overlays.let_go(node);
+        let Some(all) = overlays.seen() else {
+            return;
+        };
+        let due = self.last_full.is_none_or(|last| last.elapsed() >= FULL);
+        if due {
+            self.last_full = Some(Instant::now());
+        }
+        let all: Vec<Seen> = all.into_iter().map(|seen| self.place(node, seen)).collect();
+        self.tunnel(node, &all);
+        for seen in &all {
+            let heard = self.is_concerned(&seen.network, turn);
+            if turn.is_new || heard || due || !overlays.stands(&seen.network) {
+                self.keep(node, seen);
+            }
+            self.tell_others(node, seen);
+        }
+        self.unplug(node);
+    }
+
+    /// Whether the kernel told of a link that the network's end stands on.
+    fn is_concerned(&self, network: &NetworkName, turn: &Turn) -> bool {
+        let Some(kept) = self.kept.get(network) else {
+            return true;
+        };
+        turn.heard
+            .as_ref()
+            .is_none_or(|heard| !heard.is_disjoint(&kept.links))
+    }
+
+    /// The network with the place it has now in the underlay, whose address and MTU may have changed.
+    fn place(&mut self, node: &Node, mut seen: Seen) -> Seen {
+        let overlays = &node.overlays;
+        match overlays.placed(&mut self.kernel, &seen.end) {
+            Ok((end, place)) => {
+                if end != seen.end {
+                    tracing::warn!(
+                        network = %seen.network, local = %end.local, mtu = %end.mtu,
+                        "the underlay has changed"
+                    );
+                    overlays.moved(&seen.network, &end);
+                    seen.end = end;
+                    seen.is_told = false;
+                }
+                if let Some(kept) = self.kept.get_mut(&seen.network) {
+                    kept.links.insert(place.below.index);
+                }
+            }
+            // What stands goes on, towards an address that may come back.
+            Err(error) => overlays.failed(node, &seen.network, &chain(&error)),
+        }
+        seen
+    }
+
+    /// Brings one network's end to what the store says.
+    fn keep(&mut self, node: &Node, seen: &Seen) {
+        let overlays = &node.overlays;
+        let want = Overlay {
+            vtep: Vtep {
+                device: seen.network.vxlan_device(),
+                mac: seen.network.vtep_mac(overlays.cluster.node.as_str()),
+                vni: seen.end.vni,
+                port: seen.end.port,
+                local: seen.end.local,
+                mtu: seen.end.mtu,
+                addresses: Vec::new(),
+            },
+            peers: seen.peers.clone(),
+            pools: seen.pools.clone(),
+        };
+        let before = self.kept.get(&seen.network);
+        let was_so = before.is_some_and(|kept| kept.want == want);
+        let told_at = before.and_then(|kept| kept.told_at);
+        match self.converge(&Want::Overlay(Box::new(want.clone()))) {
+            Ok(compared) => {
+                let mended = overlays.kept(node, &seen.network, was_so, &compared);
+                if let Some(plan) = mended {
+                    tracing::warn!(network = %seen.network, plan, "mended the overlay");
+                }
+                let links = self.links(seen);
+                let kept = Kept {
+                    want,
+                    links,
+                    told_at,
+                };
+                self.kept.insert(seen.network.clone(), kept);
+            }
+            Err(error) => overlays.failed(node, &seen.network, &error),
+        }
+    }
+
+    /// The links whose changes matter.
+    fn links(&mut self, seen: &Seen) -> BTreeSet<u32> {
+        let below = self.kernel.underlay(seen.end.local).ok().flatten();
+        let device = index_of(seen.network.vxlan_device());
+        below
+            .map(|below| below.index)
+            .into_iter()
+            .chain(device)
+            .collect()
+    }
+
+    /// Opens the ports to the known VTEPs, before one of them is sent to.
+    fn tunnel(&mut self, node: &Node, all: &[Seen]) {
+        let of = |seen: &Seen| {
+            let (port, vni): (u16, Vni) = (seen.end.port, seen.end.vni);
+            let peers = seen.peers.iter();
+            peers
+                .map(move |peer| (port, vni, peer.underlay))
+                .collect::<Vec<_>>()
+        };
+        let want = Tunnels {
+            known: all.iter().flat_map(of).collect(),
+            ports: all.iter().map(|seen| seen.end.port).collect(),
+            pools: all.iter().flat_map(|seen| seen.pools.clone()).collect(),
+        };
+        let was_so = want == self.tunnels;
+        match self.converge(&Want::Tunnels(Box::new(want.clone()))) {
+            Ok(compared) => {
+                if let (true, Compared::Changed(plan)) = (was_so, &compared) {
+                    let plan = shown(plan);
+                    node.metrics.overlay_mended.inc();
+                    tracing::warn!(plan, "mended the filter of the overlays");
+                }
+                self.tunnels = want;
+            }
+            Err(error) => node.failed("the ports of overlays are not filtered", &error),
+        }
+    }
+
+    fn converge(&mut self, want: &Want) -> Result<Compared, String> {
+        let mut done = Vec::new();
+        for _ in 0..ROUNDS {
+            let world = self.kernel.observe(&scope(want)).map_err(|e| chain(&e))?;
+            let plan = plan(&world, want).map_err(|e| chain(&e))?;
+            if plan.is_empty() {
+                return Ok(if done.is_empty() {
+                    Compared::Sound
+                } else {
+                    Compared::Changed(done)
+                });
+            }
+            match self.kernel.apply(&plan) {
+                Ok(()) => done.extend(plan.ops().iter().map(ToString::to_string)),
+                Err(error) if error.is_stale() => {}
+                Err(error) => return Err(chain(&error)),
+            }
+            self.kernel.look_afresh();
+        }
+        Err("somebody else keeps changing what was made; look who that is with `ip monitor`".into())
+    }
+
+    /// Tells the others where the node is reached, if what they are told is something else.
+    fn tell_others(&mut self, node: &Node, seen: &Seen) {
+        let Some(kept) = self.kept.get_mut(&seen.network) else {
+            return;
+        };
+        let lately = kept.told_at.is_some_and(|at| at.elapsed() < TELL_AGAIN);
+        if seen.is_told || lately {
+            return;
+        }
+        kept.told_at = Some(Instant::now());
+        if let Err(error) = node.overlays.write_end(&seen.network, &seen.end) {
+            let what = format!("the others are not told of network {}", seen.network);
+            node.failed(&what, &error);
+        }
+    }
+
+    /// Takes down what no attachment needs any more.
+    fn unplug(&mut self, node: &Node) {
+        let overlays = &node.overlays;
+        for (network, end) in overlays.leaving() {
+            let want = OverlayGone {
+                device: network.vxlan_device(),
+                pools: overlays.state().mirror.prefixes(&end.pools),
+            };
+            if let Err(error) = self.converge(&Want::NoOverlay(Box::new(want))) {
+                let what = format!("the end of network {network} is not taken down");
+                node.failed(&what, &error);
+                continue;
+            }
+            self.kept.remove(&network);
+            overlays.left(&network);
+        }
+    }
+}
+
+/// The beginning of a plan, for the log.
+fn shown(plan: &[String]) -> String {
+    let text = plan[..plan.len().min(SHOWN)].join("; ");
+    match plan.len().checked_sub(SHOWN) {
+        None | Some(0) => text,
+        Some(more) => format!("{text}; and {more} more"),
+    }
+}
+
+impl Overlays {
+    /// Networks whose last attachment is gone are left.
+    fn let_go(&self, node: &Node) {
+        let networks: Vec<NetworkName> = self.state().members.keys().cloned().collect();
+        for network in networks {
+            let used = match member::is_used(&self.state_dir, &network) {
+                Ok(used) => used,
+                Err(error) => {
+                    node.failed("a network's attachments are not counted", &chain(&error));
+                    continue;
+                }
+            };
+            if used {
+                continue;
+            }
+            let mut state = self.state();
+            let Some(member) = state.members.get_mut(&network) else {
+                continue;
+            };
+            if member.is_expecting() {
+                continue;
+            }
+            if let Some(member) = state.members.remove(&network) {
+                tracing::info!(%network, "the node has no attachment of the network any more");
+                state.leaving.insert(network, member.end);
+            }
+        }
+    }
+
+    /// Every network with what the store says of it; `None` before the store was read.
+    fn seen(&self) -> Option<Vec<Seen>> {
+        let state = self.state();
+        if !state.mirror.is_complete() {
+            return None;
+        }
+        let own = &self.cluster.node;
+        let seen = |(network, member): (&NetworkName, &member::Member)| {
+            let name: OverlayName = network.as_str().parse().ok()?;
+            let pools = state.mirror.pools_of(&name).unwrap_or(&member.end.pools);
+            let row = self.row_of(network, &member.end);
+            let told = state.mirror.end(&name, own);
+            Some(Seen {
+                network: network.clone(),
+                end: member.end.clone(),
+                peers: state.mirror.peers(&name, own, pools, member.end.direct),
+                pools: state.mirror.prefixes(pools),
+                is_told: told.is_some_and(|told| {
+                    (told.underlay, told.mac, told.mtu) == (row.underlay, row.mac, row.mtu)
+                        && (&told.name, &told.version) == (&row.name, &row.version)
+                }),
+            })
+        };
+        Some(state.members.iter().filter_map(seen).collect())
+    }
+
+    /// The end where the node is now: its address may have gone, and the link's MTU have changed.
+    fn placed(
+        &self,
+        kernel: &mut Kernel,
+        end: &OverlayEnd,
+    ) -> Result<(OverlayEnd, Place), facts::NoUnderlay> {
+        let place = match kernel.underlay(end.local)? {
+            Some(below) => Place {
+                address: end.local,
+                below,
+            },
+            None => facts::find(kernel, end.underlay.or(self.underlay), &own_addresses())?,
+        };
+        let end = OverlayEnd {
+            local: place.address,
+            mtu: place.mtu(end.most)?,
+            ..end.clone()
+        };
+        Ok((end, place))
+    }
+
+    fn moved(&self, network: &NetworkName, end: &OverlayEnd) {
+        if let Some(member) = self.state().members.get_mut(network) {
+            member.end = end.clone();
+        }
+    }
+
+    fn stands(&self, network: &NetworkName) -> bool {
+        let state = self.state();
+        state.members.get(network).is_some_and(|it| it.stands)
+    }
+
+    /// A network's end is as it should be; what was mended, if it had been so before.
+    fn kept(
+        &self,
+        node: &Node,
+        network: &NetworkName,
+        was_so: bool,
+        compared: &Compared,
+    ) -> Option<String> {
+        let mut state = self.state();
+        let member = state.members.get_mut(network)?;
+        let stood = std::mem::replace(&mut member.stands, true);
+        member.fault = None;
+        match compared {
+            Compared::Changed(plan) if was_so && stood => {
+                member.mended += 1;
+                node.metrics.overlay_mended.inc();
+                Some(shown(plan))
+            }
+            _ => None,
+        }
+    }
+
+    fn failed(&self, node: &Node, network: &NetworkName, why: &str) {
+        let mut state = self.state();
+        let Some(member) = state.members.get_mut(network) else {
+            return;
+        };
+        let is_new = member.fault.as_deref() != Some(why);
+        member.fault = Some(why.to_owned());
+        drop(state);
+        if is_new {
+            node.failed(&format!("network {network} is not as it should be"), &why);
+        }
+    }
+
+    fn leaving(&self) -> Vec<(NetworkName, OverlayEnd)> {
+        let state = self.state();
+        let leaving = state.leaving.iter();
+        leaving
+            .map(|(network, end)| (network.clone(), end.clone()))
+            .collect()
+    }
+
+    /// Nothing of a network is left in the kernel: the others need not know this node any more.
+    fn left(&self, network: &NetworkName) {
+        // Somebody may have come meanwhile; the next pass makes it anew.
+        if self.state().members.contains_key(network) {
+            self.tell(|state| drop(state.leaving.remove(network)));
+            return;
+        }
+        let Ok(name) = network.as_str().parse::<OverlayName>() else {
+            return;
+        };
+        let operator = self.cluster.operator("bulkheadd");
+        match self.cluster.operations().leave_overlay(&operator, &name) {
+            Ok(()) => drop(self.state().leaving.remove(network)),
+            // It is tried again with every pass.
+            Err(error) => tracing::debug!(%error, %network, "the others are not told yet"),
+        }
+    }
+}

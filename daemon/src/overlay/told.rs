@@ -1,0 +1,125 @@
+//! What operators are told.
+
+use std::collections::BTreeMap;
+
+use bulkhead_ipam::cluster::operations::{Filter, NodeListed};
+use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
+use bulkhead_ipam::cluster::{KvError, NodeId, OverlayName};
+use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, NodeState, OwnEnd};
+use bulkhead_model::{NetworkName, Prefix};
+
+use super::mirror::{KINDS, Mirror};
+use super::{Overlays, State};
+use crate::admin::{node_name, node_state};
+
+impl Overlays {
+    /// Other nodes that each of the node's networks leads to.
+    pub(crate) fn peers(&self) -> Vec<(NetworkName, usize)> {
+        let state = self.state();
+        let own = &self.cluster.node;
+        let count = |network: &NetworkName| {
+            let name: Option<OverlayName> = network.as_str().parse().ok();
+            name.map_or(0, |name| state.mirror.others(&name, own).count())
+        };
+        let networks = state.members.keys();
+        networks
+            .map(|network| (network.clone(), count(network)))
+            .collect()
+    }
+
+    /// Every network that nodes have together: as the store says now, else as it was heard last.
+    ///
+    /// # Errors
+    /// The store does not answer, and nothing was heard of it.
+    pub(crate) fn told(&self) -> Result<Vec<ListedOverlay>, KvError> {
+        let nodes = self.nodes();
+        let read = self.read();
+        let state = self.state();
+        match read {
+            Ok(mirror) => Ok(self.rows(&state, &mirror, &nodes)),
+            Err(_) if state.mirror.is_complete() => Ok(self.rows(&state, &state.mirror, &nodes)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self) -> Result<Mirror, KvError> {
+        let (store, schema) = (self.cluster.backend.store(), &self.cluster.schema);
+        let mut mirror = Mirror::default();
+        for kind in KINDS {
+            let listing = store.range(&schema.kind(kind), 0)?;
+            mirror.list(schema, kind, &listing.rows);
+        }
+        Ok(mirror)
+    }
+
+    /// What nodes say of themselves beside; nothing while the store is not there.
+    fn nodes(&self) -> BTreeMap<NodeId, NodeListed> {
+        let listed = self.cluster.operations().nodes(&Filter::default());
+        let rows = listed.map(|listed| listed.rows).unwrap_or_default();
+        rows.into_iter()
+            .map(|row| (row.node.clone(), row))
+            .collect()
+    }
+
+    fn rows(
+        &self,
+        state: &State,
+        mirror: &Mirror,
+        nodes: &BTreeMap<NodeId, NodeListed>,
+    ) -> Vec<ListedOverlay> {
+        let row = |(network, overlay): (&OverlayName, &OverlayRow)| {
+            let mut blocks = mirror.blocks_of(&overlay.pools);
+            let ends = mirror.ends(network).map(|(node, row)| {
+                let blocks = blocks.remove(node).into_iter().flatten().collect();
+                end(node, row, nodes.get(node), blocks)
+            });
+            let mut ends: Vec<ListedEnd> = ends.collect();
+            ends.sort_by(|one, other| one.name.name.cmp(&other.name.name));
+            let member = network.as_str().parse::<NetworkName>().ok();
+            let member = member.and_then(|name| Some((name.clone(), state.members.get(&name)?)));
+            ListedOverlay {
+                network: network.to_string(),
+                vni: overlay.vni,
+                port: overlay.port,
+                mode: match overlay.mode {
+                    OverlayMode::Routed => "routed".to_owned(),
+                },
+                pools: overlay.pools.iter().map(ToString::to_string).collect(),
+                prefixes: mirror.prefixes(&overlay.pools).into_iter().collect(),
+                ends,
+                here: member.map(|(name, member)| OwnEnd {
+                    name: node_name(&self.cluster.node, &self.cluster.name),
+                    device: name.vxlan_device(),
+                    local: member.end.local,
+                    mtu: member.end.mtu,
+                    direct_routing: member.end.direct,
+                    stands: member.stands,
+                    fault: member.fault.clone(),
+                    mended: member.mended,
+                    store_read: state.mirror.is_complete(),
+                }),
+            }
+        };
+        mirror.overlays().map(row).collect()
+    }
+}
+
+fn end(
+    node: &NodeId,
+    row: &VtepRow,
+    listed: Option<&NodeListed>,
+    blocks: Vec<Prefix>,
+) -> ListedEnd {
+    ListedEnd {
+        name: node_name(node, &row.name),
+        state: listed.map_or(NodeState::Unknown, |listed| node_state(listed.state)),
+        underlay: row.underlay,
+        mac: row.mac,
+        mtu: row.mtu,
+        version: row.version.clone(),
+        at_unix_ms: row.at_unix_ms,
+        seen_at_unix_ms: listed.and_then(|listed| listed.seen_at_unix_ms),
+        held: listed.map_or(0, |listed| listed.held),
+        blocks,
+    }
+}

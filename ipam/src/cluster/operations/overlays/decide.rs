@@ -1,0 +1,151 @@
+//! Whether a node can have a network together with others. Pure.
+
+use bulkhead_model::{Family, Mtu};
+
+use super::error::OverlayError;
+use super::{End, OverlayAsk};
+use crate::cluster::name::{Attempt, NodeId, OverlayName, PoolName};
+use crate::cluster::operations::rows::Pools;
+use crate::cluster::schema::{OverlayRow, VtepRow};
+
+/// Longest encapsulation, in bytes: outer Ethernet is not counted by an MTU, so IPv6 (40), UDP (8),
+/// VXLAN (8) and the inner Ethernet header (14).
+const OVERHEAD_V6: u32 = 70;
+/// The same over IPv4.
+const OVERHEAD_V4: u32 = 50;
+
+/// The network's row with what is asked for.
+pub(super) fn row(
+    ask: &OverlayAsk,
+    others: &[(OverlayName, OverlayRow)],
+    pools: &Pools,
+    name_of: impl Fn(&NodeId) -> String,
+) -> Result<OverlayRow, OverlayError> {
+    let network = &ask.network;
+    if let Some(pool) = ask
+        .overlay
+        .pools
+        .iter()
+        .find(|pool| !pools.contains_key(*pool))
+    {
+        return Err(OverlayError::NoPool {
+            network: network.clone(),
+            pool: pool.clone(),
+        });
+    }
+    for (other, row) in others.iter().filter(|(other, _)| other != network) {
+        if row.vni == ask.overlay.vni {
+            return Err(OverlayError::VniTaken {
+                network: network.clone(),
+                vni: row.vni,
+                other: other.clone(),
+            });
+        }
+        let shared = |pool: &&PoolName| row.pools.contains(pool);
+        if let Some(pool) = ask.overlay.pools.iter().find(shared) {
+            return Err(OverlayError::PoolTaken {
+                network: network.clone(),
+                pool: pool.clone(),
+                other: other.clone(),
+            });
+        }
+    }
+    let Some((_, known)) = others.iter().find(|(other, _)| other == network) else {
+        return Ok(ask.overlay.clone());
+    };
+    same(ask, known, name_of)?;
+    let mut row = known.clone();
+    let new = ask.overlay.pools.iter();
+    row.pools
+        .extend(new.filter(|pool| !known.pools.contains(pool)).cloned());
+    Ok(row)
+}
+
+/// Whether what is asked for is what the others have, but for pools.
+pub(super) fn same(
+    ask: &OverlayAsk,
+    known: &OverlayRow,
+    name_of: impl Fn(&NodeId) -> String,
+) -> Result<(), OverlayError> {
+    let differs = |key, asked: String, found: String| {
+        Err(OverlayError::Differs {
+            network: ask.network.clone(),
+            key,
+            asked,
+            known: found,
+            node: name_of(&known.by),
+        })
+    };
+    let asked = &ask.overlay;
+    if asked.vni != known.vni {
+        return differs("vni", asked.vni.to_string(), known.vni.to_string());
+    }
+    if asked.port != known.port {
+        return differs("port", asked.port.to_string(), known.port.to_string());
+    }
+    Ok(())
+}
+
+/// Whether the node's end carries the families of the network's pools.
+pub(super) fn carries(
+    network: &OverlayName,
+    row: &OverlayRow,
+    pools: &Pools,
+    end: &VtepRow,
+) -> Result<(), OverlayError> {
+    let needed = Mtu::minimum(Family::V6);
+    if end.mtu >= needed {
+        return Ok(());
+    }
+    let mut used = row.pools.iter().filter_map(|pool| pools.get(pool));
+    if !used.any(|(pool, _)| pool.geometry.prefixes().any(|it| it.family() == Family::V6)) {
+        return Ok(());
+    }
+    let overhead = match Family::of(end.underlay) {
+        Family::V4 => OVERHEAD_V4,
+        Family::V6 => OVERHEAD_V6,
+    };
+    Err(OverlayError::TooSmall {
+        network: network.clone(),
+        underlay: end.underlay,
+        mtu: end.mtu,
+        needed: needed.bytes() + overhead,
+    })
+}
+
+/// Whether no other node is reached at the same address, or has the same name.
+pub(super) fn alone(
+    network: &OverlayName,
+    node: &NodeId,
+    end: &VtepRow,
+    ends: &[End],
+) -> Result<(), OverlayError> {
+    for other in ends.iter().filter(|other| other.node != *node) {
+        if other.row.underlay == end.underlay {
+            return Err(OverlayError::AddressTaken {
+                network: network.clone(),
+                underlay: end.underlay,
+                node: end.name.clone(),
+                other: other.row.name.clone(),
+            });
+        }
+        if other.row.name == end.name {
+            return Err(OverlayError::NameTaken {
+                network: network.clone(),
+                name: end.name.clone(),
+                underlay: other.row.underlay,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether two rows of one node say the same, whenever they were written.
+pub(super) fn says_the_same(one: &VtepRow, other: &VtepRow) -> bool {
+    let timeless = |row: &VtepRow| VtepRow {
+        at_unix_ms: 0,
+        attempt: Attempt::default(),
+        ..row.clone()
+    };
+    timeless(one) == timeless(other)
+}

@@ -1,0 +1,130 @@
+//! Why a node cannot have a network together with others.
+
+use std::net::IpAddr;
+
+use bulkhead_model::{Mtu, Vni};
+
+use crate::cluster::name::{OverlayName, PoolName};
+use crate::cluster::operations::{Reason, StoreTrouble};
+
+/// Why a node does not join an overlay.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum OverlayError {
+    /// Another network has the identifier.
+    #[error(
+        "network {network}: VNI {vni} is that of network {other}; set another \"vni\" for one of them, on every node"
+    )]
+    VniTaken {
+        /// The network.
+        network: OverlayName,
+        /// The identifier.
+        vni: Vni,
+        /// Whose it is.
+        other: OverlayName,
+    },
+    /// Another network has the pool.
+    #[error(
+        "network {network}: pool {pool} is that of network {other}, and a block is behind one VTEP; name a pool of its own in \"ipam\""
+    )]
+    PoolTaken {
+        /// The network.
+        network: OverlayName,
+        /// The pool.
+        pool: PoolName,
+        /// Whose it is.
+        other: OverlayName,
+    },
+    /// The cluster has no such pool.
+    #[error("network {network}: there is no pool {pool}; add it with `bulkhead pool add {pool}`")]
+    NoPool {
+        /// The network.
+        network: OverlayName,
+        /// The pool.
+        pool: PoolName,
+    },
+    /// Nodes that have the network say something else.
+    #[error(
+        "network {network}: \"{key}\" is {asked} here and {known} on node {node}; make the configuration the same on every node"
+    )]
+    Differs {
+        /// The network.
+        network: OverlayName,
+        /// The configuration's key.
+        key: &'static str,
+        /// What is asked for.
+        asked: String,
+        /// What the others have.
+        known: String,
+        /// The node that had it first.
+        node: String,
+    },
+    /// Another node has the address.
+    #[error(
+        "network {network}: {underlay} is the underlay address of node {other} too; give {node} one of its own in [overlay] of bulkheadd.toml, or declare the other lost"
+    )]
+    AddressTaken {
+        /// The network.
+        network: OverlayName,
+        /// The address.
+        underlay: IpAddr,
+        /// The node.
+        node: String,
+        /// Whose it is.
+        other: String,
+    },
+    /// A node of that name is there already.
+    #[error(
+        "network {network}: two nodes are called {name}, one at {underlay}; set another node.name in bulkheadd.toml, or declare the other lost"
+    )]
+    NameTaken {
+        /// The network.
+        network: OverlayName,
+        /// The name.
+        name: String,
+        /// Where the other one is.
+        underlay: IpAddr,
+    },
+    /// The pools have IPv6 and the underlay's MTU leaves too little for it.
+    #[error(
+        "network {network}: an underlay at {underlay} leaves {mtu} bytes for packets, and IPv6 needs 1280 (RFC 8200 section 5); raise its MTU to {needed}, or name pools without IPv6"
+    )]
+    TooSmall {
+        /// The network.
+        network: OverlayName,
+        /// The underlay's address.
+        underlay: IpAddr,
+        /// What is left.
+        mtu: Mtu,
+        /// The underlay's MTU that would do, in bytes.
+        needed: u32,
+    },
+    /// The node may not write.
+    #[error("network {network}: node {node} is not registered with the store yet; try again")]
+    Unregistered {
+        /// The network.
+        network: OverlayName,
+        /// The node.
+        node: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreTrouble),
+}
+
+impl OverlayError {
+    /// What kind of reason it is.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::VniTaken { .. }
+            | Self::PoolTaken { .. }
+            | Self::Differs { .. }
+            | Self::AddressTaken { .. }
+            | Self::NameTaken { .. } => Reason::Conflict,
+            Self::NoPool { .. } => Reason::NotFound,
+            Self::TooSmall { .. } => Reason::Invalid,
+            Self::Unregistered { .. } => Reason::Unavailable,
+            Self::Store(trouble) => trouble.reason(),
+        }
+    }
+}

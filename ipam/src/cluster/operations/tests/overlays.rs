@@ -1,0 +1,209 @@
+use std::net::IpAddr;
+
+use bulkhead_model::{Mtu, VXLAN_PORT, Vni};
+
+use super::*;
+use crate::cluster::name::OverlayName;
+use crate::cluster::schema::{OverlayMode, OverlayRow, Place, VtepRow};
+
+fn network(name: &str) -> OverlayName {
+    name.parse().unwrap()
+}
+
+fn ask(name: &str, vni: u32, pools: &[&str]) -> OverlayAsk {
+    OverlayAsk {
+        network: network(name),
+        overlay: OverlayRow {
+            vni: Vni::new(vni).unwrap(),
+            port: VXLAN_PORT,
+            mode: OverlayMode::Routed,
+            pools: pools.iter().map(|name| pool(name)).collect(),
+            by: node("n1"),
+            created_at_unix_ms: NOW,
+        },
+    }
+}
+
+fn end(name: &str, underlay: &str) -> VtepRow {
+    VtepRow {
+        name: name.to_owned(),
+        epoch: 0,
+        underlay: underlay.parse::<IpAddr>().unwrap(),
+        mac: "02:5e:00:53:00:01".parse().unwrap(),
+        mtu: Mtu::new(1450).unwrap(),
+        version: "0.1.0".to_owned(),
+        at_unix_ms: 0,
+        attempt: Attempt::default(),
+    }
+}
+
+fn join(cluster: &Cluster, ask: &OverlayAsk, end: &VtepRow) -> Result<(), OverlayError> {
+    let operator = Operator {
+        writer: node(&end.name),
+        ..operator(&format!("{}-{}", end.name, ask.network))
+    };
+    on(&cluster.store, &cluster.schema).join_overlay(&operator, ask, end)
+}
+
+fn leave(cluster: &Cluster, name: &str, of: &str) {
+    let operator = Operator {
+        writer: node(name),
+        ..operator(&format!("{name}-leaves"))
+    };
+    on(&cluster.store, &cluster.schema)
+        .leave_overlay(&operator, &network(of))
+        .unwrap();
+}
+
+#[test]
+fn nodes_that_say_the_same_have_a_network_together_and_the_last_takes_it_away() {
+    let cluster = Cluster::new();
+    let pods = ask("pods", 4096, &["default"]);
+    join(&cluster, &pods, &end("n1", "192.0.2.11")).unwrap();
+    join(&cluster, &pods, &end("n2", "2001:db8::12")).unwrap();
+    let operations = on(&cluster.store, &cluster.schema);
+    let ends = operations.ends_of(&network("pods")).unwrap();
+    let told: Vec<_> = ends
+        .iter()
+        .map(|end| (end.row.name.as_str(), end.row.epoch, end.row.underlay))
+        .collect();
+    let at = |text: &str| text.parse::<IpAddr>().unwrap();
+    assert_eq!(
+        told,
+        [("n1", 1, at("192.0.2.11")), ("n2", 1, at("2001:db8::12"))]
+    );
+    leave(&cluster, "n1", "pods");
+    assert!(
+        cluster
+            .value::<OverlayRow>(&Place::Overlay(network("pods")))
+            .is_some()
+    );
+    leave(&cluster, "n2", "pods");
+    leave(&cluster, "n2", "pods");
+    assert_eq!(operations.overlays().unwrap(), []);
+}
+
+#[test]
+fn joining_again_writes_nothing_until_something_is_new() {
+    let cluster = Cluster::new();
+    let pods = ask("pods", 4096, &["default"]);
+    join(&cluster, &pods, &end("n1", "192.0.2.11")).unwrap();
+    let before = cluster.contents();
+    join(&cluster, &pods, &end("n1", "192.0.2.11")).unwrap();
+    assert_eq!(cluster.contents(), before);
+    join(&cluster, &pods, &end("n1", "192.0.2.99")).unwrap();
+    let place = Place::Vtep {
+        network: network("pods"),
+        node: node("n1"),
+    };
+    let row: VtepRow = cluster.value(&place).unwrap();
+    assert_eq!(row.underlay, "192.0.2.99".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn a_pool_more_is_taken_up_and_none_is_lost() {
+    let cluster = Cluster::new();
+    cluster.put(&Place::Pool(pool("more")), &pool_row(&["10.5.0.0/16"]));
+    let both = ask("pods", 4096, &["default", "more"]);
+    join(&cluster, &both, &end("n1", "192.0.2.11")).unwrap();
+    let one = ask("pods", 4096, &["default"]);
+    join(&cluster, &one, &end("n2", "192.0.2.12")).unwrap();
+    let row: OverlayRow = cluster.value(&Place::Overlay(network("pods"))).unwrap();
+    assert_eq!(row.pools, [pool("default"), pool("more")]);
+}
+
+#[test]
+fn what_two_parties_cannot_both_have_is_refused_and_names_both() {
+    let cluster = Cluster::new();
+    cluster.put(&Place::Pool(pool("more")), &pool_row(&["10.5.0.0/16"]));
+    join(
+        &cluster,
+        &ask("pods", 4096, &["default"]),
+        &end("n1", "192.0.2.11"),
+    )
+    .unwrap();
+    let other_port = OverlayAsk {
+        overlay: OverlayRow {
+            port: 8472,
+            ..ask("pods", 4096, &["default"]).overlay
+        },
+        ..ask("pods", 4096, &["default"])
+    };
+    let small = VtepRow {
+        mtu: Mtu::new(1230).unwrap(),
+        ..end("n2", "192.0.2.12")
+    };
+    let namesake = VtepRow {
+        name: "n1".to_owned(),
+        ..end("n2", "192.0.2.12")
+    };
+    let before = cluster.contents();
+    for (ask, end, expected) in [
+        (
+            ask("blue", 4096, &["more"]),
+            end("n2", "192.0.2.12"),
+            "network blue: VNI 4096 is that of network pods; set another \"vni\" for one of them, on every node",
+        ),
+        (
+            ask("blue", 4097, &["default"]),
+            end("n2", "192.0.2.12"),
+            "network blue: pool default is that of network pods, and a block is behind one VTEP; name a pool of its own in \"ipam\"",
+        ),
+        (
+            ask("blue", 4097, &["gone"]),
+            end("n2", "192.0.2.12"),
+            "network blue: there is no pool gone; add it with `bulkhead pool add gone`",
+        ),
+        (
+            ask("pods", 4099, &["default"]),
+            end("n2", "192.0.2.12"),
+            "network pods: \"vni\" is 4099 here and 4096 on node n1; make the configuration the same on every node",
+        ),
+        (
+            other_port,
+            end("n2", "192.0.2.12"),
+            "network pods: \"port\" is 8472 here and 4789 on node n1; make the configuration the same on every node",
+        ),
+        (
+            ask("pods", 4096, &["default"]),
+            small,
+            "network pods: an underlay at 192.0.2.12 leaves 1230 bytes for packets, and IPv6 needs 1280 (RFC 8200 section 5); raise its MTU to 1330, or name pools without IPv6",
+        ),
+        (
+            ask("pods", 4096, &["default"]),
+            end("n2", "192.0.2.11"),
+            "network pods: 192.0.2.11 is the underlay address of node n1 too; give n2 one of its own in [overlay] of bulkheadd.toml, or declare the other lost",
+        ),
+    ] {
+        let refused = join(&cluster, &ask, &end).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+        assert_eq!(cluster.contents(), before, "{expected}");
+    }
+    let operator = Operator {
+        writer: node("n2"),
+        ..operator("namesake")
+    };
+    let pods = ask("pods", 4096, &["default"]);
+    let refused = on(&cluster.store, &cluster.schema).join_overlay(&operator, &pods, &namesake);
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "network pods: two nodes are called n1, one at 192.0.2.11; set another node.name in bulkheadd.toml, or declare the other lost"
+    );
+}
+
+#[test]
+fn a_node_that_is_declared_lost_has_no_end_any_more() {
+    let cluster = Cluster::new();
+    let pods = ask("pods", 4096, &["default"]);
+    join(&cluster, &pods, &end("n1", "192.0.2.11")).unwrap();
+    join(&cluster, &pods, &end("n2", "192.0.2.12")).unwrap();
+    let operations = on(&cluster.store, &cluster.schema);
+    operations
+        .node_lost(&operator("lost"), &node("n1"), "it burnt", &mut |_| ())
+        .unwrap();
+    let ends = operations.ends_of(&network("pods")).unwrap();
+    assert_eq!(ends.len(), 1);
+    assert_eq!(ends[0].row.name, "n2");
+    let refused = join(&cluster, &pods, &end("n1", "192.0.2.11")).unwrap_err();
+    assert!(matches!(refused, OverlayError::Unregistered { .. }));
+}

@@ -1,0 +1,94 @@
+//! Networks that nodes have together.
+
+use std::net::IpAddr;
+
+use bulkhead_model::{IfName, Mac, Mtu, Prefix, Vni};
+use serde::{Deserialize, Serialize};
+
+use super::{NodeName, NodeState};
+
+/// Such a network.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedOverlay {
+    /// The network.
+    pub network: String,
+    /// Its identifier.
+    pub vni: Vni,
+    /// The UDP port.
+    pub port: u16,
+    /// How its containers are joined: `routed`.
+    pub mode: String,
+    /// Its pools.
+    pub pools: Vec<String>,
+    /// Their prefixes.
+    #[serde(default)]
+    pub prefixes: Vec<Prefix>,
+    /// The nodes that have it, by name.
+    #[serde(default)]
+    pub ends: Vec<ListedEnd>,
+    /// The asked node's own end; none if it has no attachment of the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<OwnEnd>,
+}
+
+/// A node's end of a network, as it tells the others.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedEnd {
+    /// Id and name.
+    #[serde(flatten)]
+    pub name: NodeName,
+    /// What the node's fence says.
+    pub state: NodeState,
+    /// Where it is reached.
+    pub underlay: IpAddr,
+    /// The MAC of its device.
+    pub mac: Mac,
+    /// Its device's MTU, in bytes.
+    pub mtu: Mtu,
+    /// The release of its daemon.
+    #[serde(default)]
+    pub version: String,
+    /// When it said so, by its own clock.
+    #[serde(default)]
+    pub at_unix_ms: u64,
+    /// When it last said that it lives, by its own clock. Says nothing about who is sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at_unix_ms: Option<u64>,
+    /// The prefixes of its blocks.
+    #[serde(default)]
+    pub blocks: Vec<Prefix>,
+    /// Attachments of the node, on any network, as published.
+    #[serde(default)]
+    pub held: u64,
+}
+
+/// The asked node's own end.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnEnd {
+    /// Id and name.
+    #[serde(flatten)]
+    pub name: NodeName,
+    /// Its device.
+    pub device: IfName,
+    /// Its address in the underlay.
+    pub local: IpAddr,
+    /// Its device's MTU, in bytes.
+    pub mtu: Mtu,
+    /// Whether peers on a link of the node's are sent to without encapsulation.
+    #[serde(default)]
+    pub direct_routing: bool,
+    /// Whether the kernel had everything of it when it was looked at last.
+    pub stands: bool,
+    /// What keeps it from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// How often something was found otherwise than it had been left, since the daemon started.
+    #[serde(default)]
+    pub mended: u64,
+    /// Whether the store was read since the daemon started: without that, nothing is changed.
+    #[serde(default)]
+    pub store_read: bool,
+}

@@ -1,0 +1,133 @@
+//! Networks that nodes have together: what a call asks of whoever keeps the node's end of them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use bulkhead_cni::{Call, CniError};
+use bulkhead_ipam::Names;
+use bulkhead_ipam::cluster::PoolName;
+use bulkhead_model::{AttachmentKey, IfName, Mtu, NetworkName, Vni};
+use serde::{Deserialize, Serialize};
+
+use crate::{Host, state_dir};
+
+/// Among the other names of a record: [`OverlayEnd`].
+const OVERLAY: &str = "overlay";
+
+/// The node's ends of overlays.
+pub trait Overlays: Send + Sync {
+    /// Sees to it that the node has its end of a network and knows the others, before an attachment of it
+    /// is recorded. It may wait for the cluster's store if the node has none of the network's attachments
+    /// yet.
+    ///
+    /// # Errors
+    /// Code 7 if the network cannot be had as it is asked for, 11 if the same call later may succeed.
+    fn join(&self, key: &AttachmentKey, ask: &OverlayAsk) -> Result<OverlayEnd, CniError>;
+
+    /// Whether [`Overlays::join`] would succeed now.
+    ///
+    /// # Errors
+    /// As it.
+    fn serves(&self, network: &NetworkName, ask: &OverlayAsk) -> Result<(), CniError>;
+}
+
+/// What a network asks for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OverlayAsk {
+    /// Its identifier.
+    pub vni: Vni,
+    /// The UDP port.
+    pub port: u16,
+    /// Its pools; no other overlay has one of them.
+    pub pools: Vec<PoolName>,
+    /// What the underlay is reached by on this node, if not by what the daemon's configuration says.
+    pub underlay: Option<Underlay>,
+    /// The MTU, if it is to be less than the underlay leaves.
+    pub mtu: Option<Mtu>,
+    /// Whether peers on a link of the node's are sent to without encapsulation.
+    pub direct: bool,
+}
+
+/// What a node is reached by from the others.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Underlay {
+    /// One of its addresses.
+    Address(IpAddr),
+    /// The first address of a link: IPv4 before IPv6, none of its link alone.
+    Link(IfName),
+}
+
+impl FromStr for Underlay {
+    type Err = bulkhead_model::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(address) => Ok(Self::Address(address)),
+            Err(_) => text.parse().map(Self::Link),
+        }
+    }
+}
+
+impl fmt::Display for Underlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Link(link) => link.fmt(f),
+        }
+    }
+}
+
+/// A node's end of a network, as it is recorded with each attachment: whoever finds one knows what the
+/// node has to have for it, also while the store is not there.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OverlayEnd {
+    /// The network's identifier.
+    pub vni: Vni,
+    /// The UDP port.
+    pub port: u16,
+    /// The network's pools, as this node knows them.
+    pub pools: Vec<PoolName>,
+    /// What the node is reached by, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub underlay: Option<Underlay>,
+    /// The node's address in the underlay.
+    pub local: IpAddr,
+    /// What a packet of a container may have, in bytes.
+    pub mtu: Mtu,
+    /// The most that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<Mtu>,
+    /// Whether peers on a link of the node's are sent to without encapsulation.
+    pub direct: bool,
+}
+
+impl OverlayEnd {
+    /// The end in an attachment's names.
+    #[must_use]
+    pub fn of_names(names: &Names) -> Option<Self> {
+        serde_json::from_str(names.other.get(OVERLAY)?).ok()
+    }
+
+    /// Notes it among the names of an attachment that is about to be recorded.
+    pub(crate) fn note(&self, names: &mut Names) {
+        let text = serde_json::to_string(self).expect("a struct with text keys");
+        names.other.insert(OVERLAY.to_owned(), text);
+    }
+}
+
+/// The node's ends of overlays.
+///
+/// # Errors
+/// Code 11 without a node daemon.
+pub(crate) fn of(host: &dyn Host, call: &Call) -> Result<std::sync::Arc<dyn Overlays>, CniError> {
+    let Some(overlays) = host.overlays() else {
+        return Err(CniError::try_again(format!(
+            "network {}: what nodes have together is kept up by the node daemon, and none manages state directory {}: start bulkheadd, with an etcd as its store",
+            call.config.name,
+            state_dir(call)?.display()
+        )));
+    };
+    Ok(overlays)
+}

@@ -1,0 +1,120 @@
+//! The routes to peers' prefixes, in the main table: over the device, by way of the peer's link-local
+//! address, of either family (RFC 8950 is the same in BGP); or plainly by way of the peer where it is on
+//! a link of ours and may be sent to so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use bulkhead_model::{IfName, Prefix};
+
+use super::{Overlay, OverlayGone, Peer};
+use crate::{MAIN_TABLE, Ns, Op, Reach, Route, Space, link};
+
+/// Appends what is missing, then what leads elsewhere in one step each, so that no packet is without a
+/// route in between; what is wanted no longer goes last.
+pub(super) fn ensure(host: &Space, want: &Overlay, ops: &mut Vec<Op>) {
+    let wanted = wanted(host, want);
+    let device = want.vtep.device;
+    let found: BTreeMap<_, _> = main(host).map(|route| (key(route), route)).collect();
+    for route in wanted.values() {
+        match found.get(&key(route)) {
+            None => ops.push(Op::AddRoute {
+                ns: Ns::Host,
+                route: route.clone(),
+            }),
+            Some(found) if link::satisfies(found, route) => {}
+            // An attachment's own: the address is here as long as that stands.
+            Some(found) if !is_of_overlay(found, device, &want.pools) => {}
+            Some(_) => ops.push(Op::ReplaceRoute {
+                ns: Ns::Host,
+                route: route.clone(),
+            }),
+        }
+    }
+    let wanted: BTreeSet<_> = wanted.values().map(key).collect();
+    for route in main(host).filter(|route| !wanted.contains(&key(route))) {
+        if is_of_overlay(route, device, &want.pools) {
+            ops.push(del(route));
+        }
+    }
+}
+
+/// Appends what takes away the routes that do not go with the device.
+pub(super) fn end(host: &Space, want: &OverlayGone, ops: &mut Vec<Op>) {
+    for route in main(host) {
+        if route.link != want.device && is_direct(route, &want.pools) {
+            ops.push(del(route));
+        }
+    }
+}
+
+fn del(route: &Route) -> Op {
+    Op::DelRoute {
+        ns: Ns::Host,
+        route: route.clone(),
+    }
+}
+
+fn main(host: &Space) -> impl Iterator<Item = &Route> {
+    let routes = host.own_routes.iter();
+    routes.filter(|route| route.table == MAIN_TABLE)
+}
+
+/// What there is one route of.
+fn key(route: &Route) -> (Prefix, Option<u32>) {
+    (route.destination, route.priority)
+}
+
+fn wanted(host: &Space, want: &Overlay) -> BTreeMap<Prefix, Route> {
+    let device = want.vtep.device;
+    let mut routes = BTreeMap::new();
+    for peer in &want.peers {
+        let reach = host.reach.get(&peer.underlay);
+        let near = reach.filter(|reach| is_near(peer, reach, device));
+        for prefix in &peer.prefixes {
+            routes.insert(*prefix, route(device, peer, *prefix, near));
+        }
+    }
+    routes
+}
+
+/// Whether a peer may be sent to as it is.
+fn is_near(peer: &Peer, reach: &Reach, device: IfName) -> bool {
+    peer.direct && reach.gateway.is_none() && reach.link != device
+}
+
+fn route(device: IfName, peer: &Peer, destination: Prefix, near: Option<&Reach>) -> Route {
+    let is_v6 = destination.address().is_ipv6();
+    // IPv6 has no IPv4 next hop.
+    let near = near.filter(|_| peer.underlay.is_ipv6() || !is_v6);
+    let (link, gateway) = match near {
+        Some(reach) => (reach.link, peer.underlay),
+        None => (device, peer.mac.link_local().into()),
+    };
+    Route {
+        destination,
+        gateway: Some(gateway),
+        link,
+        // IP6_RT_PRIO_USER (linux/ipv6_route.h) is what the kernel makes of 0 for IPv6.
+        priority: Some(if is_v6 { 1024 } else { 0 }),
+        table: MAIN_TABLE,
+        scope: None,
+        mtu: None,
+        advmss: None,
+    }
+}
+
+fn is_of_overlay(route: &Route, device: IfName, pools: &BTreeSet<Prefix>) -> bool {
+    route.link == device || is_direct(route, pools)
+}
+
+/// Whether a route of ours is one to a peer that is sent to as it is. A container's are on its port: to
+/// the link itself, or by way of its link-local address.
+fn is_direct(route: &Route, pools: &BTreeSet<Prefix>) -> bool {
+    let is_link_local =
+        |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let inside = |pool: &Prefix| {
+        pool.contains(route.destination.address()) && pool.len() <= route.destination.len()
+    };
+    route.gateway.is_some_and(|gateway| !is_link_local(gateway)) && pools.iter().any(inside)
+}

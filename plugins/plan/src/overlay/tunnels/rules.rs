@@ -1,0 +1,233 @@
+//! The rules of the table. Fragments are sorted out before a port is compared: a later one has none, and
+//! is of no use without the first, which is judged.
+
+use bulkhead_nft as nft;
+use nft::{Datum, Field, Name, Op, Operand, PayloadBase, Rule, Statement};
+
+use super::{
+    KNOWN4, KNOWN6, POOLS4, POOLS6, PORTS, SOURCES4, SOURCES6, TunnelDrop, VTEPS4, VTEPS6,
+};
+
+/// Where a packet to a judged port of the node is.
+const TUNNEL: Name = Name::literal("tunnel");
+/// Where one from a container is.
+const CONTAINER: Name = Name::literal("container");
+/// Where a datagram is.
+const DATAGRAM: Name = Name::literal("datagram");
+/// Where one to a judged port is, of whichever node.
+const JUDGED: Name = Name::literal("judged");
+/// Where a packet from a pool is.
+const INSIDE: Name = Name::literal("inside");
+/// `IPPROTO_UDP` (`linux/in.h`).
+const UDP: u8 = 17;
+/// What the names of containers' ports begin with.
+const PORT_PREFIX: &str = "bhp";
+/// The second word of a VXLAN header, behind the eight bytes of UDP's (RFC 7348 section 5).
+const WORD: Field = Field::Raw {
+    base: PayloadBase::Transport,
+    offset: 12,
+    len: 4,
+};
+/// `IPPROTO_FRAGMENT` (RFC 8200 section 4.5).
+const FRAGMENT: u8 = 44;
+
+pub(super) fn chains() -> Vec<nft::Chain> {
+    let mut chains = vec![
+        // NF_IP_PRI_FILTER (linux/netfilter_ipv4.h): the last before delivery, beside the host's own.
+        hooked("input", nft::Hook::Input, 0, input()),
+        // Before connection tracking (NF_IP_PRI_CONNTRACK, -200): what is dropped makes no flow.
+        hooked("prerouting", nft::Hook::Prerouting, -290, prerouting()),
+        hooked("output", nft::Hook::Output, -290, vec![datagrams()]),
+        regular(DATAGRAM, datagram()),
+        regular(JUDGED, judged()),
+        regular(INSIDE, inside()),
+        regular(TUNNEL, tunnel()),
+        regular(CONTAINER, container()),
+    ];
+    chains.extend(TunnelDrop::ALL.map(|reason| regular(reason.chain(), dropped(reason))));
+    chains
+}
+
+/// IPv4 is put together by now, IPv6 is not (`ip6_input`, `net/ipv6/ip6_input.c`).
+fn input() -> Vec<Rule> {
+    vec![
+        Rule::new([later_fragments6(), vec![Statement::accept()]].concat()),
+        Rule::new([to_port(), Statement::goto(TUNNEL)]),
+    ]
+}
+
+fn tunnel() -> Vec<Rule> {
+    let known = |address, set| {
+        Rule::new([
+            Statement::in_set([Field::UdpDport, WORD, address], set),
+            Statement::accept(),
+        ])
+    };
+    let source = |address, set| {
+        Rule::new([
+            Statement::in_set([Field::UdpDport, address], set),
+            Statement::goto(TunnelDrop::WrongVni.chain()),
+        ])
+    };
+    vec![
+        known(Field::Ip4Saddr, KNOWN4),
+        known(Field::Ip6Saddr, KNOWN6),
+        source(Field::Ip4Saddr, SOURCES4),
+        source(Field::Ip6Saddr, SOURCES6),
+        Rule::new([Statement::goto(TunnelDrop::UnknownSource.chain())]),
+    ]
+}
+
+/// What every packet meets: whether it is a datagram, and one look at its source.
+fn prerouting() -> Vec<Rule> {
+    let from =
+        |address, pools| Rule::new([Statement::in_set([address], pools), Statement::goto(INSIDE)]);
+    vec![
+        datagrams(),
+        from(Field::Ip4Saddr, POOLS4),
+        from(Field::Ip6Saddr, POOLS6),
+    ]
+}
+
+fn datagrams() -> Rule {
+    Rule::new([
+        Statement::is(Field::L4Proto, Datum::InetProto(UDP)),
+        Statement::jump(DATAGRAM),
+    ])
+}
+
+/// A datagram: later fragments have no port, and are of no use without the first.
+fn datagram() -> Vec<Rule> {
+    vec![
+        Rule::new(
+            [
+                later_fragments4(),
+                vec![Statement::Verdict(nft::Verdict::Return)],
+            ]
+            .concat(),
+        ),
+        Rule::new(
+            [
+                later_fragments6(),
+                vec![Statement::Verdict(nft::Verdict::Return)],
+            ]
+            .concat(),
+        ),
+        Rule::new([to_port(), Statement::goto(JUDGED)]),
+    ]
+}
+
+/// A datagram to a judged port, of whichever node. What is encapsulated is tracked by what is in it: a flow
+/// of the tunnel itself would cost each packet two look-ups more on either node, and tell nobody anything.
+fn judged() -> Vec<Rule> {
+    vec![
+        Rule::new([from_container(), Statement::goto(CONTAINER)]),
+        Rule::new([Statement::Untracked]),
+    ]
+}
+
+/// A packet whose source is of a pool.
+fn inside() -> Vec<Rule> {
+    vec![
+        Rule::new([
+            Statement::is(Field::Iifname, crate::link::lo()),
+            Statement::accept(),
+        ]),
+        Rule::new([
+            Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
+            Statement::goto(TunnelDrop::Misrouted.chain()),
+        ]),
+    ]
+}
+
+fn from_container() -> Statement {
+    let prefix = PORT_PREFIX.parse().expect("three letters");
+    Statement::Match(nft::Match::new(
+        [Field::Iifname],
+        Op::Eq,
+        Operand::NamePrefix(prefix),
+    ))
+}
+
+/// A datagram to a judged port from a container.
+fn container() -> Vec<Rule> {
+    let dropped = |to| Rule::new([to, from_container_chain()]);
+    vec![
+        dropped(Statement::is(Field::FibDaddrType, Datum::LOCAL)),
+        dropped(Statement::in_set([Field::Ip4Daddr], VTEPS4)),
+        dropped(Statement::in_set([Field::Ip6Daddr], VTEPS6)),
+    ]
+}
+
+fn from_container_chain() -> Statement {
+    Statement::goto(TunnelDrop::FromContainer.chain())
+}
+
+fn to_port() -> Statement {
+    Statement::in_set([Field::UdpDport], PORTS)
+}
+
+/// Counts by what the sender cannot choose, so that it fills no set.
+fn dropped(reason: TunnelDrop) -> Vec<Rule> {
+    let by = match reason {
+        TunnelDrop::UnknownSource | TunnelDrop::WrongVni => Field::UdpDport,
+        TunnelDrop::Misrouted | TunnelDrop::FromContainer => Field::Iifname,
+    };
+    vec![
+        Rule::new([Statement::Tally {
+            fields: vec![by],
+            set: reason.tally(),
+        }]),
+        Rule::new([Statement::Counter, Statement::drop()]),
+    ]
+}
+
+/// Any but the first (RFC 791 section 3.1: the offset is 13 bits).
+fn later_fragments4() -> Vec<Statement> {
+    vec![
+        Statement::is(Field::NfProto, Datum::NfProto(2)),
+        masked(6, [0x1f, 0xff]),
+    ]
+}
+
+/// Any but the first, as a host sends them: the fragment header next to the fixed one, the offset in its
+/// first 13 bits after two bytes.
+fn later_fragments6() -> Vec<Statement> {
+    vec![
+        Statement::is(Field::Ip6NextHeader, Datum::InetProto(FRAGMENT)),
+        masked(42, [0xff, 0xf8]),
+    ]
+}
+
+/// Two bytes of the network header and what follows it, with one of those bits set.
+fn masked(offset: u16, bits: [u8; 2]) -> Statement {
+    let field = Field::Raw {
+        base: PayloadBase::Network,
+        offset,
+        len: 2,
+    };
+    Statement::masked(field, bits, Op::Ne, [0, 0])
+}
+
+fn hooked(name: &'static str, hook: nft::Hook, priority: i32, rules: Vec<Rule>) -> nft::Chain {
+    let base = nft::Base {
+        kind: nft::ChainKind::Filter,
+        hook,
+        devices: nft::Devices::None,
+        priority,
+        policy: nft::Policy::Accept,
+    };
+    nft::Chain {
+        base: Some(base),
+        ..regular(Name::literal(name), rules)
+    }
+}
+
+fn regular(name: Name, rules: Vec<Rule>) -> nft::Chain {
+    nft::Chain {
+        name,
+        base: None,
+        part: nft::Part::Fixed,
+        rules,
+    }
+}

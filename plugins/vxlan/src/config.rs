@@ -1,0 +1,123 @@
+//! The configuration of `bulkhead-vxlan`: `mode`, `vni`, `port`, `underlay`, `directRouting`, `ipam`,
+//! `mtu`, `ipMasq`, `guard`, `multicast`, `portFilter`, `stateDir`, and what the runtime asks for.
+
+use bulkhead_attach::{Addressing, Layer3, OverlayAsk, Source, Underlay};
+use bulkhead_cni::json::{FieldError, Object};
+use bulkhead_cni::{Call, CniError};
+use bulkhead_ipam::PoolChoice;
+use bulkhead_ipam::cluster::PoolName;
+use bulkhead_model::{Family, Mtu, VXLAN_PORT, Vni};
+
+/// A configuration with nothing wrong in it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What every network without a segment has.
+    pub link: Layer3,
+    /// What is asked of the node's end.
+    pub overlay: OverlayAsk,
+}
+
+/// Reads the configuration of a call.
+///
+/// # Errors
+/// Code 7 naming the key, the value found and what it should be; code 2 for what no overlay has.
+pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
+    let root = call.config.root();
+    mode(&root)?;
+    let (pools, link) = Layer3::parse(call, |addressing| {
+        let pools = pools(&addressing)?;
+        Ok((pools, addressing))
+    })?;
+    let overlay = OverlayAsk {
+        vni: vni(&root)?.unwrap_or_else(|| call.config.name.vni()),
+        port: port(&root)?,
+        pools,
+        underlay: underlay(&root)?,
+        mtu: link.mtu,
+        direct: root.optional_bool("directRouting")?.unwrap_or_default(),
+    };
+    refuse_small(&root, link.mtu)?;
+    Ok(Config { link, overlay })
+}
+
+fn mode(root: &Object<'_>) -> Result<(), FieldError> {
+    let Some(mode) = root.optional("mode") else {
+        return Ok(());
+    };
+    match mode.str()? {
+        "routed" => Ok(()),
+        "bridged" => Err(mode.unsupported(
+            "this release joins the containers of several nodes by routes alone; set \"routed\"",
+        )),
+        _ => Err(mode.invalid("\"routed\"")),
+    }
+}
+
+fn vni(root: &Object<'_>) -> Result<Option<Vni>, FieldError> {
+    let Some(field) = root.optional("vni") else {
+        return Ok(None);
+    };
+    let expected = "a VXLAN network identifier of 1 to 16777215 (RFC 7348 section 5)";
+    let number = field.u32().map_err(|_| field.invalid(expected))?;
+    Vni::new(number)
+        .map(Some)
+        .ok_or_else(|| field.invalid(expected))
+}
+
+fn port(root: &Object<'_>) -> Result<u16, FieldError> {
+    let Some(field) = root.optional("port") else {
+        return Ok(VXLAN_PORT);
+    };
+    let expected = "a UDP port of 1 to 65535, the same on every node";
+    let number = field.u32().map_err(|_| field.invalid(expected))?;
+    u16::try_from(number)
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(|| field.invalid(expected))
+}
+
+fn underlay(root: &Object<'_>) -> Result<Option<Underlay>, FieldError> {
+    let expected = "an address of this node, or the name of a link that has one";
+    let Some(field) = root.optional("underlay") else {
+        return Ok(None);
+    };
+    let underlay: Underlay = field.parse_as(expected)?;
+    match underlay {
+        Underlay::Address(address)
+            if address.is_multicast() || address.is_unspecified() || address.is_loopback() =>
+        {
+            Err(field.invalid(expected))
+        }
+        underlay => Ok(Some(underlay)),
+    }
+}
+
+/// A block is behind one node, which the cluster's store alone can say.
+fn pools(addressing: &Addressing) -> Result<Vec<PoolName>, CniError> {
+    let why = match addressing {
+        Addressing::Own(Source::Pools(config)) => match &config.pools {
+            PoolChoice::Named(names) => return Ok(names.clone()),
+            PoolChoice::Any => "\"*\" leaves open which pools are this network's",
+        },
+        Addressing::Own(Source::Ranges(_)) => "ranges are this node's alone",
+        Addressing::Delegated { .. } | Addressing::None => {
+            "another IPAM plugin does not tell which node has which block"
+        }
+    };
+    Err(CniError::invalid_config(format!(
+        "ipam: {why}; name pools of the cluster in \"pool\" of \"type\": \"bulkhead-ipam\""
+    )))
+}
+
+/// What the pools are is not known here; the daemon refuses IPv6 in less than it needs.
+fn refuse_small(root: &Object<'_>, mtu: Option<Mtu>) -> Result<(), FieldError> {
+    const LEAST: u32 = 576;
+    let small = mtu.is_some_and(|mtu| mtu.bytes() < LEAST);
+    match root.optional("mtu").filter(|_| small) {
+        Some(field) => Err(field.invalid(format_args!(
+            "what every IPv4 host takes, {LEAST} (RFC 791), or {} where there is IPv6",
+            Mtu::minimum(Family::V6)
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,134 @@
+//! What somebody takes away comes back, and what changes below is followed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bulkhead_tests::nodes::{LIMIT, NETWORK, Node, Nodes};
+use netns_fixtures::{Container, Outside, Ping, wait_for};
+use serde_json::Value;
+
+fn answers(from: &Container, to: IpAddr) -> bool {
+    let ping = Ping::new(to).limit(Duration::from_millis(700));
+    ping.from(from).expect("ping runs")
+}
+
+fn reaches(from: &Container, to: IpAddr) {
+    wait_for(&format!("{} to reach {to}", from.name()), LIMIT, || {
+        answers(from, to).then_some(())
+    });
+}
+
+fn mended(node: &Node) -> u64 {
+    let told = node.must_say(&["-o", "json", "overlay", "show", NETWORK]);
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    told["here"]["mended"].as_u64().expect("a count")
+}
+
+#[test]
+fn what_somebody_removes_from_the_kernel_is_put_back_and_counted() {
+    let nodes = Nodes::start(2);
+    let (from, _) = nodes.container(0, "from");
+    let (_to, at) = nodes.container(1, "to");
+    for address in &at {
+        reaches(&from, *address);
+    }
+    let node = &nodes.all[0];
+    let device = node.device();
+    let block = |family: &str| {
+        let routes = node
+            .host
+            .ip_json(&format!("{family} route show dev {device}"));
+        let routes = routes.expect("ip runs");
+        let routes = routes.as_array().expect("an array").iter();
+        let mut to = routes.filter_map(|route| Some(route["dst"].as_str()?.to_owned()));
+        to.find(|to| to.starts_with("10.4.") || to.starts_with("fd00:4:"))
+            .expect("a block of the other")
+    };
+    for damage in [
+        format!("link delete {device}"),
+        format!("link set {device} down"),
+        format!("-4 route delete {}", block("-4")),
+        format!("-6 route delete {} dev {device}", block("-6")),
+        format!("neighbour flush dev {device} nud permanent"),
+        format!("link set {device} mtu 1300"),
+        format!("link set {device} address 02:00:00:00:00:99"),
+        format!("-6 address flush dev {device}"),
+    ] {
+        let before = mended(node);
+        node.host.ip(&damage).expect("ip does it");
+        wait_for(&format!("{damage} to be mended"), LIMIT, || {
+            (mended(node) > before).then_some(())
+        });
+        for address in &at {
+            reaches(&from, *address);
+        }
+    }
+    let before = mended(node);
+    let entries = node.host.bridge_json(&format!("fdb show dev {device}"));
+    let entries = entries.expect("bridge runs");
+    let peer = entries[0]["mac"].as_str().expect("an entry");
+    node.host
+        .sh(&format!("bridge fdb delete {peer} dev {device}"))
+        .expect("bridge does it");
+    node.host
+        .sh(&format!(
+            "bridge fdb append 00:00:00:00:00:00 dev {device} dst 198.51.100.1"
+        ))
+        .expect("bridge does it");
+    wait_for("the forwarding entries to be mended", LIMIT, || {
+        let now = node.host.bridge_json(&format!("fdb show dev {device}"));
+        let now = now.expect("bridge runs").to_string();
+        (now.contains(peer) && !now.contains("00:00:00:00:00:00")).then_some(())
+    });
+    assert!(mended(node) > before);
+    for address in &at {
+        reaches(&from, *address);
+    }
+}
+
+#[test]
+fn a_filter_that_somebody_deletes_is_put_back() {
+    let nodes = Nodes::start(2);
+    let (_one, _) = nodes.container(0, "one");
+    let (_other, _) = nodes.container(1, "other");
+    let node = &nodes.all[0];
+    let has = || node.host.nft("list table inet bulkhead-overlay").is_ok();
+    wait_for("the filter", LIMIT, || has().then_some(()));
+    node.host
+        .nft("delete table inet bulkhead-overlay")
+        .expect("nft does it");
+    wait_for("the filter to be put back", LIMIT, || has().then_some(()));
+}
+
+#[test]
+fn the_underlay_s_mtu_and_address_are_followed() {
+    let nodes = Nodes::start(2);
+    let (from, _) = nodes.container(0, "from");
+    let (_to, at) = nodes.container(1, "to");
+    for address in &at {
+        reaches(&from, *address);
+    }
+    let node = &nodes.all[1];
+    let device = node.device();
+    let uplink = Outside::UPLINK;
+    node.host
+        .ip(&format!("link set {uplink} mtu 1400"))
+        .expect("ip does it");
+    wait_for("the device's MTU to follow", LIMIT, || {
+        let shown = node.host.ip_json(&format!("link show {device}"));
+        (shown.expect("ip runs")[0]["mtu"] == 1350).then_some(())
+    });
+    // A new address, and the old one gone: the others hear of it.
+    node.host
+        .ip_batch(&[
+            format!("address delete {}/24 dev {uplink}", node.pair.node_v4),
+            format!("address add 192.0.2.77/24 dev {uplink}"),
+            format!("route replace default via {}", node.pair.gateway_v4),
+        ])
+        .expect("ip does it");
+    for address in &at {
+        reaches(&from, *address);
+    }
+    let told = nodes.all[0].must_say(&["-o", "json", "overlay", "peers", NETWORK]);
+    assert!(told.contains("192.0.2.77"), "{told}");
+}

@@ -1,0 +1,6 @@
+//! `bulkhead-vxlan` over several nodes whose underlay is routed.
+
+mod doctor;
+mod heal;
+mod outage;
+mod reach;
