@@ -7,8 +7,8 @@ use bulkhead_attach::{Grant, Holder, PREFIX, guard_of, nat_table, own_prefixes};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
-    Attached, Dad, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour, NetworkNat,
-    OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
+    Advertised, Attached, Dad, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour,
+    NetworkNat, OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
 };
 
 use crate::config::Config;
@@ -85,6 +85,7 @@ pub(crate) fn link(config: &Config, grant: &Grant) -> Result<Attached, CniError>
                 })
                 .collect(),
             addresses: addresses.clone(),
+            advertised: Advertised::Nothing,
         },
         filter: Filter {
             binding,

@@ -88,7 +88,7 @@ pub(crate) struct RawLink {
 type Setting = (u16, &'static str, usize);
 
 /// Those that anybody here looks at.
-const SETTINGS: [Setting; 9] = [
+const SETTINGS: [Setting; 10] = [
     (AF_INET, "proxy_arp", 2),
     (AF_INET, "arp_notify", 21),
     (AF_INET, "route_localnet", 25),
@@ -98,6 +98,7 @@ const SETTINGS: [Setting; 9] = [
     (AF_INET6, "disable_ipv6", 26),
     (AF_INET6, "ndisc_notify", 29),
     (AF_INET6, "keep_addr_on_down", 42),
+    (AF_INET6, "ra_defrtr_metric", 52),
 ];
 
 impl RawLink {
