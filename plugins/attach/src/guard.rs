@@ -36,6 +36,9 @@ pub struct GuardConfig {
     pub macs: BTreeSet<Mac>,
     /// `dhcpClient`.
     pub dhcp_client: bool,
+    /// Whether it asks the node by `DHCPv6` for configuration: no key of `guard`, a network that answers
+    /// sets it.
+    pub configured: bool,
     /// `multicast`; none is the network's default.
     pub multicast: Option<Multicast>,
 }
@@ -117,6 +120,7 @@ impl GuardConfig {
             allowed: allowed(&object)?,
             macs: macs(&object)?,
             dhcp_client: object.optional_bool("dhcpClient")?.unwrap_or_default(),
+            configured: false,
             multicast: None,
         };
         match config.role {
@@ -171,6 +175,7 @@ impl GuardConfig {
         let roles = [
             (vrrp, Role::Vrrp),
             (self.dhcp_client || alone, Role::DhcpClient),
+            (self.configured, Role::Configured),
             (
                 matches!(self.role, GuardRole::Router | GuardRole::Trusted),
                 Role::Router,

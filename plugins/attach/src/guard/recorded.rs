@@ -46,6 +46,9 @@ impl fmt::Display for GuardConfig {
         if self.dhcp_client {
             f.write_str(" dhcp-client")?;
         }
+        if self.configured {
+            f.write_str(" configured")?;
+        }
         match self.multicast {
             None => Ok(()),
             Some(Multicast::None) => f.write_str(" multicast=none"),
@@ -81,6 +84,7 @@ impl GuardConfig {
             ("dhcp-server", "") => self.role = GuardRole::DhcpServer,
             ("trusted", "") => self.role = GuardRole::Trusted,
             ("dhcp-client", "") => self.dhcp_client = true,
+            ("configured", "") => self.configured = true,
             ("prefix", prefix) => {
                 self.prefixes.insert(parsed(prefix)?);
             }
@@ -122,7 +126,7 @@ mod tests {
             "mac multicast=none",
             "on router prefix=10.9.0.0/24 prefix=fd00:9::/60 multicast=link-local",
             "on dhcp-server allowed=10.1.0.100 allowed=10.1.0.101,00:00:5e:00:01:33 mac=00:00:5e:00:01:33",
-            "on trusted dhcp-client multicast=all",
+            "on trusted dhcp-client configured multicast=all",
         ] {
             let read: GuardConfig = text.parse().unwrap();
             assert_eq!(read.to_string(), text);

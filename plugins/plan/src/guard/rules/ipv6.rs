@@ -7,7 +7,7 @@ use bulkhead_nft::{Datum, Field, Name, Op, Rule, Statement, Verdict};
 use super::discovery::UNSPECIFIED;
 use super::ipv4::{PLAIN, TUNNEL_PORTS, port};
 use super::{
-    TO_ALL, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
+    TO_ALL, TO_NODE, drop_if, goto, is, is_group_frame, network, not_in, not_of, of_port, of_sender,
 };
 use super::{discovery, vmap};
 use super::{
@@ -37,6 +37,8 @@ const UDP_NUMBER: u8 = 17;
 const FRAGMENT: u8 = 44;
 pub(super) const ICMPV6: u8 = 58;
 const VRRP: u8 = 112;
+/// The message of `DHCPv6` that asks for no address (RFC 8415 section 7.3).
+const INFORMATION_REQUEST: u8 = 11;
 
 pub(super) fn chains() -> Vec<(Name, Vec<Rule>)> {
     vec![
@@ -140,13 +142,28 @@ fn group_icmp() -> Vec<Rule> {
 fn group_udp() -> Vec<Rule> {
     let servers = Datum::Ipv6Addr([0xff02, 0, 0, 0, 0, 0, 1, 2].into());
     let link_local = is(network(24, 2), &[0xff, 0x02]);
-    vec![
-        // DHCPv6 (RFC 9915 section 7.1, 7.2).
-        pass_if([
-            Statement::is(Field::Ip6Daddr, servers),
+    // DHCPv6 (RFC 9915 section 7.1, 7.2).
+    let to_servers = || {
+        [
+            Statement::is(Field::Ip6Daddr, servers.clone()),
             is(transport(2, 2), &port(547)),
-            port_is(sets::DHCP_CLIENTS),
-        ]),
+        ]
+    };
+    let asks = || {
+        let asks = [
+            is(transport(8, 1), &[INFORMATION_REQUEST]),
+            port_is(sets::CONFIGURED),
+        ];
+        to_servers().into_iter().chain(asks)
+    };
+    vec![
+        pass_if(
+            to_servers()
+                .into_iter()
+                .chain([port_is(sets::DHCP_CLIENTS)]),
+        ),
+        drop_if(asks().chain([over(sets::TO_NODE, TO_NODE)]), Reason::Budget),
+        pass_if(asks()),
         Rule::new([link_local, port_is(sets::LINK_LOCAL_GROUPS), goto(UDP)]),
         Rule::new([port_is(sets::ALL_GROUPS), goto(UDP)]),
         otherwise(Reason::Multicast),
