@@ -44,6 +44,11 @@ pub trait Host {
     /// The addresses of the cluster's pools; `None` without a node daemon.
     fn pools(&self) -> Option<Arc<dyn PoolLeases>>;
 
+    /// Whether this process stays, and serves what networks need besides calls.
+    fn is_daemon(&self) -> bool {
+        false
+    }
+
     /// A stage of the call took so long.
     fn spent(&self, _stage: Stage, _time: Duration) {}
 }

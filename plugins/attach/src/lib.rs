@@ -78,6 +78,12 @@ pub trait Network: Sized {
     /// The bridge ports join; `None` where each has a link of its own.
     fn bridge(&self) -> Option<IfName>;
 
+    /// What of the configuration nobody but the node daemon serves, and which key asks for it: `key:
+    /// the node daemon does`. `None` if nothing is.
+    fn needs_daemon(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The names to be used for a new attachment; what the capabilities ask for is added to them.
     fn names(&self, key: &AttachmentKey) -> Names;
 

@@ -1,13 +1,15 @@
 //! The configuration of `bulkhead-ipv6`: `ipam`, `prefixPerContainer`, `mtu`, `ipMasq`, `guard`,
-//! `multicast`, `portFilter`, `stateDir`, and what the runtime asks for.
+//! `multicast`, `routerAdvertisements`, `portFilter`, `stateDir`, and what the runtime asks for.
 
 use bulkhead_attach::{Addressing, Capabilities, GuardConfig, Masquerade, keys};
 use bulkhead_cni::json::{FieldError, Object};
 use bulkhead_cni::{Call, CniError};
-use bulkhead_model::{Mac, Mtu};
+use bulkhead_model::{Family, Mac, Mtu};
 use bulkhead_plan::Hook;
 
 use crate::PREFIX_LEN;
+use crate::advertisements::Advertisements;
+use crate::advertisements::keys::Around;
 
 /// A configuration with nothing wrong in it.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Config {
     pub mtu: Option<Mtu>,
     /// `guard`.
     pub guard: GuardConfig,
+    /// `routerAdvertisements`.
+    pub advertisements: Option<Advertisements>,
     /// `portFilter`.
     pub hook: Hook,
     /// `runtimeConfig.mac`, else `args.cni.mac`, else `MAC` of `CNI_ARGS`.
@@ -52,16 +56,58 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
     } else {
         addressing
     };
+    let mtu = keys::mtu(&root, &addressing)?;
+    let capabilities = Capabilities::parse(call)?;
+    let advertisements = advertisements(call, prefixes, mtu, &capabilities)?;
+    let guard = GuardConfig {
+        configured: advertisements
+            .as_ref()
+            .is_some_and(|all| all.refresh_secs.is_some()),
+        ..GuardConfig::parse(call)?
+    };
+    if advertisements.is_some() && has_ipv4_alone(&addressing) {
+        return Err(no_ipv6());
+    }
     Ok(Config {
         prefixes,
         masquerade: keys::masquerade(&root)?,
-        mtu: keys::mtu(&root, &addressing)?,
-        guard: GuardConfig::parse(call)?,
+        mtu,
+        guard,
+        advertisements,
         hook: keys::hook(&root)?,
         mac: keys::mac(call)?,
         addressing,
-        capabilities: Capabilities::parse(call)?,
+        capabilities,
     })
+}
+
+fn advertisements(
+    call: &Call,
+    prefixes: bool,
+    mtu: Option<Mtu>,
+    asked: &Capabilities,
+) -> Result<Option<Advertisements>, FieldError> {
+    let around = Around {
+        prefixes,
+        mtu: mtu.unwrap_or(Mtu::ETHERNET),
+        dns: if asked.dns.is_empty() {
+            &call.config.dns
+        } else {
+            &asked.dns
+        },
+    };
+    Advertisements::parse(&call.config.root(), &around)
+}
+
+/// Whether that is known before an address is granted.
+fn has_ipv4_alone(addressing: &Addressing) -> bool {
+    addressing.has_family(Family::V4) && !addressing.has_family(Family::V6)
+}
+
+/// What is advertised is IPv6.
+pub(crate) fn no_ipv6() -> CniError {
+    let text = "routerAdvertisements: the container has no IPv6 address, and they are of IPv6: add an IPv6 range to \"ipam\", or remove the key";
+    CniError::invalid_config(text)
 }
 
 /// There is no segment that a group's frames could be sent to, and no bridge to name.

@@ -3,6 +3,7 @@
 //! (RFC 8273); permanent neighbours on both sides. Two pure functions: from a call to a typed
 //! [`Config`], and from that and what the attachment was granted to what the kernel should hold.
 
+mod advertisements;
 mod config;
 mod origins;
 mod want;
@@ -17,11 +18,14 @@ use bulkhead_ipam::Names;
 use bulkhead_model::{AttachmentKey, Family, IfName, Mac};
 use bulkhead_plan::Attached;
 
+use advertisements::ADVERTISEMENTS;
+
+pub use advertisements::{Advertisements, Domain, OwnAddresses, OwnPrefix, Preference};
 pub use config::Config;
 
 /// What every container calls its IPv6 gateway: the same on each link, so that nothing in a container
 /// depends on where it runs.
-const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// What it calls its IPv4 gateway: an address of no subnet (RFC 3927), which no interface has.
 const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The MAC of every port: locally administered (RFC 7042 section 2.1), and not of any container.
@@ -36,7 +40,9 @@ fn gateway(family: Family) -> IpAddr {
     }
 }
 
-fn port_mac() -> Mac {
+/// The MAC of every port.
+#[must_use]
+pub fn port_mac() -> Mac {
     Mac::new(PORT_MAC).expect("a unicast MAC")
 }
 
@@ -66,13 +72,24 @@ impl Network for Config {
         let yes = |name: &str| (name.to_owned(), "yes".to_owned());
         let prefix = self.prefixes.then(|| yes(PREFIX));
         let guard = (GUARD.to_owned(), self.guard.to_string());
+        let advertised = self.advertisements.as_ref();
+        let advertised = advertised.map(|all| (ADVERTISEMENTS.to_owned(), all.to_string()));
         Names {
             port: Some(id.port()),
             port_mac: Some(port_mac()),
             interface_mac: Some(self.mac.unwrap_or_else(|| id.interface_mac())),
-            other: prefix.into_iter().chain([guard]).collect(),
+            other: prefix
+                .into_iter()
+                .chain([guard])
+                .chain(advertised)
+                .collect(),
             ..Names::default()
         }
+    }
+
+    fn needs_daemon(&self) -> Option<&'static str> {
+        let advertised = self.advertisements.as_ref();
+        advertised.map(|_| "routerAdvertisements: the node daemon advertises")
     }
 
     fn want(&self, grant: &Grant) -> Result<Attached, CniError> {

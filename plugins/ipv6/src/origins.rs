@@ -4,6 +4,8 @@ use bulkhead_attach::{Inspection, Origin, Own, Rehearsal, configured, origins};
 use bulkhead_cni::Call;
 use bulkhead_plan::{Ns, Op, Place, Route};
 
+use crate::Advertisements;
+
 pub(crate) fn of(call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
     let key = |key, default| configured(call, key, default);
     let routes = seen.want.interface.routes.iter();
@@ -38,6 +40,11 @@ fn port(seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
         _ => None,
     });
     rows.extend(sysctls);
+    let advertised = Advertisements::recorded(&seen.grant.names);
+    rows.extend(advertised.map(|advertised| {
+        let source = "routerAdvertisements, recorded; sent by bulkheadd from fe80::1";
+        Origin::new("router advertisement", advertised, source)
+    }));
     let known = [&seen.want.neighbours, &seen.want.interface.neighbours];
     for (neighbours, whose) in known.into_iter().zip(["the node's", "the container's"]) {
         rows.extend(neighbours.iter().map(|known| {

@@ -5,20 +5,21 @@ use std::net::IpAddr;
 
 use bulkhead_attach::{Grant, Holder, PREFIX, guard_of, nat_table, own_prefixes};
 use bulkhead_cni::CniError;
+use bulkhead_ipam::Names;
 use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
     Advertised, Attached, Dad, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour,
     NetworkNat, OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
 };
 
-use crate::config::Config;
-use crate::{GATEWAY_V6, gateway, port_mac};
+use crate::config::{Config, no_ipv6};
+use crate::{Advertisements, GATEWAY_V6, OwnAddresses, gateway, port_mac};
 
 /// The want of one attachment.
 ///
 /// # Errors
 /// Code 7 if what an IPAM plugin granted contradicts the configuration: no address, IPv6 under too
-/// small an MTU, or a route whose gateway is on no link of the container.
+/// small an MTU, advertisements without IPv6, or a route whose gateway is on no link of the container.
 pub(crate) fn link(config: &Config, grant: &Grant) -> Result<Attached, CniError> {
     grant.refuse_small_mtu(config.mtu)?;
     let names = &grant.names;
@@ -31,6 +32,9 @@ pub(crate) fn link(config: &Config, grant: &Grant) -> Result<Attached, CniError>
     let port_mac = names.port_mac.unwrap_or_else(port_mac);
     let addresses = addresses(grant)?;
     let families: BTreeSet<_> = addresses.iter().map(|address| address.family()).collect();
+    if advertised(names) != Advertised::Nothing && !families.contains(&Family::V6) {
+        return Err(no_ipv6());
+    }
     let forwards = grant.forwards()?;
     let guard = guard_of(names);
     guard.refuse_outside(&grant.subnets)?;
@@ -85,7 +89,7 @@ pub(crate) fn link(config: &Config, grant: &Grant) -> Result<Attached, CniError>
                 })
                 .collect(),
             addresses: addresses.clone(),
-            advertised: Advertised::Nothing,
+            advertised: advertised(names),
         },
         filter: Filter {
             binding,
@@ -119,6 +123,16 @@ fn addresses(grant: &Grant) -> Result<Vec<InterfaceAddress>, CniError> {
         return Err(CniError::invalid_config(text));
     }
     Ok(all)
+}
+
+/// What the interface takes from what is advertised: addresses only of a prefix that is its own, which
+/// the guard lets it use.
+fn advertised(names: &Names) -> Advertised {
+    match Advertisements::recorded(names).map(|recorded| recorded.prefix) {
+        None => Advertised::Nothing,
+        Some(Some(prefix)) if prefix.addresses == OwnAddresses::Autonomous => Advertised::Addresses,
+        Some(_) => Advertised::Parameters,
+    }
 }
 
 /// The node's routes. IPv6 goes by the container's link-local address: one neighbour entry, whatever
