@@ -86,6 +86,12 @@ pub(crate) struct Metrics {
     pub(crate) reclaimed: Family<ReasonLabels, Counter>,
     /// Packets that the guard dropped, by reason.
     pub(crate) guard_drops: Family<ReasonLabels, Counter>,
+    /// Router solicitations, by what became of them.
+    pub(crate) solicitations: Family<OutcomeLabels, Counter>,
+    /// Router advertisements sent, asked for or not.
+    pub(crate) advertisements: Counter,
+    /// Requests by `DHCPv6`, by what became of them.
+    pub(crate) information_requests: Family<OutcomeLabels, Counter>,
     /// Deletions that the kernel is still busy with.
     pub(crate) reaping: Gauge,
     /// Memory that the process occupies.
@@ -182,6 +188,18 @@ impl Metrics {
             drift_mended: to.add("drift_mended", "Attachments mended"),
             reclaimed: to.add("leaks_reclaimed", "Attachments of dead containers detached"),
             guard_drops: to.add("guard_drops", "Packets from ports that the guard dropped"),
+            solicitations: to.add(
+                "router_solicitations",
+                "Router solicitations from ports, by outcome",
+            ),
+            advertisements: to.add(
+                "router_advertisements",
+                "Router advertisements sent to ports, asked for or not",
+            ),
+            information_requests: to.add(
+                "information_requests",
+                "DHCPv6 Information-requests from ports, by outcome",
+            ),
             reaping: to.add("reaper_backlog", "Deletions the kernel is still busy with"),
             resident: to.add_unit("process_resident_memory", "Memory occupied", Unit::Bytes),
             registry: to.0,
