@@ -72,15 +72,16 @@ pub enum GuardRole {
 const KEYS: [&str; 5] = ["role", "prefixes", "allowedAddresses", "macs", "dhcpClient"];
 
 impl GuardConfig {
-    /// Reads `guard` and `multicast` of the configuration, overridden by `guard` of `args.cni` for one
-    /// attachment.
+    /// Reads `guard` and `multicast` of the configuration, overridden for one attachment by `guard` of
+    /// `runtimeConfig`, else of `args.cni`.
     ///
     /// # Errors
     /// Code 7 naming the key, the value found and what it should be.
     pub fn parse(call: &Call) -> Result<Self, CniError> {
         let root = call.config.root();
-        let args = call.config.args_cni()?;
-        let mut config = match args.optional("guard").or_else(|| root.optional("guard")) {
+        let (runtime, args) = (call.config.runtime_config()?, call.config.args_cni()?);
+        let of_one = runtime.optional("guard").or_else(|| args.optional("guard"));
+        let mut config = match of_one.or_else(|| root.optional("guard")) {
             Some(field) => Self::of(&field)?,
             None => Self::default(),
         };
