@@ -249,3 +249,60 @@ fn send(
     sendto(socket, message, SendFlags::DONTWAIT, &to)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use netns_fixtures::{Host, Sandbox};
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    /// More than one socket's.
+    const PORTS: usize = MOST_MEMBERSHIPS + 2;
+
+    fn name_of(nth: usize) -> IfName {
+        format!("bhp{nth}").parse().unwrap()
+    }
+
+    fn made(host: &Host, ports: impl Iterator<Item = usize>) {
+        let lines: Vec<_> = ports
+            .map(|nth| format!("link add {} type bridge", name_of(nth)))
+            .collect();
+        host.ip_batch(&lines).unwrap();
+    }
+
+    /// How many links of the namespace are in the servers' group.
+    fn members(host: &Host) -> usize {
+        let groups = host.sh("ip -6 maddr show").unwrap();
+        groups.matches("ff02::1:2").count()
+    }
+
+    #[test]
+    fn the_node_is_a_member_on_the_ports_that_stand_alone() {
+        let sandbox = Sandbox::new();
+        let host = sandbox.host("node").unwrap();
+        made(&host, 0..PORTS);
+        let all: Vec<_> = (0..=PORTS).map(name_of).collect();
+        let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+        host.enter(|| {
+            runtime().block_on(async {
+                let socket = Udp::open().unwrap();
+                let mut groups = Groups::default();
+                groups.set(&socket, &all).unwrap();
+                assert_eq!(members(&host), PORTS, "one of them does not stand");
+                groups.set(&socket, &all[..2]).unwrap();
+                assert_eq!(members(&host), 2);
+                let anew = "link del bhp0";
+                host.ip(anew).unwrap();
+                made(&host, 0..1);
+                assert_eq!(members(&host), 1, "a link takes its groups with it");
+                groups.set(&socket, &all[..2]).unwrap();
+                assert_eq!(members(&host), 2);
+                groups.set(&socket, &[]).unwrap();
+                assert_eq!(members(&host), 0);
+                assert_eq!(groups.members.len(), 2);
+            });
+        })
+        .unwrap();
+    }
+}
