@@ -14,6 +14,7 @@ use bulkhead_kernel::{Deletion, Wait};
 use bulkhead_model::AttachmentKey;
 use serde::Deserialize;
 
+use crate::advertise;
 use crate::clock::millis;
 use crate::events::{of_attachment, of_record};
 use crate::host::{Container, Here, Shim};
@@ -81,6 +82,8 @@ impl Call {
             bug()
         });
         let said = self.count(node, &output);
+        // Before its runtime hears of it: a container asks as soon as it runs.
+        self.advertise(node, &said);
         let answered = self.answer(&output);
         node.metrics
             .took(self.verb(), "total", self.received.elapsed());
@@ -160,6 +163,17 @@ impl Call {
         let failed = u64::from(output.exit != 0);
         node.tally.calls_failed.fetch_add(failed, Ordering::Relaxed);
         said
+    }
+
+    /// What is advertised on its port is as its record says from now on.
+    fn advertise(&self, node: &Node, said: &Said) {
+        let changes = matches!(self.verb(), "ADD" | "DEL") && said.code == 0;
+        if changes
+            && self.frame.plugin == advertise::PLUGIN
+            && let Some(key) = self.key()
+        {
+            advertise::follow(node, &key);
+        }
     }
 
     /// Remembers it, tells watchers, and writes its line into the log.

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
+use crate::advertise;
 use crate::cluster::ClusterError;
 use crate::config::{Config, ConfigError};
 use crate::loops::{self, Loops};
@@ -78,6 +79,7 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     node.cluster.start()?;
     loops::sweep(&node, &workers);
     loops::consume_spool(&node, &workers);
+    advertise::start(&node);
     let listener = listen(&node)?;
     let loops = Loops::start(&node, &workers)?;
     Overlays::start(&node).map_err(NoThread)?;

@@ -96,6 +96,10 @@ impl<D: Delegates> Host for Here<'_, D> {
         self.node.metrics.took(self.verb, stage, time);
     }
 
+    fn is_daemon(&self) -> bool {
+        true
+    }
+
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {
         Some(Arc::clone(&self.node.pools) as Arc<dyn PoolLeases>)
     }

@@ -2,6 +2,7 @@
 //! and keeps the kernel, the journals and the cluster's store in step.
 
 mod admin;
+mod advertise;
 mod args;
 mod bug;
 mod call;

@@ -12,6 +12,7 @@ use bulkhead_kernel::{Identity, Reaper};
 use bulkhead_plan::Reason;
 use tokio::runtime::Handle;
 
+use crate::advertise::Ports;
 use crate::clock::unix_ms;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -53,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) failings: Failings,
     pub(crate) events: Events,
     pub(crate) tally: Tally,
+    /// Ports that something is advertised on.
+    pub(crate) advertised: Ports,
     /// What the guard had dropped by each reason when the metrics were read last.
     pub(crate) guard_drops: Mutex<[u64; Reason::ALL.len()]>,
     pub(crate) started_at_unix_ms: u64,
@@ -110,6 +113,7 @@ impl Node {
             failings: Failings::default(),
             events: Events::default(),
             tally: Tally::default(),
+            advertised: Ports::default(),
             guard_drops: Mutex::default(),
             started_at_unix_ms: unix_ms(),
             is_stopping: AtomicBool::new(false),

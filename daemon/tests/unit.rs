@@ -95,6 +95,19 @@ fn the_capabilities_of_the_unit_are_enough_for_every_verb_and_loop() {
     node.call_of("GC", &container, &valid).unwrap().result();
     assert_eq!(node.status().attachments, 0);
     node.call_of("DEL", &container, &config).unwrap().result();
+    let config = json!({
+        "cniVersion": "1.1.0", "name": "told", "type": "bulkhead-ipv6",
+        "stateDir": node.state_dir(), "routerAdvertisements": {"dhcpv6": true},
+        "ipam": {"type": "bulkhead-ipam", "ranges": [[{"subnet": "fd00:7::/64"}]]},
+    });
+    let guest = node.container("told");
+    node.call_of("ADD", &guest, &config).unwrap().result();
+    let told = guest.sh("rdisc6 -1 -r 5 -w 1000 eth0").unwrap();
+    assert!(told.contains("from fe80::1"), "{told}");
+    wait_for("DHCPv6 to be answered", LIMIT, || {
+        let open = node.host.sh("ss -Hlnu sport = 547").unwrap();
+        (!open.trim().is_empty()).then_some(())
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use bulkhead_attach::Inspection;
+use bulkhead_attach::{Inspection, guard_again, guard_drift};
 use bulkhead_cni::Verb;
 use bulkhead_ipam::wire::admin::{RepairState, Request};
 use bulkhead_ipam::{Access, StaleReason, StateDir};
@@ -44,6 +44,8 @@ enum Finding {
     Gone,
     /// It is not as it should be.
     Drifted(Box<Inspection>),
+    /// The guard of another plugin's port is not as it should be; what mends it.
+    Unguarded(Plan),
     /// It could not be looked at.
     Unknown(Failure),
 }
@@ -66,6 +68,9 @@ struct Verdict {
     /// What could not be compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// Whether it is the guard of a port that another plugin made.
+    #[serde(skip)]
+    is_guard: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -83,7 +88,7 @@ enum State {
 }
 
 pub(crate) fn run(args: &CheckArgs, format: Format) -> Outcome {
-    let (found, failures) = match args.looked.select(args.subject.as_ref(), None) {
+    let (found, failures) = match args.looked.select_with_guards(args.subject.as_ref()) {
         Ok(selected) => selected,
         Err(failure) => return Err(failure).into(),
     };
@@ -118,6 +123,9 @@ fn finding(args: &CheckArgs, found: &Found, done: &mut Vec<Op>) -> (Finding, Opt
     if let Some(reason) = found.death {
         return (Finding::Dead(reason), None);
     }
+    if found.is_guard() {
+        return (look_at_guard(found).unwrap_or_else(Finding::Unknown), None);
+    }
     if !found.has_kernel_objects() {
         return (Finding::AddressesOnly, None);
     }
@@ -135,6 +143,17 @@ fn finding(args: &CheckArgs, found: &Found, done: &mut Vec<Op>) -> (Finding, Opt
         done.extend_from_slice(seen.remainder.ops());
     }
     (finding, asked.blind_spot())
+}
+
+/// It is in its own plugin's hands, with a daemon or without one.
+fn look_at_guard(found: &Found) -> Result<Finding, Failure> {
+    let drift = guard_drift(&found.state_dir, &found.record);
+    let drift = drift.map_err(|source| Failure::attachment(found.key(), source))?;
+    Ok(if drift.is_empty() {
+        Finding::Sound
+    } else {
+        Finding::Unguarded(drift)
+    })
 }
 
 /// What is half made or half deleted is no drift: it is looked at again when nobody is at it.
@@ -189,6 +208,7 @@ fn verdict(args: &CheckArgs, found: &Found, finding: Finding) -> Verdict {
         plan: Vec::new(),
         reason: None,
         note: None,
+        is_guard: found.is_guard(),
     };
     let failed = |failure: &Failure| Verdict {
         reason: Some(match failure {
@@ -197,6 +217,13 @@ fn verdict(args: &CheckArgs, found: &Found, finding: Finding) -> Verdict {
             other => chain(other),
         }),
         ..of(State::Failed)
+    };
+    let drifted = |drift: &Plan, mended: Result<(State, Vec<String>), Failure>| Verdict {
+        drift: lines(drift),
+        ..match mended {
+            Ok((state, plan)) => Verdict { plan, ..of(state) },
+            Err(failure) => failed(&failure),
+        }
     };
     match finding {
         Finding::Sound => of(State::Ok),
@@ -207,23 +234,23 @@ fn verdict(args: &CheckArgs, found: &Found, finding: Finding) -> Verdict {
             ..of(State::Dead)
         },
         Finding::Unknown(failure) => failed(&failure),
+        Finding::Unguarded(drift) => {
+            let mended = if args.repair {
+                let done = guard_again(&found.state_dir, &found.record);
+                done.map(|done| (State::Repaired, lines(&done)))
+                    .map_err(|source| Failure::attachment(found.key(), source))
+            } else {
+                Ok((State::Drift, lines(&drift)))
+            };
+            drifted(&drift, mended)
+        }
         Finding::Drifted(seen) => {
             let mended = if args.repair {
                 mend(args, found)
             } else {
                 Ok((State::Drift, lines(&seen.remainder)))
             };
-            match mended {
-                Ok((state, plan)) => Verdict {
-                    drift: lines(&seen.drift),
-                    plan,
-                    ..of(state)
-                },
-                Err(failure) => Verdict {
-                    drift: lines(&seen.drift),
-                    ..failed(&failure)
-                },
-            }
+            drifted(&seen.drift, mended)
         }
     }
 }
@@ -274,6 +301,9 @@ fn text(verdict: &Verdict) -> String {
         (State::Repaired, 0) => "repaired with the above".to_owned(),
         (State::Repaired, _) => "repaired:".to_owned(),
         (State::Gone, _) => "deleted meanwhile".to_owned(),
+        (State::Dead, _) if verdict.is_guard => {
+            format!("dead, {reason}; the node daemon, or GC of its runtime, ends its guard")
+        }
         (State::Dead, _) => format!("dead, {reason}; `bulkhead ipam gc` removes what it left"),
         (State::Failed, _) => reason.to_owned(),
     };

@@ -1,7 +1,7 @@
 //! `bulkhead explain`: every kernel object held for an attachment, where each value comes from, and what
 //! ADD and DEL would do.
 
-use bulkhead_attach::{Explanation, Origin};
+use bulkhead_attach::{Explanation, Origin, explain_guard, guard_of};
 use bulkhead_cni::Verb;
 use bulkhead_ipam::{Access, Ipam, StateDir};
 use bulkhead_plan::Plan;
@@ -51,7 +51,7 @@ struct Row {
 }
 
 pub(crate) fn run(args: &ExplainArgs, format: Format) -> Outcome {
-    let (found, mut failures) = match args.looked.select(Some(&args.subject), None) {
+    let (found, mut failures) = match args.looked.select_with_guards(Some(&args.subject)) {
         Ok(selected) => selected,
         Err(failure) => return Err(failure).into(),
     };
@@ -78,6 +78,9 @@ fn tell(looked: &Looked, found: &Found) -> Result<Told, Failure> {
             name: found.name(),
             reason,
         });
+    }
+    if found.is_guard() {
+        return guard(found);
     }
     let asked = looked.call(found, Verb::Add)?;
     let state = StateDir::open(&found.state_dir, Access::Look)?;
@@ -131,6 +134,54 @@ fn addresses_only(found: &Found) -> Told {
             "another main plugin made the interface: only the addresses are ours".to_owned(),
         ),
     }
+}
+
+/// A port that another main plugin made: its guard is ours.
+fn guard(found: &Found) -> Result<Told, Failure> {
+    let record = &found.record;
+    let plans = explain_guard(&found.state_dir, record)
+        .map_err(|source| Failure::attachment(found.key(), source))?;
+    let row = |object, value: String, source: &str| Row {
+        object,
+        value,
+        source: source.to_owned(),
+    };
+    let names = &record.names;
+    let Told { mut values, .. } = addresses_only(found);
+    values.retain(|row| row.object != "address");
+    values.extend(names.port.map(|port| {
+        row(
+            "port",
+            port.to_string(),
+            "the interface's other end, made by the plugin before",
+        )
+    }));
+    let macs = [
+        ("port MAC", names.port_mac),
+        ("interface MAC", names.interface_mac),
+    ];
+    values.extend(macs.into_iter().filter_map(|(object, mac)| {
+        Some(row(object, mac?.to_string(), "prevResult of ADD, recorded"))
+    }));
+    let addresses = record.addresses.iter();
+    values.extend(addresses.map(|leased| {
+        row(
+            "address",
+            leased.address.to_string(),
+            "prevResult of ADD, recorded",
+        )
+    }));
+    let settings = guard_of(names).to_string();
+    values.push(row("filter", settings, "guard and multicast, recorded"));
+    Ok(Told {
+        attachment: found.name(),
+        values,
+        drift: lines(&plans.drift),
+        add: lines(&plans.add),
+        del: lines(&plans.del),
+        later: Vec::new(),
+        note: Some("another main plugin made the port: only its guard is ours".to_owned()),
+    })
 }
 
 fn recorded(found: &Found) -> Row {

@@ -287,3 +287,27 @@ fn a_support_bundle_has_what_the_daemon_says_of_itself() {
         assert!(listed.contains(text), "{text}");
     }
 }
+
+#[test]
+fn what_is_advertised_to_a_container_is_told() {
+    let node = node!("what_is_advertised_to_a_container_is_told");
+    let _daemon = Daemon::start(&node, QUIET);
+    let plugin = json!({
+        "type": "bulkhead-ipv6", "stateDir": node.scratch.path("state"),
+        "routerAdvertisements": {"dns": ["2001:db8::53"], "dhcpv6": true},
+        "ipam": {"type": "bulkhead-ipam", "ranges": [[{"subnet": "fd00:7::/64"}]]},
+    });
+    node.list("told", &json!([plugin]));
+    node.attach("told", "c1", "");
+    let whole = node.run("explain c1").ok();
+    for told in [
+        "lifetime=1800 mtu=1500 other dns=2001:db8::53 refresh=86400",
+        "routerAdvertisements, recorded; sent by bulkheadd from fe80::1",
+        "net/ipv6/conf/eth0/ra_defrtr_metric=2048",
+        "# The kernel holds all of it.",
+    ] {
+        assert!(whole.contains(told), "{told}:\n{whole}");
+    }
+    let may = node.ask("guard explain c1 --conf-dir $DIR/net.d").ok();
+    assert!(may.contains("ask the node by DHCPv6"), "{may}");
+}

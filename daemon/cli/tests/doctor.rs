@@ -184,6 +184,44 @@ fn a_strict_reverse_path_filter_matters_with_two_uplinks() {
     is_found_and_mended(&node, "rp-filter-strict", "warn");
 }
 
+/// A container on a network with links of their own.
+fn linked(node: &Node) {
+    let state = node.scratch.text("state");
+    let text = format!(
+        r#"{{"cniVersion":"1.0.0","name":"red","plugins":[{{"type":"bulkhead-ipv6","stateDir":"{state}",
+        "ipam":{{"type":"bulkhead-ipam","ranges":[[{{"subnet":"10.78.0.0/24"}}]]}}}}]}}"#
+    );
+    node.scratch.write("net.d/red.conflist", &text);
+    node.attach("red", "r1", false);
+}
+
+#[test]
+fn what_loosens_the_filter_of_links_to_containers_is_named() {
+    let node = node!("what_loosens_the_filter_of_links_to_containers_is_named");
+    node.host
+        .set_sysctl("net/ipv4/conf/all/rp_filter", "0")
+        .unwrap();
+    linked(&node);
+    assert_eq!(node.ids(), [""; 0]);
+    node.host
+        .set_sysctl("net/ipv4/conf/all/rp_filter", "2")
+        .unwrap();
+    let found = finding(&node, "rp-filter-loose");
+    assert_eq!(found["networks"], json!(["red"]));
+    is_found_and_mended(&node, "rp-filter-loose", "warn");
+    let links = node.host.ip_json("link show type veth").unwrap();
+    let mut names = links.as_array().unwrap().iter();
+    let is_ours = |link: &&Value| link["ifname"].as_str().unwrap().starts_with("bhp");
+    let port = names.find(is_ours).unwrap()["ifname"].as_str().unwrap();
+    let path = format!("net/ipv4/conf/{port}/rp_filter");
+    node.host.set_sysctl(&path, "0").unwrap();
+    let found = finding(&node, "rp-filter-port");
+    assert!(found["seen"].as_str().unwrap().contains(port), "{found}");
+    assert_eq!(found["help"][0], "bulkhead check --repair");
+    node.bulkhead(&format!("check --repair {DIRS}")).ok();
+    assert_eq!(node.ids(), [""; 0]);
+}
+
 #[test]
 fn an_mtu_above_the_uplinks_is_named_with_the_value_to_set() {
     let node = blue!("an_mtu_above_the_uplinks_is_named_with_the_value_to_set");

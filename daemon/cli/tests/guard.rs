@@ -240,3 +240,50 @@ fn what_is_dropped_is_printed_and_counted() {
     let line = printed(drops(&node, &["--count", "1"]), || spoof(&ours));
     assert!(line.contains("  blue/c1/eth0  arp        "), "{line}");
 }
+
+#[test]
+fn a_guard_behind_another_plugin_is_checked_explained_and_mended() {
+    let Some(node) = Node::new(
+        "a_guard_behind_another_plugin_is_checked_explained_and_mended",
+        &["bridge", "host-local"],
+    ) else {
+        return;
+    };
+    node.network("blue", dual(1), &[]);
+    theirs(&node);
+    for network in ["blue", "theirs"] {
+        node.attach(network, &format!("in-{network}"), "");
+    }
+    let whole = node.ask("explain in-theirs --conf-dir $DIR/net.d").ok();
+    for told in [
+        "made by the plugin before",
+        "10.2.0.2/24",
+        "another main plugin made the port: only its guard is ours",
+        "The kernel holds all of it.",
+        "add element netdev bulkhead id4",
+        "delete element netdev bulkhead id4",
+    ] {
+        assert!(whole.contains(told), "{told}:\n{whole}");
+    }
+    let check = |line: &str| node.ask(&format!("check {line} --conf-dir $DIR/net.d"));
+    assert!(check("in-theirs").ok().contains("as it should be"));
+    node.host.sh("nft delete table netdev bulkhead").unwrap();
+    let drifted = check("in-theirs");
+    assert_eq!(drifted.code, 5, "{drifted:?}");
+    assert!(
+        drifted.stdout.contains("not as it should be"),
+        "{drifted:?}"
+    );
+    let repaired = check("--repair").ok();
+    assert!(repaired.contains("theirs/in-theirs/eth0: "), "{repaired}");
+    assert!(
+        check("")
+            .ok()
+            .contains("theirs/in-theirs/eth0: as it should be")
+    );
+    let ruleset = node.host.sh("nft list ruleset").unwrap();
+    assert!(
+        ruleset.contains("10.2.0.2") && ruleset.contains("10.1.0.2"),
+        "{ruleset}"
+    );
+}

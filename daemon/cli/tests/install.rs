@@ -14,6 +14,7 @@ use common::{Ran, Scratch, golden, plugins};
 
 const DIRS: &str = "--bin-dir $DIR/bin --conf-dir $DIR/net.d";
 const SOURCES: &str = "--bin-dir $DIR/bin --conf-dir $DIR/net.d --state-dir $DIR/state";
+const SYSCTL: &str = "sysctl.d/60-bulkhead.conf";
 const CONF: &str = "net.d/10-bulkhead.conflist";
 const DEFAULT: &str = include_str!("../../../deploy/cri/10-bulkhead.conflist");
 
@@ -36,7 +37,9 @@ fn install(scratch: &Scratch, rest: &str) -> Ran {
 }
 
 fn uninstall(scratch: &Scratch, rest: &str) -> Ran {
-    scratch.bulkhead(&format!("uninstall {SOURCES} {rest}"))
+    scratch.bulkhead(&format!(
+        "uninstall {SOURCES} --sysctl $DIR/{SYSCTL} {rest}"
+    ))
 }
 
 /// Everything below the directory: inode, time of the last change of contents and of the inode.
@@ -505,4 +508,50 @@ fn a_runtime_that_execs_meanwhile_gets_one_release_or_the_other() {
         over.store(true, Ordering::Relaxed);
         assert!(runtime.join().unwrap() > 0);
     });
+}
+
+#[test]
+fn room_for_neighbours_is_written_if_asked_for_and_goes_again() {
+    let scratch = node();
+    let asked = format!("--from $DIR/one --sysctl=$DIR/{SYSCTL}");
+    install(&scratch, "--from $DIR/one").ok();
+    assert!(!scratch.path(SYSCTL).exists(), "nobody asked for it");
+    let dry = install(&scratch, &format!("{asked} --dry-run"));
+    assert!(dry.stdout.contains("60-bulkhead.conf"), "{}", dry.stdout);
+    assert!(!scratch.path(SYSCTL).exists());
+    let said = install(&scratch, &asked);
+    assert!(
+        said.stdout.contains("for the next boot; sysctl -p "),
+        "{}",
+        said.stdout
+    );
+    let text = read(&scratch, SYSCTL);
+    for line in [
+        "net.ipv4.neigh.default.gc_thresh3 = 16384",
+        "net.ipv6.neigh.default.gc_thresh3 = 16384",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{text}");
+    }
+    let before = everything(&scratch.path("sysctl.d"));
+    install(&scratch, &asked).ok();
+    assert_eq!(everything(&scratch.path("sysctl.d")), before, "unchanged");
+    let first = text.lines().next().unwrap();
+    scratch.write(SYSCTL, &format!("{first}\nan earlier release's\n"));
+    install(&scratch, &asked).ok();
+    assert_eq!(read(&scratch, SYSCTL), text, "replaced");
+    uninstall(&scratch, "").ok();
+    assert!(!scratch.path(SYSCTL).exists());
+}
+
+#[test]
+fn settings_of_somebody_else_are_left() {
+    let scratch = node();
+    scratch.write(SYSCTL, "net.ipv4.neigh.default.gc_thresh3 = 5\n");
+    let said = install(&scratch, &format!("--from $DIR/one --sysctl=$DIR/{SYSCTL}"));
+    assert!(said.stdout.contains("somebody else's"), "{}", said.stdout);
+    uninstall(&scratch, "").ok();
+    assert_eq!(
+        read(&scratch, SYSCTL),
+        "net.ipv4.neigh.default.gc_thresh3 = 5\n"
+    );
 }

@@ -114,6 +114,7 @@ fn go_on(node: &Arc<Node>, workers: &Arc<Workers>, stopped: &mpsc::Receiver<()>)
             run: |_, node, workers| {
                 reconcile::all(node, workers);
                 guards::all(node, workers);
+                crate::advertise::follow_all(node);
             },
             interval: |node| node.config().reconcile,
             next: now,

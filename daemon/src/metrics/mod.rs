@@ -90,6 +90,12 @@ pub(crate) struct Metrics {
     pub(crate) overlay_mended: Counter,
     /// Other nodes that each network leads to.
     pub(crate) overlay_peers: Family<NetworkLabels, Gauge>,
+    /// Router solicitations, by what became of them.
+    pub(crate) solicitations: Family<OutcomeLabels, Counter>,
+    /// Router advertisements sent, asked for or not.
+    pub(crate) advertisements: Counter,
+    /// Requests by `DHCPv6`, by what became of them.
+    pub(crate) information_requests: Family<OutcomeLabels, Counter>,
     /// Deletions that the kernel is still busy with.
     pub(crate) reaping: Gauge,
     /// Memory that the process occupies.
@@ -191,6 +197,18 @@ impl Metrics {
                 "Overlays found otherwise than they had been left, and mended",
             ),
             overlay_peers: to.add("overlay_peers", "Other nodes that a network leads to"),
+            solicitations: to.add(
+                "router_solicitations",
+                "Router solicitations from ports, by outcome",
+            ),
+            advertisements: to.add(
+                "router_advertisements",
+                "Router advertisements sent to ports, asked for or not",
+            ),
+            information_requests: to.add(
+                "information_requests",
+                "DHCPv6 Information-requests from ports, by outcome",
+            ),
             reaping: to.add("reaper_backlog", "Deletions the kernel is still busy with"),
             resident: to.add_unit("process_resident_memory", "Memory occupied", Unit::Bytes),
             registry: to.0,

@@ -19,7 +19,27 @@ use crate::{
 
 pub(crate) fn add<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
+    refuse_without_daemon(&network, call, host)?;
     Ok(Answer::Result(attach(&network, call, host)?))
+}
+
+/// Refuses what nobody would serve here.
+///
+/// # Errors
+/// Code 11.
+pub(crate) fn refuse_without_daemon<N: Network>(
+    network: &N,
+    call: &Call,
+    host: &dyn Host,
+) -> Result<(), CniError> {
+    let Some(needed) = network.needs_daemon().filter(|_| !host.is_daemon()) else {
+        return Ok(());
+    };
+    let path = state_dir(call)?;
+    Err(CniError::try_again(format!(
+        "{needed}, and none manages state directory {}: start bulkheadd, or remove the key",
+        path.display()
+    )))
 }
 
 fn attach<N: Network>(network: &N, call: &Call, host: &mut dyn Host) -> Result<CniResult, Failure> {

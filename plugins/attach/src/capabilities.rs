@@ -9,7 +9,15 @@ use bulkhead_cni::{Call, CniError, Dns};
 use bulkhead_model::{Bandwidth, HostAddress, HostPort, PortMapping, Protocol, RateLimit};
 
 /// The capabilities we act on.
-const SERVED: [&str; 6] = ["portMappings", "bandwidth", "dns", "ips", "mac", "ipRanges"];
+const SERVED: [&str; 7] = [
+    "portMappings",
+    "bandwidth",
+    "dns",
+    "ips",
+    "mac",
+    "ipRanges",
+    "guard",
+];
 /// The largest burst of a token bucket filter, in bits: 2^32-1 bytes (`TCA_TBF_BURST`,
 /// `linux/pkt_sched.h`).
 const LARGEST_BURST: u64 = u32::MAX as u64 * 8 + 7;

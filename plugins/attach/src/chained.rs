@@ -333,3 +333,52 @@ pub fn guard_again(state: &Path, record: &AttachmentRecord) -> Result<Plan, CniE
         _ => Ok(Plan::default()),
     }
 }
+
+/// What a guarded port lacks, and what ADD and DEL of its guard would do.
+#[derive(Clone, Debug, Default)]
+pub struct GuardPlans {
+    /// What mends it; empty if it stands as recorded.
+    pub drift: Plan,
+    /// ADD, if nothing of it stood.
+    pub add: Plan,
+    /// DEL, from what stands.
+    pub del: Plan,
+}
+
+/// What mends the guard of a recorded port; empty if it stands. Nothing is changed.
+///
+/// # Errors
+/// What cannot be read; code 102 if the port is gone.
+pub fn guard_drift(state: &Path, record: &AttachmentRecord) -> Result<Plan, CniError> {
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    Ok(missing(&mut kernel, state, record, Hook::Auto)?)
+}
+
+/// The guard of a recorded port, told whole. Nothing is changed.
+///
+/// # Errors
+/// As [`guard_drift`].
+pub fn explain_guard(state: &Path, record: &AttachmentRecord) -> Result<GuardPlans, CniError> {
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let drift = missing(&mut kernel, state, record, Hook::Auto)?;
+    Ok(rehearse(&mut kernel, state, record, drift)?)
+}
+
+fn rehearse(
+    kernel: &mut Kernel,
+    state: &Path,
+    record: &AttachmentRecord,
+    drift: Plan,
+) -> Result<GuardPlans, Failure> {
+    let Some(port) = record.names.port else {
+        return Ok(GuardPlans::default());
+    };
+    let want = life::want(record, Hook::Auto);
+    let gone = life::gone(state, &Guards::of(state), record, port)?;
+    let mut world = kernel.observe(&scope(&want).and(scope(&gone)))?;
+    let del = plan(&world, &gone).map_err(ConvergeError::from)?;
+    // The model is the kernel's: what it refuses was not there, and is not there afterwards.
+    let _ = world.apply(&del);
+    let add = plan(&world, &want).map_err(ConvergeError::from)?;
+    Ok(GuardPlans { drift, add, del })
+}

@@ -42,6 +42,9 @@ pub struct GuardConfig {
     pub dhcp_client: bool,
     /// `budgets`.
     pub budgets: GuardBudgets,
+    /// Whether it asks the node by `DHCPv6` for configuration: no key of `guard`, a network that answers
+    /// sets it.
+    pub configured: bool,
     /// `multicast`; none is the network's default.
     pub multicast: Option<Multicast>,
 }
@@ -82,15 +85,16 @@ const KEYS: [&str; 6] = [
 ];
 
 impl GuardConfig {
-    /// Reads `guard` and `multicast` of the configuration, overridden by `guard` of `args.cni` for one
-    /// attachment.
+    /// Reads `guard` and `multicast` of the configuration, overridden for one attachment by `guard` of
+    /// `runtimeConfig`, else of `args.cni`.
     ///
     /// # Errors
     /// Code 7 naming the key, the value found and what it should be.
     pub fn parse(call: &Call) -> Result<Self, CniError> {
         let root = call.config.root();
-        let args = call.config.args_cni()?;
-        let mut config = match args.optional("guard").or_else(|| root.optional("guard")) {
+        let (runtime, args) = (call.config.runtime_config()?, call.config.args_cni()?);
+        let of_one = runtime.optional("guard").or_else(|| args.optional("guard"));
+        let mut config = match of_one.or_else(|| root.optional("guard")) {
             Some(field) => Self::of(&field)?,
             None => Self::default(),
         };
@@ -130,6 +134,7 @@ impl GuardConfig {
             macs: macs(&object)?,
             dhcp_client: object.optional_bool("dhcpClient")?.unwrap_or_default(),
             budgets: GuardBudgets::parse(&object)?,
+            configured: false,
             multicast: None,
         };
         match config.role {
@@ -184,6 +189,7 @@ impl GuardConfig {
         let roles = [
             (vrrp, Role::Vrrp),
             (self.dhcp_client || alone, Role::DhcpClient),
+            (self.configured, Role::Configured),
             (
                 matches!(self.role, GuardRole::Router | GuardRole::Trusted),
                 Role::Router,

@@ -47,6 +47,11 @@ pub trait Host {
     /// The node's ends of the networks that nodes have together; `None` without a node daemon.
     fn overlays(&self) -> Option<Arc<dyn Overlays>>;
 
+    /// Whether this process stays, and serves what networks need besides calls.
+    fn is_daemon(&self) -> bool {
+        false
+    }
+
     /// A stage of the call took so long.
     fn spent(&self, _stage: Stage, _time: Duration) {}
 }

@@ -20,7 +20,7 @@ mod host;
 mod host_ports;
 mod ipam;
 pub mod keys;
-mod layer3;
+pub mod layer3;
 mod lease;
 mod loopback;
 mod origin;
@@ -41,7 +41,10 @@ use bulkhead_plan::Attached;
 
 pub use addressing::{Addressing, DEFAULT_STATE_DIR, Source, state_dir};
 pub use capabilities::Capabilities;
-pub use chained::{Chained, Guarded, GuardedState, end_guard, guard_again, guard_state};
+pub use chained::{
+    Chained, GuardPlans, Guarded, GuardedState, end_guard, explain_guard, guard_again, guard_drift,
+    guard_state,
+};
 pub use grant::{Grant, GrantedAddress};
 pub use guard::{
     GUARD, GuardBudgets, GuardConfig, GuardRole, GuardSwitch, Holder, PREFIX, of_names as guard_of,
@@ -84,6 +87,12 @@ pub trait Network: Sized {
 
     /// What it asks of whoever keeps the node's end of it, if nodes have it together.
     fn overlay(&self) -> Option<&OverlayAsk> {
+        None
+    }
+
+    /// What of the configuration nobody but the node daemon serves, and which key asks for it: `key:
+    /// the node daemon does`. `None` if nothing is.
+    fn needs_daemon(&self) -> Option<&'static str> {
         None
     }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use bulkhead_cni::Call;
 use bulkhead_model::{Family, IfName, InterfaceAddress};
 use bulkhead_nft as nft;
-use bulkhead_plan::{Attached, Guard, Ns, Op, Plan, Shape, Sysctl, filter_table, host_port_table};
+use bulkhead_plan::{
+    Advertised, Attached, Guard, Ns, Op, Plan, Shape, Sysctl, filter_table, host_port_table,
+};
 
 use crate::{Inspection, Rehearsal, guard_of};
 
@@ -120,7 +122,8 @@ fn interface(seen: &Inspection, rehearsal: &Rehearsal, own: &Own) -> Vec<Origin>
     });
     for (sysctl, value) in inside {
         let text = format!("{sysctl}={value}");
-        rows.push(Origin::new("interface sysctl", text, sysctl_source(sysctl)));
+        let source = sysctl_source(sysctl, interface.advertised);
+        rows.push(Origin::new("interface sysctl", text, source));
     }
     rows
 }
@@ -149,8 +152,13 @@ fn link_local(seen: &Inspection) -> Option<Origin> {
     Some(Origin::new("address", address, source))
 }
 
-fn sysctl_source(sysctl: &Sysctl) -> &'static str {
+fn sysctl_source(sysctl: &Sysctl, advertised: Advertised) -> &'static str {
     match sysctl.path().rsplit('/').next() {
+        Some("ra_defrtr_metric") => "its own default route goes before the advertised one",
+        Some("accept_ra") if advertised != Advertised::Nothing => "routerAdvertisements, recorded",
+        Some("autoconf") if advertised == Advertised::Addresses => {
+            "routerAdvertisements: addresses of its own prefix"
+        }
         Some("disable_ipv6") => "it has IPv6 addresses, whatever the namespace's default is",
         Some("keep_addr_on_down") => "its IPv6 addresses outlive a `down`, as IPv4's do",
         Some("accept_redirects") => "its one gateway has nothing to redirect it to",

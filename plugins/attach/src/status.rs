@@ -6,10 +6,11 @@ use bulkhead_kernel::Kernel;
 use bulkhead_plan::{Ns, Scope, TableScope, filter_table};
 
 use crate::failure::Failure;
-use crate::{Addressing, Host, Network, Source, del, lease, overlays};
+use crate::{Addressing, Host, Network, Source, add, del, lease, overlays};
 
 pub(crate) fn status<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
+    add::refuse_without_daemon(&network, call, host).map_err(unavailable)?;
     let state = del::open(call, host).map_err(unavailable)?;
     let source = match network.addressing() {
         Addressing::Own(source) => Some(source),

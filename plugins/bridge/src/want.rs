@@ -6,8 +6,8 @@ use bulkhead_attach::{Addressing, Grant, GuardRole, GuardSwitch, Holder, guard_o
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
-    Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, MulticastRouter,
-    Neighbour, NetworkNat, OnLink, Place, Port, PortFlags, Route, Surroundings,
+    Advertised, Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE,
+    MulticastRouter, Neighbour, NetworkNat, OnLink, Place, Port, PortFlags, Route, Surroundings,
 };
 
 use crate::REFLECTS;
@@ -84,6 +84,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             },
             routes: routes(config, grant, &gateways),
             neighbours: known(grant, &gateways),
+            advertised: Advertised::Nothing,
         },
         filter: Filter {
             binding,

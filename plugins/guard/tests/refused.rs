@@ -235,3 +235,22 @@ fn what_contradicts_itself_is_refused() {
         "interface eth0 has no MAC, and the guard knows ports by it: use an Ethernet interface",
     );
 }
+
+#[test]
+fn what_the_runtime_says_of_one_attachment_goes_first() {
+    let settings = |keys: &str| {
+        let call = call(&format!("{PREVIOUS}, {keys}"), "").unwrap();
+        Config::parse(&call).unwrap().guard.to_string()
+    };
+    let args = r#""args": {"cni": {"guard": {"role": "dhcp-server"}}}"#;
+    let runtime = r#""runtimeConfig": {"guard": {"role": "trusted"}}"#;
+    assert_eq!(settings(r#""guard": false"#), "off");
+    assert_eq!(
+        settings(&format!(r#""guard": false, {args}"#)),
+        "on dhcp-server"
+    );
+    assert_eq!(
+        settings(&format!(r#""guard": false, {args}, {runtime}"#)),
+        "on trusted"
+    );
+}

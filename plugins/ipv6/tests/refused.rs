@@ -67,8 +67,36 @@ fn a_configuration_of_one_family_or_two_is_taken() {
             r#","prefixPerContainer":true,"ipMasq":{"ipv4":true}"#,
         ),
         (v4, r#","mtu":1279"#),
+        (v6, r#","routerAdvertisements":true"#),
+        (v4, r#","routerAdvertisements":false"#),
+        (
+            v6,
+            r#","prefixPerContainer":true,"routerAdvertisements":{"lifetime":0,"preference":"low","other":false,"autonomous":false,"preferredLifetime":60,"validLifetime":90,"dns":["2001:db8::53"],"search":["example.org"],"dhcpv6":true,"refreshTime":600}"#,
+        ),
     ] {
         let text = config(ranges, keys);
         parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
+}
+
+#[test]
+fn resolvers_of_the_network_are_advertised_unless_others_are_named() {
+    let advertised = |keys: &str| {
+        let text = format!(
+            r#"{{"cniVersion":"1.1.0","name":"n","type":"bulkhead-ipv6","ipam":{{"type":"bulkhead-ipam","ranges":[[{{"subnet":"fd01::/64"}}]]}},"dns":{{"nameservers":["10.0.0.1","2001:db8::53"],"search":["example.org","a b"]}},"routerAdvertisements":{keys}}}"#
+        );
+        parse(text.as_bytes())
+            .unwrap()
+            .advertisements
+            .unwrap()
+            .to_string()
+    };
+    assert_eq!(
+        advertised("true"),
+        "lifetime=1800 mtu=1500 dns=2001:db8::53 search=example.org"
+    );
+    assert_eq!(
+        advertised(r#"{"dns":["2001:db8::1"],"search":[],"dhcpv6":true}"#),
+        "lifetime=1800 mtu=1500 other dns=2001:db8::1 refresh=86400"
+    );
 }

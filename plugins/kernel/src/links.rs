@@ -90,7 +90,7 @@ pub(crate) struct RawLink {
 type Setting = (u16, &'static str, usize);
 
 /// Those that anybody here looks at.
-const SETTINGS: [Setting; 14] = [
+const SETTINGS: [Setting; 15] = [
     (AF_INET, "forwarding", 0),
     (AF_INET, "proxy_arp", 2),
     (AF_INET, "accept_redirects", 3),
@@ -105,6 +105,7 @@ const SETTINGS: [Setting; 14] = [
     (AF_INET6, "disable_ipv6", 26),
     (AF_INET6, "ndisc_notify", 29),
     (AF_INET6, "keep_addr_on_down", 42),
+    (AF_INET6, "ra_defrtr_metric", 52),
 ];
 
 impl RawLink {

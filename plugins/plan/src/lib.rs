@@ -41,8 +41,9 @@ pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use want::{
-    Attached, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface, Localnet,
-    Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Unguarded, Want,
+    Advertised, Attached, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface,
+    Localnet, Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Unguarded,
+    Want,
 };
 pub use world::{
     AddressState, DontFragment, FdbEntry, Features, Flow, Link, LinkKind, MulticastRouter,

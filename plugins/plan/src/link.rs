@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use bulkhead_model::{IfName, InterfaceAddress, Mtu};
 
 use crate::{
-    Attached, Conflict, Dad, Interface, Link, LinkKind, LinkSetting, MAIN_TABLE, Neighbour,
-    NeighbourState, Ns, OnLink, Op, Place, PortFlags, Route, Shape, Space, Switch, Sysctl, World,
-    filter, host_ports, point_to_point,
+    Advertised, Attached, Conflict, Dad, Interface, Link, LinkKind, LinkSetting, MAIN_TABLE,
+    Neighbour, NeighbourState, Ns, OnLink, Op, Place, PortFlags, Route, Shape, Space, Switch,
+    Sysctl, World, filter, host_ports, point_to_point,
 };
 
 /// The loopback interface's name, in every namespace.
@@ -32,6 +32,10 @@ pub(crate) fn loopback(space: &Space, ns: &Ns, up: Switch, ops: &mut Vec<Op>) {
         });
     }
 }
+
+/// The metric of a default route that was advertised: after `IP6_RT_PRIO_USER` (1024,
+/// `linux/ipv6_route.h`), which routes have that name none.
+const ADVERTISED_METRIC: &str = "2048";
 
 /// Refuses what stands in the way before anything is changed.
 pub(crate) fn refuse(world: &World, want: &Attached) -> Result<(), Conflict> {
@@ -320,7 +324,17 @@ fn prefix_of(want: &Interface, address: InterfaceAddress) -> OnLink {
 /// would give it addresses and routes nobody asked for.
 pub(crate) fn interface_sysctls(want: &Attached) -> Vec<(Sysctl, &'static str)> {
     let conf = |leaf| Sysctl::ipv6_conf(want.interface.name.as_str(), leaf);
-    let mut all = vec![(conf("accept_ra"), "0"), (conf("autoconf"), "0")];
+    let (accept_ra, autoconf) = match want.interface.advertised {
+        Advertised::Nothing => ("0", "0"),
+        Advertised::Parameters => ("1", "0"),
+        Advertised::Addresses => ("1", "1"),
+    };
+    let mut all = vec![(conf("accept_ra"), accept_ra), (conf("autoconf"), autoconf)];
+    if want.interface.advertised != Advertised::Nothing {
+        // Beside a route of the same metric the kernel has no place for the advertised one, and reads
+        // no further (`ndisc_router_discovery`, `net/ipv6/ndisc.c`).
+        all.push((conf("ra_defrtr_metric"), ADVERTISED_METRIC));
+    }
     if want.place.bridge().is_none() {
         all.push((conf("accept_redirects"), "0"));
     }

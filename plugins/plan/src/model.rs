@@ -23,13 +23,14 @@ const IPV4_DEFAULTS: [(&str, &str); 5] = [
 ];
 /// What a new link's sysctls are unless `conf/default` says otherwise (`ipv6_devconf_dflt`,
 /// `net/ipv6/addrconf.c`); only those a plan looks at.
-const IPV6_DEFAULTS: [(&str, &str); 6] = [
+const IPV6_DEFAULTS: [(&str, &str); 7] = [
     ("accept_ra", "1"),
     ("accept_redirects", "1"),
     ("autoconf", "1"),
     ("disable_ipv6", "0"),
     ("forwarding", "0"),
     ("keep_addr_on_down", "0"),
+    ("ra_defrtr_metric", "1024"),
 ];
 
 /// Why the kernel would refuse an operation.

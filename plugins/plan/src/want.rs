@@ -269,6 +269,20 @@ pub struct Interface {
     pub routes: Vec<Route>,
     /// Its permanent neighbour entries.
     pub neighbours: Vec<Neighbour>,
+    /// What it takes from router advertisements.
+    pub advertised: Advertised,
+}
+
+/// What an interface takes from router advertisements. What it is given by us stands beside it.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Advertised {
+    /// Nothing: they are not accepted.
+    #[default]
+    Nothing,
+    /// MTU, resolvers, and a default route that is used once the other one is gone.
+    Parameters,
+    /// The same, and addresses of the prefix that is announced (RFC 4862).
+    Addresses,
 }
 
 /// The filter on ports: the base that the whole first-hop guard stands on.

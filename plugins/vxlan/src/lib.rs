@@ -59,6 +59,6 @@ impl Network for Config {
     }
 
     fn origins(&self, call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
-        Layer3::origins(call, seen, rehearsal)
+        Layer3::origins(call, seen, rehearsal, Vec::new())
     }
 }

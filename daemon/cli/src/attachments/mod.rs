@@ -7,6 +7,7 @@ mod subject;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use bulkhead_attach::GUARD;
 use bulkhead_cni::list::NetworkList;
 use bulkhead_ipam::{Access, AttachmentRecord, FileError, Guards, Managed, StaleReason, StateDir};
 use bulkhead_model::{AttachmentKey, NetworkName};
@@ -82,6 +83,11 @@ impl Found {
         !kind::has_addresses_only(self)
     }
 
+    /// Whether it is the guard of a port that another plugin made.
+    pub(crate) fn is_guard(&self) -> bool {
+        self.record.kind == GUARD
+    }
+
     /// `NETWORK/CONTAINER/IFNAME`, which names it alone.
     pub(crate) fn name(&self) -> String {
         crate::ipam::name(self.key())
@@ -120,6 +126,20 @@ impl Looked {
     }
 }
 
+impl Looked {
+    /// As [`Looked::select`] of every network, with the ports of other plugins that are guarded.
+    ///
+    /// # Errors
+    /// As [`Looked::select`].
+    pub(crate) fn select_with_guards(
+        &self,
+        only: Option<&Subject>,
+    ) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
+        let (all, failures) = with_guards(&self.sources)?;
+        Ok((chosen(all, only, failures.is_empty())?, failures))
+    }
+}
+
 /// Those of `all` that `only` names, of one container; `is_all` says whether nothing is missing in it.
 fn chosen(
     mut all: Vec<Found>,
@@ -153,6 +173,13 @@ pub(crate) fn ports(
     sources: &Sources,
     only: Option<&Subject>,
 ) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
+    let (mut all, failures) = with_guards(sources)?;
+    all.retain(|found| found.record.names.port.is_some());
+    Ok((chosen(all, only, failures.is_empty())?, failures))
+}
+
+/// Every recorded attachment, and every port of other plugins that is guarded.
+fn with_guards(sources: &Sources) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
     let (networks, mut failures) = sources.select(None)?;
     let mut dirs = BTreeSet::from([sources.state_dir.clone()]);
     let mut all = Vec::new();
@@ -163,7 +190,6 @@ pub(crate) fn ports(
         }
         dirs.insert(network.state_dir);
     }
-    all.retain(|found| found.record.names.port.is_some());
     for dir in dirs {
         match guarded(&dir) {
             Ok(found) => all.extend(found),
@@ -171,7 +197,7 @@ pub(crate) fn ports(
         }
     }
     all.sort_by_cached_key(Found::name);
-    Ok((chosen(all, only, failures.is_empty())?, failures))
+    Ok((all, failures))
 }
 
 /// The ports of other plugins that are guarded.

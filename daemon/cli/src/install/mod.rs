@@ -10,6 +10,7 @@ mod executable;
 mod place;
 mod remove;
 pub(crate) mod step;
+mod sysctls;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,17 @@ pub(crate) struct InstallArgs {
     #[arg(long)]
     force_conf: bool,
 
+    /// Write a file that makes room in the kernel's neighbour tables from the next boot on. Nothing is
+    /// applied now.
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = sysctls::DEFAULT
+    )]
+    sysctl: Option<PathBuf>,
+
     /// Say what would be done and do nothing.
     #[arg(long)]
     dry_run: bool,
@@ -71,6 +83,10 @@ pub(crate) struct UninstallArgs {
     /// The configuration that was written by `install --conf`.
     #[arg(long, value_name = "FILE", value_parser = configuration_file)]
     conf: Option<PathBuf>,
+
+    /// The file that `install --sysctl` wrote; removed if it is that.
+    #[arg(long, value_name = "FILE", default_value = sysctls::DEFAULT)]
+    sysctl: PathBuf,
 
     /// Remove the plugins although attachments are recorded, which nothing can detach then.
     #[arg(long)]
@@ -107,6 +123,8 @@ enum Action {
 enum Kind {
     Plugin,
     Configuration,
+    /// Settings of the kernel.
+    Sysctl,
     /// What a run that died left.
     Leftover,
 }
@@ -245,6 +263,7 @@ fn cells(row: &Row) -> Vec<String> {
     let kind = match row.kind {
         Kind::Plugin => "plugin",
         Kind::Configuration => "configuration",
+        Kind::Sysctl => "sysctl",
         Kind::Leftover => "leftover",
     };
     vec![

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::configuration::{Configuration, Existing};
 use super::executable::{Executable, Found, found, is_ours_alone};
 use super::step::{Step, leftovers, lock, make_dir, run, staged};
-use super::{Action, InstallArgs, InstallError, Kind, Work};
+use super::{Action, InstallArgs, InstallError, Kind, Work, sysctls};
 use crate::failure::at;
 
 /// Who may read and run a plugin, and read a configuration: everybody, as in packages.
@@ -17,6 +17,8 @@ pub(super) struct Order {
     pub(super) executable: Executable,
     pub(super) bin_dir: PathBuf,
     pub(super) configuration: Option<(Configuration, Existing)>,
+    /// Where to write settings of the kernel, if anywhere.
+    pub(super) sysctl: Option<PathBuf>,
 }
 
 pub(super) fn install(args: &InstallArgs) -> Result<Work, InstallError> {
@@ -32,6 +34,9 @@ pub(super) fn install(args: &InstallArgs) -> Result<Work, InstallError> {
         make_dir(&args.conf_dir)?;
         Some(lock(&args.conf_dir)?)
     };
+    if let Some(dir) = order.sysctl.as_deref().and_then(Path::parent) {
+        make_dir(dir)?;
+    }
     let work = work(&order)?;
     run(&work.steps)?;
     Ok(work)
@@ -53,6 +58,7 @@ fn order(args: &InstallArgs) -> Result<Order, InstallError> {
         executable: executable(args)?,
         bin_dir: args.bin_dir.clone(),
         configuration,
+        sysctl: args.sysctl.clone(),
     })
 }
 
@@ -75,6 +81,9 @@ pub(super) fn work(order: &Order) -> Result<Work, InstallError> {
     if let Some((configuration, existing)) = &order.configuration {
         configuration.served_by(&order.executable, &order.bin_dir)?;
         place_configuration(&mut work, configuration, *existing)?;
+    }
+    if let Some(path) = &order.sysctl {
+        sysctls::place(&mut work, path)?;
     }
     Ok(work)
 }

@@ -9,7 +9,7 @@ use bulkhead_model::AttachmentKey;
 use super::configuration::{abandoned, written};
 use super::executable::installed;
 use super::step::{Step, leftovers, lock, run};
-use super::{Action, InstallError, Kind, UninstallArgs, Work};
+use super::{Action, InstallError, Kind, UninstallArgs, Work, sysctls};
 use crate::failure::Failure;
 use crate::sources::Sources;
 
@@ -62,6 +62,7 @@ fn configurations(args: &UninstallArgs, plugins: &[PathBuf]) -> Result<Work, Ins
         work.row(Action::Left, Kind::Configuration, path, Some(note));
     }
     finish(&mut work, dir)?;
+    sysctls::remove(&mut work, &args.sysctl)?;
     Ok(work)
 }
 

@@ -76,6 +76,7 @@ fn order(temp: &TempDir, release: &str, subnet: &str) -> Order {
         executable: executable(&temp.dir("source"), release),
         bin_dir: temp.dir("bin"),
         configuration: Some((configuration, Existing::Replace)),
+        sysctl: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bulkhead_ipam::{Access, AttachmentRecord, Guards, LockedGuards, OpenError, StateDir};
 use bulkhead_kernel::Kernel;
-use bulkhead_model::AttachmentKey;
+use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_plan::{Filter, Hook, Op, Plan, Unguarded, Want, filter_table};
 
 use crate::add::{other_records, recorded_bindings};
@@ -87,20 +87,30 @@ pub(super) fn end(
     if let Some(port) = record.names.port {
         let holder = guards.holder(port)?;
         if holder.is_none_or(|holder| holder.key == record.key) {
-            let mut binding = recorded_binding(record);
-            if let Some(binding) = &mut binding {
-                binding.around.shared = shared(record, || Ok(guards.all()?))?;
-            }
-            let mut want = Want::Unguarded(Box::new(Unguarded {
-                port,
-                mac: record.names.port_mac,
-                binding,
-                node_is_empty: is_last(state, guards, record)?,
-            }));
+            let mut want = gone(state, guards, record, port)?;
             converge(kernel, &mut want, |_, _, _| Ok(Before::Apply))?;
         }
     }
     Ok(guards.remove(record)?)
+}
+
+/// What is wanted of the kernel once the port is judged no more.
+pub(super) fn gone(
+    state: &Path,
+    guards: &Guards,
+    record: &AttachmentRecord,
+    port: IfName,
+) -> Result<Want, Failure> {
+    let mut binding = recorded_binding(record);
+    if let Some(binding) = &mut binding {
+        binding.around.shared = shared(record, || Ok(guards.all()?))?;
+    }
+    Ok(Want::Unguarded(Box::new(Unguarded {
+        port,
+        mac: record.names.port_mac,
+        binding,
+        node_is_empty: is_last(state, guards, record)?,
+    })))
 }
 
 /// Whether nobody else on the node has a port in the table.

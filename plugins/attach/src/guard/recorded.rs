@@ -58,6 +58,9 @@ impl fmt::Display for GuardConfig {
         if let Some(groups) = self.budgets.groups {
             write!(f, " groups={groups}")?;
         }
+        if self.configured {
+            f.write_str(" configured")?;
+        }
         match self.multicast {
             None => Ok(()),
             Some(Multicast::None) => f.write_str(" multicast=none"),
@@ -93,6 +96,7 @@ impl GuardConfig {
             ("dhcp-server", "") => self.role = GuardRole::DhcpServer,
             ("trusted", "") => self.role = GuardRole::Trusted,
             ("dhcp-client", "") => self.dhcp_client = true,
+            ("configured", "") => self.configured = true,
             ("prefix", prefix) => {
                 self.prefixes.insert(parsed(prefix)?);
             }
@@ -145,7 +149,7 @@ mod tests {
             "mac multicast=none",
             "on router prefix=10.9.0.0/24 prefix=fd00:9::/60 multicast=link-local",
             "on dhcp-server allowed=10.1.0.100 allowed=10.1.0.101,00:00:5e:00:01:33 mac=00:00:5e:00:01:33",
-            "on trusted dhcp-client multicast=all",
+            "on trusted dhcp-client configured multicast=all",
             "on neighbour=5,10 broadcast=100,200 groups=64",
         ] {
             let read: GuardConfig = text.parse().unwrap();

@@ -19,7 +19,7 @@ use crate::{
 
 /// What every container calls its IPv6 gateway: the same on each link, so that nothing in a container
 /// depends on where it runs.
-const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// What it calls its IPv4 gateway: an address of no subnet (RFC 3927), which no interface has.
 const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The MAC of every port: locally administered (RFC 7042 section 2.1), and not of any container.
@@ -32,7 +32,9 @@ fn gateway(family: Family) -> IpAddr {
     }
 }
 
-fn port_mac() -> Mac {
+/// The MAC of every port.
+#[must_use]
+pub fn port_mac() -> Mac {
     Mac::new(PORT_MAC).expect("a unicast MAC")
 }
 
@@ -111,10 +113,16 @@ impl Layer3 {
         want::link(self, grant, blackholes)
     }
 
-    /// Where each value of such an attachment comes from.
+    /// Where each value of such an attachment comes from; `besides` is what a plugin has on the port of its
+    /// own.
     #[must_use]
-    pub fn origins(call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
-        origins::of(call, seen, rehearsal)
+    pub fn origins(
+        call: &Call,
+        seen: &Inspection,
+        rehearsal: &Rehearsal,
+        besides: Vec<Origin>,
+    ) -> Vec<Origin> {
+        origins::of(call, seen, rehearsal, besides)
     }
 }
 

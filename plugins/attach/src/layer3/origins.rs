@@ -5,11 +5,16 @@ use bulkhead_plan::{Ns, Op, Place, Route};
 
 use crate::{Inspection, Origin, Own, Rehearsal, configured, origins};
 
-pub(crate) fn of(call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
+pub(super) fn of(
+    call: &Call,
+    seen: &Inspection,
+    rehearsal: &Rehearsal,
+    besides: Vec<Origin>,
+) -> Vec<Origin> {
     let key = |key, default| configured(call, key, default);
     let routes = seen.want.interface.routes.iter();
     let own = Own {
-        port: port(seen, rehearsal),
+        port: port(seen, rehearsal, besides),
         bridge: node(seen),
         mtu: key("mtu", "Ethernet's"),
         routes: routes.map(|route| route_source(seen, route)).collect(),
@@ -19,7 +24,7 @@ pub(crate) fn of(call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<O
     origins(seen, rehearsal, own)
 }
 
-fn port(seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
+fn port(seen: &Inspection, rehearsal: &Rehearsal, besides: Vec<Origin>) -> Vec<Origin> {
     let Place::PointToPoint(link) = &seen.want.place else {
         return Vec::new();
     };
@@ -39,6 +44,7 @@ fn port(seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
         _ => None,
     });
     rows.extend(sysctls);
+    rows.extend(besides);
     let known = [&seen.want.neighbours, &seen.want.interface.neighbours];
     for (neighbours, whose) in known.into_iter().zip(["the node's", "the container's"]) {
         rows.extend(neighbours.iter().map(|known| {

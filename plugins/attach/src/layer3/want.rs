@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
-    Attached, Dad, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour, NetworkNat,
-    OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
+    Advertised, Attached, Dad, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour,
+    NetworkNat, OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
 };
 
 use super::{GATEWAY_V6, Layer3, gateway, port_mac};
@@ -88,6 +88,7 @@ pub(super) fn link(
                 })
                 .collect(),
             addresses: addresses.clone(),
+            advertised: Advertised::Nothing,
         },
         filter: Filter {
             binding,

@@ -88,6 +88,8 @@ pub enum Role {
     DhcpServer,
     /// Asks by DHCP and `DHCPv6`.
     DhcpClient,
+    /// Asks by `DHCPv6` for configuration without addresses (RFC 8415 section 6.1).
+    Configured,
     /// Speaks VRRP (RFC 9568).
     Vrrp,
 }

@@ -43,6 +43,7 @@ pub(super) const ANY: Name = Name::literal("any");
 pub(super) const ROUTERS: Name = Name::literal("routers");
 pub(super) const DHCP_SERVERS: Name = Name::literal("dhcp-servers");
 pub(super) const DHCP_CLIENTS: Name = Name::literal("dhcp-clients");
+pub(super) const CONFIGURED: Name = Name::literal("dhcp-configured");
 pub(super) const VRRP: Name = Name::literal("vrrp");
 /// Ports that may send to link-local groups, or to all.
 pub(super) const LINK_LOCAL_GROUPS: Name = Name::literal("groups-link-local");
@@ -96,6 +97,7 @@ pub(super) fn exact() -> Vec<(Name, Vec<KeyType>)> {
         (ROUTERS, port()),
         (DHCP_SERVERS, port()),
         (DHCP_CLIENTS, port()),
+        (CONFIGURED, port()),
         (VRRP, port()),
         (LINK_LOCAL_GROUPS, port()),
         (ALL_GROUPS, port()),
@@ -363,6 +365,7 @@ impl Made {
                 Role::Router => ROUTERS,
                 Role::DhcpServer => DHCP_SERVERS,
                 Role::DhcpClient => DHCP_CLIENTS,
+                Role::Configured => CONFIGURED,
                 Role::Vrrp => VRRP,
             });
         }

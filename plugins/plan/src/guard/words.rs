@@ -226,6 +226,12 @@ fn dhcp(identity: &Identity) -> Vec<Clause> {
             "\"dhcpClient\": true, or no ipam",
         ));
     }
+    if identity.roles.contains(&Role::Configured) {
+        all.push(may(
+            "ask the node by DHCPv6 for configuration, not for addresses",
+            "\"dhcpv6\" of \"routerAdvertisements\"; RFC 8415 section 6.1",
+        ));
+    }
     all
 }
 

@@ -12,9 +12,9 @@ use std::num::NonZeroU32;
 use bulkhead_model::{AttachmentKey, Bandwidth, HostAddress, HostPort, IfName, Mac, Mtu, Protocol};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
-    AddressState, Binding, Dad, Features, Flow, Foreign, Forward, Guard, Hook, Identity, Link,
-    LinkKind, MulticastRouter, NeighbourState, Ns, Op, PortFlags, Space, Surroundings, Sysctl,
-    World, plan,
+    AddressState, Advertised, Binding, Dad, Features, Flow, Foreign, Forward, Guard, Hook,
+    Identity, Link, LinkKind, MulticastRouter, NeighbourState, Ns, Op, PortFlags, Space,
+    Surroundings, Sysctl, World, plan,
 };
 
 pub(crate) use want::{attached, detached, unrecorded};
@@ -56,6 +56,7 @@ pub(crate) struct Case {
     pub(crate) flags: PortFlags,
     pub(crate) up: bool,
     pub(crate) dad: Dad,
+    pub(crate) advertised: Advertised,
     pub(crate) mtu: Option<u32>,
     pub(crate) promiscuous: bool,
     /// What of the host leads where: `udp 192.0.2.1:53` to `10.1.0.5:53`.
@@ -373,6 +374,7 @@ pub(crate) fn dual() -> Case {
         flags: PortFlags::default(),
         up: true,
         dad: Dad::Skip,
+        advertised: Advertised::Nothing,
         mtu: None,
         promiscuous: false,
         host_ports: vec![],

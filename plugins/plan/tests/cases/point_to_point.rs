@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use bulkhead_model::{InterfaceAddress, Mac};
 use bulkhead_plan::{
-    LinkSetting, Localnet, MAIN_TABLE, Neighbour, Ns, OnLink, Op, Place, PointToPoint, Route,
-    Sysctl, World,
+    Advertised, LinkSetting, Localnet, MAIN_TABLE, Neighbour, Ns, OnLink, Op, Place, PointToPoint,
+    Route, Sysctl, World,
 };
 
 use super::{Case, bandwidth, dual, host, host_ports};
@@ -54,6 +54,20 @@ pub(crate) fn cases() -> Vec<Case> {
             name: "link-of-its-own-prefix",
             addresses: vec!["fd01:0:0:5::1/64"],
             blackholes: vec!["fd01::/48"],
+            ..routed()
+        },
+        Case {
+            name: "link-of-its-own-advertised",
+            addresses: vec!["fd01::5/128"],
+            blackholes: vec!["fd01::/64"],
+            advertised: Advertised::Parameters,
+            ..routed()
+        },
+        Case {
+            name: "link-of-its-own-prefix-advertised",
+            addresses: vec!["fd01:0:0:5::1/64"],
+            blackholes: vec!["fd01::/48"],
+            advertised: Advertised::Addresses,
             ..routed()
         },
         Case {

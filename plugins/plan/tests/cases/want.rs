@@ -33,6 +33,7 @@ pub(crate) fn attached(case: &Case) -> Want {
             on_link: case.on_link(),
             routes: routes(case),
             neighbours: case.known_inside(),
+            advertised: case.advertised,
         },
         filter: Filter {
             binding: case.binding(),

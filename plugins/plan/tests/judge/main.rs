@@ -26,7 +26,7 @@ use dice::Dice;
 use reference::{Node, Sentence, Shares, Spent, judge};
 
 /// Frames of a seed.
-const FRAMES: usize = 5000;
+const FRAMES: usize = 8000;
 
 fn seeds() -> std::ops::RangeInclusive<u64> {
     let named = env::var("BULKHEAD_JUDGE_SEED");

@@ -12,7 +12,7 @@ use crate::{FRAMES, Sent, ports, ruled, seeds, sentence};
 /// Seeds of which frames are kept.
 const SEEDS: usize = 40;
 /// Frames that a mutant has to be found out by.
-const LOOKED_AT: usize = 6000;
+const LOOKED_AT: usize = 9000;
 
 /// One thing in the rules that is wrong.
 struct Mutant {

@@ -30,10 +30,10 @@ pub(crate) const TUNNEL_END6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0
 const VIRTUAL_MAC: [u8; 6] = [0, 0, 0x5e, 0, 1, 0x33];
 
 /// How many ports a node has.
-const PORTS: usize = 14;
+const PORTS: usize = 15;
 /// Those that are judged and do or have what hosts do not: a router, servers and clients of DHCP, one
-/// that speaks VRRP, one with a prefix of its own.
-pub(crate) const WITH_ROLES: [usize; 9] = [2, 3, 4, 4, 4, 5, 6, 7, 9];
+/// that speaks VRRP, one with a prefix of its own, one that asks for configuration alone.
+pub(crate) const WITH_ROLES: [usize; 10] = [2, 3, 4, 4, 4, 5, 6, 7, 9, 14];
 
 /// A node with ports of each kind.
 pub(crate) fn node(dice: &mut Dice) -> Node {
@@ -112,6 +112,7 @@ fn guard(dice: &mut Dice, nth: usize, mac: Mac, addresses: &[IpAddr]) -> Guard {
             .expect("of a length that there is"),
         5 => host().and_role(Role::DhcpServer),
         6 => host().and_role(Role::DhcpClient),
+        14 => host().and_role(Role::Configured),
         7 => host()
             .and_address(
                 Mac::new(VIRTUAL_MAC).expect("unicast"),

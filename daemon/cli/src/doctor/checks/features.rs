@@ -19,6 +19,7 @@ const NFT: (u32, u32, u32) = (1, 1, 6);
 pub(super) fn check(node: &Node) -> Vec<Finding> {
     let mut findings: Vec<_> = release(node).into_iter().collect();
     findings.extend(prefixes(node));
+    findings.extend(group_limit(node));
     findings.extend(modules(node));
     findings
 }
@@ -73,6 +74,25 @@ fn prefixes(node: &Node) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// `IFLA_BRPORT_MCAST_MAX_GROUPS`, which an older kernel passes over without a word.
+fn group_limit(node: &Node) -> Option<Finding> {
+    let features = node.features.filter(|_| !node.networks.is_empty())?;
+    if features.group_limit {
+        let seen = "the kernel limits how many multicast groups a port joins";
+        return Some(Finding::ok(Id::KernelGroupLimit, seen));
+    }
+    Some(
+        Finding::warn(
+            Id::KernelGroupLimit,
+            "the kernel does not limit how many multicast groups a port of a bridge joins",
+        )
+        .of(node.networks.iter().map(|network| &network.name))
+        .why("one container can fill its bridge's table of groups (mcast_hash_max, 4096 entries), after which multicast is flooded to all ports")
+        .help("boot a kernel of 6.3 or later")
+        .help("or use bulkhead-ipv6, where containers share no bridge"),
+    )
 }
 
 /// Modules that are neither built in nor there to be loaded. Says nothing of a kernel that does not

@@ -1,10 +1,10 @@
 //! Settings of the kernel that contradict a network.
 
-use bulkhead_model::Family;
+use bulkhead_model::{Family, IfName};
 
 use crate::coexist::network::{Bridged, HostPorts};
 use crate::doctor::finding::{Finding, Id, or_ok};
-use crate::doctor::node::{Conf, Node, command, path_of};
+use crate::doctor::node::{Conf, Linked, Node, command, path_of};
 
 pub(super) fn check(node: &Node) -> Vec<Finding> {
     let mut findings = or_ok(
@@ -12,6 +12,12 @@ pub(super) fn check(node: &Node) -> Vec<Finding> {
         Id::RpFilterStrict,
         "no uplink drops what comes another way than it would answer",
     );
+    findings.extend(or_ok(
+        loose_filters(node).into_iter().collect(),
+        Id::RpFilterLoose,
+        "nothing loosens the reverse path filter of links to containers",
+    ));
+    findings.extend(unfiltered(node));
     findings.extend(or_ok(
         localnet(node),
         Id::RouteLocalnetAll,
@@ -59,6 +65,49 @@ fn strict_filters(node: &Node) -> Vec<Finding> {
             .help(command(&path, "2"))
     });
     findings.collect()
+}
+
+/// The larger of `all`'s and the port's counts (`ip-sysctl.rst`), and 2 is looser than 1: it lets every
+/// source pass that is routed to anywhere.
+fn loose_filters(node: &Node) -> Option<Finding> {
+    let has_ipv4 = |linked: &&Linked| linked.ports(Family::V4).next().is_some();
+    let of_ipv4: Vec<_> = node.linked.iter().filter(has_ipv4).collect();
+    let path = path_of(Family::V4, Conf::All, "rp_filter");
+    if of_ipv4.is_empty() || node.sysctls.number(&path) != Some(2) {
+        return None;
+    }
+    Some(
+        Finding::warn(Id::RpFilterLoose, format!("{path} is 2"))
+            .of(of_ipv4.into_iter().map(|linked| &linked.name))
+            .why("links to containers ask for 1, which drops IPv4 sources that are not routed to them (RFC 3704); of both the kernel takes the larger, and 2 lets them pass. The guard drops them still, where it is on")
+            .help(command(&path, "0"))
+            .help("and set the links that need it to 2 one by one: net/ipv4/conf/LINK/rp_filter"),
+    )
+}
+
+/// Links to containers that somebody has switched it off on.
+fn unfiltered(node: &Node) -> Vec<Finding> {
+    let value = |conf| node.sysctls.of(Family::V4, conf, "rp_filter");
+    let all = value(Conf::All).unwrap_or_default();
+    let mut findings = Vec::new();
+    for linked in &node.linked {
+        let off = |port: &IfName| value(Conf::Device(*port)).is_some_and(|own| own.max(all) == 0);
+        let ports: Vec<_> = linked.ports(Family::V4).filter(off).collect();
+        if let [first, ..] = ports[..] {
+            let seen = format!(
+                "rp_filter is 0 on {} links to containers, {first} among them",
+                ports.len()
+            );
+            findings.push(
+                Finding::warn(Id::RpFilterPort, seen)
+                    .of([&linked.name])
+                    .why("they were made with 1, which drops IPv4 sources that are not routed to them (RFC 3704); something has written to net.ipv4.conf since")
+                    .help("bulkhead check --repair")
+                    .help("and look for who sets net.ipv4.conf.*.rp_filter in /etc/sysctl.d"),
+            );
+        }
+    }
+    findings
 }
 
 /// Host ports on 127.0.0.1 need it of their bridge alone, where packets to 127.0.0.0/8 from ports are

@@ -3,11 +3,12 @@
 
 use bulkhead_ipam::{AttachmentRecord, Pool, Range, RangeSet};
 use bulkhead_model::Family;
+use bulkhead_plan::Features;
 
 use super::{features, neighbours, sysctls};
 use crate::coexist::network::{Bridged, HostPorts, Routed};
 use crate::doctor::finding::{Finding, Id, Severity};
-use crate::doctor::node::Node;
+use crate::doctor::node::{Linked, Node, Table};
 
 fn record(nth: usize) -> AttachmentRecord {
     let json = serde_json::json!({
@@ -62,6 +63,78 @@ fn attachments_are_counted_against_the_neighbour_table() {
     assert_eq!(severity(257).0, Severity::Warn);
     let help = "sysctl -w net/ipv4/neigh/default/gc_thresh3=4096";
     assert_eq!(severity(513), (Severity::Problem, Some(help.to_owned())));
+}
+
+/// A record with addresses, on a port that the guard judges.
+fn guarded(nth: usize, kind: &str) -> AttachmentRecord {
+    let json = serde_json::json!({
+        "key": {"network": "red", "container": format!("c{nth}"), "interface": "eth0"},
+        "sequence": nth, "boot_id": "a", "created_at_unix_ms": 0, "kind": kind, "ipam": "own",
+        "names": {"port": format!("bhp{nth}"), "other": {"guard": "on"}},
+        "addresses": [{"address": "10.1.0.5/24", "range": 0}, {"address": "fd00::5/64", "range": 1}],
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+fn red(attachments: usize) -> Linked {
+    Linked {
+        name: "red".parse().unwrap(),
+        live: (0..attachments).map(|nth| guarded(nth, "ipv6")).collect(),
+    }
+}
+
+#[test]
+fn the_neighbour_tables_fill_is_compared_with_its_limit() {
+    let seen = |entries, refused, ours| {
+        let mut node = Node {
+            linked: vec![red(ours)],
+            ..Node::default()
+        };
+        node.sysctls
+            .set("net/ipv6/neigh/default/gc_thresh3", "1000");
+        node.neighbours.v6 = Some(Table { entries, refused });
+        let findings = neighbours::check(&node);
+        let help = findings
+            .iter()
+            .find_map(|finding| finding.help.first().cloned());
+        (severities(&findings, Id::NeighbourTable), help)
+    };
+    assert_eq!(seen(799, 0, 0), (vec![Severity::Ok], None));
+    let help = "sysctl -w net/ipv6/neigh/default/gc_thresh3=2048";
+    assert_eq!(
+        seen(800, 0, 0),
+        (vec![Severity::Warn], Some(help.to_owned()))
+    );
+    assert_eq!(seen(950, 0, 0).0, [Severity::Problem]);
+    assert_eq!(
+        seen(950, 0, 100).0,
+        [Severity::Ok],
+        "200 of these do not count"
+    );
+    assert_eq!(seen(10, 1, 0).0, [Severity::Warn], "it was full once");
+    let node = Node::default();
+    assert_eq!(
+        severities(&neighbours::check(&node), Id::NeighbourTable),
+        []
+    );
+}
+
+#[test]
+fn a_kernel_that_does_not_limit_groups_matters_to_bridges() {
+    let of = |networks, group_limit| {
+        let node = Node {
+            networks,
+            features: Some(Features {
+                group_limit,
+                ..Features::default()
+            }),
+            ..Node::default()
+        };
+        severities(&features::check(&node), Id::KernelGroupLimit)
+    };
+    assert_eq!(of(vec![blue(0)], false), [Severity::Warn]);
+    assert_eq!(of(vec![blue(0)], true), [Severity::Ok]);
+    assert_eq!(of(vec![], false), []);
 }
 
 #[test]

@@ -3,9 +3,11 @@
 
 mod daemon;
 mod directory;
+mod linked;
 mod software;
 mod store;
 mod sysctls;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,13 +16,16 @@ use std::path::PathBuf;
 
 use bulkhead_cni::CniError;
 use bulkhead_kernel::{DefaultRoute, Deletion, HostLink, Kernel};
-use bulkhead_model::{IfName, NetworkName};
+use bulkhead_model::{Family, IfName, NetworkName};
+use bulkhead_plan::Features;
 
 pub(super) use daemon::{Clock, Said, Watched};
 pub(super) use directory::{Directory, PluginFile, is_ours, list_of, needed};
+pub(super) use linked::Linked;
 pub(super) use software::Software;
 pub(super) use store::{Lock, Store};
 pub(super) use sysctls::{Conf, Sysctls, command, path_of};
+pub(super) use tables::{Table, Tables};
 
 use super::Places;
 use crate::coexist::network::Bridged;
@@ -36,6 +41,8 @@ use crate::sources::{Entry, Network};
 pub(crate) struct Node {
     /// Networks with a bridge of ours, configured ones first.
     pub(super) networks: Vec<Bridged>,
+    /// Networks whose containers have links of their own, with attachments.
+    pub(super) linked: Vec<Linked>,
     /// Networks of ours that no ADD would accept.
     pub(super) refused: Vec<Refused>,
     pub(super) directory: Directory,
@@ -47,6 +54,9 @@ pub(crate) struct Node {
     /// Records of foreign rules that are none, each told.
     pub(super) coexist_damaged: Vec<String>,
     pub(super) sysctls: Sysctls,
+    pub(super) neighbours: Tables,
+    /// What the kernel can do.
+    pub(super) features: Option<Features>,
     pub(super) links: Vec<HostLink>,
     /// By family and priority.
     pub(super) routes: Vec<DefaultRoute>,
@@ -151,6 +161,7 @@ impl Node {
             .iter_mut()
             .find(|store| store.dir == network.state_dir);
         let recorded = store.map(|store| store.read(network)).unwrap_or_default();
+        self.linked.extend(Linked::of(&network.name, &recorded));
         match Bridged::of(network, recorded) {
             Ok(bridged) => self.networks.extend(bridged),
             Err(error) => self.refused.push(Refused {
@@ -163,6 +174,8 @@ impl Node {
 
     fn read_kernel(&mut self) {
         let mut kernel = Kernel::new(Deletion::Blocking);
+        self.features = Some(kernel.features());
+        self.neighbours = Tables::read();
         let unread = &mut self.unread;
         self.links = or_unread(kernel.host_links().map_err(|error| chain(&error)), unread);
         self.routes = or_unread(
@@ -177,12 +190,17 @@ impl Node {
         self.sysctls = Sysctls::read(&self.devices());
     }
 
-    /// The devices whose settings matter: uplinks, and bridges that stand.
+    /// The devices whose settings matter: uplinks, bridges and links to containers that stand.
     fn devices(&self) -> BTreeSet<IfName> {
         let bridges = self.networks.iter().map(|network| network.bridge);
         let uplinks = self.routes.iter().map(|route| route.link);
-        let stands = |name: &IfName| self.links.iter().any(|link| link.name == *name);
-        bridges.chain(uplinks).filter(stands).collect()
+        let ports = self
+            .linked
+            .iter()
+            .flat_map(|linked| linked.ports(Family::V4));
+        let standing: BTreeSet<_> = self.links.iter().map(|link| link.name).collect();
+        let all = bridges.chain(uplinks).chain(ports);
+        all.filter(|name| standing.contains(name)).collect()
     }
 
     fn read_coexist(&mut self) {

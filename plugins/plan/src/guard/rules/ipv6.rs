@@ -37,6 +37,8 @@ const UDP_NUMBER: u8 = 17;
 const FRAGMENT: u8 = 44;
 pub(super) const ICMPV6: u8 = 58;
 const VRRP: u8 = 112;
+/// The message of `DHCPv6` that asks for no address (RFC 8415 section 7.3).
+const INFORMATION_REQUEST: u8 = 11;
 
 pub(super) fn chains() -> Vec<(Name, Vec<Rule>)> {
     vec![
@@ -150,17 +152,32 @@ fn group_icmp() -> Vec<Rule> {
 fn group_udp() -> Vec<Rule> {
     let servers = Datum::Ipv6Addr([0xff02, 0, 0, 0, 0, 0, 1, 2].into());
     let link_local = is(network(24, 2), &[0xff, 0x02]);
-    vec![
-        // DHCPv6 (RFC 9915 section 7.1, 7.2).
-        pass_if([
-            Statement::is(Field::Ip6Daddr, servers),
+    // DHCPv6 (RFC 9915 section 7.1, 7.2).
+    let to_servers = || {
+        [
+            Statement::is(Field::Ip6Daddr, servers.clone()),
             is(transport(2, 2), &port(547)),
-            port_is(sets::DHCP_CLIENTS),
-        ]),
+        ]
+    };
+    let asks = || {
+        let asks = [
+            is(transport(8, 1), &[INFORMATION_REQUEST]),
+            port_is(sets::CONFIGURED),
+        ];
+        to_servers().into_iter().chain(asks)
+    };
+    let clients = to_servers()
+        .into_iter()
+        .chain([port_is(sets::DHCP_CLIENTS)]);
+    let mut rules = vec![pass_if(clients)];
+    rules.extend(beyond(Share::Node, &asks().collect::<Vec<_>>()));
+    rules.extend([
+        pass_if(asks()),
         Rule::new([link_local, port_is(sets::LINK_LOCAL_GROUPS), goto(UDP)]),
         Rule::new([port_is(sets::ALL_GROUPS), goto(UDP)]),
         otherwise(Reason::Multicast),
-    ]
+    ]);
+    rules
 }
 
 /// Multicast listener reports (RFC 2710, RFC 9777): behind a hop-by-hop header with nothing but a router

@@ -20,7 +20,7 @@ impl Sender<'_> {
         }
         match self.dice.one(&roles) {
             Role::Router => self.announcement_at(),
-            Role::DhcpServer | Role::DhcpClient => self.dhcp(),
+            Role::DhcpServer | Role::DhcpClient | Role::Configured => self.dhcp(),
             Role::Vrrp => self.election(),
         }
     }
@@ -63,7 +63,9 @@ impl Sender<'_> {
             let other = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 3);
             let to = self.dice.one(&[servers, servers, servers, other]);
             let port = self.dice.one(&[547, 547, 546]);
-            let packet = Ipv6::new(self.six, to, udp(546, port));
+            let mut question = udp(546, port);
+            question.data[0] = self.dice.one(&[11, 11, 1, 3]);
+            let packet = Ipv6::new(self.six, to, question);
             return Frame::new(self.mac, multicast_mac(to.into()), packet);
         }
         let everybody = Ipv4Addr::BROADCAST;

@@ -87,6 +87,11 @@ impl Suspect<'_> {
                 if asks && self.plays(Role::DhcpClient) {
                     return Ok(());
                 }
+                // RFC 8415 section 7.3: Information-request.
+                let asks_no_address = asks && self.ip6_upper().get(8) == Some(&11);
+                if asks_no_address && self.plays(Role::Configured) {
+                    return self.within_its_share_of_the_node();
+                }
                 let may = match self.who.multicast {
                     Multicast::None => false,
                     Multicast::LinkLocal => group.octets()[..2] == [0xff, 2],
