@@ -231,14 +231,16 @@ fn the_example_configuration_sets_every_key_to_its_default() {
         );
         String::from_utf8(output.stdout).unwrap()
     };
-    // The keys of etcd are not for the default backend, and a node has no labels of itself.
+    // The keys of etcd are not for the default backend, and a node has no labels of itself, nor an
+    // underlay that is named.
     let mut etcd = false;
     let set = example.lines().filter_map(|line| {
         etcd = line.starts_with("#[store.etcd]") || etcd && !line.starts_with('[');
         let key = line
             .strip_prefix('#')
             .filter(|key| key.contains(" = ") && !key.starts_with(' '));
-        let key = key.filter(|key| !etcd && !key.starts_with("name") && !key.starts_with("labels"));
+        let own = ["name", "labels", "underlay"];
+        let key = key.filter(|key| !etcd && !own.iter().any(|own| key.starts_with(own)));
         key.or_else(|| Some(line).filter(|line| line.starts_with('[')))
             .map(|line| format!("{line}\n"))
     });

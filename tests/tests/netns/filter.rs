@@ -127,11 +127,13 @@ fn by_prefix_a_port_is_mute_until_it_is_bound(setting: BridgeNetfilter) {
         .none_within("a frame of an unbound port", WINDOW, to_port(4001))
         .unwrap();
     // The path carries frames, once the port is bound.
-    node.host
-        .nft(&format!(
-            "add element netdev bulkhead open {{ \"{STRANGER}\" }}"
-        ))
-        .unwrap();
+    for set in ["loose", "open"] {
+        node.host
+            .nft(&format!(
+                "add element netdev bulkhead {set} {{ \"{STRANGER}\" }}"
+            ))
+            .unwrap();
+    }
     sender.send(&frame(4002)).unwrap();
     capture
         .expect("a frame of a bound port", LIMIT, to_port(4002))
