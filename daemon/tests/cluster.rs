@@ -27,6 +27,7 @@ fn pool(bits: u8) -> PoolRow {
         v6: Some(Subnet::of("fd00:4::/120".parse().unwrap())),
         block_bits: bits,
         reserved: Vec::new(),
+        node_addresses: false,
     };
     let mut row = PoolRow::new(Geometry::new(layout).unwrap());
     row.cooldown_secs = 1;

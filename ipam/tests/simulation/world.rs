@@ -160,6 +160,7 @@ impl World {
             v6: Some(Subnet::of("fd00:4::/64".parse().expect("a prefix"))),
             block_bits: if nodes < 100 { 4 } else { 6 },
             reserved: Vec::new(),
+            node_addresses: false,
         });
         let row = PoolRow::new(geometry.expect("a pool"));
         let pool = POOL.parse().expect("a name");

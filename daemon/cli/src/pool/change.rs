@@ -29,6 +29,11 @@ pub(crate) struct AddArgs {
     #[arg(long = "reserve", value_name = "SPAN")]
     reserved: Vec<String>,
 
+    /// The first address of each block is of the node that has it, which sends from it in an overlay and is
+    /// reached by it. Blocks keep their size then.
+    #[arg(long)]
+    node_addresses: bool,
+
     #[command(flatten)]
     reach: Reach,
 }
@@ -156,6 +161,7 @@ impl AddArgs {
             priority: settings.priority.unwrap_or_default(),
             cooldown_secs: settings.cooldown,
             strict: settings.when_full == Some(WhenFull::Refuse),
+            node_addresses: self.node_addresses,
         }
     }
 }

@@ -135,7 +135,12 @@ impl Shown {
     fn block(&self) -> String {
         let bits = self.pool.spec.block_bits;
         let size = bits.and_then(|bits| 1_u64.checked_shl(bits.into()));
-        or_dash(size.map(|size| format!("{size} addresses, for new ones")))
+        let of_node = if self.pool.spec.node_addresses {
+            "the first of each its node's"
+        } else {
+            "for new ones"
+        };
+        or_dash(size.map(|size| format!("{size} addresses, {of_node}")))
     }
 }
 

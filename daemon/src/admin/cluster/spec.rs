@@ -21,6 +21,7 @@ pub(super) fn row(spec: &PoolSpec) -> Result<PoolRow, RequestError> {
         v6: subnet(spec.v6),
         block_bits: spec.block_bits.unwrap_or(PoolRow::BLOCK_BITS),
         reserved: spans(&spec.reserved)?,
+        node_addresses: spec.node_addresses,
     };
     if let Some(gateway) = gateways.first() {
         let text = format!(
@@ -85,6 +86,7 @@ pub(super) fn of(name: &PoolName, row: &PoolRow) -> PoolSpec {
         node_labels: row.nodes.demanded(),
         namespaces: row.namespaces.iter().map(ToString::to_string).collect(),
         reserved: layout.reserved.iter().map(Span::to_string).collect(),
+        node_addresses: layout.node_addresses,
         priority: row.priority,
         cooldown_secs: Some(row.cooldown_secs),
         strict: row.strict,

@@ -68,6 +68,7 @@ const fn kept(unusable: Unusable) -> &'static str {
         Unusable::End(_) => "end",
         Unusable::Gateway(_) => "gateway",
         Unusable::Reserved(_) => "reserved",
+        Unusable::Node(_) => "node",
         Unusable::Outside => "outside",
     }
 }

@@ -113,7 +113,9 @@ fn addresses(
     if !row.geometry.whole().contains(at) {
         return None;
     }
-    if let Some(why @ (Unusable::End(_) | Unusable::Gateway(_))) = row.geometry.unusable(at) {
+    if let Some(why @ (Unusable::End(_) | Unusable::Gateway(_) | Unusable::Node(_))) =
+        row.geometry.unusable(at)
+    {
         let text = format!("it is leased, and {why}; delete the container that has it");
         return Some(violation(
             Rule::AddressNeverGiven,

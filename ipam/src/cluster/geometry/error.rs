@@ -76,6 +76,11 @@ pub enum GeometryError {
         /// The pool's bits.
         size_bits: u8,
     },
+    /// A block would be its node's address alone.
+    #[error(
+        "blocks of one address leave nothing beside that of the node; choose larger blocks, or none for nodes"
+    )]
+    NodeAddressesAlone,
     /// Everything is a gateway or reserved.
     #[error(
         "nothing of {prefixes} is left to give out: all of it is reserved or a gateway; reserve less, or name a larger prefix"
@@ -136,6 +141,9 @@ pub(super) fn check_blocks(geometry: &Geometry) -> Result<(), GeometryError> {
     let bits = geometry.block_bits();
     if bits > Geometry::MOST_BLOCK_BITS {
         return Err(GeometryError::BlockTooLarge { bits });
+    }
+    if bits == 0 && geometry.layout().node_addresses {
+        return Err(GeometryError::NodeAddressesAlone);
     }
     if bits > geometry.size_bits() {
         return Err(GeometryError::BlockLargerThanPool {

@@ -73,6 +73,8 @@ pub struct Layout {
     pub block_bits: u8,
     /// Never given out.
     pub reserved: Vec<Span>,
+    /// Whether the first ordinal of each block is its node's own, and never given out.
+    pub node_addresses: bool,
 }
 
 /// A pool's addresses: valid by construction.
@@ -93,6 +95,8 @@ pub enum Unusable {
     Gateway(IpAddr),
     /// A reserved span holds it.
     Reserved(Span),
+    /// The first of a block: that of the node that has it.
+    Node(IpAddr),
     /// The pool does not go so far.
     Outside,
 }
@@ -103,6 +107,9 @@ impl fmt::Display for Unusable {
             Self::End(address) => write!(f, "{address} is the first or last of its prefix"),
             Self::Gateway(address) => write!(f, "{address} is the gateway"),
             Self::Reserved(span) => write!(f, "the pool reserves {span}"),
+            Self::Node(address) => {
+                write!(f, "{address} is of the node whose block it is the first of")
+            }
             Self::Outside => f.write_str("it is outside the pool"),
         }
     }
@@ -233,18 +240,30 @@ impl Geometry {
         subnets(&self.layout).find_map(inside)
     }
 
+    /// The addresses that the node with `block` has itself, IPv4 first: none where the pool keeps none for
+    /// nodes, and none in a part of a block that another has the first of.
+    #[must_use]
+    pub fn node_addresses(&self, block: Block) -> Vec<IpAddr> {
+        let first = block.first();
+        let firsts = self.firsts(first, first.saturating_add(1));
+        if firsts == 0 {
+            return Vec::new();
+        }
+        self.addresses(first)
+    }
+
     /// Why an ordinal is never given out; `None` if it may be.
     #[must_use]
     pub fn unusable(&self, ordinal: u64) -> Option<Unusable> {
         if !self.whole().contains(ordinal) {
             return Some(Unusable::Outside);
         }
-        self.is_unusable(ordinal)
-            .then(|| {
-                let why = |subnet: Subnet| self.unusable_address(subnet, subnet.address(ordinal)?);
-                subnets(&self.layout).find_map(why)
-            })
-            .flatten()
+        if !self.is_unusable(ordinal) {
+            return None;
+        }
+        let why = |subnet: Subnet| self.unusable_address(subnet, subnet.address(ordinal)?);
+        let of_node = || self.addresses(ordinal).first().copied().map(Unusable::Node);
+        subnets(&self.layout).find_map(why).or_else(of_node)
     }
 
     /// Whether an ordinal may be given out.
@@ -260,9 +279,10 @@ impl Geometry {
         let size = end.saturating_sub(block.first());
         let common = |&(from, to): &(u64, u64)| {
             let (from, to) = (from.max(block.first()), to.min(end));
-            to.saturating_sub(from)
+            to.saturating_sub(from) - self.firsts(from, to)
         };
-        size - self.unusable.iter().map(common).sum::<u64>()
+        let kept = self.unusable.iter().map(common).sum::<u64>();
+        size - kept - self.firsts(block.first(), end)
     }
 
     /// Prefixes that both pools have addresses of.
@@ -300,7 +320,19 @@ impl Geometry {
         }
     }
 
+    /// Number of ordinals from `from` on, without `to`, that are of nodes.
+    fn firsts(&self, from: u64, to: u64) -> u64 {
+        if !self.layout.node_addresses || from >= to {
+            return 0;
+        }
+        let size = 1 << self.layout.block_bits;
+        to.div_ceil(size) - from.div_ceil(size)
+    }
+
     fn is_unusable(&self, ordinal: u64) -> bool {
+        if self.firsts(ordinal, ordinal.saturating_add(1)) > 0 {
+            return true;
+        }
         let before = self.unusable.partition_point(|(_, to)| *to <= ordinal);
         let span = self.unusable.get(before);
         span.is_some_and(|(from, _)| *from <= ordinal)

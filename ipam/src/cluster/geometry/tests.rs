@@ -10,6 +10,7 @@ fn layout(v4: Option<&str>, v6: Option<&str>, block_bits: u8) -> Layout {
         v6: v6.map(subnet),
         block_bits,
         reserved: Vec::new(),
+        node_addresses: false,
     }
 }
 
@@ -106,6 +107,58 @@ fn ends_gateways_and_reserved_spans_are_never_given_out() {
         let count = block.ordinals().filter(|at| pool.is_usable(*at)).count();
         assert_eq!(pool.usable(block), count as u64);
     }
+}
+
+#[test]
+fn the_first_of_each_block_may_be_of_its_node() {
+    let mut layout = layout(Some("10.4.0.0/24"), Some("fd00:4::/64"), 4);
+    layout.node_addresses = true;
+    layout.reserved = vec!["10.4.0.30-10.4.0.40".parse().unwrap()];
+    let pool = Geometry::new(layout.clone()).unwrap();
+    assert_eq!(
+        pool.unusable(16).unwrap().to_string(),
+        "10.4.0.16 is of the node whose block it is the first of"
+    );
+    // Also that which no container would have anyway: the network's address is an address to a node.
+    assert_eq!(pool.unusable(0), Some(Unusable::End(address("10.4.0.0"))));
+    let unusable: Vec<u64> = (0..50).filter(|at| !pool.is_usable(*at)).collect();
+    assert_eq!(
+        unusable,
+        [vec![0, 1, 16], (30..=40).collect(), vec![48]].concat()
+    );
+    for (first, bits) in [
+        (0, 4),
+        (0, 6),
+        (16, 4),
+        (24, 3),
+        (32, 4),
+        (32, 5),
+        (240, 4),
+        (0, 8),
+    ] {
+        let block = Block::new(first, bits).unwrap();
+        let count = block.ordinals().filter(|at| pool.is_usable(*at)).count();
+        assert_eq!(pool.usable(block), count as u64, "{block:?}");
+    }
+    let of_node = |first, bits| pool.node_addresses(Block::new(first, bits).unwrap());
+    assert_eq!(of_node(0, 4), [address("10.4.0.0"), address("fd00:4::")]);
+    assert_eq!(
+        of_node(32, 3),
+        [address("10.4.0.32"), address("fd00:4::20")]
+    );
+    // A part that is lent has the first of nothing.
+    assert_eq!(of_node(40, 3), [] as [IpAddr; 0]);
+    let without = geometry(Some("10.4.0.0/24"), None, 4);
+    assert_eq!(
+        without.node_addresses(Block::new(16, 4).unwrap()),
+        [] as [IpAddr; 0]
+    );
+    assert_eq!(without.usable(Block::new(16, 4).unwrap()), 16);
+    layout.block_bits = 0;
+    assert_eq!(
+        refusal(layout),
+        "blocks of one address leave nothing beside that of the node; choose larger blocks, or none for nodes"
+    );
 }
 
 #[test]

@@ -108,6 +108,8 @@ struct Wire {
     largest_bits: u8,
     #[serde(default, with = "text::span", skip_serializing_if = "Vec::is_empty")]
     reserved: Vec<Span>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    node_addresses: bool,
     #[serde(default)]
     priority: i32,
     #[serde(default, skip_serializing_if = "LabelSelector::is_everything")]
@@ -147,6 +149,7 @@ impl TryFrom<Wire> for PoolRow {
             v6: wire.v6,
             block_bits: wire.block_bits,
             reserved: wire.reserved,
+            node_addresses: wire.node_addresses,
         })?;
         Ok(Self {
             largest_bits: wire
@@ -174,6 +177,7 @@ impl From<PoolRow> for Wire {
             block_bits: layout.block_bits,
             largest_bits: row.largest_bits,
             reserved: layout.reserved.clone(),
+            node_addresses: layout.node_addresses,
             priority: row.priority,
             nodes: row.nodes,
             namespaces: row.namespaces,

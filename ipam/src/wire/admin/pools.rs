@@ -35,6 +35,10 @@ pub struct PoolSpec {
     /// Never given out: addresses, prefixes, or spans `first-last`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reserved: Vec<String>,
+    /// Whether the first address of each block is of the node that has it: what the node itself is reached
+    /// by, and sends from, in an overlay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub node_addresses: bool,
     /// Of several pools that match, the highest is taken first.
     #[serde(default)]
     pub priority: i32,

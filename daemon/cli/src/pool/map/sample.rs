@@ -18,6 +18,7 @@ pub(in crate::pool) fn pool() -> ListedPool {
             priority: 0,
             cooldown_secs: Some(60),
             strict: false,
+            node_addresses: false,
         },
         state: PoolState::Enabled,
         usage: PoolUsage {

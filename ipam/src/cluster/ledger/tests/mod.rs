@@ -72,6 +72,7 @@ fn dual(v4: &str, bits: u8) -> PoolRow {
             v6: Some(Subnet::of("fd00:4::/64".parse().unwrap())),
             block_bits: bits,
             reserved: Vec::new(),
+            node_addresses: false,
         })
         .unwrap(),
     )

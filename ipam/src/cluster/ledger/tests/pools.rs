@@ -253,6 +253,7 @@ fn of_any_pool_a_block_is_claimed_ahead_of_the_one_that_serves_first() {
                 v6: None,
                 block_bits: 6,
                 reserved: Vec::new(),
+                node_addresses: false,
             })
             .unwrap(),
         );

@@ -158,7 +158,11 @@ fn layout(name: &PoolName, before: &PoolRow, change: &PoolChange) -> Result<Layo
             *subnet = Some(subnet_of(*subnet, prefix, family));
         }
     }
-    layout.block_bits = change.block_bits.unwrap_or(layout.block_bits);
+    let block_bits = change.block_bits.unwrap_or(layout.block_bits);
+    if layout.node_addresses && block_bits != layout.block_bits {
+        return Err(PoolSetError::NodeAddresses { pool: name.clone() });
+    }
+    layout.block_bits = block_bits;
     for span in &change.unreserve {
         let at = layout.reserved.iter().position(|kept| kept == span);
         let at = at.ok_or_else(|| PoolSetError::NotReserved {

@@ -67,6 +67,14 @@ pub enum PoolSetError {
     /// Another pool has some of its new addresses.
     #[error(transparent)]
     Overlaps(#[from] Box<Overlap>),
+    /// Which addresses are of nodes follows from the size of blocks.
+    #[error(
+        "the size of pool {pool}'s blocks stays as it is, since the first address of each is its node's; add another pool and drain this one"
+    )]
+    NodeAddresses {
+        /// Its name.
+        pool: PoolName,
+    },
     /// Its ordinals would be other addresses.
     #[error(
         "pool {pool} cannot become {to} while it has {held}: its blocks and leases count from the first address of {from}; keep the families and their first addresses, or add another pool and drain this one"
@@ -154,7 +162,10 @@ impl PoolSetError {
         match self {
             Self::Missing { .. } => Reason::NotFound,
             Self::Geometry { .. } | Self::NotReserved { .. } => Reason::Invalid,
-            Self::Overlaps(_) | Self::Moves { .. } | Self::Cuts { .. } => Reason::Conflict,
+            Self::Overlaps(_)
+            | Self::Moves { .. }
+            | Self::Cuts { .. }
+            | Self::NodeAddresses { .. } => Reason::Conflict,
             Self::Store(trouble) => trouble.reason(),
         }
     }
