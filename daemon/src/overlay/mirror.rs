@@ -2,6 +2,7 @@
 //! a network's end on this node should lead to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bulkhead_ipam::cluster::geometry::{Block, Geometry};
 use bulkhead_ipam::cluster::schema::{
@@ -158,6 +159,24 @@ impl Mirror {
         self.others(network, own).map(peer).collect()
     }
 
+    /// The addresses that a node has itself: those that its blocks keep for it.
+    pub(super) fn own_addresses(&self, node: &NodeId, pools: &[PoolName]) -> BTreeSet<IpAddr> {
+        let own = pools.iter().flat_map(|name| {
+            let pool = self.pools.get(name).into_iter();
+            let blocks = pool.flat_map(move |pool| self.of_pool(name).map(move |it| (pool, it)));
+            blocks.filter(|(_, (_, owner))| owner == node)
+        });
+        own.flat_map(|(pool, (block, _))| pool.node_addresses(*block))
+            .collect()
+    }
+
+    fn of_pool(&self, name: &PoolName) -> impl Iterator<Item = &(Block, NodeId)> {
+        let of_pool = self.blocks.range((name.clone(), 0)..);
+        of_pool
+            .take_while(move |it| it.0.0 == *name)
+            .map(|(_, it)| it)
+    }
+
     /// The prefixes of each node's blocks.
     pub(super) fn blocks_of(&self, pools: &[PoolName]) -> BTreeMap<&NodeId, BTreeSet<Prefix>> {
         let mut all: BTreeMap<&NodeId, BTreeSet<Prefix>> = BTreeMap::new();
@@ -165,9 +184,7 @@ impl Mirror {
             let Some(pool) = self.pools.get(name) else {
                 continue;
             };
-            let from = (name.clone(), 0);
-            let of_pool = self.blocks.range(from..).take_while(|it| it.0.0 == *name);
-            for (_, (block, node)) in of_pool {
+            for (block, node) in self.of_pool(name) {
                 let prefixes = pool.prefixes_of(*block);
                 all.entry(node).or_default().extend(prefixes);
             }

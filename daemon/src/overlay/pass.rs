@@ -1,12 +1,13 @@
 //! One pass: what every end should be, compared with what the kernel has, and mended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bulkhead_attach::OverlayEnd;
 use bulkhead_ipam::cluster::OverlayName;
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{NetworkName, Prefix, Vni};
+use bulkhead_model::{InterfaceAddress, NetworkName, Prefix, Vni};
 use bulkhead_plan::{Overlay, OverlayGone, Peer, Tunnels, Vtep, Want, plan, scope};
 
 use super::facts::{self, Place};
@@ -50,6 +51,8 @@ struct Seen {
     end: OverlayEnd,
     peers: Vec<Peer>,
     pools: BTreeSet<Prefix>,
+    /// The node's own addresses in it.
+    addresses: BTreeSet<IpAddr>,
     /// Whether the store says of this node what the node says of itself.
     is_told: bool,
 }
@@ -137,7 +140,10 @@ impl Passes {
                 port: seen.end.port,
                 local: seen.end.local,
                 mtu: seen.end.mtu,
-                addresses: Vec::new(),
+                addresses: {
+                    let own = seen.addresses.iter().copied();
+                    own.map(InterfaceAddress::alone).collect()
+                },
             },
             peers: seen.peers.clone(),
             pools: seen.pools.clone(),
@@ -314,6 +320,7 @@ impl Overlays {
                 end: member.end.clone(),
                 peers: state.mirror.peers(&name, own, pools, member.end.direct),
                 pools: state.mirror.prefixes(pools),
+                addresses: state.mirror.own_addresses(own, pools),
                 is_told: told.is_some_and(|told| {
                     (told.underlay, told.mac, told.mtu) == (row.underlay, row.mac, row.mtu)
                         && (&told.name, &told.version) == (&row.name, &row.version)

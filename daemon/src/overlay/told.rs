@@ -92,6 +92,10 @@ impl Overlays {
                     device: name.vxlan_device(),
                     local: member.end.local,
                     mtu: member.end.mtu,
+                    addresses: mirror
+                        .own_addresses(&self.cluster.node, &overlay.pools)
+                        .into_iter()
+                        .collect(),
                     direct_routing: member.end.direct,
                     stands: member.stands,
                     fault: member.fault.clone(),

@@ -239,6 +239,15 @@ impl InterfaceAddress {
         }
     }
 
+    /// An address with nothing else in its prefix.
+    #[must_use]
+    pub const fn alone(address: IpAddr) -> Self {
+        Self {
+            address,
+            len: Family::of(address).bits(),
+        }
+    }
+
     /// The address alone.
     #[must_use]
     pub const fn address(self) -> IpAddr {

@@ -24,7 +24,9 @@ fn main() -> ExitCode {
             node.name, pair.node_v4, pair.node_v6
         ));
     }
-    command("bulkhead pool add default --v4 10.4.0.0/16 --v6 fd00:4::/64 --block-size 16");
+    command(
+        "bulkhead pool add default --v4 10.4.0.0/16 --v6 fd00:4::/64 --block-size 16 --node-addresses",
+    );
 
     teller.step("A container on each, by a network that the nodes have together");
     show(format!("{:#}", nodes.all[0].network()));

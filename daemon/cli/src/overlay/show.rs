@@ -35,6 +35,10 @@ fn text(overlay: &ListedOverlay) -> String {
     line("device", own.device.to_string());
     line("underlay", own.local.to_string());
     line("MTU", own.mtu.to_string());
+    if !own.addresses.is_empty() {
+        let all: Vec<String> = own.addresses.iter().map(ToString::to_string).collect();
+        line("addresses", all.join(", "));
+    }
     let direct = if own.direct_routing {
         "peers on a link of this node are sent to without encapsulation"
     } else {

@@ -105,6 +105,7 @@ pub(super) fn topology() -> Topology {
                 device: "bhxn7nyh4lwdprh".parse().unwrap(),
                 local: [192, 0, 2, 11].into(),
                 mtu: Mtu::new(1450).unwrap(),
+                addresses: Vec::new(),
                 direct_routing: false,
                 stands: true,
                 fault: None,

@@ -77,6 +77,9 @@ pub struct OwnEnd {
     pub local: IpAddr,
     /// Its device's MTU, in bytes.
     pub mtu: Mtu,
+    /// The node's own addresses in the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
     /// Whether peers on a link of the node's are sent to without encapsulation.
     #[serde(default)]
     pub direct_routing: bool,

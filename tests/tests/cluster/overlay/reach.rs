@@ -52,6 +52,44 @@ fn every_pair_speaks_every_protocol_of_both_families() {
 }
 
 #[test]
+fn a_node_reaches_containers_of_others_and_is_reached() {
+    let nodes = Nodes::start(2);
+    let (first, of_first) = nodes.container(0, "first");
+    let (second, of_second) = nodes.container(1, "second");
+    for node in &nodes.all {
+        let _ = node.must_say(&["doctor", "overlay"]);
+    }
+    let own = |nth: usize| -> Vec<IpAddr> {
+        let said = nodes.all[nth].must_say(&["overlay", "ls", "--output", "json"]);
+        let all: Value = serde_json::from_str(&said).unwrap();
+        let own = all.pointer("/0/here/addresses").and_then(Value::as_array);
+        let texts = own.unwrap_or_else(|| panic!("{all}")).iter();
+        texts
+            .map(|text| text.as_str().unwrap().parse().unwrap())
+            .collect()
+    };
+    // Each node's own address, in both families, is what is seen of it, and answers.
+    for (nth, there, at) in [(0, &second, &of_second), (1, &first, &of_first)] {
+        let host = &nodes.all[nth].host;
+        let node = own(nth);
+        assert_eq!(node.len(), 2, "{node:?}");
+        for address in at {
+            wait_for(&format!("the node to reach {address}"), LIMIT, || {
+                let ping = Ping::new(*address).limit(Duration::from_secs(1));
+                ping.from(host).expect("ping runs").then_some(())
+            });
+            let socket = SocketAddr::new(*address, 7777);
+            let _tcp = EchoServer::start(there, Transport::Tcp, socket).unwrap();
+            let seen = tcp_echo(host, socket, b"from a node", LIMIT).unwrap();
+            assert!(node.contains(&seen), "{seen} is none of {node:?}");
+        }
+        for address in node {
+            reaches(there, address);
+        }
+    }
+}
+
+#[test]
 fn a_packet_of_the_mtu_passes_whole_and_one_byte_more_is_told() {
     let nodes = Nodes::start(2);
     let (from, _) = nodes.container(0, "from");

@@ -11,7 +11,7 @@ use std::thread;
 
 use bulkhead_ipam::wire::admin::{Filter, ListedEnd, ListedOverlay, OwnEnd};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::NetworkName;
+use bulkhead_model::{InterfaceAddress, NetworkName};
 use bulkhead_plan::{Overlay, Peer, Vtep, Want, plan, scope};
 use clap::Args;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
@@ -158,7 +158,10 @@ fn drift(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Vec<String>, String> {
             port: overlay.port,
             local: own.local,
             mtu: own.mtu,
-            addresses: Vec::new(),
+            addresses: {
+                let own = own.addresses.iter().copied();
+                own.map(InterfaceAddress::alone).collect()
+            },
         },
         peers: others(overlay, own).map(peer).collect(),
         pools: overlay.prefixes.iter().copied().collect(),
