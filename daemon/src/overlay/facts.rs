@@ -32,6 +32,11 @@ pub(crate) enum NoUnderlay {
         "underlay: link {0} is not there or has no address but of its link; name another in \"underlay\" or in [overlay] of bulkheadd.toml"
     )]
     Link(IfName),
+    /// What there is now is of the other family.
+    #[error(
+        "underlay: {0} is gone, and of its family there is no other address; give the node one, since its end of the network keeps the family"
+    )]
+    Gone(IpAddr),
     /// Nothing was named and the node has no way out.
     #[error(
         "underlay: this node has no default route to tell which of its addresses the others reach; name one in \"underlay\" or in [overlay] of bulkheadd.toml"

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bulkhead_attach::OverlayEnd;
 use bulkhead_ipam::cluster::OverlayName;
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{InterfaceAddress, NetworkName, Prefix, Vni};
+use bulkhead_model::{Family, InterfaceAddress, NetworkName, Prefix, Vni};
 use bulkhead_plan::{Overlay, OverlayGone, Peer, Tunnels, Vtep, Want, plan, scope};
 
 use super::facts::{self, Place};
@@ -330,7 +330,9 @@ impl Overlays {
         Some(state.members.iter().filter_map(seen).collect())
     }
 
-    /// The end where the node is now: its address may have gone, and the link's MTU have changed.
+    /// The end where the node is now: its address may have gone, and the link's MTU have changed. An end
+    /// keeps its family, since a device sends by one alone and the others are there: while an address of IPv4
+    /// is exchanged for another, IPv6 is nothing to go over to.
     fn placed(
         &self,
         kernel: &mut Kernel,
@@ -341,7 +343,16 @@ impl Overlays {
                 address: end.local,
                 below,
             },
-            None => facts::find(kernel, end.underlay.or(self.underlay), &own_addresses())?,
+            None => {
+                let family = Family::of(end.local);
+                let mut own = own_addresses();
+                own.retain(|address| Family::of(*address) == family);
+                let place = facts::find(kernel, end.underlay.or(self.underlay), &own)?;
+                if Family::of(place.address) != family {
+                    return Err(facts::NoUnderlay::Gone(end.local));
+                }
+                place
+            }
         };
         let end = OverlayEnd {
             local: place.address,
