@@ -338,21 +338,20 @@ impl Overlays {
         kernel: &mut Kernel,
         end: &OverlayEnd,
     ) -> Result<(OverlayEnd, Place), facts::NoUnderlay> {
-        let place = match kernel.underlay(end.local)? {
-            Some(below) => Place {
+        let place = if let Some(below) = kernel.underlay(end.local)? {
+            Place {
                 address: end.local,
                 below,
-            },
-            None => {
-                let family = Family::of(end.local);
-                let mut own = own_addresses();
-                own.retain(|address| Family::of(*address) == family);
-                let place = facts::find(kernel, end.underlay.or(self.underlay), &own)?;
-                if Family::of(place.address) != family {
-                    return Err(facts::NoUnderlay::Gone(end.local));
-                }
-                place
             }
+        } else {
+            let family = Family::of(end.local);
+            let mut own = own_addresses();
+            own.retain(|address| Family::of(*address) == family);
+            let place = facts::find(kernel, end.underlay.or(self.underlay), &own)?;
+            if Family::of(place.address) != family {
+                return Err(facts::NoUnderlay::Gone(end.local));
+            }
+            place
         };
         let end = OverlayEnd {
             local: place.address,

@@ -74,7 +74,9 @@ fn the_picture_shows_what_there_is_and_also_while_etcd_is_down() {
     let (_one, at) = nodes.container(0, "one");
     let (_other, _) = nodes.container(1, "other");
     let mut drawn = String::new();
-    wait_for("both nodes in the picture", LIMIT, || {
+    // A sign of life that was lost with a claim that failed comes again within a minute.
+    let limit = LIMIT * 3;
+    wait_for("both nodes in the picture", limit, || {
         drawn = nodes.all[0].must_say(&["topology"]);
         let has = |text: &str| drawn.contains(text);
         (has("n1 (here)  alive") && has("┌ n2  alive") && has(&at[0].to_string())).then_some(())

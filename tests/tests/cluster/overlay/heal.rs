@@ -41,7 +41,7 @@ fn what_somebody_removes_from_the_kernel_is_put_back_and_counted() {
         let routes = routes.expect("ip runs");
         let routes = routes.as_array().expect("an array").iter();
         let mut to = routes.filter_map(|route| Some(route["dst"].as_str()?.to_owned()));
-        to.find(|to| to.starts_with("10.4.") || to.starts_with("fd00:4:"))
+        to.find(|to| to.contains('/') && (to.starts_with("10.4.") || to.starts_with("fd00:4:")))
             .expect("a block of the other")
     };
     for damage in [
