@@ -74,7 +74,7 @@ fn the_picture_shows_what_there_is_and_also_while_etcd_is_down() {
     let (_one, at) = nodes.container(0, "one");
     let (_other, _) = nodes.container(1, "other");
     let mut drawn = String::new();
-    // A sign of life that was lost with a claim that failed comes again within a minute.
+    // A daemon gives its first sign of life at some time within a minute of its start.
     let limit = LIMIT * 3;
     wait_for("both nodes in the picture", limit, || {
         drawn = nodes.all[0].must_say(&["topology"]);
