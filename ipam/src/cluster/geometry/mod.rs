@@ -241,7 +241,8 @@ impl Geometry {
     }
 
     /// The addresses that the node with `block` has itself, IPv4 first: none where the pool keeps none for
-    /// nodes, and none in a part of a block that another has the first of.
+    /// nodes, none in a part of a block that another has the first of, and none if one of them is a gateway
+    /// or reserved, since somebody else may have that.
     #[must_use]
     pub fn node_addresses(&self, block: Block) -> Vec<IpAddr> {
         let first = block.first();
@@ -249,7 +250,16 @@ impl Geometry {
         if firsts == 0 {
             return Vec::new();
         }
-        self.addresses(first)
+        let addresses = self.addresses(first);
+        let of_others = subnets(&self.layout).filter_map(|subnet| subnet.gateway);
+        let of_others = of_others
+            .map(Span::from)
+            .chain(self.layout.reserved.clone());
+        let mut of_others = of_others.filter(|span| addresses.iter().any(|it| span.contains(*it)));
+        if of_others.next().is_some() {
+            return Vec::new();
+        }
+        addresses
     }
 
     /// Why an ordinal is never given out; `None` if it may be.

@@ -143,11 +143,13 @@ fn the_first_of_each_block_may_be_of_its_node() {
     let of_node = |first, bits| pool.node_addresses(Block::new(first, bits).unwrap());
     assert_eq!(of_node(0, 4), [address("10.4.0.0"), address("fd00:4::")]);
     assert_eq!(
-        of_node(32, 3),
-        [address("10.4.0.32"), address("fd00:4::20")]
+        of_node(48, 3),
+        [address("10.4.0.48"), address("fd00:4::30")]
     );
+    // Somebody else may have what is reserved, 10.4.0.32.
+    assert_eq!(of_node(32, 4), [] as [IpAddr; 0]);
     // A part that is lent has the first of nothing.
-    assert_eq!(of_node(40, 3), [] as [IpAddr; 0]);
+    assert_eq!(of_node(56, 3), [] as [IpAddr; 0]);
     let without = geometry(Some("10.4.0.0/24"), None, 4);
     assert_eq!(
         without.node_addresses(Block::new(16, 4).unwrap()),
