@@ -231,7 +231,7 @@ fn source(ipam: &Node<'_>, sets: Vec<RangeSet>) -> Result<PoolSource, KeyError> 
             ..automatic
         })),
         None if sets.is_empty() => Err(ipam.error(
-            "no addresses are named: give `ranges`, a `subnet`, or `\"auto\": true` to have one chosen",
+            "no addresses are named: give `ranges`, a `subnet`, a `pool` of the cluster, or `\"auto\": true` to have one chosen",
         )),
         None => {
             let within = |span: Span| {
