@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use netns_fixtures::{
     CniAnswer, CniCall, Container, Etcd, EtcdOptions, Host, NsError, Outside, Pair, Sandbox, Verb,
-    wait_for, wait_until,
+    wait_until,
 };
 use serde_json::{Value, json};
 
@@ -91,19 +91,7 @@ impl Nodes {
         ];
         let sizes = ["--block-size", "16", "--node-addresses", "--cooldown", "1"];
         let _ = nodes.all[0].must_say(&[&pool[..], &sizes[..]].concat());
-        nodes.await_blocks();
         nodes
-    }
-
-    /// Waits until each node has heard of the pool, and claimed a block of it.
-    fn await_blocks(&self) {
-        wait_for("a block for each node", LIMIT, || {
-            let said = self.all[0].must_say(&["node", "ls", "--output", "json"]);
-            let said: Value = serde_json::from_str(&said).expect("JSON");
-            let nodes = said.as_array().expect("a list");
-            let owns = |node: &Value| node["blocks"].as_u64() > Some(0);
-            (nodes.len() == self.all.len() && nodes.iter().all(owns)).then_some(())
-        });
     }
 
     /// Another node, that starts its daemon.

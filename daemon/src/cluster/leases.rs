@@ -1,11 +1,12 @@
 //! Addresses of pools for attachments.
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bulkhead_attach::{PoolAsk, PoolGrant, PoolLeases};
 use bulkhead_cni::{CniError, Code};
 use bulkhead_ipam::cluster::ledger::{
-    Acquire, Ended, PoolAsk as Ask, PoolChoice as Choice, PoolRefusal,
+    Acquire, Ended, Ledger, PoolAsk as Ask, PoolChoice as Choice, PoolRefusal,
 };
 use bulkhead_ipam::{AttachmentRecord, PoolChoice, PoolLease};
 use bulkhead_model::AttachmentKey;
@@ -14,6 +15,10 @@ use super::Cluster;
 
 /// Longest that an ADD waits for a block or for one address of the cluster: plugins wait a minute.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a pool is waited for that this node does not know: one that was added by way of another node a
+/// moment ago is on its way here.
+const HEARSAY: Duration = Duration::from_millis(500);
 
 /// What a reason begins with if the attachment was found dead.
 const DEATHS: [&str; 3] = ["gc:", "collector:", "operator:"];
@@ -37,7 +42,8 @@ impl PoolLeases for Cluster {
             requested: ask.requested.clone(),
             sticky: ask.sticky,
         };
-        let until = Instant::now() + PATIENCE;
+        let began = Instant::now();
+        let (until, heard_until) = (began + PATIENCE, began + HEARSAY);
         let mut ledger = self.ledger();
         loop {
             let waiting = match ledger.acquire(&ask, self.now()) {
@@ -51,20 +57,22 @@ impl PoolLeases for Cluster {
                         description: grant.description,
                     });
                 }
+                Acquire::Refused(PoolRefusal::Unknown { .. }) if Instant::now() < heard_until => {
+                    ledger = self.await_news(ledger, heard_until);
+                    continue;
+                }
                 Acquire::Refused(refusal) => return Err(refused(&refusal)),
                 Acquire::Wait(waiting) => waiting,
             };
             self.work.notify_all();
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.ends() {
+            if Instant::now() >= until || self.ends() {
                 ledger.abandon(&ask.key, self.now());
                 let secs = PATIENCE.as_secs();
                 let text =
                     format!("no address of the cluster within {secs} s: {waiting}; try again");
                 return Err(CniError::try_again(text));
             }
-            let waited = self.news.wait_timeout(ledger, left);
-            ledger = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            ledger = self.await_news(ledger, until);
         }
     }
 
@@ -87,6 +95,19 @@ impl PoolLeases for Cluster {
     fn serves(&self, pools: &PoolChoice) -> Result<(), CniError> {
         let served = self.look(|ledger| ledger.serves(&choice(pools), self.now()));
         served.map_err(|refusal| refused(&refusal))
+    }
+}
+
+impl Cluster {
+    /// Lets the ledger go until there is news of it, or until then.
+    fn await_news<'a>(
+        &self,
+        ledger: MutexGuard<'a, Ledger>,
+        until: Instant,
+    ) -> MutexGuard<'a, Ledger> {
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self.news.wait_timeout(ledger, left);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
