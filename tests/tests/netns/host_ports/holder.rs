@@ -10,7 +10,7 @@ use super::{
     seen_at, serve, to,
 };
 use crate::claims;
-use crate::node::{Attachment, LIMIT, Node, refusal, with};
+use crate::node::{Attachment, BRIDGE, LIMIT, Node, refusal, with};
 
 claims! {
     the_next_network_of_the_container_inherits_it,
@@ -107,6 +107,11 @@ fn a_dead_holder_is_named_until_it_is_collected() {
     let port = a.port();
     wait_for("the port to go with its namespace", LIMIT, || {
         (!node.host.has_link(&port).unwrap()).then_some(())
+    });
+    // The kernel tells the bridge's loss of its carrier up to a second later (`linkwatch`).
+    wait_for("the bridge to have no carrier", LIMIT, || {
+        let shown = node.host.ip_json(&format!("link show {BRIDGE}")).unwrap();
+        (shown[0]["operstate"] == "DOWN").then_some(())
     });
     assert_eq!(
         node.refused(&config, "b"),
