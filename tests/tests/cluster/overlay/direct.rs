@@ -99,8 +99,9 @@ fn a_peer_on_the_link_is_sent_to_plainly_and_one_that_is_not_any_more_encapsulat
         is_plain(seen, own[0], at[0])
     })
     .unwrap();
+    // From the link that was named, and its address.
     link.expect("an encapsulated packet of IPv6", LIMIT, |seen| {
-        is_encapsulated(&seen.bytes)
+        is_encapsulated(&seen.bytes) && seen.bytes.get(26..30) == Some(&[203, 0, 113, 1])
     })
     .unwrap();
     let waited = Duration::from_millis(200);

@@ -3,6 +3,7 @@
 mod boot;
 mod direct;
 mod doctor;
+mod flannel;
 mod heal;
 mod outage;
 mod port;
