@@ -30,6 +30,19 @@ impl Daemon {
     /// # Errors
     /// It cannot be started, or does not listen in time; the error has what it said.
     pub fn start(host: &Ns, state: &Path, settings: &str) -> io::Result<Self> {
+        Self::start_in(host, state, settings, None)
+    }
+
+    /// The same in another boot of the machine, whose id stands in a file.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_in(
+        host: &Ns,
+        state: &Path,
+        settings: &str,
+        boot_id: Option<&Path>,
+    ) -> io::Result<Self> {
         let beside = |name: &str| state.with_extension(name);
         let (config, socket, log) = (beside("toml"), beside("socket"), beside("log"));
         let head = format!(
@@ -39,8 +52,18 @@ impl Daemon {
         );
         fs::write(&config, head + settings)?;
         let said = File::create(&log)?;
-        let child = host
-            .command(Suite::ours().dir().join("bulkheadd"))
+        let executable = Suite::ours().dir().join("bulkheadd");
+        let mut command = match boot_id {
+            None => host.command(executable),
+            Some(boot_id) => {
+                let mut command = host.command("unshare");
+                let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
+                command.args(["--mount", "--propagation", "slave", "sh", "-c", script]);
+                command.arg(boot_id).arg(executable);
+                command
+            }
+        };
+        let child = command
             .arg("--config")
             .arg(&config)
             .stdin(Stdio::null())

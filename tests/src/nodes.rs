@@ -47,6 +47,8 @@ pub struct Node {
     pub name: String,
     state: Scratch,
     settings: String,
+    /// How often it was booted since the first time.
+    boots: u32,
     daemon: Option<Daemon>,
 }
 
@@ -66,6 +68,17 @@ impl Nodes {
     /// As [`Nodes::start`].
     #[must_use]
     pub fn start_with(count: u8, settings: &str) -> Self {
+        let nodes = Self::without_pool(count, settings);
+        nodes.add_pool("10.4.0.0/16", "fd00:4::/64", &[]);
+        nodes
+    }
+
+    /// The same without a pool.
+    ///
+    /// # Panics
+    /// As [`Nodes::start`].
+    #[must_use]
+    pub fn without_pool(count: u8, settings: &str) -> Self {
         let sandbox = Sandbox::new();
         let outside = sandbox.outside("out").expect("a namespace");
         let place = ((*outside).clone(), IpAddr::V4(Outside::V4));
@@ -80,18 +93,18 @@ impl Nodes {
             let node = nodes.make(nth, settings);
             nodes.all.push(node);
         }
-        let pool = [
-            "pool",
-            "add",
-            POOL,
-            "--v4",
-            "10.4.0.0/16",
-            "--v6",
-            "fd00:4::/64",
-        ];
-        let sizes = ["--block-size", "16", "--node-addresses", "--cooldown", "1"];
-        let _ = nodes.all[0].must_say(&[&pool[..], &sizes[..]].concat());
         nodes
+    }
+
+    /// Makes the pool, cut into blocks of 16 of which each node has the first address; `more` are words of
+    /// the command besides.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn add_pool(&self, v4: &str, v6: &str, more: &[&str]) {
+        let pool = ["pool", "add", POOL, "--v4", v4, "--v6", v6];
+        let sizes = ["--block-size", "16", "--node-addresses", "--cooldown", "1"];
+        let _ = self.all[0].must_say(&[&pool[..], &sizes[..], more].concat());
     }
 
     /// Another node, that starts its daemon.
@@ -119,6 +132,7 @@ impl Nodes {
             pair,
             name,
             settings,
+            boots: 0,
             daemon: None,
         };
         node.start();
@@ -154,13 +168,53 @@ impl Node {
     /// # Panics
     /// When it does not listen.
     pub fn start(&mut self) {
-        let daemon = Daemon::start(&self.host, self.state.path(), &self.settings);
+        let boot_id = self.state.path().with_extension("boot");
+        let boot_id = (self.boots > 0).then_some(boot_id.as_path());
+        let state = self.state.path();
+        let daemon = Daemon::start_in(&self.host, state, &self.settings, boot_id);
         self.daemon = Some(daemon.unwrap_or_else(|error| panic!("{}: {error}", self.name)));
     }
 
     /// Kills the daemon.
     pub fn kill(&mut self) {
         self.daemon = None;
+    }
+
+    /// Boots it anew: the daemon is another, and nothing of ours is in the kernel. The containers are dead;
+    /// their namespaces stay until the runtime takes them away.
+    ///
+    /// # Panics
+    /// When something refuses.
+    pub fn boot(&mut self) {
+        self.kill();
+        self.host.nft("flush ruleset").expect("nft does it");
+        for family in ["-4", "-6"] {
+            let flush = format!("{family} route flush proto 98");
+            self.host.ip(&flush).expect("ip does it");
+        }
+        let links = self.host.ip_json("link show").expect("ip runs");
+        let links = links.as_array().into_iter().flatten();
+        for name in links.filter_map(|link| link["ifname"].as_str()) {
+            if name.starts_with("bh") {
+                self.host
+                    .ip(&format!("link del {name}"))
+                    .expect("ip does it");
+            }
+        }
+        self.boots += 1;
+        let boot_id = format!("00000000-0000-4000-8000-{:012}\n", self.boots);
+        let file = self.state.path().with_extension("boot");
+        std::fs::write(file, boot_id).expect("the directory is there");
+        self.start();
+    }
+
+    /// The daemon's process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("it runs").pid()
     }
 
     /// The state directory.

@@ -118,7 +118,7 @@ fn cells(node: &ListedNode, now_unix_ms: u64) -> Vec<String> {
         state(node.state).to_owned(),
         lines(&node.addresses),
         or_dash(Some(node.version.clone())),
-        or_dash(seen.map(|at| format!("{} ago", time::ago(at, now_unix_ms)))),
+        seen_text(seen, now_unix_ms),
         node.blocks.to_string(),
         node.claimed.to_string(),
         node.held.to_string(),
@@ -127,6 +127,14 @@ fn cells(node: &ListedNode, now_unix_ms: u64) -> Vec<String> {
         labels(&node.labels),
         or_dash(Some(node.statement.clone())),
     ]
+}
+
+/// When a node last said that it lives.
+pub(crate) fn seen_text(seen_at_unix_ms: Option<u64>, now_unix_ms: u64) -> String {
+    seen_at_unix_ms.map_or_else(
+        || "not heard of yet".to_owned(),
+        |at| format!("{} ago", time::ago(at, now_unix_ms)),
+    )
 }
 
 pub(crate) const fn state(state: NodeState) -> &'static str {
@@ -231,10 +239,10 @@ mod tests {
         assert_eq!(
             text(&rows, NOW, Width::Narrow),
             "\
-NODE  STATE   ADDRESS   VERSION  SEEN     BLOCKS  ADDRESSES  HELD
-a     active  10.0.0.1  0.1.0    4 s ago  2       128        110
+NODE  STATE   ADDRESS   VERSION  SEEN              BLOCKS  ADDRESSES  HELD
+a     active  10.0.0.1  0.1.0    4 s ago           2       128        110
               fd00::1
-b     active  10.0.0.1  0.1.0    -        2       128        110
+b     active  10.0.0.1  0.1.0    not heard of yet  2       128        110
               fd00::1
 "
         );

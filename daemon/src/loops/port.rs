@@ -30,3 +30,15 @@ pub(crate) fn index_of(link: IfName) -> Option<u32> {
     );
     netdevice::name_to_index(socket.ok()?, link.as_str()).ok()
 }
+
+/// The name of a link in the node's namespace; `None` if it is not there, or the kernel does not say.
+pub(crate) fn name_of(link: u32) -> Option<IfName> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    );
+    let name = netdevice::index_to_name(socket.ok()?, link).ok()?;
+    name.parse().ok()
+}

@@ -38,7 +38,12 @@ fn follow(overlays: &Overlays, kind: &'static str) -> Result<(), KvError> {
     let (store, schema) = (overlays.cluster.backend.store(), &overlays.cluster.schema);
     let range = schema.kind(kind);
     let listing = store.range(&range, 0)?;
-    overlays.tell(|state| state.mirror.list(schema, kind, &listing.rows));
+    overlays.tell(|state| {
+        state.mirror.list(schema, kind, &listing.rows);
+        if state.mirror.is_complete() {
+            state.memory = None;
+        }
+    });
     let mut watch = store.watch(&range, listing.revision)?;
     while !overlays.ends() {
         let events = watch.next(PATIENCE)?;

@@ -24,6 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to wait before the store is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// When the others were told of the node's end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Told {
+    Now,
+    Before,
+}
+
 impl bulkhead_attach::Overlays for Overlays {
     fn join(&self, key: &AttachmentKey, ask: &OverlayAsk) -> Result<OverlayEnd, CniError> {
         let network = &key.network;
@@ -32,7 +39,7 @@ impl bulkhead_attach::Overlays for Overlays {
             return Ok(end);
         }
         let end = self.new_end(network, ask)?;
-        self.register(network, &end, until)?;
+        let by_memory = self.register(network, &end, until)? == Told::Before;
         self.tell(|state| {
             state.leaving.remove(network);
             let member = state.members.entry(network.clone());
@@ -41,6 +48,7 @@ impl bulkhead_attach::Overlays for Overlays {
                 member.end = end.clone();
                 member.stands = false;
             }
+            member.by_memory |= by_memory;
             member.expect(key);
         });
         self.wait_for(network, until)?;
@@ -134,18 +142,26 @@ impl Overlays {
         }
     }
 
-    /// Agrees with the other nodes, and tells them where this one is reached.
+    /// Agrees with the other nodes, and tells them where this one is reached. While the store is away, what
+    /// was agreed before stands.
     fn register(
         &self,
         network: &NetworkName,
         end: &OverlayEnd,
         until: Instant,
-    ) -> Result<(), CniError> {
+    ) -> Result<Told, CniError> {
         loop {
             let Err(error) = self.write_end(network, end) else {
-                return Ok(());
+                return Ok(Told::Now);
             };
             let may_pass = error.reason() == Reason::Unavailable;
+            if may_pass && self.remembers(network, end) {
+                tracing::warn!(
+                    %network, %error,
+                    "the store is away: the others are taken to be as they were known last"
+                );
+                return Ok(Told::Before);
+            }
             if may_pass && Instant::now() < until && !self.ends() {
                 thread::sleep(PAUSE);
                 continue;
@@ -238,7 +254,7 @@ impl Overlays {
 }
 
 fn not_yet(state: &State, target: u64) -> &'static str {
-    if !state.mirror.is_complete() {
+    if state.known().is_none() {
         "the store has not been read yet; try again"
     } else if state.passed < target {
         "the kernel was not brought to what the store says in time; try again"

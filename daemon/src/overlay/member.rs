@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use bulkhead_attach::OverlayEnd;
 use bulkhead_ipam::{StateDir, StoreError};
-use bulkhead_model::{AttachmentKey, NetworkName};
+use bulkhead_model::{AttachmentKey, NetworkName, Prefix};
+use bulkhead_plan::Stranger;
 
 use super::KIND;
 
@@ -24,6 +25,10 @@ pub(super) struct Member {
     pub(super) fault: Option<String>,
     /// How often something was found otherwise than it had been left.
     pub(super) mended: u64,
+    /// Whether it is kept by what the node remembers until the store is read: nothing of it stood.
+    pub(super) by_memory: bool,
+    /// Routes of others that stand where ours should, by their destination.
+    pub(super) obstacles: BTreeMap<Prefix, Stranger>,
 }
 
 impl Member {
@@ -34,6 +39,8 @@ impl Member {
             stands: false,
             fault: None,
             mended: 0,
+            by_memory: false,
+            obstacles: BTreeMap::new(),
         }
     }
 

@@ -8,7 +8,9 @@ use bulkhead_ipam::cluster::geometry::{Block, Geometry};
 use bulkhead_ipam::cluster::schema::{
     FenceRow, FenceState, OverlayRow, Place, PoolRow, Schema, VtepRow,
 };
-use bulkhead_ipam::cluster::{Event, Key, NodeId, OverlayName, PoolName, Row};
+use bulkhead_ipam::cluster::{
+    Event, Key, KnownBlock, NodeId, OverlayName, OverlaysFile, PoolName, Row,
+};
 use bulkhead_model::Prefix;
 use bulkhead_plan::Peer;
 
@@ -18,7 +20,7 @@ pub(super) const KINDS: [&str; 5] = ["pools", "fences", "blocks", "overlays", "v
 /// The rows, read.
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
-    pools: BTreeMap<PoolName, Geometry>,
+    pools: BTreeMap<PoolName, PoolRow>,
     lost: BTreeSet<NodeId>,
     blocks: BTreeMap<(PoolName, u64), (Block, NodeId)>,
     overlays: BTreeMap<OverlayName, OverlayRow>,
@@ -28,6 +30,58 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
+    /// What a node remembered: nothing of it was read.
+    pub(super) fn remembered(file: OverlaysFile) -> Self {
+        let block = |known: KnownBlock| {
+            let block = known.block()?;
+            Some(((known.pool, block.first()), (block, known.node)))
+        };
+        Self {
+            pools: file.pools,
+            lost: file.lost,
+            blocks: file.blocks.into_iter().filter_map(block).collect(),
+            overlays: file.overlays,
+            vteps: file.vteps,
+            read: BTreeSet::new(),
+        }
+    }
+
+    /// What `node` has to remember of these networks.
+    pub(super) fn to_remember<'n>(
+        &self,
+        networks: impl Iterator<Item = &'n OverlayName>,
+        node: &NodeId,
+        at_unix_ms: u64,
+    ) -> OverlaysFile {
+        let mut file = OverlaysFile::new(node.clone(), at_unix_ms);
+        for network in networks {
+            let Some(row) = self.overlays.get(network) else {
+                continue;
+            };
+            file.overlays.insert(network.clone(), row.clone());
+            let ends = self.vteps.get(network).cloned().unwrap_or_default();
+            file.vteps.insert(network.clone(), ends);
+            for (name, pool) in row
+                .pools
+                .iter()
+                .filter_map(|it| self.pools.get_key_value(it))
+            {
+                file.pools.insert(name.clone(), pool.clone());
+                let blocks = self.of_pool(name);
+                let known =
+                    blocks.map(|(block, node)| KnownBlock::new(name.clone(), *block, node.clone()));
+                file.blocks.extend(known);
+            }
+        }
+        file.lost.clone_from(&self.lost);
+        file
+    }
+
+    /// The row of a network.
+    pub(super) fn overlay(&self, network: &OverlayName) -> Option<&OverlayRow> {
+        self.overlays.get(network)
+    }
+
     /// Whether every kind was read whole once: before that, what is missing says nothing.
     pub(super) fn is_complete(&self) -> bool {
         self.read.len() == KINDS.len()
@@ -62,7 +116,7 @@ impl Mirror {
     fn put(&mut self, schema: &Schema, row: &Row) {
         let understood = match schema.place(&row.key) {
             Some(Place::Pool(pool)) => schema.read::<PoolRow>(row).map(|(_, value)| {
-                self.pools.insert(pool, value.geometry);
+                self.pools.insert(pool, value);
             }),
             Some(Place::Fence(node)) => schema.read::<FenceRow>(row).map(|(_, value)| {
                 if value.state == FenceState::Lost {
@@ -105,7 +159,7 @@ impl Mirror {
 
     /// The prefixes of a network's pools.
     pub(super) fn prefixes(&self, pools: &[PoolName]) -> BTreeSet<Prefix> {
-        let known = pools.iter().filter_map(|pool| self.pools.get(pool));
+        let known = pools.iter().filter_map(|pool| self.geometry(pool));
         known.flat_map(Geometry::prefixes).collect()
     }
 
@@ -162,12 +216,16 @@ impl Mirror {
     /// The addresses that a node has itself: those that its blocks keep for it.
     pub(super) fn own_addresses(&self, node: &NodeId, pools: &[PoolName]) -> BTreeSet<IpAddr> {
         let own = pools.iter().flat_map(|name| {
-            let pool = self.pools.get(name).into_iter();
+            let pool = self.geometry(name).into_iter();
             let blocks = pool.flat_map(move |pool| self.of_pool(name).map(move |it| (pool, it)));
             blocks.filter(|(_, (_, owner))| owner == node)
         });
         own.flat_map(|(pool, (block, _))| pool.node_addresses(*block))
             .collect()
+    }
+
+    fn geometry(&self, pool: &PoolName) -> Option<&Geometry> {
+        self.pools.get(pool).map(|row| &row.geometry)
     }
 
     fn of_pool(&self, name: &PoolName) -> impl Iterator<Item = &(Block, NodeId)> {
@@ -181,7 +239,7 @@ impl Mirror {
     pub(super) fn blocks_of(&self, pools: &[PoolName]) -> BTreeMap<&NodeId, BTreeSet<Prefix>> {
         let mut all: BTreeMap<&NodeId, BTreeSet<Prefix>> = BTreeMap::new();
         for name in pools {
-            let Some(pool) = self.pools.get(name) else {
+            let Some(pool) = self.geometry(name) else {
                 continue;
             };
             for (block, node) in self.of_pool(name) {

@@ -11,6 +11,7 @@ mod listen;
 mod member;
 mod mirror;
 mod pass;
+mod remember;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use crate::cluster::Cluster;
 use crate::node::Node;
 use member::Member;
 use mirror::Mirror;
+use remember::Memory;
 
 pub(crate) use leases::Leases;
 
@@ -60,6 +62,8 @@ struct State {
     /// Networks that the node has no attachment of any more, with what is still to be taken back.
     leaving: BTreeMap<NetworkName, OverlayEnd>,
     mirror: Mirror,
+    /// What the node remembers, until the store was read.
+    memory: Option<Memory>,
     /// Rises with everything that the next pass should know.
     wanted: u64,
     /// What of it the last pass knew.
@@ -100,6 +104,7 @@ impl Overlays {
             members,
             wanted: 1,
             missed: true,
+            memory: remember::recall(cluster, state_dir),
             ..State::default()
         };
         Ok(Self {

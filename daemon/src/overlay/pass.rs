@@ -5,15 +5,18 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bulkhead_attach::OverlayEnd;
-use bulkhead_ipam::cluster::OverlayName;
+use bulkhead_ipam::cluster::{OverlayName, PoolName};
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{Family, InterfaceAddress, NetworkName, Prefix, Vni};
-use bulkhead_plan::{Overlay, OverlayGone, Peer, Tunnels, Vtep, Want, plan, scope};
+use bulkhead_plan::{
+    Overlay, OverlayGone, Peer, Stranger, Tunnels, Vtep, Want, World, obstacles, plan, scope,
+};
 
 use super::facts::{self, Place};
+use super::remember::Writer;
 use super::{Overlays, Turn, member};
 use crate::cluster::own_addresses;
-use crate::loops::index_of;
+use crate::loops::{index_of, name_of};
 use crate::node::Node;
 use crate::told::chain;
 
@@ -36,6 +39,7 @@ pub(super) struct Passes {
     kept: BTreeMap<NetworkName, Kept>,
     tunnels: Tunnels,
     last_full: Option<Instant>,
+    memory: Writer,
 }
 
 #[derive(Clone)]
@@ -70,6 +74,7 @@ impl Passes {
             kept: BTreeMap::new(),
             tunnels: Tunnels::default(),
             last_full: None,
+            memory: Writer::default(),
         }
     }
 
@@ -86,23 +91,27 @@ impl Passes {
         let all: Vec<Seen> = all.into_iter().map(|seen| self.place(node, seen)).collect();
         self.tunnel(node, &all);
         for seen in &all {
-            let heard = self.is_concerned(&seen.network, turn);
-            if turn.is_new || heard || due || !overlays.stands(&seen.network) {
+            let heard = self.is_concerned(seen, turn);
+            // Nobody tells when a route of others goes.
+            let unsettled = !overlays.stands(&seen.network) || overlays.is_hindered(&seen.network);
+            if turn.is_new || heard || due || unsettled {
                 self.keep(node, seen);
             }
             self.tell_others(node, seen);
         }
         self.unplug(node);
+        self.memory.write(node);
     }
 
-    /// Whether the kernel told of a link that the network's end stands on.
-    fn is_concerned(&self, network: &NetworkName, turn: &Turn) -> bool {
-        let Some(kept) = self.kept.get(network) else {
+    /// Whether the kernel told of a link that the network's end stands on, or that peers may be sent to by.
+    fn is_concerned(&self, seen: &Seen, turn: &Turn) -> bool {
+        let Some(kept) = self.kept.get(&seen.network) else {
             return true;
         };
-        turn.heard
-            .as_ref()
-            .is_none_or(|heard| !heard.is_disjoint(&kept.links))
+        let concerns =
+            |link: &u32| kept.links.contains(link) || seen.end.direct && may_lead_to_peers(*link);
+        let heard = turn.heard.as_ref();
+        heard.is_none_or(|heard| heard.iter().any(concerns))
     }
 
     /// The network with the place it has now in the underlay, whose address and MTU may have changed.
@@ -152,7 +161,10 @@ impl Passes {
         let was_so = before.is_some_and(|kept| kept.want == want);
         let told_at = before.and_then(|kept| kept.told_at);
         match self.converge(&Want::Overlay(Box::new(want.clone()))) {
-            Ok(compared) => {
+            Ok((compared, world)) => {
+                let hindered = obstacles(&world, &want).into_iter();
+                let hindered = hindered.map(|(to, by)| (to, by.clone())).collect();
+                overlays.hindered(&seen.network, hindered);
                 let mended = overlays.kept(node, &seen.network, was_so, &compared);
                 if let Some(plan) = mended {
                     tracing::warn!(network = %seen.network, plan, "mended the overlay");
@@ -196,7 +208,7 @@ impl Passes {
         };
         let was_so = want == self.tunnels;
         match self.converge(&Want::Tunnels(Box::new(want.clone()))) {
-            Ok(compared) => {
+            Ok((compared, _)) => {
                 if let (true, Compared::Changed(plan)) = (was_so, &compared) {
                     let plan = shown(plan);
                     node.metrics.overlay_mended.inc();
@@ -208,17 +220,19 @@ impl Passes {
         }
     }
 
-    fn converge(&mut self, want: &Want) -> Result<Compared, String> {
+    /// What became of it, and what was seen last.
+    fn converge(&mut self, want: &Want) -> Result<(Compared, World), String> {
         let mut done = Vec::new();
         for _ in 0..ROUNDS {
             let world = self.kernel.observe(&scope(want)).map_err(|e| chain(&e))?;
             let plan = plan(&world, want).map_err(|e| chain(&e))?;
             if plan.is_empty() {
-                return Ok(if done.is_empty() {
+                let compared = if done.is_empty() {
                     Compared::Sound
                 } else {
                     Compared::Changed(done)
-                });
+                };
+                return Ok((compared, world));
             }
             match self.kernel.apply(&plan) {
                 Ok(()) => done.extend(plan.ops().iter().map(ToString::to_string)),
@@ -252,7 +266,7 @@ impl Passes {
         for (network, end) in overlays.leaving() {
             let want = OverlayGone {
                 device: network.vxlan_device(),
-                pools: overlays.state().mirror.prefixes(&end.pools),
+                pools: overlays.prefixes(&end.pools),
             };
             if let Err(error) = self.converge(&Want::NoOverlay(Box::new(want))) {
                 let what = format!("the end of network {network} is not taken down");
@@ -263,6 +277,11 @@ impl Passes {
             overlays.left(&network);
         }
     }
+}
+
+/// Whether it is not a container's port; what is gone may have been any link.
+fn may_lead_to_peers(link: u32) -> bool {
+    name_of(link).is_none_or(|name| !name.is_of_attachment())
 }
 
 /// The beginning of a plan, for the log.
@@ -303,31 +322,36 @@ impl Overlays {
         }
     }
 
-    /// Every network with what the store says of it; `None` before the store was read.
+    /// Every network with what the store says of it, or what the node remembers of one that nothing stands of;
+    /// `None` while neither is known.
     fn seen(&self) -> Option<Vec<Seen>> {
-        let state = self.state();
-        if !state.mirror.is_complete() {
-            return None;
+        let mut state = self.state();
+        let is_read = state.mirror.is_complete();
+        if !is_read {
+            state.begin_by_memory();
         }
+        let known = state.known()?;
         let own = &self.cluster.node;
         let seen = |(network, member): (&NetworkName, &member::Member)| {
             let name: OverlayName = network.as_str().parse().ok()?;
-            let pools = state.mirror.pools_of(&name).unwrap_or(&member.end.pools);
+            let pools = known.pools_of(&name).unwrap_or(&member.end.pools);
             let row = self.row_of(network, &member.end);
-            let told = state.mirror.end(&name, own);
+            let told = known.end(&name, own);
             Some(Seen {
                 network: network.clone(),
                 end: member.end.clone(),
-                peers: state.mirror.peers(&name, own, pools, member.end.direct),
-                pools: state.mirror.prefixes(pools),
-                addresses: state.mirror.own_addresses(own, pools),
+                peers: known.peers(&name, own, pools, member.end.direct),
+                pools: known.prefixes(pools),
+                addresses: known.own_addresses(own, pools),
                 is_told: told.is_some_and(|told| {
                     (told.underlay, told.mac, told.mtu) == (row.underlay, row.mac, row.mtu)
                         && (&told.name, &told.version) == (&row.name, &row.version)
                 }),
             })
         };
-        Some(state.members.iter().filter_map(seen).collect())
+        let members = state.members.iter();
+        let kept = members.filter(|(_, member)| is_read || member.by_memory);
+        Some(kept.filter_map(seen).collect())
     }
 
     /// The end where the node is now: its address may have gone, and the link's MTU have changed. An end
@@ -365,6 +389,33 @@ impl Overlays {
         if let Some(member) = self.state().members.get_mut(network) {
             member.end = end.clone();
         }
+    }
+
+    fn prefixes(&self, pools: &[PoolName]) -> BTreeSet<Prefix> {
+        let state = self.state();
+        state
+            .known()
+            .map_or_else(BTreeSet::new, |known| known.prefixes(pools))
+    }
+
+    /// Routes of others stand where ours should.
+    fn hindered(&self, network: &NetworkName, by: BTreeMap<Prefix, Stranger>) {
+        let mut state = self.state();
+        let Some(member) = state.members.get_mut(network) else {
+            return;
+        };
+        for (to, route) in &by {
+            if member.obstacles.get(to) != Some(route) {
+                tracing::warn!(%network, %to, %route, "somebody else's route stands where the one to another node should");
+            }
+        }
+        member.obstacles = by;
+    }
+
+    fn is_hindered(&self, network: &NetworkName) -> bool {
+        let state = self.state();
+        let member = state.members.get(network);
+        member.is_some_and(|member| !member.obstacles.is_empty())
     }
 
     fn stands(&self, network: &NetworkName) -> bool {

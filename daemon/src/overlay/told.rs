@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use bulkhead_ipam::cluster::operations::{Filter, NodeListed};
 use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
 use bulkhead_ipam::cluster::{KvError, NodeId, OverlayName};
-use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, NodeState, OwnEnd};
+use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, NodeState, Obstacle, OwnEnd};
 use bulkhead_model::{NetworkName, Prefix};
+use bulkhead_plan::Stranger;
 
 use super::mirror::{KINDS, Mirror};
 use super::{Overlays, State};
@@ -19,7 +20,8 @@ impl Overlays {
         let own = &self.cluster.node;
         let count = |network: &NetworkName| {
             let name: Option<OverlayName> = network.as_str().parse().ok();
-            name.map_or(0, |name| state.mirror.others(&name, own).count())
+            let known = name.zip(state.known());
+            known.map_or(0, |(name, known)| known.others(&name, own).count())
         };
         let networks = state.members.keys();
         networks
@@ -35,10 +37,10 @@ impl Overlays {
         let nodes = self.nodes();
         let read = self.read();
         let state = self.state();
-        match read {
-            Ok(mirror) => Ok(self.rows(&state, &mirror, &nodes)),
-            Err(_) if state.mirror.is_complete() => Ok(self.rows(&state, &state.mirror, &nodes)),
-            Err(error) => Err(error),
+        match (read, state.known()) {
+            (Ok(mirror), _) => Ok(self.rows(&state, &mirror, &nodes)),
+            (Err(_), Some(known)) => Ok(self.rows(&state, known, &nodes)),
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -69,14 +71,19 @@ impl Overlays {
     ) -> Vec<ListedOverlay> {
         let row = |(network, overlay): (&OverlayName, &OverlayRow)| {
             let mut blocks = mirror.blocks_of(&overlay.pools);
+            let member = network.as_str().parse::<NetworkName>().ok();
+            let member = member.and_then(|name| Some((name.clone(), state.members.get(&name)?)));
+            let none = BTreeMap::new();
+            let obstacles = member.as_ref().map_or(&none, |(_, it)| &it.obstacles);
             let ends = mirror.ends(network).map(|(node, row)| {
-                let blocks = blocks.remove(node).into_iter().flatten().collect();
-                end(node, row, nodes.get(node), blocks)
+                let blocks: Vec<Prefix> = blocks.remove(node).into_iter().flatten().collect();
+                ListedEnd {
+                    obstacles: in_the_way(&blocks, obstacles),
+                    ..end(node, row, nodes.get(node), blocks)
+                }
             });
             let mut ends: Vec<ListedEnd> = ends.collect();
             ends.sort_by(|one, other| one.name.name.cmp(&other.name.name));
-            let member = network.as_str().parse::<NetworkName>().ok();
-            let member = member.and_then(|name| Some((name.clone(), state.members.get(&name)?)));
             ListedOverlay {
                 network: network.to_string(),
                 vni: overlay.vni,
@@ -101,6 +108,7 @@ impl Overlays {
                     fault: member.fault.clone(),
                     mended: member.mended,
                     store_read: state.mirror.is_complete(),
+                    as_of_unix_ms: state.as_of_unix_ms(&name),
                 }),
             }
         };
@@ -125,5 +133,16 @@ fn end(
         seen_at_unix_ms: listed.and_then(|listed| listed.seen_at_unix_ms),
         held: listed.map_or(0, |listed| listed.held),
         blocks,
+        obstacles: Vec::new(),
     }
+}
+
+/// Routes of others to one of these blocks.
+fn in_the_way(blocks: &[Prefix], obstacles: &BTreeMap<Prefix, Stranger>) -> Vec<Obstacle> {
+    let found = blocks.iter().filter_map(|block| obstacles.get(block));
+    let obstacle = |route: &Stranger| Obstacle {
+        route: route.to_string(),
+        removal: route.removal(),
+    };
+    found.map(obstacle).collect()
 }

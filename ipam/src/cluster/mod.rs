@@ -15,6 +15,7 @@ mod memory;
 mod mvcc;
 mod name;
 pub mod operations;
+mod overlays_file;
 pub mod schema;
 mod unowned;
 mod watched;
@@ -28,3 +29,4 @@ pub use memory::MemoryStore;
 pub use name::{
     Attempt, NameError, NodeId, OverlayName, PoolName, ReservationName, StickyId, StickyPart,
 };
+pub use overlays_file::{KnownBlock, OverlaysFile, OverlaysFileError};

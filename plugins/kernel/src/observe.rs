@@ -7,7 +7,7 @@ use bulkhead_model::{Family, IfName, Prefix, ROUTE_PROTOCOL};
 use rustix::io::Errno;
 
 use bulkhead_plan::{
-    Link, LinkKind, MAIN_TABLE, Ns, OnLink, Route, Scope, Space, SpaceScope, World,
+    Link, LinkKind, MAIN_TABLE, Ns, OnLink, Route, Scope, Space, SpaceScope, Stranger, World,
 };
 
 use crate::error::{NetlinkError, ObserveError};
@@ -15,11 +15,12 @@ use crate::links::{RawLink, group_of};
 use crate::local::is_local;
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{
-    Links, get_addresses, get_best_route, get_blackholes, get_links, get_main_routes,
-    get_neighbour, get_own_routes, get_root_qdisc,
+    Links, get_addresses, get_all_routes, get_best_route, get_blackholes, get_links,
+    get_main_routes, get_neighbour, get_own_routes, get_root_qdisc,
 };
 use crate::routes::{
     FAMILIES, PROTOCOL_KERNEL, RawRoute, decode_address, decode_blackhole, decode_neighbour,
+    decode_stranger,
 };
 use crate::{conntrack, nftables, overlay, shape};
 
@@ -103,7 +104,9 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
     if wanted.routes {
         observe_routes(place, &mut seen).map_err(reading("routes"))?;
     }
-    if wanted.own_routes && !wanted.routes {
+    if !wanted.strangers.is_empty() {
+        observe_all_routes(place, &wanted.strangers, &mut seen).map_err(reading("routes"))?;
+    } else if wanted.own_routes && !wanted.routes {
         observe_own_routes(place, &mut seen).map_err(reading("routes"))?;
     }
     overlay::observe(place, wanted, &mut seen.space).map_err(reading("VXLAN devices' entries"))?;
@@ -333,7 +336,44 @@ fn observe_own_routes(place: &mut Place, seen: &mut Seen) -> Result<(), PlaceErr
     show_routes(place, routes, &mut names, &mut seen.space)
 }
 
+/// Ours, and those of others to `wanted` destinations: in one look, between which nothing changes.
+fn observe_all_routes(
+    place: &mut Place,
+    wanted: &BTreeSet<Prefix>,
+    seen: &mut Seen,
+) -> Result<(), PlaceError> {
+    let mut names = names(&seen.links);
+    let mut own = Vec::new();
+    let mut strangers = Vec::new();
+    for message in listed_routes(place, get_all_routes)? {
+        match decode_stranger(&message) {
+            Some((route, link)) if wanted.contains(&route.destination) => {
+                strangers.push((route, link));
+            }
+            Some(_) => {}
+            None => own.extend(RawRoute::decode_any(&message)),
+        }
+    }
+    own.retain(|route| route.protocol == ROUTE_PROTOCOL);
+    show_routes(place, own, &mut names, &mut seen.space)?;
+    for (route, index) in strangers {
+        let link = match index {
+            Some(index) => name(place, index, &mut names)?,
+            None => None,
+        };
+        seen.space.strangers.insert(Stranger { link, ..route });
+    }
+    Ok(())
+}
+
 type Names = BTreeMap<u32, Option<IfName>>;
+
+fn name(place: &mut Place, index: u32, names: &mut Names) -> Result<Option<IfName>, PlaceError> {
+    Ok(match names.entry(index) {
+        Entry::Occupied(known) => *known.get(),
+        Entry::Vacant(new) => *new.insert(place.name_of(index)?),
+    })
+}
 
 fn names(links: &[RawLink]) -> Names {
     let known = links.iter();
@@ -350,12 +390,10 @@ fn show_routes(
         if route.protocol == PROTOCOL_KERNEL {
             continue;
         }
-        let link = match names.entry(route.link) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => *new.insert(place.name_of(route.link)?),
-        };
         // A route whose link is gone by now is gone too.
-        let Some(link) = link else { continue };
+        let Some(link) = name(place, route.link, names)? else {
+            continue;
+        };
         show(space, over(link, &route), route.protocol);
     }
     Ok(())
@@ -428,18 +466,25 @@ fn blackholes(place: &mut Place) -> Result<BTreeSet<Prefix>, PlaceError> {
 
 /// Unicast routes of the main table, the kernel's own included.
 pub(crate) fn main_routes(place: &mut Place) -> Result<Vec<RawRoute>, PlaceError> {
-    listed_routes(place, get_main_routes, RawRoute::decode)
+    let listed = listed_routes(place, get_main_routes)?;
+    Ok(listed
+        .iter()
+        .filter_map(|body| RawRoute::decode(body))
+        .collect())
 }
 
 fn own_routes(place: &mut Place) -> Result<Vec<RawRoute>, PlaceError> {
-    listed_routes(place, get_own_routes, RawRoute::decode_any)
+    let listed = listed_routes(place, get_own_routes)?;
+    Ok(listed
+        .iter()
+        .filter_map(|body| RawRoute::decode_any(body))
+        .collect())
 }
 
 fn listed_routes(
     place: &mut Place,
     request: fn(Family) -> Vec<u8>,
-    decode: fn(&[u8]) -> Option<RawRoute>,
-) -> Result<Vec<RawRoute>, PlaceError> {
+) -> Result<Vec<Vec<u8>>, PlaceError> {
     let mut routes = Vec::new();
     for family in FAMILIES {
         let answer = match place.route()?.list(&request(family)) {
@@ -447,7 +492,7 @@ fn listed_routes(
             Err(error) if error.errno().is_some_and(is_empty) => continue,
             answer => answer?,
         };
-        routes.extend(answer.iter().filter_map(|message| decode(&message.body)));
+        routes.extend(answer.into_iter().map(|message| message.body));
     }
     Ok(routes)
 }

@@ -452,6 +452,15 @@ pub(crate) fn get_main_routes(of: Family) -> Vec<u8> {
     encode(RouteNetlinkMessage::GetRoute(message), 0)
 }
 
+/// Every route of the main table, of whatever kind.
+pub(crate) fn get_all_routes(of: Family) -> Vec<u8> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(of);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.attributes.push(RouteAttribute::Table(MAIN_TABLE));
+    encode(RouteNetlinkMessage::GetRoute(message), 0)
+}
+
 /// The same, only those with our protocol number: the kernel looks at every route and answers with these.
 pub(crate) fn get_own_routes(of: Family) -> Vec<u8> {
     let mut message = RouteMessage::default();

@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 
 use bulkhead_model::{Family, InterfaceAddress, Prefix, ROUTE_PROTOCOL};
-use bulkhead_plan::{AddressState, BLACKHOLE_PRIORITY, MAIN_TABLE, NeighbourState, OnLink};
+use bulkhead_plan::{
+    AddressState, BLACKHOLE_PRIORITY, MAIN_TABLE, NeighbourState, OnLink, Stranger,
+};
 
 use crate::attributes::{address, attribute, attributes, find, mac, number};
 
@@ -139,6 +141,36 @@ impl RawRoute {
         let single = [body, &attribute(RTA_OIF, first)].concat();
         Self::decode(&single)
     }
+}
+
+/// A route of the main table that is not ours, of whatever kind, its link still by index; `None` of any
+/// other.
+pub(crate) fn decode_stranger(body: &[u8]) -> Option<(Stranger, Option<u32>)> {
+    const RTA_OIF: u16 = 4;
+    const RTA_GATEWAY: u16 = 5;
+    const RTA_VIA: u16 = 18;
+    const RTM_F_CLONED: u32 = 0x200;
+    let [family, len, _, _, table, protocol, _, kind, ..] = *body else {
+        return None;
+    };
+    let rest = body.get(RTMSG..)?;
+    let word = |kind| find(rest, kind).and_then(number);
+    let table = word(RTA_TABLE).unwrap_or_else(|| u32::from(table));
+    let cloned = number(body.get(8..)?)? & RTM_F_CLONED != 0;
+    if table != MAIN_TABLE || protocol == ROUTE_PROTOCOL || cloned {
+        return None;
+    }
+    let destination = find(rest, RTA_DST).map_or_else(|| any(family), address)?;
+    let via = || find(rest, RTA_VIA).and_then(|via| via.get(2..));
+    let stranger = Stranger {
+        destination: Prefix::new(destination, len)?,
+        priority: word(RTA_PRIORITY).unwrap_or_default(),
+        kind,
+        protocol,
+        gateway: find(rest, RTA_GATEWAY).or_else(via).and_then(address),
+        link: None,
+    };
+    Some((stranger, word(RTA_OIF)))
 }
 
 fn any(family: u8) -> Option<IpAddr> {

@@ -19,6 +19,7 @@ mod point_to_point;
 mod scope;
 mod shape;
 mod space;
+mod stranger;
 mod want;
 mod world;
 
@@ -34,12 +35,13 @@ pub use nat::NetworkNat;
 
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
 pub use overlay::{
-    Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, table_id as overlay_table,
+    Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, obstacles, table_id as overlay_table,
 };
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};
+pub use stranger::Stranger;
 pub use want::{
     Advertised, Attached, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface,
     Localnet, Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Unguarded,

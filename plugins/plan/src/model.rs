@@ -417,7 +417,7 @@ impl World {
             return Err(Refusal::Down);
         }
         let space = self.space_mut(ns);
-        if space.standing(route).is_some() {
+        if space.standing(route).is_some() || space.has_stranger_like(route) {
             return Err(Refusal::Exists);
         }
         space.routes.insert(as_observed(route));
@@ -493,6 +493,13 @@ impl Space {
         let there = self.routes.range(first..);
         let mut there = there.take_while(|found| found.destination == route.destination);
         there.find(|found| key(found) == key(route))
+    }
+
+    fn has_stranger_like(&self, route: &Route) -> bool {
+        let priority = route.priority.unwrap_or_default();
+        let mut strangers = self.strangers.iter();
+        route.table == MAIN_TABLE
+            && strangers.any(|it| (it.destination, it.priority) == (route.destination, priority))
     }
 
     fn drop_standing(&mut self, route: &Route) {

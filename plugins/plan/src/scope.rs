@@ -28,6 +28,7 @@ impl Scope {
             ours.vxlans |= theirs.vxlans;
             ours.routes |= theirs.routes;
             ours.own_routes |= theirs.own_routes;
+            ours.strangers.extend(theirs.strangers);
             ours.routes_to.extend(theirs.routes_to);
             ours.blackholes |= theirs.blackholes;
             ours.neighbours.extend(theirs.neighbours);
@@ -69,6 +70,8 @@ pub struct SpaceScope {
     pub routes: bool,
     /// Routes of the main table with our protocol number.
     pub own_routes: bool,
+    /// Destinations to which routes of others in the main table are wanted, of whatever kind.
+    pub strangers: BTreeSet<Prefix>,
     /// The best route of the main table to each of these destinations.
     pub routes_to: BTreeSet<Prefix>,
     /// Blackhole routes of ours.

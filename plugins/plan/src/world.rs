@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix};
 use bulkhead_nft as nft;
 
-use crate::{Ns, Shape, Sysctl};
+use crate::{Ns, Shape, Stranger, Sysctl};
 
 /// Everything observed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -65,6 +65,8 @@ pub struct Space {
     pub routes: BTreeSet<Route>,
     /// Of those routes, the ones with our protocol number.
     pub own_routes: BTreeSet<Route>,
+    /// Routes of others in the main table to the destinations asked for, the kernel's included.
+    pub strangers: BTreeSet<Stranger>,
     /// Destinations of blackhole routes of ours: [`BLACKHOLE_PRIORITY`](crate::BLACKHOLE_PRIORITY), main
     /// table, our protocol number.
     pub blackholes: BTreeSet<Prefix>,
@@ -95,6 +97,7 @@ impl Space {
             addresses: BTreeMap::new(),
             routes: BTreeSet::new(),
             own_routes: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             blackholes: BTreeSet::new(),
             neighbours: BTreeMap::new(),
             fdb: BTreeMap::new(),

@@ -29,7 +29,7 @@ pub use floor::{Deletion, Floor};
 pub use guard::{Guarded, Guarding, guard};
 pub use leases::{Leases, Leasing, Rate, Replay, leases};
 pub use managed::{Managed, Resident, resident};
-pub use overlay::{Path, Paths, paths};
+pub use overlay::{AtPeers, Converged, Converging, Path, Paths, converge, paths};
 pub use plugins::Plugins;
 pub use proof::{Proven, prove_ports_and_limits};
 pub use report::{Chain, Report};

@@ -6,15 +6,16 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use bulkhead_tests::bench::{
-    Chain, Contestant, Deletion, Durable, Effort, Field, Figures, Floor, Guarding, Leasing,
-    Managed, Packets, Paths, Plugins, Race, Report, adopt_orphans, guard, leases, measure, paths,
-    prove_ports_and_limits, resident, smallest_peak_kib, two_ports_and_limits,
+    Chain, Contestant, Converging, Deletion, Durable, Effort, Field, Figures, Floor, Guarding,
+    Leasing, Managed, Packets, Paths, Plugins, Race, Report, adopt_orphans, converge, guard,
+    leases, measure, paths, prove_ports_and_limits, resident, smallest_peak_kib,
+    two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
 
 const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
-  parts: plain, daemon, chain, first-packet, guard, overlay, leases; --write takes them all";
+  parts: plain, daemon, chain, first-packet, guard, overlay, converge, leases; --write takes them all";
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +25,7 @@ enum Part {
     FirstPacket,
     Guard,
     Overlay,
+    Converge,
     Leases,
     Daemon,
 }
@@ -37,6 +39,7 @@ struct Options {
     packets: Packets,
     guarding: Guarding,
     paths: Paths,
+    converging: Converging,
     leasing: Leasing,
 }
 
@@ -74,6 +77,11 @@ impl Options {
                 stream: Duration::from_secs(1),
                 exchanges: 2000,
             },
+            converging: Converging {
+                events: 1_000,
+                peers: vec![1_000, 5_000],
+                idle: Duration::from_secs(90),
+            },
             leasing: Leasing {
                 replayed: 100_000,
                 clients: vec![(1, 2000), (8, 1000), (64, 500)],
@@ -92,6 +100,9 @@ impl Options {
         self.guarding.rounds = 20;
         self.guarding.calls = 50;
         self.paths.rounds = 6;
+        self.converging.events = 100;
+        self.converging.peers = vec![500];
+        self.converging.idle = Duration::from_secs(10);
         self.leasing.replayed = 10_000;
     }
 
@@ -134,6 +145,7 @@ fn options(words: &[&str]) -> Option<Options> {
                 "first-packet" => Part::FirstPacket,
                 "guard" => Part::Guard,
                 "overlay" => Part::Overlay,
+                "converge" => Part::Converge,
                 "leases" => Part::Leases,
                 "daemon" => Part::Daemon,
                 _ => return None,
@@ -173,6 +185,10 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
         paths: options
             .has(Part::Overlay)
             .then(|| paths(&options.paths))
+            .transpose()?,
+        converged: options
+            .has(Part::Converge)
+            .then(|| converge(&options.converging))
             .transpose()?,
         leases: options
             .has(Part::Leases)

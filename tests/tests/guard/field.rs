@@ -8,7 +8,7 @@ use netns_fixtures::packet::{Arp, Frame, Ipv6, Udp};
 use netns_fixtures::{BridgeNetfilter, Capture, Direction, Ns, Outside, PacketSocket, wait_for};
 
 use crate::ground::{Ground, Segment};
-use crate::lab::{ETH0, LIMIT, Lab, Seat, VTEP, neighbour_line};
+use crate::lab::{ETH0, LIMIT, Lab, Seat, neighbour_line};
 use crate::state::{self, State};
 
 /// Where frames may arrive.
@@ -66,8 +66,8 @@ impl Field {
             (Place::Node, &lab.node, node),
             (Place::Upstream, &lab.outside, "node1"),
             (Place::Remote, &lab.remote, Outside::UPLINK),
-            (Place::NodeOverlay, &lab.node, VTEP),
-            (Place::RemoteOverlay, &lab.remote, VTEP),
+            (Place::NodeOverlay, &lab.node, &lab.vtep),
+            (Place::RemoteOverlay, &lab.remote, &lab.vtep),
         ];
         let captures = spots
             .map(|(place, ns, interface)| (place, Capture::start(ns, interface).unwrap()))
@@ -97,7 +97,7 @@ impl Field {
         let victims = lab.victims.iter().map(|seat| state::stack(&seat.ns, ETH0));
         let mut states: Vec<_> = victims.collect();
         states.push(state::stack(&lab.node, lab.node_device()));
-        states.push(state::stack(&lab.remote, VTEP));
+        states.push(state::stack(&lab.remote, &lab.vtep));
         if let Some(bridge) = lab.ground.bridge() {
             states.push(state::switch(&lab.node, bridge, &lab.attacker.port));
         }
@@ -215,9 +215,9 @@ pub(crate) fn contains(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|window| window == what)
 }
 
-/// Tells the guard whose tunnels the node knows, as an overlay's plugin does for its peers.
+/// Tells the guard whose tunnels the node knows, as the daemon does where it has an overlay.
 fn join_overlay(lab: &Lab) {
-    if lab.ground.is_guarded() {
+    if lab.ground.is_guarded() && !lab.ground.is_overlay() {
         let (v4, v6) = lab.scene.remote;
         lab.node
             .nft(&format!(
@@ -309,7 +309,7 @@ fn restore_victim(lab: &Lab, seat: &Seat) {
         }
     }
     run(&seat.ns, &lines);
-    reset(&seat.ns, ETH0);
+    reset(lab, &seat.ns, ETH0);
 }
 
 fn lines_for(address: IpAddr, mac: [u8; 6], more: &str) -> String {
@@ -334,24 +334,28 @@ fn restore_node(lab: &Lab) {
     }
     // What the plugin set for good stays; everything else is as if it had been asked.
     let standing = lab.node.ip("neigh show nud permanent").unwrap();
-    for seat in lab.seats() {
+    for seat in lab.near() {
         let device = lab.ground.bridge().unwrap_or(&seat.port);
         for address in seat.station.addresses() {
             let entry = format!("{address} dev {device} ");
             if !standing.lines().any(|line| line.starts_with(&entry)) {
                 lines.push(neighbour_line(address, seat.station.mac, device, ""));
+            } else if !lab.ground.is_guarded() {
+                // An advertisement may have made it a router's.
+                let line = neighbour_line(address, seat.station.mac, device, "");
+                lines.push(line.replace("reachable", "permanent"));
             }
         }
     }
     run(&lab.node, &lines);
-    reset(&lab.node, device);
+    reset(lab, &lab.node, device);
 }
 
 /// What an advertisement may set.
-fn reset(ns: &Ns, device: &str) {
+fn reset(lab: &Lab, ns: &Ns, device: &str) {
     for (key, value) in [
         ("conf/DEV/hop_limit", "64"),
-        ("conf/DEV/mtu", "1500"),
+        ("conf/DEV/mtu", lab.ground.mtu()),
         ("neigh/DEV/retrans_time_ms", "300"),
         ("neigh/DEV/base_reachable_time_ms", "30000"),
     ] {

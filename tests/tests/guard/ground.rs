@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use bulkhead_tests::Suite;
+use bulkhead_tests::nodes::POOL;
 use serde_json::{Value, json};
+
+use crate::lab::VNI;
 
 /// A kind of port.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +26,10 @@ pub(crate) enum Ground {
     Chained,
     /// `bulkhead-ipv6`.
     Layer3,
+    /// `bulkhead-vxlan`, routed; the second victim is on the other node.
+    Overlay,
+    /// The same with `"guard": false`.
+    OverlayOff,
 }
 
 /// How a frame of one container reaches another.
@@ -42,19 +49,31 @@ pub(crate) const POOL6: &str = "fd66::/64";
 impl Ground {
     /// Whether the ports are meant to stop anything.
     pub(crate) fn is_guarded(self) -> bool {
-        !matches!(self, Self::Unguarded | Self::SwitchedOff)
+        !matches!(self, Self::Unguarded | Self::SwitchedOff | Self::OverlayOff)
     }
 
     pub(crate) fn segment(self) -> Segment {
         match self {
-            Self::BridgeL3 | Self::Layer3 => Segment::Routed,
+            Self::BridgeL3 | Self::Layer3 | Self::Overlay | Self::OverlayOff => Segment::Routed,
             _ => Segment::Shared,
         }
     }
 
+    /// Whether the containers are on two nodes.
+    pub(crate) fn is_overlay(self) -> bool {
+        matches!(self, Self::Overlay | Self::OverlayOff)
+    }
+
+    /// What a container's interface carries, in bytes.
+    pub(crate) fn mtu(self) -> &'static str {
+        // An underlay of IPv4 takes 50.
+        if self.is_overlay() { "1450" } else { "1500" }
+    }
+
     /// The bridge the ports are on.
     pub(crate) fn bridge(self) -> Option<&'static str> {
-        (self != Self::Layer3).then_some(BRIDGE)
+        let is_routed = matches!(self, Self::Layer3) || self.is_overlay();
+        (!is_routed).then_some(BRIDGE)
     }
 
     /// The configurations to call, in order, with the directory their state is in: the main plugin's
@@ -72,6 +91,8 @@ impl Ground {
                 return vec![bridge(&Suite::reference(), state), guard];
             }
             Self::Layer3 => return vec![layer3(state)],
+            Self::Overlay => return vec![overlay(state)],
+            Self::OverlayOff => return vec![merged(overlay(state), json!({"guard": false}))],
             Self::SwitchedOff => json!({"guard": false}),
             Self::BridgeL2 => json!({}),
             Self::BridgeL3 => json!({"segmentation": "l3"}),
@@ -114,6 +135,21 @@ fn layer3(state: &Path) -> Value {
             "type": "bulkhead-ipam",
             "dataDir": state,
             "ranges": [[{"subnet": POOL4}], [{"subnet": POOL6}]],
+        },
+    })
+}
+
+fn overlay(state: &Path) -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": NETWORK,
+        "type": "bulkhead-vxlan",
+        "stateDir": state,
+        "vni": VNI,
+        "ipam": {
+            "type": "bulkhead-ipam",
+            "pool": POOL,
+            "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
         },
     })
 }

@@ -5,15 +5,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
+use bulkhead_model::NetworkName;
+use bulkhead_tests::nodes::Nodes;
 use bulkhead_tests::{Scratch, Suite};
 use netns_fixtures::packet::{MacOctets, mac_text};
 use netns_fixtures::{
-    BridgeNetfilter, CniAnswer, CniCall, Container, Feature, Host, Ns, Outside, Sandbox, Verb,
-    wait_for,
+    BridgeNetfilter, CniAnswer, CniCall, Container, Feature, Host, Ns, Outside, Pair, Sandbox,
+    Verb, wait_for,
 };
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, POOL4, POOL6, merged};
+use crate::ground::{Ground, NETWORK, POOL4, POOL6, merged};
 use crate::scene::{Scene, Station};
 
 /// How long anything that must happen may take on a busy machine.
@@ -21,8 +23,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) const ETH0: &str = "eth0";
 /// What passed the attacker's port, on the node.
 const TAP: [&str; 2] = ["tap-in", "tap-out"];
-/// The VTEP of an overlay that the containers are no part of.
-pub(crate) const VTEP: &str = "vx0";
+/// The VTEP of an overlay that the containers are no part of, where they have none themselves.
+const VTEP: &str = "vx0";
 pub(crate) const VNI: u32 = 7;
 
 /// One attached container.
@@ -43,7 +45,11 @@ pub(crate) struct Lab {
     pub(crate) outside: Outside,
     pub(crate) scene: Scene,
     pub(crate) sandbox: Sandbox,
+    /// The VTEP on either node.
+    pub(crate) vtep: String,
     scratch: Scratch,
+    /// What serves the nodes.
+    _nodes: Option<Nodes>,
 }
 
 /// What `guard` is for one seat only, in `args.cni`: attacker, victims. `Null` is what all have.
@@ -55,6 +61,9 @@ impl Lab {
     }
 
     pub(crate) fn with(ground: Ground, setting: BridgeNetfilter, wishes: &Wishes) -> Self {
+        if ground.is_overlay() {
+            return Self::over_nodes(ground, wishes);
+        }
         let sandbox = Sandbox::new();
         let node = sandbox.host("node").unwrap();
         if Feature::BrNetfilter.is_present().unwrap() {
@@ -64,12 +73,7 @@ impl Lab {
         let outside = sandbox.outside("outside").unwrap();
         let links = [(&node, 1), (&remote, 2)].map(|(host, nth)| outside.link(host, nth).unwrap());
         let [uplink, far] = links;
-        outside
-            .ip_batch(&[
-                format!("route add {POOL4} via {}", uplink.node_v4),
-                format!("route add {POOL6} via {}", uplink.node_v6),
-            ])
-            .unwrap();
+        lead_to_the_pool(&outside, uplink);
         for (host, pair) in [(&node, uplink), (&remote, far)] {
             let local = pair.node_v4;
             let vtep = format!("type vxlan id {VNI} local {local} dstport 4789 nolearning");
@@ -108,12 +112,67 @@ impl Lab {
             outside,
             scene,
             sandbox,
+            vtep: VTEP.to_owned(),
             scratch,
+            _nodes: None,
+        }
+    }
+
+    /// Attacker and first victim on one node of an overlay, the second victim on another.
+    fn over_nodes(ground: Ground, wishes: &Wishes) -> Self {
+        let nodes = Nodes::without_pool(2, "");
+        // Those that nobody has by `nobody4` are given to nobody.
+        let nobodys = ["--reserve", "10.66.0.96-10.66.0.255"];
+        nodes.add_pool(POOL4, POOL6, &nobodys);
+        let [near, far] = [0, 1].map(|nth| &nodes.all[nth]);
+        let outside = nodes.outside.clone();
+        lead_to_the_pool(&outside, near.pair);
+        let sandbox = Sandbox::new();
+        let attach = |nth: usize| {
+            let node = [near, near, far][nth];
+            let ns = sandbox
+                .container(["attacker", "victim1", "victim2"][nth])
+                .unwrap();
+            seat(ground, ns, &node.host, node.state(), &wishes[nth])
+        };
+        let [attacker, one, two] = [0, 1, 2].map(attach);
+        let victims = [one, two];
+        let (node, remote) = (near.host.clone(), far.host.clone());
+        let scene = Scene {
+            me: attacker.station,
+            victims: [victims[0].station, victims[1].station],
+            gateway: gateway(ground, &node, &attacker),
+            node: (near.pair.node_v4, near.pair.node_v6),
+            uplink_mac: node.mac(Outside::UPLINK).unwrap(),
+            upstream_mac: outside.mac("node1").unwrap(),
+            remote: (far.pair.node_v4, far.pair.node_v6),
+            upstream: (Outside::V4, Outside::V6),
+            segment: ground.segment(),
+        };
+        let network: NetworkName = NETWORK.parse().unwrap();
+        Self {
+            ground,
+            attacker,
+            victims,
+            node,
+            remote,
+            outside,
+            scene,
+            scratch: Scratch::new(&sandbox, "state"),
+            sandbox,
+            vtep: network.vxlan_device().to_string(),
+            _nodes: Some(nodes),
         }
     }
 
     pub(crate) fn seats(&self) -> [&Seat; 3] {
         [&self.attacker, &self.victims[0], &self.victims[1]]
+    }
+
+    /// Those whose ports are on the attacker's node.
+    pub(crate) fn near(&self) -> Vec<&Seat> {
+        let count = if self.ground.is_overlay() { 2 } else { 3 };
+        self.seats().into_iter().take(count).collect()
     }
 
     /// The device that shows what reaches the node's stack from the attacker: the bridge. A port
@@ -147,6 +206,16 @@ impl Lab {
             assert!(answer.succeeded(), "{answer:#?}");
         }
     }
+}
+
+/// What comes from outside for the pool comes by that link.
+fn lead_to_the_pool(outside: &Outside, uplink: Pair) {
+    outside
+        .ip_batch(&[
+            format!("route add {POOL4} via {}", uplink.node_v4),
+            format!("route add {POOL6} via {}", uplink.node_v6),
+        ])
+        .unwrap();
 }
 
 /// A chain at the end of the port's ingress, which only what every other accepted gets to.

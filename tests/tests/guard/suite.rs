@@ -34,6 +34,46 @@ const BEYOND_A_CHAINED_GUARD: [&str; 7] = [
     "vxlan-inject-frag8",
 ];
 
+/// The other node's IPv6 address, where nothing listens: its VTEP is at the IPv4 one.
+const BEYOND_AN_OVERLAY: [&str; 1] = ["vxlan6-inject"];
+
+/// What is for an address of the pool that nobody has: on which node it would be the port does not know. It
+/// ends in a blackhole route of the attacker's own node, and nobody is asked for it.
+const ENDS_AT_THE_NODE: [&str; 2] = ["nd-exhaust-node", "arp-exhaust-node"];
+
+/// What a link of its own and the node's filter are proof against without any guard: no bridge counts groups
+/// or asks for what nobody has, and the node lets no container's packet to a VXLAN port pass.
+const PROOF_WITHOUT_A_GUARD: [&str; 13] = [
+    "nd-exhaust-remote",
+    "arp-exhaust-remote",
+    "mld-flood",
+    "igmp-flood",
+    "vxlan-inject-own",
+    "vxlan-inject-own-local",
+    "vxlan-inject-spoof",
+    "vxlan-inject-spoof-local",
+    "vxlan-inject-frag",
+    "vxlan-inject-frag8",
+    "vxlan-inject-frag-local",
+    "vxlan-inject-lower-port",
+    "vxlan-inject-na",
+];
+
+/// What only a bridge drops.
+const STOPPED_BY_A_BRIDGE: [&str; 1] = ["mac-group-source"];
+
+/// Why an attack need not work where nothing guards.
+fn excuse(attack: &Attack, ground: Ground) -> Option<&'static str> {
+    if ground != Ground::OverlayOff {
+        return attack.excuse(ground);
+    }
+    if PROOF_WITHOUT_A_GUARD.contains(&attack.id) {
+        return Some("the link and the node's filter stop it");
+    }
+    let by_bridge = STOPPED_BY_A_BRIDGE.contains(&attack.id);
+    attack.excuse(ground).filter(|_| !by_bridge)
+}
+
 /// What no ingress of a port sees: packets from outside to addresses that nobody holds, for which the
 /// node asks on its bridge. `neigh/default/gc_thresh3` is the node's own bound; without a bridge a
 /// blackhole route is.
@@ -44,12 +84,28 @@ fn beyond(ground: Ground) -> &'static [&'static str] {
     match ground {
         Ground::Chained => &BEYOND_A_CHAINED_GUARD,
         Ground::BridgeL2 | Ground::BridgeL3 | Ground::Shaped => &BEYOND_A_BRIDGE,
-        Ground::Unguarded | Ground::SwitchedOff | Ground::Layer3 => &[],
+        Ground::Overlay => &BEYOND_AN_OVERLAY,
+        Ground::Unguarded | Ground::SwitchedOff | Ground::Layer3 | Ground::OverlayOff => &[],
     }
 }
 
 crate::on_each_ground! {
     ground: routers, neighbours, resources, source6, source4, errors, overlay,
+}
+
+/// On the ports of an overlay, with the other node and a container there as victims too: one pair of nodes
+/// for all of them.
+#[test]
+fn over_two_nodes() {
+    let mut field = Field::new(Ground::Overlay, BridgeNetfilter::Off);
+    run_on(&mut field, &Chapter::ALL);
+}
+
+/// The same ports without their guard: what only the guard keeps from others gets there.
+#[test]
+fn over_two_nodes_unguarded() {
+    let mut field = Field::new(Ground::OverlayOff, BridgeNetfilter::Off);
+    run_on(&mut field, &Chapter::ALL);
 }
 
 fn routers(ground: Ground, setting: BridgeNetfilter) {
@@ -82,12 +138,17 @@ fn overlay(ground: Ground, setting: BridgeNetfilter) {
 
 /// On an unguarded port each works, on a guarded one none.
 fn run(ground: Ground, chapter: Chapter, setting: BridgeNetfilter) {
-    let mut field = Field::new(ground, setting);
+    run_on(&mut Field::new(ground, setting), &[chapter]);
+}
+
+fn run_on(field: &mut Field, chapters: &[Chapter]) {
+    let ground = field.lab.ground;
     let mut wrong = Vec::new();
-    let attacks = chapter.attacks();
-    let benign = judge(&mut field, &BENIGN);
+    let attacks = chapters.iter().flat_map(|chapter| chapter.attacks());
+    let attacks: Vec<Attack> = attacks.collect();
+    let benign = judge(field, &BENIGN);
     for attack in &attacks {
-        let verdict = judge(&mut field, attack);
+        let verdict = judge(field, attack);
         if std::env::var_os("BULKHEAD_GUARD_VERBOSE").is_some() {
             println!("{attack}: {verdict}");
         }
@@ -97,19 +158,26 @@ fn run(ground: Ground, chapter: Chapter, setting: BridgeNetfilter) {
             }
             continue;
         }
+        if ground == Ground::Overlay && ENDS_AT_THE_NODE.contains(&attack.id) {
+            let mut places = verdict.delivered.iter();
+            if !verdict.effects.is_empty() || places.any(|(place, _)| *place != Place::Node) {
+                wrong.push(format!("{attack} goes on: {verdict}"));
+            }
+            continue;
+        }
         if ground.is_guarded() {
             if verdict.is(attack.harm) {
                 wrong.push(format!("{attack} got through: {verdict}"));
             }
             continue;
         }
-        match (attack.excuse(ground), verdict.is(attack.harm)) {
+        match (excuse(attack, ground), verdict.is(attack.harm)) {
             (None, false) => wrong.push(format!("{attack} does nothing here: {verdict}")),
             (Some(reason), true) => wrong.push(format!("{attack} works, although {reason}")),
             _ => {}
         }
     }
-    for benign in [benign, judge(&mut field, &BENIGN)] {
+    for benign in [benign, judge(field, &BENIGN)] {
         let reached = benign
             .delivered
             .iter()

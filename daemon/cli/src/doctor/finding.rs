@@ -99,6 +99,7 @@ ids! {
     OverlayReach = "overlay-reach",
     OverlayFault = "overlay-fault",
     OverlayDrift = "overlay-drift",
+    OverlayRoute = "overlay-route",
     OverlayPeer = "overlay-peer",
     OverlayPort = "overlay-port",
     OverlayMtu = "overlay-mtu",

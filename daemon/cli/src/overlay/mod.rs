@@ -70,6 +70,7 @@ fn here(overlay: &ListedOverlay) -> &'static str {
     match &overlay.here {
         None => "-",
         Some(own) if own.fault.is_some() => "fault",
+        Some(own) if own.as_of_unix_ms.is_some() => "by memory",
         Some(own) if !own.store_read => "as it was left",
         Some(own) if own.stands => "stands",
         Some(_) => "is being made",
@@ -82,7 +83,7 @@ const fn state(state: NodeState) -> &'static str {
 
 #[cfg(test)]
 pub(crate) mod sample {
-    use bulkhead_ipam::wire::admin::{ListedEnd, NodeName, OwnEnd};
+    use bulkhead_ipam::wire::admin::{ListedEnd, NodeName, Obstacle, OwnEnd};
     use bulkhead_model::{Mtu, VXLAN_PORT, Vni};
 
     use super::*;
@@ -104,6 +105,7 @@ pub(crate) mod sample {
                 format!("fd00:4::{last:x}00/122").parse().unwrap(),
             ],
             held: 3,
+            obstacles: Vec::new(),
         }
     }
 
@@ -111,6 +113,15 @@ pub(crate) mod sample {
         NodeName {
             id: format!("{name}0123456789abcdef"),
             name: name.to_owned(),
+        }
+    }
+
+    /// A route of somebody else's to a block of the second.
+    pub(crate) fn obstacle() -> Obstacle {
+        let route = "10.4.12.0/26 via 192.0.2.99 dev eth0 proto static metric 0";
+        Obstacle {
+            route: route.to_owned(),
+            removal: format!("ip route del {route}"),
         }
     }
 
@@ -138,6 +149,7 @@ pub(crate) mod sample {
                 fault: None,
                 mended: 2,
                 store_read: true,
+                as_of_unix_ms: None,
             }),
         }
     }

@@ -6,12 +6,25 @@ use bulkhead_ipam::wire::admin::ListedOverlay;
 
 use super::here;
 use crate::output::{Format, visible};
+use crate::time;
 
 pub(super) fn told(overlay: &ListedOverlay, format: Format) -> String {
-    format.render(overlay, |_| text(overlay))
+    format.render(overlay, |_| text(overlay, time::now_unix_ms()))
 }
 
-fn text(overlay: &ListedOverlay) -> String {
+/// What a node goes by whose daemon has not read the store.
+fn unread(as_of_unix_ms: Option<u64>, now_unix_ms: u64) -> String {
+    let by = as_of_unix_ms.map_or_else(
+        || "what an earlier one left goes on".to_owned(),
+        |at| {
+            let ago = time::ago(at, now_unix_ms);
+            format!("stale, the others are as they were known {ago} ago")
+        },
+    );
+    format!("not read since the daemon started: {by}")
+}
+
+fn text(overlay: &ListedOverlay, now_unix_ms: u64) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a string does not fail.
@@ -53,11 +66,12 @@ fn text(overlay: &ListedOverlay) -> String {
     if let Some(fault) = &own.fault {
         line("fault", fault.clone());
     }
+    let hindered = overlay.ends.iter().flat_map(|end| &end.obstacles);
+    for obstacle in hindered {
+        line("in the way", obstacle.route.clone());
+    }
     if !own.store_read {
-        line(
-            "store",
-            "not read since the daemon started: what an earlier one left goes on".to_owned(),
-        );
+        line("store", unread(own.as_of_unix_ms, now_unix_ms));
     }
     text
 }
@@ -71,7 +85,7 @@ mod tests {
     fn what_nodes_agree_on_comes_before_what_is_here() {
         let mut overlay = sample::overlay();
         assert_eq!(
-            text(&overlay),
+            text(&overlay, sample::NOW),
             "\
 network         pods
 mode            routed
@@ -91,9 +105,36 @@ mended          2 times
         );
         let own = overlay.here.as_mut().unwrap();
         own.fault = Some("somebody\u{1b}[31m".to_owned());
-        assert!(text(&overlay).contains("here            fault\n"));
-        assert!(text(&overlay).ends_with("fault           somebody\u{fffd}[31m\n"));
+        let said = text(&overlay, sample::NOW);
+        assert!(said.contains("here            fault\n"));
+        assert!(said.ends_with("fault           somebody\u{fffd}[31m\n"));
         overlay.here = None;
-        assert!(text(&overlay).ends_with("here            -\n"));
+        assert!(text(&overlay, sample::NOW).ends_with("here            -\n"));
+    }
+
+    #[test]
+    fn what_is_not_the_store_s_word_is_marked() {
+        let mut overlay = sample::overlay();
+        let own = overlay.here.as_mut().unwrap();
+        own.store_read = false;
+        let said = text(&overlay, sample::NOW);
+        let left =
+            "store           not read since the daemon started: what an earlier one left goes on\n";
+        assert!(said.ends_with(left), "{said}");
+        let own = overlay.here.as_mut().unwrap();
+        own.as_of_unix_ms = Some(sample::NOW - 600_000);
+        let said = text(&overlay, sample::NOW);
+        assert!(said.contains("here            by memory\n"), "{said}");
+        let stale = "not read since the daemon started: stale, the others are as they were known 10 min ago\n";
+        assert!(said.ends_with(stale), "{said}");
+    }
+
+    #[test]
+    fn routes_of_others_in_the_way_are_told() {
+        let mut overlay = sample::overlay();
+        overlay.ends[1].obstacles.push(sample::obstacle());
+        let said = text(&overlay, sample::NOW);
+        let line = "in the way      10.4.12.0/26 via 192.0.2.99 dev eth0 proto static metric 0\n";
+        assert!(said.ends_with(line), "{said}");
     }
 }

@@ -24,8 +24,8 @@ pub(super) struct Picture<'a> {
 pub(super) struct Node<'a> {
     pub(super) name: &'a NodeName,
     pub(super) health: Health,
-    /// When it was heard of, in words.
-    pub(super) seen: String,
+    /// When it was heard of, in words; none if it was not yet.
+    pub(super) seen: Option<String>,
     pub(super) version: &'a str,
     /// Whether it was asked.
     pub(super) here: bool,
@@ -36,6 +36,8 @@ pub(super) struct Node<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Health {
     Alive,
+    /// It has registered and not yet said that it lives.
+    Expected,
     /// Nothing was heard of it for a while; what it has stays its own.
     Silent,
     Lost,
@@ -60,6 +62,7 @@ impl Health {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Alive => "alive",
+            Self::Expected => "not heard of yet",
             Self::Silent => "silent",
             Self::Lost => "lost",
             Self::Unknown => "not known",
@@ -67,12 +70,21 @@ impl Health {
     }
 
     fn of(state: NodeState, seen: Option<u64>, now_unix_ms: u64) -> Self {
-        let lately = seen.is_some_and(|at| now_unix_ms.saturating_sub(at) < SILENT_MS);
-        match state {
-            NodeState::Lost => Self::Lost,
-            _ if lately => Self::Alive,
-            _ => Self::Silent,
+        match (state, seen) {
+            (NodeState::Lost, _) => Self::Lost,
+            (_, None) => Self::Expected,
+            (_, Some(at)) if now_unix_ms.saturating_sub(at) < SILENT_MS => Self::Alive,
+            (_, Some(_)) => Self::Silent,
         }
+    }
+}
+
+impl Node<'_> {
+    /// What comes behind the word for its health.
+    pub(super) fn since(&self) -> String {
+        self.seen
+            .as_ref()
+            .map_or_else(String::new, |seen| format!(", {seen}"))
     }
 }
 
@@ -102,7 +114,7 @@ impl<'a> Picture<'a> {
         if !topology.store_answers {
             for node in nodes.values_mut() {
                 node.health = Health::Unknown;
-                "the store does not answer".clone_into(&mut node.seen);
+                node.seen = Some("the store does not answer".to_owned());
             }
         }
         let own = topology.networks.iter().filter_map(|it| it.here.as_ref());
@@ -147,10 +159,7 @@ fn node<'a>(
     Node {
         name,
         health: Health::of(state, seen, now_unix_ms),
-        seen: seen.map_or_else(
-            || "not heard of".to_owned(),
-            |at| format!("heard of {} ago", time::ago(at, now_unix_ms)),
-        ),
+        seen: seen.map(|at| format!("heard of {} ago", time::ago(at, now_unix_ms))),
         version,
         here: false,
         ends: Vec::new(),

@@ -46,6 +46,7 @@ fn end(called: &str, last: u8, blocks: &[&str]) -> ListedEnd {
         seen_at_unix_ms: None,
         blocks: blocks.iter().map(|block| block.parse().unwrap()).collect(),
         held: 0,
+        obstacles: Vec::new(),
     }
 }
 
@@ -74,7 +75,7 @@ fn lease(container: &str, nth: u8, pod: Option<PodName>) -> ListedLease {
     }
 }
 
-/// Three nodes, of which one is silent and one lost; asked on the first.
+/// Three nodes, of which one has just registered and one is lost; asked on the first.
 pub(super) fn topology() -> Topology {
     let shop = PodName {
         namespace: "web".to_owned(),
@@ -111,6 +112,7 @@ pub(super) fn topology() -> Topology {
                 fault: None,
                 mended: 0,
                 store_read: true,
+                as_of_unix_ms: None,
             }),
         }],
         leases: vec![lease("c1", 1, Some(shop)), lease("c2", 2, None)],

@@ -120,7 +120,7 @@ fn card(body: &mut String, picture: &Picture<'_>, node: &Node<'_>, (x, y): (f64,
     rect(body, class, (x, y), (CARD, height));
     let dot = match node.health {
         Health::Alive => "#117733",
-        Health::Silent | Health::Unknown => "#e69f00",
+        Health::Expected | Health::Silent | Health::Unknown => "#e69f00",
         Health::Lost => "#b00020",
     };
     let (cx, cy) = (x + 18.0, y + 20.0);
@@ -133,7 +133,7 @@ fn card(body: &mut String, picture: &Picture<'_>, node: &Node<'_>, (x, y): (f64,
     let here = if node.here { " (here)" } else { "" };
     let name = fitting(&format!("{}{here}", node.name.name), ROOM - 6);
     text(body, "name", x + 32.0, y + 25.0, &name);
-    let said = format!("{}, {}  {}", node.health.word(), node.seen, node.version);
+    let said = format!("{}{}  {}", node.health.word(), node.since(), node.version);
     text(
         body,
         "dim",

@@ -40,7 +40,7 @@ fn draw_node(text: &mut String, picture: &Picture<'_>, node: &Node<'_>, paint: P
     let health = paint.text(
         match node.health {
             Health::Alive => GREEN,
-            Health::Silent | Health::Unknown => AMBER,
+            Health::Expected | Health::Silent | Health::Unknown => AMBER,
             Health::Lost => RED,
         },
         node.health.word(),
@@ -48,9 +48,9 @@ fn draw_node(text: &mut String, picture: &Picture<'_>, node: &Node<'_>, paint: P
     let here = if node.here { " (here)" } else { "" };
     let _ = writeln!(
         text,
-        "┌ {}{here}  {health}, {}  {}",
+        "┌ {}{here}  {health}{}  {}",
         visible(&node.name.name),
-        node.seen,
+        node.since(),
         visible(node.version)
     );
     for end in &node.ends {
@@ -119,7 +119,7 @@ mod tests {
 │      c2 eth0  10.4.11.2 fd00:4::b02
 └
 
-┌ n2  silent, not heard of  0.1.0
+┌ n2  not heard of yet  0.1.0
 ┝━ pods  at 192.0.2.12  MTU 1450
 │    no block
 └
@@ -128,6 +128,15 @@ mod tests {
 └
 "
         );
+    }
+
+    #[test]
+    fn a_node_that_was_heard_of_long_ago_is_silent() {
+        let mut topology = sample::topology();
+        topology.nodes[1].seen_at_unix_ms = Some(sample::NOW - 600_000);
+        let drawn = draw(&Picture::of(&topology, sample::NOW), Paint::Plain);
+        let line = "┌ n2  silent, heard of 10 min ago  0.1.0\n";
+        assert!(drawn.contains(line), "{drawn}");
     }
 
     #[test]

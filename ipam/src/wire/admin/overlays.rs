@@ -62,6 +62,19 @@ pub struct ListedEnd {
     /// Attachments of the node, on any network, as published.
     #[serde(default)]
     pub held: u64,
+    /// Routes of others on the asked node that packets to its blocks take instead of ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// A route that somebody else made on the asked node, and that stands where one of ours should.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Obstacle {
+    /// As `ip route` shows it.
+    pub route: String,
+    /// The line that removes it, or shows what it goes with.
+    pub removal: String,
 }
 
 /// The asked node's own end.
@@ -91,7 +104,11 @@ pub struct OwnEnd {
     /// How often something was found otherwise than it had been left, since the daemon started.
     #[serde(default)]
     pub mended: u64,
-    /// Whether the store was read since the daemon started: without that, nothing is changed.
+    /// Whether the store was read since the daemon started: without that, what stands is not changed.
     #[serde(default)]
     pub store_read: bool,
+    /// The others are as the store said at this time, which the node remembers; none if it was read since
+    /// the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of_unix_ms: Option<u64>,
 }

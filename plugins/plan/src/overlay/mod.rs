@@ -14,6 +14,7 @@ mod peers;
 mod routes;
 mod tunnels;
 
+pub use routes::obstacles;
 pub use tunnels::{TunnelDrop, table_id};
 pub(crate) use tunnels::{ensure as tunnels, scope as tunnels_scope};
 
@@ -118,6 +119,7 @@ pub(crate) fn scope(want: &Overlay) -> Scope {
         links: [device].into(),
         vxlans: true,
         own_routes: true,
+        strangers: destinations(want).collect(),
         neighbours_of: [device].into(),
         fdb_of: [device].into(),
         reach: direct.map(|peer| peer.underlay).collect(),
@@ -128,6 +130,10 @@ pub(crate) fn scope(want: &Overlay) -> Scope {
         ..SpaceScope::default()
     };
     scope
+}
+
+fn destinations(want: &Overlay) -> impl Iterator<Item = Prefix> {
+    want.peers.iter().flat_map(|peer| &peer.prefixes).copied()
 }
 
 pub(crate) fn end_scope(want: &OverlayGone) -> Scope {

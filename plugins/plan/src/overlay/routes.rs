@@ -8,7 +8,26 @@ use std::net::IpAddr;
 use bulkhead_model::{IfName, Prefix};
 
 use super::{Overlay, OverlayGone, Peer};
-use crate::{MAIN_TABLE, Ns, Op, Reach, Route, Space, link};
+use crate::{MAIN_TABLE, Ns, Op, Reach, Route, Space, Stranger, World, link};
+
+/// Routes of others that packets to a peer's prefix take instead of ours, or in whose place ours should be,
+/// by the prefix. They are left: whoever made them may know why, and the other peers do not wait for it.
+#[must_use]
+pub fn obstacles<'w>(world: &'w World, want: &Overlay) -> BTreeMap<Prefix, &'w Stranger> {
+    let host = world.space(&Ns::Host);
+    let wanted = super::destinations(want).collect::<BTreeSet<_>>();
+    let stand: BTreeSet<_> = main(host).map(key).collect();
+    let is_before_ours = |it: &&Stranger| {
+        let ours = priority(it.destination);
+        it.priority < ours || it.priority == ours && !stand.contains(&(it.destination, Some(ours)))
+    };
+    let strangers = host.strangers.iter();
+    let strangers = strangers.filter(|it| wanted.contains(&it.destination));
+    strangers
+        .filter(is_before_ours)
+        .map(|it| (it.destination, it))
+        .collect()
+}
 
 /// Appends what is missing, then what leads elsewhere in one step each, so that no packet is without a
 /// route in between; what is wanted no longer goes last.
@@ -16,8 +35,14 @@ pub(super) fn ensure(host: &Space, want: &Overlay, ops: &mut Vec<Op>) {
     let wanted = wanted(host, want);
     let device = want.vtep.device;
     let found: BTreeMap<_, _> = main(host).map(|route| (key(route), route)).collect();
+    let strangers = host.strangers.iter();
+    let taken: BTreeSet<_> = strangers
+        .map(|it| (it.destination, Some(it.priority)))
+        .collect();
     for route in wanted.values() {
         match found.get(&key(route)) {
+            // See `obstacles`.
+            None if taken.contains(&key(route)) => {}
             None => ops.push(Op::AddRoute {
                 ns: Ns::Host,
                 route: route.clone(),
@@ -95,12 +120,20 @@ fn route(device: IfName, peer: &Peer, destination: Prefix, near: Option<&Reach>)
         destination,
         gateway: Some(gateway),
         link,
-        // IP6_RT_PRIO_USER (linux/ipv6_route.h) is what the kernel makes of 0 for IPv6.
-        priority: Some(if is_v6 { 1024 } else { 0 }),
+        priority: Some(priority(destination)),
         table: MAIN_TABLE,
         scope: None,
         mtu: None,
         advmss: None,
+    }
+}
+
+/// The metric of ours. `IP6_RT_PRIO_USER` (`linux/ipv6_route.h`) is what the kernel makes of 0 for IPv6.
+fn priority(destination: Prefix) -> u32 {
+    if destination.address().is_ipv6() {
+        1024
+    } else {
+        0
     }
 }
 

@@ -2,8 +2,8 @@
 
 use bulkhead_nft as nft;
 use bulkhead_plan::{
-    DontFragment, LinkKind, Ns, Plan, TableState, Tunnels, Vxlan, Want, World, filter_table,
-    overlay_table, plan,
+    DontFragment, LinkKind, Ns, Plan, Stranger, TableState, Tunnels, Vxlan, Want, World,
+    filter_table, obstacles, overlay_table, plan,
 };
 
 use crate::{
@@ -74,6 +74,83 @@ fn a_node_without_ipv6_is_told_why_it_needs_it() {
     assert_eq!(
         refused(&world, &wanted(overlay())),
         "VXLAN device bhv-blue needs IPv6, which this kernel or namespace has switched off, for its next hops, of IPv4 too: boot without ipv6.disable=1"
+    );
+}
+
+fn stranger(destination: &str, priority: u32) -> Stranger {
+    Stranger {
+        destination: destination.parse().unwrap(),
+        priority,
+        kind: 1,
+        protocol: 4,
+        gateway: None,
+        link: Some(name("eth0")),
+    }
+}
+
+#[test]
+fn a_strangers_route_to_a_block_is_left_and_told_and_holds_up_no_other() {
+    let whole = converged(&node(), &wanted(overlay()));
+    let mut world = node();
+    let (in_place, before) = (stranger("10.1.2.0/24", 0), stranger("fd01:0:0:3::/64", 512));
+    // Behind ours, and to somewhere else.
+    let (behind, other) = (
+        stranger("fd01:0:0:2::/64", 2048),
+        stranger("10.1.99.0/24", 0),
+    );
+    let all = [in_place.clone(), before.clone(), behind, other];
+    host(&mut world).strangers.extend(all);
+    let stood = converged(&world, &wanted(overlay()));
+    let has = |world: &World, to: &str| {
+        let mut routes = world.space(&Ns::Host).own_routes.iter();
+        routes.any(|route| route.destination == to.parse().unwrap())
+    };
+    assert!(!has(&stood, "10.1.2.0/24"));
+    for to in ["10.1.3.0/24", "fd01:0:0:2::/64", "fd01:0:0:3::/64"] {
+        assert!(has(&stood, to), "{to}");
+    }
+    assert_eq!(planned(&stood, &wanted(overlay())), Plan::default());
+    let told: Vec<_> = obstacles(&stood, &overlay()).into_values().collect();
+    assert_eq!(told, [&in_place, &before]);
+    // Once they are gone.
+    let mut freed = stood;
+    host(&mut freed).strangers.clear();
+    let freed = converged(&freed, &wanted(overlay()));
+    assert_eq!(
+        freed.space(&Ns::Host).own_routes,
+        whole.space(&Ns::Host).own_routes
+    );
+    assert!(obstacles(&freed, &overlay()).is_empty());
+}
+
+#[test]
+fn what_is_routed_already_is_no_obstacle_if_a_stranger_has_the_same_behind_it() {
+    // IPv4 takes a second one of the same metric if it is appended (`fib_table_insert`).
+    let mut stood = converged(&node(), &wanted(overlay()));
+    let appended = stranger("10.1.2.0/24", 0);
+    host(&mut stood).strangers.insert(appended);
+    assert!(obstacles(&stood, &overlay()).is_empty());
+}
+
+#[test]
+fn the_line_that_removes_a_strangers_route_is_one_that_ip_takes() {
+    let mut route = stranger("10.1.2.0/24", 100);
+    route.gateway = Some(ip("fe80::1"));
+    assert_eq!(
+        route.removal(),
+        "ip route del 10.1.2.0/24 via inet6 fe80::1 dev eth0 proto static metric 100"
+    );
+    let mut nowhere = stranger("fd01:0:0:2::/64", 1024);
+    (nowhere.kind, nowhere.link, nowhere.protocol) = (6, None, 186);
+    assert_eq!(
+        nowhere.removal(),
+        "ip -6 route del blackhole fd01:0:0:2::/64 proto 186 metric 1024"
+    );
+    let mut of_address = stranger("10.1.2.0/24", 0);
+    of_address.protocol = Stranger::KERNEL;
+    assert_eq!(
+        of_address.removal(),
+        "ip address show dev eth0 to 10.1.2.0/24"
     );
 }
 

@@ -2,16 +2,20 @@
 //! veth routing with no encapsulation, all over the same routed underlay, taking turns.
 
 mod by_hand;
+mod converge;
 mod exchange;
+mod monitor;
 
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netns_fixtures::Ns;
+use netns_fixtures::{Container, Ns, Verb};
 
 use super::sample::Sample;
-use crate::nodes::{LIMIT, Nodes};
+use crate::nodes::{LIMIT, Nodes, addresses};
+pub use converge::{AtPeers, Converged, Converging, converge};
+
 use by_hand::ByHand;
 use exchange::{Exchange, stream};
 
@@ -55,9 +59,8 @@ struct Way {
 /// # Panics
 /// When a node or a container does not come up.
 pub fn paths(effort: &Paths) -> io::Result<Vec<Path>> {
-    let nodes = Nodes::start(2);
-    let (client, _) = nodes.container(0, "client");
-    let (server, at) = nodes.container(1, "server");
+    let (nodes, client, server, at) = ours(Masquerade::Off);
+    let (tracking, tracked_client, tracked_server, tracked_at) = ours(Masquerade::On);
     let routed = ByHand::routed(&nodes.sandbox).map_err(io::Error::other)?;
     let tunnelled = ByHand::tunnelled(&nodes.sandbox).map_err(io::Error::other)?;
     let mut ways = vec![
@@ -75,7 +78,14 @@ pub fn paths(effort: &Paths) -> io::Result<Vec<Path>> {
             &tunnelled.server,
             tunnelled.address,
         ),
-        Way::new("bulkhead-vxlan", 1450, &client, &server, at[0]),
+        Way::new("bulkhead-vxlan", 1450, &client, &server, at),
+        Way::new(
+            "bulkhead-vxlan, masquerading",
+            1450,
+            &tracked_client,
+            &tracked_server,
+            tracked_at,
+        ),
     ];
     eprintln!("node to node");
     for nth in 0..effort.rounds {
@@ -86,7 +96,29 @@ pub fn paths(effort: &Paths) -> io::Result<Vec<Path>> {
         }
         ways.rotate_right(first);
     }
+    drop(tracking);
     Ok(ways.into_iter().map(|way| way.path).collect())
+}
+
+/// Whether what leaves the network has the node's address, for which the kernel tracks every flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Masquerade {
+    On,
+    Off,
+}
+
+/// Two nodes of ours with a container on each, and the second's address.
+fn ours(masquerade: Masquerade) -> (Nodes, Container, Container, IpAddr) {
+    let nodes = Nodes::start(2);
+    let added = |nth: usize, name: &str| {
+        let (node, container) = (&nodes.all[nth], nodes.bare(nth, name));
+        let mut network = node.network();
+        network["ipMasq"] = (masquerade == Masquerade::On).into();
+        let result = node.call(Verb::Add, &container, &network).result();
+        (container, addresses(&result))
+    };
+    let ((client, _), (server, at)) = (added(0, "client"), added(1, "server"));
+    (nodes, client, server, at[0])
 }
 
 impl Way {

@@ -1,5 +1,6 @@
 //! The figures as Markdown.
 
+mod converge;
 mod first_packet;
 mod guard;
 mod leases;
@@ -14,7 +15,7 @@ use super::first_packet::Beside;
 use super::guard::Guarded;
 use super::leases::Leases;
 use super::managed::Resident;
-use super::overlay::Path;
+use super::overlay::{Converged, Path};
 use super::rounds::{Call, Figures};
 use super::sample::Sample;
 
@@ -37,6 +38,8 @@ pub struct Report {
     pub guard: Option<Guarded>,
     /// What goes from node to node.
     pub paths: Option<Vec<Path>>,
+    /// From the store to the kernel.
+    pub converged: Option<Converged>,
     /// The store by itself.
     pub leases: Option<Leases>,
 }
@@ -76,6 +79,9 @@ impl fmt::Display for Report {
         }
         if let Some(rows) = &self.paths {
             overlay::report(f, rows)?;
+        }
+        if let Some(measured) = &self.converged {
+            converge::report(f, measured)?;
         }
         match &self.leases {
             Some(measured) => leases::report(f, measured),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, OwnEnd};
 use bulkhead_model::NetworkName;
+use bulkhead_plan::Stranger;
 
 use super::probe::Probed;
 use crate::doctor::finding::{Finding, Id, or_ok};
@@ -21,14 +22,23 @@ pub(super) struct Seen<'a> {
     pub(super) own: &'a OwnEnd,
     /// By the id of the node that was asked.
     pub(super) probed: BTreeMap<&'a str, Probed>,
-    /// What the kernel lacks, or has too much of: the lines that mend it.
-    pub(super) drift: Vec<String>,
+    pub(super) differs: Differs,
     pub(super) now_unix_ms: u64,
+}
+
+/// What the kernel has otherwise than the store says.
+#[derive(Debug, Default)]
+pub(super) struct Differs {
+    /// What it lacks, or has too much of: the lines that mend it.
+    pub(super) drift: Vec<String>,
+    /// Routes of others that stand where ours should.
+    pub(super) strangers: Vec<Stranger>,
 }
 
 impl Seen<'_> {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let mut all: Vec<Finding> = self.fault().into_iter().chain(self.drift()).collect();
+        all.extend(self.differs.strangers.iter().map(|it| self.stranger(it)));
         for end in self.others() {
             all.extend(self.answer(end));
             all.extend(self.clock(end));
@@ -60,17 +70,35 @@ impl Seen<'_> {
     }
 
     fn drift(&self) -> Option<Finding> {
-        if self.drift.is_empty() {
+        let lines = &self.differs.drift;
+        if lines.is_empty() {
             return None;
         }
         let seen = format!(
             "device, neighbours, forwarding entries or routes differ from what the store says: {} lines would mend it",
-            self.drift.len()
+            lines.len()
         );
         let finding = Finding::problem(Id::OverlayDrift, seen)
             .why("the daemon mends this within a second if it can");
-        let lines = self.drift.iter();
-        Some(lines.fold(finding, Finding::help))
+        Some(lines.iter().fold(finding, Finding::help))
+    }
+
+    fn stranger(&self, route: &Stranger) -> Finding {
+        let mut others = self.others();
+        let owner = others.find(|end| end.blocks.contains(&route.destination));
+        let owner = owner.map_or("another node", |end| end.name.name.as_str());
+        let seen = format!(
+            "the block {} of {owner} is led to by a route of somebody else's: {route}",
+            route.destination
+        );
+        let why = if route.protocol == Stranger::KERNEL {
+            "a link of this node has an address in the block, so that packets to the containers there go astray: give it another"
+        } else {
+            "whoever made it takes the packets to the containers there; the daemon puts its own in place once it is gone"
+        };
+        Finding::problem(Id::OverlayRoute, seen)
+            .why(why)
+            .help(route.removal())
     }
 
     fn answer(&self, end: &ListedEnd) -> Option<Finding> {
@@ -198,6 +226,15 @@ mod tests {
         change: impl FnOnce(&mut ListedOverlay),
         drift: &[&str],
     ) -> Vec<String> {
+        found(probed, change, drift, &[])
+    }
+
+    fn found(
+        probed: Probed,
+        change: impl FnOnce(&mut ListedOverlay),
+        drift: &[&str],
+        strangers: &[Stranger],
+    ) -> Vec<String> {
         let mut overlay = sample::overlay();
         change(&mut overlay);
         let own = overlay.here.clone().unwrap();
@@ -207,7 +244,10 @@ mod tests {
             overlay: &overlay,
             own: &own,
             probed: [(other.as_str(), probed)].into(),
-            drift: drift.iter().map(ToString::to_string).collect(),
+            differs: Differs {
+                drift: drift.iter().map(ToString::to_string).collect(),
+                strangers: strangers.to_vec(),
+            },
             now_unix_ms: sample::NOW,
         };
         seen.findings().iter().map(Finding::text).collect()
@@ -220,6 +260,32 @@ mod tests {
             [
                 "ok  overlay-reach  pods\n  seen  every other node answers (1), also packets of 1450 bytes\n"
             ]
+        );
+    }
+
+    #[test]
+    fn a_route_of_somebody_else_is_told_with_the_line_that_removes_it() {
+        let mut stranger = Stranger {
+            destination: "10.4.12.0/26".parse().unwrap(),
+            priority: 0,
+            kind: 1,
+            protocol: 4,
+            gateway: Some([192, 0, 2, 99].into()),
+            link: Some("eth0".parse().unwrap()),
+        };
+        let said = found(FINE, |_| (), &[], std::slice::from_ref(&stranger)).concat();
+        for part in [
+            "problem  overlay-route  pods\n  seen  the block 10.4.12.0/26 of n2 is led to by a route of somebody else's: 10.4.12.0/26 via 192.0.2.99 dev eth0 proto static metric 0\n",
+            "  help  ip route del 10.4.12.0/26 via 192.0.2.99 dev eth0 proto static metric 0\n",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        stranger.protocol = Stranger::KERNEL;
+        stranger.gateway = None;
+        let said = found(FINE, |_| (), &[], &[stranger]).concat();
+        assert!(
+            said.contains("  help  ip address show dev eth0 to 10.4.12.0/26\n"),
+            "{said}"
         );
     }
 

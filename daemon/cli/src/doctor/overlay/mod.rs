@@ -12,11 +12,11 @@ use std::thread;
 use bulkhead_ipam::wire::admin::{Filter, ListedEnd, ListedOverlay, OwnEnd};
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{InterfaceAddress, NetworkName};
-use bulkhead_plan::{Overlay, Peer, Vtep, Want, plan, scope};
+use bulkhead_plan::{Overlay, Peer, Vtep, Want, obstacles, plan, scope};
 use clap::Args;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
-use self::judge::Seen;
+use self::judge::{Differs, Seen};
 use self::probe::{Probed, probe};
 use super::finding::{Finding, Severity};
 use crate::daemon::Reach;
@@ -79,16 +79,16 @@ fn look(overlay: &ListedOverlay, unread: &mut Vec<String>) -> Option<Vec<Finding
             BTreeMap::new()
         }
     };
-    let drift = drift(overlay, own).unwrap_or_else(|error| {
+    let differs = differs(overlay, own).unwrap_or_else(|error| {
         unread.push(format!("network {network}: {error}"));
-        Vec::new()
+        Differs::default()
     });
     let seen = Seen {
         network,
         overlay,
         own,
         probed,
-        drift,
+        differs,
         now_unix_ms: time::now_unix_ms(),
     };
     Some(seen.findings())
@@ -138,8 +138,8 @@ fn index_of(own: &OwnEnd) -> rustix::io::Result<u32> {
     netdevice::name_to_index(socket, own.device.as_str())
 }
 
-/// The lines that would bring the kernel to what the store says.
-fn drift(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Vec<String>, String> {
+/// What the kernel has otherwise than the store says.
+fn differs(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Differs, String> {
     let mut ends = overlay.ends.iter();
     let Some(mine) = ends.find(|end| end.name.id == own.name.id) else {
         return Err("the store does not know this node's end yet".to_owned());
@@ -150,7 +150,7 @@ fn drift(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Vec<String>, String> {
         prefixes: end.blocks.iter().copied().collect(),
         direct: own.direct_routing,
     };
-    let want = Want::Overlay(Box::new(Overlay {
+    let wanted = Overlay {
         vtep: Vtep {
             device: own.device,
             mac: mine.mac,
@@ -165,10 +165,14 @@ fn drift(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Vec<String>, String> {
         },
         peers: others(overlay, own).map(peer).collect(),
         pools: overlay.prefixes.iter().copied().collect(),
-    }));
+    };
+    let want = Want::Overlay(Box::new(wanted.clone()));
     let mut kernel = Kernel::new(Deletion::Blocking);
     let world = kernel.observe(&scope(&want)).map_err(|e| chain(&e))?;
     let plan = plan(&world, &want).map_err(|e| chain(&e))?;
-    let lines = plan.ops().iter().map(ToString::to_string);
-    Ok(lines.collect())
+    let strangers = obstacles(&world, &wanted).into_values();
+    Ok(Differs {
+        drift: plan.ops().iter().map(ToString::to_string).collect(),
+        strangers: strangers.cloned().collect(),
+    })
 }

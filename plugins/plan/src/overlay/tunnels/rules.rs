@@ -1,5 +1,6 @@
-//! The rules of the table. Fragments are sorted out before a port is compared: a later one has none, and
-//! is of no use without the first, which is judged.
+//! The rules of the table, in the order of what comes most: a frame of the tunnel meets two chains of ours on
+//! its way in and one on its way out, and is known by the first look-up that asks for it; a packet of a
+//! container's flow meets one.
 
 use bulkhead_nft as nft;
 use nft::{Datum, Field, Name, Op, Operand, PayloadBase, Rule, Statement};
@@ -16,10 +17,8 @@ const CONTAINER: Name = Name::literal("container");
 const DATAGRAM: Name = Name::literal("datagram");
 /// Where one to a judged port is, of whichever node.
 const JUDGED: Name = Name::literal("judged");
-/// Where a packet from a pool is.
-const INSIDE: Name = Name::literal("inside");
-/// `IPPROTO_UDP` (`linux/in.h`).
-const UDP: u8 = 17;
+/// Where a packet is whose source is of a pool and routed elsewhere than to where it came in.
+const STRAY: Name = Name::literal("stray");
 /// What the names of containers' ports begin with.
 const PORT_PREFIX: &str = "bhp";
 /// The second word of a VXLAN header, behind the eight bytes of UDP's (RFC 7348 section 5).
@@ -28,6 +27,8 @@ const WORD: Field = Field::Raw {
     offset: 12,
     len: 4,
 };
+/// `IPPROTO_UDP` (`linux/in.h`).
+const UDP: u8 = 17;
 /// `IPPROTO_FRAGMENT` (RFC 8200 section 4.5).
 const FRAGMENT: u8 = 44;
 
@@ -37,10 +38,10 @@ pub(super) fn chains() -> Vec<nft::Chain> {
         hooked("input", nft::Hook::Input, 0, input()),
         // Before connection tracking (NF_IP_PRI_CONNTRACK, -200): what is dropped makes no flow.
         hooked("prerouting", nft::Hook::Prerouting, -290, prerouting()),
-        hooked("output", nft::Hook::Output, -290, vec![datagrams()]),
+        hooked("output", nft::Hook::Output, -290, output()),
         regular(DATAGRAM, datagram()),
         regular(JUDGED, judged()),
-        regular(INSIDE, inside()),
+        regular(STRAY, stray()),
         regular(TUNNEL, tunnel()),
         regular(CONTAINER, container()),
     ];
@@ -51,18 +52,22 @@ pub(super) fn chains() -> Vec<nft::Chain> {
 /// IPv4 is put together by now, IPv6 is not (`ip6_input`, `net/ipv6/ip6_input.c`).
 fn input() -> Vec<Rule> {
     vec![
+        known(Field::Ip4Saddr, KNOWN4),
         Rule::new([later_fragments6(), vec![Statement::accept()]].concat()),
         Rule::new([to_port(), Statement::goto(TUNNEL)]),
     ]
 }
 
+/// A packet to a judged port from a VTEP that is in the network.
+fn known(address: Field, set: Name) -> Rule {
+    Rule::new([
+        Statement::in_set([Field::UdpDport, WORD, address], set),
+        Statement::accept(),
+    ])
+}
+
+/// A packet to a judged port that is of no network's IPv4 VTEP.
 fn tunnel() -> Vec<Rule> {
-    let known = |address, set| {
-        Rule::new([
-            Statement::in_set([Field::UdpDport, WORD, address], set),
-            Statement::accept(),
-        ])
-    };
     let source = |address, set| {
         Rule::new([
             Statement::in_set([Field::UdpDport, address], set),
@@ -70,7 +75,6 @@ fn tunnel() -> Vec<Rule> {
         ])
     };
     vec![
-        known(Field::Ip4Saddr, KNOWN4),
         known(Field::Ip6Saddr, KNOWN6),
         source(Field::Ip4Saddr, SOURCES4),
         source(Field::Ip6Saddr, SOURCES6),
@@ -80,63 +84,68 @@ fn tunnel() -> Vec<Rule> {
 
 /// What every packet meets: whether it is a datagram, and one look at its source.
 fn prerouting() -> Vec<Rule> {
-    let from =
-        |address, pools| Rule::new([Statement::in_set([address], pools), Statement::goto(INSIDE)]);
+    let from = |address, pools| {
+        Rule::new([
+            Statement::in_set([address], pools),
+            Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
+            Statement::goto(STRAY),
+        ])
+    };
     vec![
-        datagrams(),
+        Rule::new([
+            Statement::is(Field::L4Proto, Datum::InetProto(UDP)),
+            Statement::jump(DATAGRAM),
+        ]),
         from(Field::Ip4Saddr, POOLS4),
         from(Field::Ip6Saddr, POOLS6),
     ]
 }
 
-fn datagrams() -> Rule {
-    Rule::new([
-        Statement::is(Field::L4Proto, Datum::InetProto(UDP)),
-        Statement::jump(DATAGRAM),
-    ])
+/// What is encapsulated is tracked by what is in it: a flow of the tunnel itself would cost each packet two
+/// look-ups more on either node, and tell nobody anything. Fragments are made later, but by a program that makes
+/// them itself, whose flow nobody asks about.
+fn output() -> Vec<Rule> {
+    vec![Rule::new([to_port(), Statement::Untracked])]
 }
 
 /// A datagram: later fragments have no port, and are of no use without the first.
 fn datagram() -> Vec<Rule> {
+    let no_port = |fragment: Vec<Statement>| {
+        let back = Statement::Verdict(nft::Verdict::Return);
+        Rule::new([fragment, vec![back]].concat())
+    };
     vec![
-        Rule::new(
-            [
-                later_fragments4(),
-                vec![Statement::Verdict(nft::Verdict::Return)],
-            ]
-            .concat(),
-        ),
-        Rule::new(
-            [
-                later_fragments6(),
-                vec![Statement::Verdict(nft::Verdict::Return)],
-            ]
-            .concat(),
-        ),
+        no_port(later_fragments4()),
+        no_port(later_fragments6()),
         Rule::new([to_port(), Statement::goto(JUDGED)]),
     ]
 }
 
-/// A datagram to a judged port, of whichever node. What is encapsulated is tracked by what is in it: a flow
-/// of the tunnel itself would cost each packet two look-ups more on either node, and tell nobody anything.
+/// A datagram to a judged port, of whichever node. Of a VTEP nothing more is asked here.
 fn judged() -> Vec<Rule> {
+    let vtep = |address, vteps| {
+        Rule::new([
+            Statement::in_set([address], vteps),
+            Statement::Untracked,
+            Statement::accept(),
+        ])
+    };
     vec![
         Rule::new([from_container(), Statement::goto(CONTAINER)]),
+        vtep(Field::Ip4Saddr, VTEPS4),
+        vtep(Field::Ip6Saddr, VTEPS6),
         Rule::new([Statement::Untracked]),
     ]
 }
 
-/// A packet whose source is of a pool.
-fn inside() -> Vec<Rule> {
+/// What the node sends to itself comes in by no route.
+fn stray() -> Vec<Rule> {
     vec![
         Rule::new([
             Statement::is(Field::Iifname, crate::link::lo()),
             Statement::accept(),
         ]),
-        Rule::new([
-            Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
-            Statement::goto(TunnelDrop::Misrouted.chain()),
-        ]),
+        Rule::new([Statement::goto(TunnelDrop::Misrouted.chain())]),
     ]
 }
 

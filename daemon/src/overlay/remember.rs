@@ -1,0 +1,158 @@
+//! What the node remembers of its networks over a boot: the rows that their ends follow from, as they were
+//! when the store was heard last. It is used only where the store was not read yet and nothing of a
+//! network stands, which is so after a boot; what an earlier daemon left in the kernel may be newer.
+
+use std::time::{Duration, Instant};
+
+use bulkhead_attach::OverlayEnd;
+use bulkhead_ipam::cluster::schema::OverlayRow;
+use bulkhead_ipam::cluster::{OverlayName, OverlaysFile};
+use bulkhead_ipam::{FileError, StateDir};
+use bulkhead_model::NetworkName;
+
+use super::member::Member;
+use super::mirror::Mirror;
+use super::{Overlays, State};
+use crate::clock::unix_ms;
+use crate::cluster::Cluster;
+use crate::loops::stands;
+use crate::node::Node;
+
+/// How often it is written at most: while many nodes come and go, not for each of them.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What was known, and when, in milliseconds since 1970.
+pub(super) struct Memory {
+    pub(super) mirror: Mirror,
+    pub(super) at_unix_ms: u64,
+}
+
+/// What stands in the state directory. Without it the node waits for the store, as it did at its first boot.
+pub(super) fn recall(cluster: &Cluster, state_dir: &StateDir) -> Option<Memory> {
+    match OverlaysFile::load(state_dir.path(), &cluster.node) {
+        Ok(file) => file.map(|file| Memory {
+            at_unix_ms: file.at_unix_ms,
+            mirror: Mirror::remembered(file),
+        }),
+        Err(error) => {
+            let why = crate::told::chain(&error);
+            tracing::warn!(why, "what was known of other nodes is not used");
+            None
+        }
+    }
+}
+
+/// What of it is on the disk.
+#[derive(Default)]
+pub(super) struct Writer {
+    last: Option<OverlaysFile>,
+    /// Of what the last write knew.
+    knew: u64,
+    wrote_at: Option<Instant>,
+}
+
+impl Writer {
+    /// Writes what is new, unless something was written just now; the next pass is at most a tick away.
+    pub(super) fn write(&mut self, node: &Node) {
+        let Some((wanted, file)) = node.overlays.to_remember(self.knew) else {
+            return;
+        };
+        // With the last network the passes end, until there is another.
+        let is_last = file.overlays.is_empty();
+        if !is_last && self.wrote_at.is_some_and(|at| at.elapsed() < PAUSE) {
+            return;
+        }
+        match self.replace(node, file) {
+            Ok(()) => self.knew = wanted,
+            Err(error) => {
+                self.wrote_at = Some(Instant::now());
+                node.failed("what is known of other nodes is not kept", &error);
+            }
+        }
+    }
+
+    fn replace(&mut self, node: &Node, file: OverlaysFile) -> Result<(), FileError> {
+        let dir = node.overlays.state_dir.path();
+        if self.last.as_ref().is_some_and(|last| last.says_as(&file)) {
+            return Ok(());
+        }
+        if file.overlays.is_empty() {
+            OverlaysFile::remove(dir)?;
+        } else {
+            file.save(dir)?;
+        }
+        self.last = Some(file);
+        self.wrote_at = Some(Instant::now());
+        Ok(())
+    }
+}
+
+impl State {
+    /// What the store says as far as it is known: read, or else remembered.
+    pub(super) fn known(&self) -> Option<&Mirror> {
+        if self.mirror.is_complete() {
+            return Some(&self.mirror);
+        }
+        self.memory.as_ref().map(|memory| &memory.mirror)
+    }
+
+    /// Before the store was read, keeps every network by what is remembered if nothing of any stands: a
+    /// filter that all of them share is not made by halves.
+    pub(super) fn begin_by_memory(&mut self) {
+        let is_away = |(network, member): (&NetworkName, &Member)| {
+            member.by_memory || stands(network.vxlan_device()) == Some(false)
+        };
+        if self.memory.is_some() && self.members.iter().all(is_away) {
+            let members = self.members.values_mut();
+            members.for_each(|member| member.by_memory = true);
+        }
+    }
+
+    /// Since when what is known of a network is not the store's word any more.
+    pub(super) fn as_of_unix_ms(&self, network: &NetworkName) -> Option<u64> {
+        let member = self.members.get(network)?;
+        let memory = self.memory.as_ref().filter(|_| !self.mirror.is_complete());
+        memory
+            .filter(|_| member.by_memory)
+            .map(|memory| memory.at_unix_ms)
+    }
+}
+
+impl Overlays {
+    /// Whether the node had this end of the network when the store was heard last: then the others lead to
+    /// it still, and it may be had again while the store is away.
+    pub(super) fn remembers(&self, network: &NetworkName, end: &OverlayEnd) -> bool {
+        let Ok(name) = network.as_str().parse::<OverlayName>() else {
+            return false;
+        };
+        let state = self.state();
+        let others_stand = state.members.values().any(|member| !member.by_memory);
+        let Some(memory) = state.memory.as_ref().filter(|_| !others_stand) else {
+            return false;
+        };
+        let agrees = |row: &OverlayRow| {
+            (row.vni, row.port) == (end.vni, end.port)
+                && end.pools.iter().all(|pool| row.pools.contains(pool))
+        };
+        let is_known = memory.mirror.end(&name, &self.cluster.node).is_some();
+        is_known && memory.mirror.overlay(&name).is_some_and(agrees)
+    }
+
+    /// What is to be on the disk, and what it knows; `None` if that is what the writer knew, or not the
+    /// store's word.
+    fn to_remember(&self, knew: u64) -> Option<(u64, OverlaysFile)> {
+        let state = self.state();
+        let is_known = state.wanted == knew && !state.members.is_empty();
+        if is_known || !state.mirror.is_complete() {
+            return None;
+        }
+        let names: Vec<OverlayName> = state
+            .members
+            .keys()
+            .filter_map(|network| network.as_str().parse().ok())
+            .collect();
+        let node = &self.cluster.node;
+        let file = state.mirror.to_remember(names.iter(), node, unix_ms());
+        Some((state.wanted, file))
+    }
+}
