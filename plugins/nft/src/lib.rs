@@ -8,6 +8,7 @@
 //! One field table ([`Field`]) drives the text, the encoding and the interpreter, so that they cannot
 //! disagree about a field.
 
+mod change;
 mod datum;
 mod difference;
 mod elements;
@@ -31,6 +32,7 @@ mod text;
 mod transaction;
 mod wire;
 
+pub use change::{change, changed};
 pub use datum::{Datum, Key, KeyType};
 pub use difference::{difference, difference_of_prefixes};
 pub use encode::Batch;
