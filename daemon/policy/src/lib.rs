@@ -4,7 +4,9 @@
 //! Readers (Kubernetes objects, our own) make a [`World`]; the compiler turns one into tables; [`evaluate`]
 //! says what those tables must do. Nothing here touches a file, a clock, a socket or a process.
 
+pub mod compile;
 mod endpoint;
+pub mod interpret;
 mod labels;
 mod matcher;
 mod packet;
@@ -17,7 +19,9 @@ mod tier;
 mod verdict;
 mod world;
 
+pub use compile::{Local, Ruleset, compile};
 pub use endpoint::{Endpoint, EndpointId, GroupName, NamedPort, NodeName, Place};
+pub use interpret::Interpreter;
 pub use labels::Labels;
 pub use matcher::{Matcher, evaluate};
 pub use packet::{Packet, Space, Traffic};
