@@ -51,6 +51,7 @@ impl Local {
         Self {
             devices: endpoints.values().copied().collect(),
             endpoints,
+            ..Self::default()
         }
     }
 }
@@ -89,6 +90,15 @@ impl Interpreter {
     /// [`nft::Undefined`] if a table is none that a kernel would take.
     pub fn evaluate(&self, packet: &Packet) -> Result<Decision, nft::Undefined> {
         Ok(self.follow(packet)?.0)
+    }
+
+    /// As [`Interpreter::evaluate`], by what the tables are made of.
+    #[must_use]
+    pub fn judge(&self, packet: &Packet) -> Decision {
+        let nodes = self.nodes.iter();
+        nodes.fold(Decision::Allow, |all, node| {
+            all.and(node.ruleset.judge.decide(packet))
+        })
     }
 
     /// As [`Interpreter::evaluate`], with everything that was said on the way, node by node.

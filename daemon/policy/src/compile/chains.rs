@@ -9,7 +9,7 @@ use nft::{Datum, Field, Key, Name, Rule, Statement, Verdict};
 use super::digest::Digest;
 use super::ruling::{Outcome, Ruling};
 use super::spans::{Line, Run};
-use super::{Cause, Said};
+use super::{Cause, Said, Told};
 use crate::{Decision, Direction};
 
 /// The `nfnetlink_log` group that is told what was decided.
@@ -29,22 +29,21 @@ pub const OWN_NODE: Name = Name::literal("own-node");
 /// What is dropped because nobody known has that address on that device.
 pub const STRANGER: Name = Name::literal("stranger");
 
-pub(super) const DEVICES: Name = Name::literal("devices");
+pub(super) const POLICED: Name = Name::literal("policed");
 pub(super) const FROM4: Name = Name::literal("from4");
 pub(super) const FROM6: Name = Name::literal("from6");
 pub(super) const TO4: Name = Name::literal("to4");
 pub(super) const TO6: Name = Name::literal("to6");
-pub(super) const CLASSES: Name = Name::literal("classes");
+/// The classes of those who send, and of those who receive.
+pub(super) const SENDERS: Name = Name::literal("senders");
+pub(super) const RECEIVERS: Name = Name::literal("receivers");
 pub(super) const PEERS4: Name = Name::literal("peers4");
 pub(super) const PEERS6: Name = Name::literal("peers6");
 pub(super) const AROUND4: Name = Name::literal("around4");
 pub(super) const AROUND6: Name = Name::literal("around6");
-const LEAVING: Name = Name::literal("leaving");
-const ARRIVING: Name = Name::literal("arriving");
-const BETWEEN: Name = Name::literal("between");
 const TO_NODE: Name = Name::literal("to-node");
-const FROM: Name = Name::literal("from");
-const TO: Name = Name::literal("to");
+const FROM: Name = Name::literal("from-end");
+const TO: Name = Name::literal("to-end");
 /// Leave the identity of the other end in the priority.
 pub(super) const WHO_RECEIVES: Name = Name::literal("who-receives");
 pub(super) const WHO_SENDS: Name = Name::literal("who-sends");
@@ -59,8 +58,7 @@ const DISCOVERY: [(u8, u8); 2] = [(130, 136), (143, 143)];
 /// The chains that depend on nothing.
 pub(super) fn fixed() -> Vec<nft::Chain> {
     use nft::Hook::{Forward, Input, Output};
-    let goto =
-        |field, chain| Rule::new([Statement::in_set([field], DEVICES), Statement::goto(chain)]);
+    let on = |field, then| Rule::new([Statement::in_set([field], POLICED), then]);
     let base = |name, hook, rules: Vec<Rule>| nft::Chain {
         base: Some(nft::Base {
             kind: nft::ChainKind::Filter,
@@ -71,36 +69,27 @@ pub(super) fn fixed() -> Vec<nft::Chain> {
         }),
         ..chain(name, going_on().into_iter().chain(rules).collect())
     };
-    let counted_drop = vec![
-        logged("bulkhead policy stranger"),
-        Rule::new([Statement::Counter, Statement::drop()]),
-    ];
+    // Each chain is gone to from as few places as can be: the kernel follows every way at every change.
     vec![
         base(
             Name::literal("forward"),
             Forward,
             vec![
-                goto(Field::Iifname, LEAVING),
-                goto(Field::Oifname, ARRIVING),
+                on(Field::Iifname, Statement::jump(FROM)),
+                on(Field::Oifname, Statement::jump(TO)),
             ],
         ),
         base(
             Name::literal("input"),
             Input,
-            vec![goto(Field::Iifname, TO_NODE)],
+            vec![on(Field::Iifname, Statement::goto(TO_NODE))],
         ),
         base(
             Name::literal("output"),
             Output,
-            vec![goto(Field::Oifname, OWN_NODE)],
+            vec![on(Field::Oifname, Statement::goto(OWN_NODE))],
         ),
-        chain(
-            LEAVING,
-            vec![goto(Field::Oifname, BETWEEN), jump(FROM), calm()],
-        ),
-        chain(ARRIVING, vec![jump(TO), calm()]),
-        chain(BETWEEN, vec![jump(FROM), jump(TO), calm()]),
-        chain(TO_NODE, vec![asks_for_configuration(), jump(FROM), calm()]),
+        chain(TO_NODE, vec![asks_for_configuration(), jump(FROM)]),
         chain(
             OWN_NODE,
             vec![Rule::new([Statement::Counter, Statement::accept()])],
@@ -110,6 +99,7 @@ pub(super) fn fixed() -> Vec<nft::Chain> {
             ends(
                 Field::Iifname,
                 [(Field::Ip4Saddr, FROM4), (Field::Ip6Saddr, FROM6)],
+                &SENDERS,
             ),
         ),
         chain(
@@ -117,22 +107,29 @@ pub(super) fn fixed() -> Vec<nft::Chain> {
             ends(
                 Field::Oifname,
                 [(Field::Ip4Daddr, TO4), (Field::Ip6Daddr, TO6)],
+                &RECEIVERS,
             ),
         ),
         chain(WHO_RECEIVES, who(Field::Ip4Daddr, Field::Ip6Daddr)),
         chain(WHO_SENDS, who(Field::Ip4Saddr, Field::Ip6Saddr)),
-        chain(STRANGER, counted_drop),
+        chain(
+            STRANGER,
+            vec![
+                logged("bulkhead policy stranger"),
+                Rule::new([Statement::Counter, Statement::drop()]),
+            ],
+        ),
     ]
 }
 
 /// The device of an end, and its address of each family, which has a class.
-fn ends(device: Field, addresses: [(Field, Name); 2]) -> Vec<Rule> {
+fn ends(device: Field, addresses: [(Field, Name); 2], classes: &Name) -> Vec<Rule> {
     let class = |(address, map)| {
         Rule::new([
             Statement::priority_of([device, address], map),
             Statement::VerdictMap {
                 fields: vec![Field::Priority],
-                map: CLASSES,
+                map: classes.clone(),
             },
         ])
     };
@@ -202,11 +199,6 @@ fn asks_for_configuration() -> Rule {
 
 fn jump(to: Name) -> Rule {
     Rule::new([Statement::jump(to)])
-}
-
-/// The priority is as it was for most packets before.
-fn calm() -> Rule {
-    Rule::new([Statement::SetPriority(0)])
 }
 
 pub(super) fn chain(name: Name, rules: Vec<Rule>) -> nft::Chain {
@@ -436,23 +428,26 @@ fn of_icmp(line: Line, verdict: Verdict) -> Rule {
     ])
 }
 
-/// The chain of an outcome: counted, told, and done.
-pub(super) fn of_outcome(digest: Digest, said: &Said) -> nft::Chain {
-    let word = match said.decision() {
-        Decision::Allow => "allow",
-        Decision::Deny => "deny",
-    };
+/// The chain of an outcome: counted, told, and done. The priority is what it is of most packets.
+pub(super) fn of_outcome(digest: Digest, said: &Said, told: Told) -> nft::Chain {
     let mut rules = Vec::new();
     if !said.outcome.would_deny.is_empty() {
         rules.push(logged(&format!("bulkhead policy audit {}", digest.hex())));
     }
-    rules.push(logged(&format!("bulkhead policy {word} {}", digest.hex())));
-    let end = match said.decision() {
-        Decision::Allow => Verdict::Return,
-        Decision::Deny => Verdict::Drop,
+    let (word, end) = match said.decision() {
+        Decision::Allow => ("allow", Verdict::Return),
+        Decision::Deny => ("deny", Verdict::Drop),
     };
+    if said.decision() == Decision::Deny || told == Told::Everything {
+        rules.push(logged(&format!("bulkhead policy {word} {}", digest.hex())));
+    }
+    let mut statements = vec![Statement::Counter];
+    if said.decision() == Decision::Allow {
+        statements.push(Statement::SetPriority(0));
+    }
+    statements.push(Statement::Verdict(end));
     let why = label(&said.outcome.cause, said.direction);
-    rules.push(Rule::new([Statement::Counter, Statement::Verdict(end)]).commented(why));
+    rules.push(Rule::new(statements).commented(why));
     chain(named("verdict", digest), rules)
 }
 

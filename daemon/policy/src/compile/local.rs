@@ -17,6 +17,18 @@ pub struct Local {
     pub endpoints: BTreeMap<EndpointId, Device>,
     /// Devices that are closed to everybody who is not such an endpoint, also while there is none.
     pub devices: BTreeSet<Device>,
+    /// What is told to whoever listens.
+    pub told: Told,
+}
+
+/// What is told of what was decided: each entry takes its packet a while.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Told {
+    /// What is denied, and what a policy in audit would have denied.
+    #[default]
+    Denied,
+    /// The first packet of every connection too.
+    Everything,
 }
 
 /// The local ends, each with what is known of it.
@@ -30,6 +42,7 @@ pub(super) struct Ends<'w> {
     pub(super) devices: BTreeSet<Device>,
     /// Who shares device and address with another one.
     pub(super) closed: BTreeSet<&'w EndpointId>,
+    pub(super) told: Told,
 }
 
 pub(super) fn ends<'w>(world: &'w World, local: &Local) -> Ends<'w> {
@@ -38,6 +51,7 @@ pub(super) fn ends<'w>(world: &'w World, local: &Local) -> Ends<'w> {
         endpoints: BTreeMap::new(),
         devices: local.devices.clone(),
         closed: BTreeSet::new(),
+        told: local.told,
     };
     ends.devices.extend(local.endpoints.values());
     let known = local.endpoints.iter().filter_map(|(id, device)| {

@@ -17,6 +17,7 @@ mod chains;
 mod class;
 mod digest;
 mod identity;
+mod judge;
 mod local;
 mod members;
 mod ruling;
@@ -30,12 +31,13 @@ use bulkhead_nft as nft;
 use crate::{Decision, Direction, EndpointId, World};
 
 pub use chains::{LOG_GROUP, OWN_NODE, STRANGER};
-pub use local::{Device, Local};
+pub use judge::Judge;
+pub use local::{Device, Local, Told};
 pub use ruling::{Cause, Outcome};
 pub use table::table_id;
 
 /// What a node enforces.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Ruleset {
     /// What the kernel should hold.
     pub table: nft::Table,
@@ -44,6 +46,8 @@ pub struct Ruleset {
     pub outcomes: BTreeMap<String, Said>,
     /// Local endpoints that nothing reaches, because another one on the same device has their address.
     pub closed: Vec<EndpointId>,
+    /// The same, for whoever has packets to look at.
+    pub judge: Judge,
 }
 
 impl Ruleset {
@@ -87,5 +91,7 @@ pub fn compile(world: &World, local: &Local) -> Ruleset {
     let classes = class::classes(world, &ends);
     let identities = identity::identities(world, &classes);
     let rulings = ruling::rulings(&classes, &identities);
-    table::assemble(&ends, &classes, &identities, &rulings)
+    let mut ruleset = table::assemble(&ends, &classes, &identities, &rulings);
+    ruleset.judge = Judge::new(&ends, &classes, identities, rulings);
+    ruleset
 }

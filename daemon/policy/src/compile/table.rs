@@ -7,12 +7,13 @@ use bulkhead_nft as nft;
 use nft::{Data, DataType, Datum, Elements, Entry, Key, KeyType, Name, Set, Verdict};
 
 use super::chains::{
-    AROUND4, AROUND6, CLASSES, DEVICES, FROM4, FROM6, PEERS4, PEERS6, TO4, TO6, fixed, named,
-    of_class, of_outcome, of_ruling,
+    AROUND4, AROUND6, FROM4, FROM6, PEERS4, PEERS6, POLICED, RECEIVERS, SENDERS, TO4, TO6, fixed,
+    named, of_class, of_outcome, of_ruling,
 };
 use super::class::Classes;
 use super::digest::{Digest, numbers};
 use super::identity::Identities;
+use super::judge::Judge;
 use super::local::Ends;
 use super::ruling::Rulings;
 use super::{Ruleset, Said};
@@ -61,7 +62,7 @@ pub(super) fn assemble(
     chains.extend(
         outcomes
             .iter()
-            .map(|(digest, said)| of_outcome(*digest, said)),
+            .map(|(digest, said)| of_outcome(*digest, said, ends.told)),
     );
     sets.sort_by(|one, other| one.name.cmp(&other.name));
     chains.sort_by(|one, other| one.name.cmp(&other.name));
@@ -78,6 +79,7 @@ pub(super) fn assemble(
         },
         outcomes,
         closed: ends.closed.iter().map(|id| (*id).clone()).collect(),
+        judge: Judge::default(),
     }
 }
 
@@ -91,7 +93,7 @@ fn numbered(name: Name, key: impl IntoIterator<Item = KeyType>) -> Set {
 
 /// The node's own ends: which devices are closed, who is on them, and what class each is of.
 fn local_sets(ends: &Ends<'_>, classes: &Classes<'_>, numbers: &BTreeMap<Digest, u32>) -> Vec<Set> {
-    let mut devices = Set::live(DEVICES, [KeyType::IfName]);
+    let mut devices = Set::live(POLICED, [KeyType::IfName]);
     devices.elements = Elements::keys(ends.devices.iter().map(|device| Key::from(*device)));
     let class_of = |id, direction| numbers[&classes.of[&(id, direction)]];
     let mut maps: [(Name, KeyType, BTreeMap<Key, Entry>); 4] = [
@@ -110,13 +112,25 @@ fn local_sets(ends: &Ends<'_>, classes: &Classes<'_>, numbers: &BTreeMap<Digest,
         maps[six].2.insert(key.clone(), number(from).into());
         maps[2 + six].2.insert(key, number(to).into());
     }
-    let mut verdicts = Set::live_map(CLASSES, [KeyType::ClassId], DataType::Verdict);
-    let chains = numbers.iter().map(|(class, number)| {
-        let chain = Verdict::Goto(named("class", *class));
-        (Datum::ClassId(*number).into(), Data::Verdict(chain).into())
-    });
-    verdicts.elements = Elements::Map(chains.collect());
-    let mut sets = vec![devices, verdicts];
+    let mut sets = vec![devices];
+    for (name, direction) in [
+        (SENDERS, Direction::Egress),
+        (RECEIVERS, Direction::Ingress),
+    ] {
+        let of_direction = classes.all.iter();
+        let of_direction = of_direction.filter(|(_, class)| class.direction == direction);
+        let chains = of_direction.map(|(class, _)| {
+            let chain = Verdict::Goto(named("class", *class));
+            (
+                Datum::ClassId(numbers[class]).into(),
+                Data::Verdict(chain).into(),
+            )
+        });
+        sets.push(Set {
+            elements: Elements::Map(chains.collect()),
+            ..Set::live_map(name, [KeyType::ClassId], DataType::Verdict)
+        });
+    }
     sets.extend(maps.map(|(name, address, elements)| Set {
         elements: Elements::Map(elements),
         ..numbered(name, [KeyType::IfName, address])

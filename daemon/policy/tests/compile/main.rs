@@ -43,6 +43,12 @@ fn disagreement(world: &World, interpreter: &Interpreter) -> Result<[usize; 2], 
         if done != said.decision {
             return Err(format!("{done} by the tables: {}", told()));
         }
+        if interpreter.judge(&packet) != done {
+            return Err(format!(
+                "what the tables are made of says otherwise: {}",
+                told()
+            ));
+        }
         if !is_the_way(&way, &expected(&said)) {
             return Err(format!("the tables say {way:#?}: {}", told()));
         }

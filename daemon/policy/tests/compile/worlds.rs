@@ -106,7 +106,7 @@ pub(crate) fn edit(dice: &mut Dice, world: &mut World) {
     }
 }
 
-fn namespace(dice: &mut Dice) -> Namespace {
+pub(crate) fn namespace(dice: &mut Dice) -> Namespace {
     Namespace {
         labels: labels(dice),
     }
@@ -149,7 +149,7 @@ fn network(dice: &mut Dice, name: &str) -> Network {
     }
 }
 
-fn labels(dice: &mut Dice) -> Labels {
+pub(crate) fn labels(dice: &mut Dice) -> Labels {
     let mut labels = Labels::default();
     for (key, values) in [("app", ["a", "b"]), ("tier", ["front", "back"])] {
         if dice.percent(60) {
@@ -218,7 +218,7 @@ fn named_port(dice: &mut Dice) -> NamedPort {
     }
 }
 
-fn put_policy(dice: &mut Dice, world: &mut World) {
+pub(crate) fn put_policy(dice: &mut Dice, world: &mut World) {
     let priority = Priority::new(u16::try_from(dice.below(3)).unwrap()).unwrap();
     let (tier, kind) = match dice.below(5) {
         0 => (Tier::Admin(priority), PolicyKind::ClusterNetworkPolicy),
