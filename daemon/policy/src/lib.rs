@@ -11,6 +11,7 @@ mod packet;
 mod peer;
 mod policy;
 mod port;
+pub mod read;
 mod selector;
 mod tier;
 mod verdict;
