@@ -40,15 +40,21 @@ pub struct EndpointListed {
     pub modified: Revision,
 }
 
+/// That a node is registered as it was looked up, and the store open: what each of its publications compares.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Standing {
+    node: NodeId,
+    when: Vec<Compare>,
+}
+
 /// What became of a publication.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Published {
     /// It is made, by the store's revision.
     Made(Revision),
-    /// Something is otherwise than it was known to be, or the answer did not come: list anew.
+    /// Something is otherwise than it was known to be, the node's standing for one, or the answer did not
+    /// come: look up the standing and list anew.
     Unknown,
-    /// The node is not registered with this epoch.
-    Fenced,
 }
 
 /// What a node says that it enforces.
@@ -77,19 +83,27 @@ impl AppliedListed {
 }
 
 impl Operations<'_> {
+    /// How a node stands, which is good for any number of publications; `None` if it is not registered with
+    /// this epoch.
+    ///
+    /// # Errors
+    /// [`StoreTrouble`].
+    pub fn standing_as(&self, node: &NodeId, epoch: u64) -> Result<Option<Standing>, StoreTrouble> {
+        let when = self.standing_of(node, epoch)?;
+        let node = node.clone();
+        Ok(when.map(|when| Standing { node, when }))
+    }
+
     /// Publishes some of a node's endpoints.
     ///
     /// # Errors
     /// [`StoreTrouble`]; nothing is published then.
     pub fn publish_endpoints(
         &self,
-        node: &NodeId,
-        epoch: u64,
+        standing: &Standing,
         writes: &[EndpointWrite],
     ) -> Result<Published, StoreTrouble> {
-        let Some(mut when) = self.standing_of(node, epoch)? else {
-            return Ok(Published::Fenced);
-        };
+        let (node, mut when) = (&standing.node, standing.when.clone());
         let key = |write: &EndpointWrite| self.endpoint_key(&write.network, node, &write.id);
         when.extend(
             writes

@@ -26,7 +26,9 @@ mod rows;
 pub(super) mod tests;
 
 pub use backup::{Backup, BackupError, BackupHead, StoredRow};
-pub use endpoints::{AppliedListed, EndpointListed, EndpointWrite, MOST_ENDPOINTS, Published};
+pub use endpoints::{
+    AppliedListed, EndpointListed, EndpointWrite, MOST_ENDPOINTS, Published, Standing,
+};
 pub use error::{Reason, StoreTrouble};
 pub use janitor::{Pruned, Retention};
 pub use keeping::LetGoError;

@@ -10,7 +10,7 @@ use super::commit::{ROUNDS, Settled};
 use super::{Operations, Operator, StoreTrouble};
 use crate::cluster::kv::{Compare, Revision, Txn, Write};
 use crate::cluster::name::{MemberId, ObjectId};
-use crate::cluster::schema::{MemberRow, ObjectRow, Place, RevisionRow, encode};
+use crate::cluster::schema::{MemberRow, ObjectRow, Place, RevisionRow, RowError, encode};
 
 /// Most objects and members that change together. The store's own row and the revision's stand beside.
 pub const MOST_TOGETHER: usize = Txn::MOST_WRITES - 2;
@@ -32,8 +32,8 @@ pub struct PolicyRows {
     pub members: Vec<(MemberId, MemberRow)>,
     /// The store's revision.
     pub store_revision: Revision,
-    /// Keys of rows that are not understood.
-    pub unread: Vec<String>,
+    /// Rows that are not understood.
+    pub unread: Vec<RowError>,
 }
 
 /// An object to be written.
@@ -147,14 +147,11 @@ impl Operations<'_> {
                     .schema
                     .read(row)
                     .map(|(_, value)| rows.members.push((id, value))),
-                _ => {
-                    rows.unread.push(row.key.to_string());
-                    Ok(())
-                }
+                _ => Err(RowError::Unknown {
+                    key: row.key.to_string(),
+                }),
             };
-            if understood.is_err() {
-                rows.unread.push(row.key.to_string());
-            }
+            rows.unread.extend(understood.err());
         }
         Ok(rows)
     }

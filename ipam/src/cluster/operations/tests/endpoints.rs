@@ -41,7 +41,8 @@ fn a_node_publishes_while_its_fence_stands() {
     let operations = on(&cluster.store, &cluster.schema);
     let n1 = node("n1");
     let both = ["a", "b"].map(|name| write(name, Revision(0), Some(endpoint(name, 1))));
-    let Published::Made(made) = operations.publish_endpoints(&n1, 1, &both).unwrap() else {
+    let standing = operations.standing_as(&n1, 1).unwrap().unwrap();
+    let Published::Made(made) = operations.publish_endpoints(&standing, &both).unwrap() else {
         panic!("nothing is in the way");
     };
     let (listed, _) = operations.endpoints_of(&part("blue"), None).unwrap();
@@ -53,11 +54,11 @@ fn a_node_publishes_while_its_fence_stands() {
     );
     // What is not as it was known to be.
     let stale = write("a", Revision(made.0 - 1), None);
-    let published = operations.publish_endpoints(&n1, 1, &[stale]);
+    let published = operations.publish_endpoints(&standing, &[stale]);
     assert_eq!(published, Ok(Published::Unknown));
     let gone = write("a", made, None);
     assert!(matches!(
-        operations.publish_endpoints(&n1, 1, &[gone]),
+        operations.publish_endpoints(&standing, &[gone]),
         Ok(Published::Made(_))
     ));
     let (listed, _) = operations.endpoints_of(&part("blue"), Some(&n1)).unwrap();
@@ -65,10 +66,19 @@ fn a_node_publishes_while_its_fence_stands() {
     let other = operations.endpoints_of(&part("blue"), Some(&node("n2")));
     assert_eq!(other.unwrap().0, []);
     for (epoch, node) in [(2, "n1"), (1, "n7")] {
-        let again = write("c", Revision(0), Some(endpoint("c", epoch)));
-        let published = operations.publish_endpoints(&super::node(node), epoch, &[again]);
-        assert_eq!(published, Ok(Published::Fenced), "{node}");
+        let standing = operations.standing_as(&super::node(node), epoch);
+        assert_eq!(standing, Ok(None), "{node}");
     }
+    // Whoever writes the fence ends every publication that is still on its way.
+    let fence = FenceRow {
+        name: "n1".to_owned(),
+        epoch: 1,
+        ..FenceRow::default()
+    };
+    cluster.put(&Place::Fence(n1), &fence);
+    let late = write("c", Revision(0), Some(endpoint("c", 1)));
+    let published = operations.publish_endpoints(&standing, &[late]);
+    assert_eq!(published, Ok(Published::Unknown));
 }
 
 #[test]
@@ -78,7 +88,8 @@ fn an_answer_that_does_not_come_says_nothing() {
         let store = Fated::new(&cluster.store, [fate]);
         let operations = on(&store, &cluster.schema);
         let one = write("a", Revision(0), Some(endpoint("a", 1)));
-        let published = operations.publish_endpoints(&node("n1"), 1, &[one]);
+        let standing = operations.standing_as(&node("n1"), 1).unwrap().unwrap();
+        let published = operations.publish_endpoints(&standing, &[one]);
         assert_eq!(published, Ok(Published::Unknown));
     }
 }
@@ -89,9 +100,8 @@ fn a_lost_node_s_endpoints_go_with_it() {
     let operations = on(&cluster.store, &cluster.schema);
     for (name, container) in [("n1", "a"), ("n2", "b")] {
         let one = write(container, Revision(0), Some(endpoint(container, 1)));
-        operations
-            .publish_endpoints(&node(name), 1, &[one])
-            .unwrap();
+        let standing = operations.standing_as(&node(name), 1).unwrap().unwrap();
+        operations.publish_endpoints(&standing, &[one]).unwrap();
         let row = AppliedRow {
             epoch: 1,
             ..AppliedRow::default()
