@@ -15,6 +15,7 @@ use crate::admin::{self, Admin};
 use crate::advertise;
 use crate::cluster::ClusterError;
 use crate::config::{Config, ConfigError};
+use crate::identity::Identities;
 use crate::loops::{self, Loops};
 use crate::metrics::{self, Endpoint};
 use crate::node::Node;
@@ -83,9 +84,11 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     let listener = listen(&node)?;
     let loops = Loops::start(&node, &workers)?;
     Overlays::start(&node).map_err(NoThread)?;
+    Identities::start(&node).map_err(NoThread)?;
     let ended = runtime.block_on(serve(&node, &workers, listener, hangup));
     loops.stop();
     node.overlays.stop();
+    node.identities.stop();
     node.cluster.stop();
     runtime.shutdown_background();
     ended

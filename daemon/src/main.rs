@@ -15,6 +15,7 @@ mod failings;
 mod gate;
 mod gauges;
 mod host;
+mod identity;
 mod kind;
 mod log;
 mod loops;

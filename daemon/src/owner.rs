@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::Config;
+use crate::identity::Identities;
 use crate::log::Threshold;
 use crate::node::{Node, Parts};
 use crate::overlay::Overlays;
@@ -82,6 +83,9 @@ pub(crate) fn take(
     let cluster = Arc::new(Cluster::open(&config, &state)?);
     let overlays = Overlays::open(&cluster, &state, config.underlay);
     let overlays = Arc::new(overlays.map_err(ClusterError::Journals)?);
+    let labels = config.node.labels.iter().cloned().collect();
+    let identities = Identities::open(&cluster, &state, labels);
+    let identities = Arc::new(identities.map_err(ClusterError::Journals)?);
     Ok(Node::new(Parts {
         config_path: path.to_owned(),
         config,
@@ -92,6 +96,7 @@ pub(crate) fn take(
         sockets,
         cluster,
         overlays,
+        identities,
     }))
 }
 

@@ -26,5 +26,6 @@ pub use kv::{
 };
 pub use memory::MemoryStore;
 pub use name::{
-    Attempt, NameError, NodeId, OverlayName, PoolName, ReservationName, StickyId, StickyPart,
+    Attempt, MemberId, NameError, NodeId, ObjectId, ObjectPart, OverlayName, PoolName,
+    ReservationName, StickyId, StickyPart,
 };

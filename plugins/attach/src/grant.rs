@@ -112,6 +112,7 @@ pub(crate) fn acquire<N: Network>(
         }),
         config_digest: String::new(),
         pod: pod::of(call),
+        labels: pod::labels(call)?,
         pool: None,
     };
     let store = state.network(&key.network);
