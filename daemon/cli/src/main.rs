@@ -24,8 +24,10 @@ mod net;
 mod node;
 mod output;
 mod overlay;
+mod policies;
 mod pool;
 mod ports;
+mod sg;
 mod sources;
 mod status;
 mod store;
@@ -105,6 +107,12 @@ enum Noun {
     /// What ports may send: whether they are guarded, what was dropped and why.
     #[command(subcommand)]
     Guard(guard::Command),
+    /// Who may talk to whom: what is written, and where it is enforced.
+    #[command(subcommand)]
+    Policy(policies::Command),
+    /// Security groups: named sets of endpoints with rules, for those without Kubernetes.
+    #[command(subcommand)]
+    Sg(sg::Command),
     /// Networks that nodes have together: who has them, where each is reached, and what is behind it.
     #[command(subcommand)]
     Overlay(overlay::Command),
@@ -161,6 +169,8 @@ fn main() -> ExitCode {
         Noun::Config(command) => config::run(&command, cli.output),
         Noun::Ipam(command) => ipam::run(&command, cli.output),
         Noun::Guard(command) => guard::run(&command, cli.output),
+        Noun::Policy(command) => policies::run(&command, cli.output),
+        Noun::Sg(command) => sg::run(&command, cli.output),
         Noun::Overlay(command) => overlay::run(&command, cli.output),
         Noun::Topology(args) => topology::run(&args, cli.output),
         Noun::Ports(command) => ports::run(&command, cli.output),
