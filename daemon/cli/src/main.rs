@@ -24,6 +24,7 @@ mod net;
 mod node;
 mod output;
 mod overlay;
+mod policy;
 mod pool;
 mod ports;
 mod sources;
@@ -37,6 +38,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::output::Format;
@@ -110,6 +112,9 @@ enum Noun {
     Overlay(overlay::Command),
     /// Draw the nodes, the networks that they have together, and what is on each.
     Topology(topology::TopologyArgs),
+    /// Who may talk to whom, told from files: matrix.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Which port of the node leads to which container.
     #[command(subcommand)]
     Ports(ports::Command),
@@ -146,9 +151,20 @@ enum Noun {
     Man(manual::ManArgs),
 }
 
+impl Noun {
+    /// Whether it can print a drawing.
+    const fn draws(&self) -> bool {
+        matches!(self, Self::Policy(policy::Command::Matrix(_)))
+    }
+}
+
 fn main() -> ExitCode {
     let matches = command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if cli.output.is_drawing() && !cli.noun.draws() {
+        let text = "--output svg and html are drawings, which policy matrix makes";
+        command().error(ErrorKind::InvalidValue, text).exit();
+    }
     let outcome = match cli.noun {
         Noun::Net(command) => net::run(&command, cli.output),
         Noun::Status(reach) => status::run(&reach, cli.output),
@@ -163,6 +179,7 @@ fn main() -> ExitCode {
         Noun::Guard(command) => guard::run(&command, cli.output),
         Noun::Overlay(command) => overlay::run(&command, cli.output),
         Noun::Topology(args) => topology::run(&args, cli.output),
+        Noun::Policy(command) => policy::run(&command, cli.output),
         Noun::Ports(command) => ports::run(&command, cli.output),
         Noun::Check(args) => check::run(&args, cli.output),
         Noun::Explain(args) => explain::run(&args, cli.output),

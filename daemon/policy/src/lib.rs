@@ -5,8 +5,10 @@
 //! says what those tables must do. Nothing here touches a file, a clock, a socket or a process.
 
 mod endpoint;
+mod engine;
 mod labels;
 mod matcher;
+pub mod matrix;
 mod packet;
 mod peer;
 mod policy;
@@ -18,6 +20,7 @@ mod verdict;
 mod world;
 
 pub use endpoint::{Endpoint, EndpointId, GroupName, NamedPort, NodeName, Place};
+pub use engine::{Engine, Judgement, NoRuleset, Undecided, ruleset};
 pub use labels::Labels;
 pub use matcher::{Matcher, evaluate};
 pub use packet::{Packet, Space, Traffic};
