@@ -36,6 +36,7 @@ mod time;
 mod topology;
 mod watch;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -112,7 +113,7 @@ enum Noun {
     Overlay(overlay::Command),
     /// Draw the nodes, the networks that they have together, and what is on each.
     Topology(topology::TopologyArgs),
-    /// Who may talk to whom, told from files: matrix.
+    /// Who may talk to whom, told from files.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Which port of the node leads to which container.
@@ -159,7 +160,9 @@ impl Noun {
 }
 
 fn main() -> ExitCode {
-    let matches = command().get_matches();
+    // An arrow by itself, of `policy explain`, would be taken for options.
+    let words = env::args_os().map(|word| if word == "->" { "to".into() } else { word });
+    let matches = command().get_matches_from(words);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if cli.output.is_drawing() && !cli.noun.draws() {
         let text = "--output svg and html are drawings, which policy matrix makes";

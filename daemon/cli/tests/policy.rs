@@ -229,3 +229,87 @@ fn what_is_not_understood_is_closed_told_and_an_error() {
     assert_eq!(ran.code, 4);
     assert!(ran.stderr.contains("nowhere.yaml"), "{}", ran.stderr);
 }
+
+#[test]
+fn explain_tells_who_says_so_and_what_would_turn_it_around() {
+    let scratch = scratch();
+    let denied = scratch
+        .bulkhead(&format!("policy explain web/a to db/b:80/tcp {FILES}"))
+        .ok();
+    assert_eq!(
+        denied,
+        "web/a -> db/b 80/tcp by IPv4: denied
+  source       10.0.0.1 is web/a's, labels app=web
+  egress       allowed at web/a: no policy is about it
+  way          the objects name no nodes
+  ingress      denied at db/b: isolated by NetworkPolicy db/sql ($DIR/policies/sql.yaml:1), and none of their rules allows this
+               NetworkPolicy db/sql  $DIR/policies/sql.yaml:1  isolates
+               NetworkPolicy db/sql rule 1  $DIR/policies/sql.yaml:7  about other traffic: from all endpoints of namespaces team=front, sql/tcp
+  destination  10.0.0.2 is db/b's, labels app=db
+to allow it:
+  put first among the ingress rules of NetworkPolicy db/sql
+      - {from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: web}}, podSelector: {matchLabels: {app: \"web\"}}}], ports: [{protocol: TCP, port: 80}]}
+or:
+  remove NetworkPolicy db/sql ($DIR/policies/sql.yaml:1)
+
+by IPv6 (fd00::1 -> fd00::2) the same
+"
+    );
+    for question in [
+        "'web/a -> db/b:5432/tcp'",
+        "web/a -> db/b:5432/tcp",
+        "web/a db/b:sql/tcp",
+        "[fd00::1] db/b:sql/tcp",
+    ] {
+        let question = question.replace('\'', "");
+        let ran = scratch.bulkhead(&format!("policy explain {question} {FILES} -o json"));
+        let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let is_address = question.starts_with('[');
+        // An address is judged as whoever has it.
+        assert_eq!(
+            told["families"][0]["allowed"], true,
+            "{question} {is_address}: {told:#}"
+        );
+    }
+}
+
+#[test]
+fn a_change_that_is_told_does_what_it_says() {
+    let scratch = scratch();
+    let json = scratch
+        .bulkhead(&format!(
+            "policy explain web/a to db/b:80/tcp {FILES} -o json"
+        ))
+        .ok();
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let write = told["families"][0]["flips"][0][0]["write"]
+        .as_str()
+        .unwrap();
+    let rules = POLICY.replace("  ingress:\n", &format!("  ingress:\n  {write}"));
+    scratch.write("policies/sql.yaml", &rules);
+    let grid = scratch
+        .bulkhead(&format!("policy matrix {FILES} --ports 80/tcp"))
+        .ok();
+    assert!(grid.contains("2 web/a    .  ."), "{grid}");
+}
+
+#[test]
+fn a_question_about_nobody_is_told() {
+    let scratch = scratch();
+    for (question, code, said) in [
+        ("web/a db/c:80/tcp", 3, "there is no endpoint \"db/c\""),
+        ("web/a db/b", 1, "is no question"),
+        ("web/a db/b:80", 1, "is no question"),
+        (
+            "192.0.2.1 192.0.2.2:80/tcp",
+            1,
+            "neither 192.0.2.1 nor 192.0.2.2 is an endpoint",
+        ),
+        ("db/b web/a:sql/tcp", 3, "there is nothing to judge"),
+        ("db/b 192.0.2.2:sql/tcp", 3, "there is nothing to judge"),
+    ] {
+        let ran = scratch.bulkhead(&format!("policy explain {question} {FILES}"));
+        assert_eq!(ran.code, code, "{question}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{question}: {}", ran.stderr);
+    }
+}

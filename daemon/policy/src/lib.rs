@@ -4,6 +4,7 @@
 //! Readers (Kubernetes objects, our own) make a [`World`]; the compiler turns one into tables; [`evaluate`]
 //! says what those tables must do. Nothing here touches a file, a clock, a socket or a process.
 
+pub mod edit;
 mod endpoint;
 mod engine;
 mod labels;
@@ -13,6 +14,7 @@ mod packet;
 mod peer;
 mod policy;
 mod port;
+mod question;
 pub mod read;
 mod selector;
 mod tier;
@@ -27,6 +29,7 @@ pub use packet::{Packet, Space, Traffic};
 pub use peer::{Block, EndpointSelector, Entity, Namespaces, Peer};
 pub use policy::{Action, Direction, Mode, Origin, Policy, PolicyId, PolicyKind, Rule};
 pub use port::{Port, PortRange};
+pub use question::{NoQuestion, Question};
 pub use selector::{Requirement, Selector, Test};
 pub use tier::{Priority, Tier};
 pub use verdict::{Considered, Decision, Outcome, Reason, Side, Verdict};

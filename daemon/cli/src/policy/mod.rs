@@ -1,11 +1,12 @@
 //! `bulkhead policy`: what policies say, told from files. It asks no cluster, no daemon and no kernel, so
 //! it needs no privileges and can stand in a pipeline.
 
+mod explain;
 mod matrix;
 mod objects;
 
 use bulkhead_policy::read::SyntaxError;
-use bulkhead_policy::{NoRuleset, Undecided};
+use bulkhead_policy::{NoQuestion, NoRuleset, Undecided};
 use clap::Subcommand;
 
 use crate::failure::{Exit, Outcome};
@@ -19,11 +20,17 @@ pub(crate) enum Command {
     /// Asks for every pair of pods, every port and both families. As a table `.` is allowed, `X` is denied
     /// and a blank is a pair without addresses of the family.
     Matrix(matrix::MatrixArgs),
+    /// Tell what becomes of one packet, who says so, and the smallest change that turns it around.
+    ///
+    /// Every policy and rule that was considered is named with file and line. Each change was tried before it
+    /// is told.
+    Explain(explain::ExplainArgs),
 }
 
 pub(crate) fn run(command: &Command, format: Format) -> Outcome {
     match command {
         Command::Matrix(args) => matrix::run(args, format),
+        Command::Explain(args) => explain::run(args, format),
     }
 }
 
@@ -40,6 +47,14 @@ pub(crate) enum PolicyError {
     /// The engine does not know.
     #[error(transparent)]
     Undecided(#[from] Undecided),
+    /// What is asked.
+    #[error(transparent)]
+    NoQuestion(#[from] NoQuestion),
+    /// Two ends that cannot speak.
+    #[error(
+        "{0}: there is nothing to judge: no addresses of a common family, or no port of that name"
+    )]
+    NoWay(String),
     /// There is no such engine.
     #[error(transparent)]
     NoRuleset(#[from] NoRuleset),
@@ -49,7 +64,8 @@ impl PolicyError {
     pub(crate) const fn exit(&self) -> Exit {
         match self {
             Self::Syntax { .. } => Exit::Unreadable,
-            Self::Undecided(_) | Self::NoRuleset(_) => Exit::Failed,
+            Self::NoQuestion(NoQuestion::Nobody(_)) | Self::NoWay(_) => Exit::NotFound,
+            Self::NoQuestion(_) | Self::Undecided(_) | Self::NoRuleset(_) => Exit::Failed,
         }
     }
 }
