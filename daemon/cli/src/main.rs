@@ -51,7 +51,8 @@ const EXIT_CODES: &str = "Exit codes:
   3  not found: a network, an address, a namespace, a recorded attachment or an executable
   4  the store, a configuration or another file cannot be read or written
   5  `check` found what is not as it should be, and was not told to mend it; `doctor` found a problem;
-     `ipam check` found a violation; `status` found that the daemon or its store does not serve
+     `ipam check` found a violation; `policy diff` found a difference, `policy lint` something to say;
+     `status` found that the daemon or its store does not serve
   6  no node daemon answers";
 
 /// Container networks: what there is, who has which address, and running them by hand.

@@ -313,3 +313,71 @@ fn a_question_about_nobody_is_told() {
         assert!(ran.stderr.contains(said), "{question}: {}", ran.stderr);
     }
 }
+
+#[test]
+fn diff_tells_what_a_change_means() {
+    let scratch = scratch();
+    scratch.write("old.yaml", POLICY);
+    scratch.write("new.yaml", &POLICY.replace("port: sql", "port: 5433"));
+    scratch.write(
+        "same.yaml",
+        &POLICY
+            .replace("port: sql", "port: 5432")
+            .replace("name: sql", "name: other"),
+    );
+    let ran = scratch.bulkhead("policy diff $DIR/old.yaml $DIR/new.yaml -f $DIR/world.yaml");
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (
+            5,
+            "newly allowed\n  web/a -> db/b  5433/tcp\nnewly denied\n  web/a -> db/b  5432/tcp\n",
+            ""
+        )
+    );
+    let same = scratch.bulkhead("policy diff $DIR/old.yaml $DIR/same.yaml -f $DIR/world.yaml");
+    assert_eq!(same.ok(), "no difference in who can talk to whom\n");
+    let json = scratch
+        .bulkhead(
+            "policy diff $DIR/old.yaml $DIR/new.yaml -f $DIR/world.yaml -o json --fail-on never",
+        )
+        .ok();
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        told["allowed"],
+        serde_json::json!([
+            {"source": ["web/a"], "destination": ["db/b"], "traffic": ["5433/tcp"], "families": ["ipv4", "ipv6"]},
+        ])
+    );
+    let empty = scratch.bulkhead("policy diff $DIR/old.yaml $DIR/new.yaml");
+    assert_eq!(empty.code, 3);
+    scratch.write(
+        "less.yaml",
+        &POLICY.replace("  ingress:\n", "  ingress:\n  - {}\n"),
+    );
+    let wider = |which: &str| {
+        scratch
+            .bulkhead(&format!(
+                "policy diff $DIR/old.yaml $DIR/less.yaml -f $DIR/world.yaml --fail-on {which}"
+            ))
+            .code
+    };
+    assert_eq!([wider("allowed"), wider("denied")], [5, 0]);
+}
+
+#[test]
+fn lint_tells_what_is_said_in_vain() {
+    let scratch = scratch();
+    assert_eq!(scratch.bulkhead(&format!("policy lint {FILES}")).ok(), "");
+    scratch.write(
+        "policies/sql.yaml",
+        &POLICY.replace("port: sql", "port: slq"),
+    );
+    let ran = scratch.bulkhead(&format!("policy lint {FILES}"));
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (
+            5,
+            "$DIR/policies/sql.yaml:7: NetworkPolicy db/sql ingress rule 1: no endpoint that it is about calls a port slq [unknown-port-name]\n"
+        )
+    );
+}

@@ -4,10 +4,13 @@
 //! Readers (Kubernetes objects, our own) make a [`World`]; the compiler turns one into tables; [`evaluate`]
 //! says what those tables must do. Nothing here touches a file, a clock, a socket or a process.
 
+pub mod classes;
+pub mod diff;
 pub mod edit;
 mod endpoint;
 mod engine;
 mod labels;
+pub mod lint;
 mod matcher;
 pub mod matrix;
 mod packet;

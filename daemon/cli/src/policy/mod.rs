@@ -1,7 +1,9 @@
 //! `bulkhead policy`: what policies say, told from files. It asks no cluster, no daemon and no kernel, so
 //! it needs no privileges and can stand in a pipeline.
 
+mod diff;
 mod explain;
+mod lint;
 mod matrix;
 mod objects;
 
@@ -25,12 +27,24 @@ pub(crate) enum Command {
     /// Every policy and rule that was considered is named with file and line. Each change was tried before it
     /// is told.
     Explain(explain::ExplainArgs),
+    /// Tell who could not reach whom with the old objects and can with the new, and the reverse.
+    ///
+    /// Compares what policies mean and not how they are written. Exit code 5 if there is a difference, or one
+    /// of those that --fail-on names.
+    Diff(diff::DiffArgs),
+    /// Tell what policies say in vain, against each other, or otherwise than they look.
+    ///
+    /// Rules that never match, never decide or contradict each other, policies about nobody, prefixes over
+    /// pods, names of no port. Exit code 5 if there is anything to tell.
+    Lint(lint::LintArgs),
 }
 
 pub(crate) fn run(command: &Command, format: Format) -> Outcome {
     match command {
         Command::Matrix(args) => matrix::run(args, format),
         Command::Explain(args) => explain::run(args, format),
+        Command::Diff(args) => diff::run(args, format),
+        Command::Lint(args) => lint::run(args, format),
     }
 }
 
@@ -55,6 +69,11 @@ pub(crate) enum PolicyError {
         "{0}: there is nothing to judge: no addresses of a common family, or no port of that name"
     )]
     NoWay(String),
+    /// Policies about nobody.
+    #[error(
+        "{0}: there are no pods among the objects, so there is nobody to compare: give them with -f"
+    )]
+    Deserted(String),
     /// There is no such engine.
     #[error(transparent)]
     NoRuleset(#[from] NoRuleset),
@@ -64,7 +83,9 @@ impl PolicyError {
     pub(crate) const fn exit(&self) -> Exit {
         match self {
             Self::Syntax { .. } => Exit::Unreadable,
-            Self::NoQuestion(NoQuestion::Nobody(_)) | Self::NoWay(_) => Exit::NotFound,
+            Self::NoQuestion(NoQuestion::Nobody(_)) | Self::NoWay(_) | Self::Deserted(_) => {
+                Exit::NotFound
+            }
             Self::NoQuestion(_) | Self::Undecided(_) | Self::NoRuleset(_) => Exit::Failed,
         }
     }
