@@ -30,6 +30,9 @@ pub(crate) enum Command {
     Get(list::GetArgs),
     /// Tell where policies are enforced: on how many nodes, at which revision, and who is behind.
     Status(state::StatusArgs),
+    /// Print all that the asked node knows as a file of objects, which `explain`, `matrix`, `diff` and `lint`
+    /// read.
+    Snapshot(state::SnapshotArgs),
     /// List endpoints as policies see them: of the networks that the asked node is on.
     Endpoints(state::EndpointsArgs),
 }
@@ -41,6 +44,7 @@ pub(crate) fn run(command: &Command, format: Format) -> Outcome {
         Command::Ls(args) => list::ls(args, format).into(),
         Command::Get(args) => list::get(args, format).into(),
         Command::Status(args) => state::status(args, format).into(),
+        Command::Snapshot(args) => state::snapshot(args, format).into(),
         Command::Endpoints(args) => state::endpoints(args, format).into(),
     }
 }

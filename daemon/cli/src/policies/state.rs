@@ -20,6 +20,12 @@ pub(crate) struct StatusArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct SnapshotArgs {
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct EndpointsArgs {
     #[command(flatten)]
     reach: Reach,
@@ -32,6 +38,18 @@ pub(super) fn status(args: &StatusArgs, format: Format) -> Result<String, Failur
         _ => None,
     })?;
     Ok(format.render(&state, |_| text(&state, now_unix_ms())))
+}
+
+pub(super) fn snapshot(args: &SnapshotArgs, format: Format) -> Result<String, Failure> {
+    let daemon = args.reach.daemon()?;
+    let documents = daemon.all(&Request::PolicySnapshot, |reply| match reply {
+        Reply::Written { documents } => Some(documents),
+        _ => None,
+    })?;
+    Ok(format.render(&documents, |_| {
+        let documents = documents.iter();
+        documents.map(|document| format!("---\n{document}")).collect()
+    }))
 }
 
 pub(super) fn endpoints(args: &EndpointsArgs, format: Format) -> Result<String, Failure> {
