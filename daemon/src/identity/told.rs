@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use bulkhead_ipam::wire::admin::{EndpointName, KnownEndpoint};
 use bulkhead_model::NetworkName;
-use bulkhead_policy::{Endpoint, EndpointId, Labels, Network, Node, NodeName, Space, Stance, World};
+use bulkhead_policy::{
+    Endpoint, EndpointId, Labels, Network, Node, NodeName, Space, Stance, World,
+};
 use serde_json::{Value, json};
 
 use super::Identities;

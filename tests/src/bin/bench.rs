@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use bulkhead_tests::bench::{
     Chain, Contestant, Deletion, Durable, Effort, Field, Figures, Floor, Guarding, Leasing,
-    Managed, Packets, Paths, Plugins, Race, Report, adopt_orphans, guard, leases, measure, paths,
-    prove_ports_and_limits, resident, smallest_peak_kib, two_ports_and_limits,
+    Managed, Packets, Paths, Plugins, Policing, Race, Report, adopt_orphans, guard, leases,
+    measure, paths, policies, prove_ports_and_limits, resident, smallest_peak_kib,
+    two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
 
 const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
-  parts: plain, daemon, chain, first-packet, guard, overlay, leases; --write takes them all";
+  parts: plain, daemon, chain, first-packet, guard, overlay, policy, leases; --write takes them all";
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +25,7 @@ enum Part {
     FirstPacket,
     Guard,
     Overlay,
+    Policy,
     Leases,
     Daemon,
 }
@@ -37,6 +39,7 @@ struct Options {
     packets: Packets,
     guarding: Guarding,
     paths: Paths,
+    policing: Policing,
     leasing: Leasing,
 }
 
@@ -74,6 +77,12 @@ impl Options {
                 stream: Duration::from_secs(1),
                 exchanges: 2000,
             },
+            policing: Policing {
+                endpoints: vec![10, 250, 1_000],
+                rounds: 40,
+                connections: 100,
+                changes: 200,
+            },
             leasing: Leasing {
                 replayed: 100_000,
                 clients: vec![(1, 2000), (8, 1000), (64, 500)],
@@ -92,6 +101,8 @@ impl Options {
         self.guarding.rounds = 20;
         self.guarding.calls = 50;
         self.paths.rounds = 6;
+        self.policing.rounds = 10;
+        self.policing.changes = 50;
         self.leasing.replayed = 10_000;
     }
 
@@ -134,6 +145,7 @@ fn options(words: &[&str]) -> Option<Options> {
                 "first-packet" => Part::FirstPacket,
                 "guard" => Part::Guard,
                 "overlay" => Part::Overlay,
+                "policy" => Part::Policy,
                 "leases" => Part::Leases,
                 "daemon" => Part::Daemon,
                 _ => return None,
@@ -173,6 +185,10 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
         paths: options
             .has(Part::Overlay)
             .then(|| paths(&options.paths))
+            .transpose()?,
+        policies: options
+            .has(Part::Policy)
+            .then(|| policies(&options.policing))
             .transpose()?,
         leases: options
             .has(Part::Leases)

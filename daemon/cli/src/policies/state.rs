@@ -48,7 +48,9 @@ pub(super) fn snapshot(args: &SnapshotArgs, format: Format) -> Result<String, Fa
     })?;
     Ok(format.render(&documents, |_| {
         let documents = documents.iter();
-        documents.map(|document| format!("---\n{document}")).collect()
+        documents
+            .map(|document| format!("---\n{document}"))
+            .collect()
     }))
 }
 

@@ -4,6 +4,7 @@ mod first_packet;
 mod guard;
 mod leases;
 mod overlay;
+mod policy;
 mod race;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use super::guard::Guarded;
 use super::leases::Leases;
 use super::managed::Resident;
 use super::overlay::Path;
+use super::policy::Lane;
 use super::rounds::{Call, Figures};
 use super::sample::Sample;
 
@@ -37,6 +39,8 @@ pub struct Report {
     pub guard: Option<Guarded>,
     /// What goes from node to node.
     pub paths: Option<Vec<Path>>,
+    /// Policies by themselves.
+    pub policies: Option<Vec<Lane>>,
     /// The store by itself.
     pub leases: Option<Leases>,
 }
@@ -76,6 +80,9 @@ impl fmt::Display for Report {
         }
         if let Some(rows) = &self.paths {
             overlay::report(f, rows)?;
+        }
+        if let Some(lanes) = &self.policies {
+            policy::report(f, lanes)?;
         }
         match &self.leases {
             Some(measured) => leases::report(f, measured),
