@@ -63,16 +63,7 @@ impl<'a> Matcher<'a> {
     /// What is said about `packet`.
     #[must_use]
     pub fn evaluate(&self, packet: &Packet) -> Verdict {
-        let holders = |address| {
-            let key = (packet.space.clone(), address);
-            self.holders.get(&key).map_or(&[][..], Vec::as_slice)
-        };
-        let judge = Judge {
-            matcher: self,
-            packet,
-            from: holders(packet.source),
-            to: holders(packet.destination),
-        };
+        let judge = self.judge(packet);
         let egress = judge
             .from
             .iter()
@@ -85,6 +76,49 @@ impl<'a> Matcher<'a> {
         let decisions = because.iter().map(|side| side.decision);
         let decision = decisions.fold(Decision::Allow, Decision::and);
         Verdict { decision, because }
+    }
+
+    fn judge<'j>(&'j self, packet: &'j Packet) -> Judge<'j> {
+        let holders = |address| {
+            let key = (packet.space.clone(), address);
+            self.holders.get(&key).map_or(&[][..], Vec::as_slice)
+        };
+        Judge {
+            matcher: self,
+            packet,
+            from: holders(packet.source),
+            to: holders(packet.destination),
+        }
+    }
+
+    /// The rules that match `packet` at an end of it, whether they decide or not, in the order they are
+    /// asked in. Policies in audit are left out.
+    pub(crate) fn matching(
+        &self,
+        packet: &Packet,
+        direction: Direction,
+    ) -> Vec<(&'a PolicyId, Direction, usize)> {
+        let judge = self.judge(packet);
+        let ends = match direction {
+            Direction::Egress => judge.from,
+            Direction::Ingress => judge.to,
+        };
+        let mut matching = Vec::new();
+        for end in ends {
+            let view = judge.view(direction, *end);
+            let known = self.about.get(end.0).into_iter().flatten();
+            for (id, policy) in known.filter(|(_, policy)| policy.mode == Mode::Enforce) {
+                let rules = policy
+                    .rules(direction)
+                    .unwrap_or_default()
+                    .iter()
+                    .enumerate();
+                let is_match = |rule| matches!(view.outcome(rule), Outcome::Matched(_));
+                let matched = rules.filter(|(_, rule)| is_match(rule));
+                matching.extend(matched.map(|(nth, _)| (*id, direction, nth)));
+            }
+        }
+        matching
     }
 }
 
@@ -107,22 +141,26 @@ struct View<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn side(&'a self, direction: Direction, (id, endpoint): End<'a>) -> Side {
+    fn view(&'a self, direction: Direction, (id, endpoint): End<'a>) -> View<'a> {
         let (other, others) = match direction {
             Direction::Egress => (self.packet.destination, self.to),
             Direction::Ingress => (self.packet.source, self.from),
         };
-        let view = View {
+        View {
             judge: self,
             direction,
             id,
             endpoint,
             other,
             others,
-        };
+        }
+    }
+
+    fn side(&'a self, direction: Direction, end: End<'a>) -> Side {
+        let view = self.view(direction, end);
         let (decision, reason, considered) = view.decide(None);
         Side {
-            endpoint: id.clone(),
+            endpoint: view.id.clone(),
             direction,
             decision,
             reason,

@@ -91,6 +91,7 @@ impl Admin {
                 self.policies(kind.as_deref(), namespace.as_deref(), replies)
             }
             Request::PolicyGet { object } => self.policy_get(&object),
+            Request::PolicySnapshot => self.policy_snapshot(replies),
             Request::PolicyStatus => self.policy_status(),
             Request::Known => Ok(self.known(replies)),
             Request::Groups { group } => self.groups(group.as_deref(), replies),

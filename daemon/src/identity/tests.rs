@@ -5,13 +5,15 @@ use bulkhead_ipam::cluster::operations::{
     EndpointListed, ObjectDraft, Operations, Operator, PolicyChangeError, PolicyWrites,
 };
 use bulkhead_ipam::cluster::schema::{
-    EndpointRow, FenceRow, FenceState, NodeRow, Place, Schema, Value, encode,
+    EndpointRow, FenceRow, FenceState, NodeRow, Place, PortName, Schema, Value, encode,
 };
 use bulkhead_ipam::cluster::{
     Attempt, ClusterStore, Event, Key, MemberId, MemoryStore, NodeId, ObjectId, Revision, Row,
 };
 use bulkhead_model::NetworkName;
 use bulkhead_policy::{EndpointId, Network, NodeName};
+
+use bulkhead_policy::read::Reader;
 
 use super::mirror::{Mark, Mirror};
 use super::objects::{FileRefusal, read, spoken_of};
@@ -305,6 +307,37 @@ fn members_and_objects_reach_the_world_together() {
     );
     mirror.list(&schema, "policy", &[]);
     assert_eq!(groups(&mirror), 0);
+}
+
+#[test]
+fn what_is_known_is_a_file_of_objects_that_says_the_same() {
+    let mut mirror = mirror();
+    mirror.join(
+        &network(),
+        Network {
+            gateways: ["10.4.0.1".parse().unwrap()].into(),
+            pools: ["10.4.0.0/24".parse().unwrap()].into(),
+            ..Network::default()
+        },
+    );
+    remote(&mut mirror, "n2", &row("c1", "cart-0", "10.4.0.5"), 11);
+    let mut alone = row("c2", "", "10.4.0.6");
+    alone.pod = None;
+    alone.ports = vec![PortName {
+        name: "http".to_owned(),
+        protocol: "tcp".to_owned(),
+        port: 80,
+    }];
+    mirror.put_own(alone);
+    let mut reader = Reader::new();
+    let text = super::told::objects(mirror.world()).join("---\n");
+    reader.read("snapshot", &text).unwrap();
+    let reading = reader.finish();
+    assert_eq!(reading.complaints, []);
+    let world = mirror.world();
+    assert_eq!(reading.world.endpoints, world.endpoints);
+    assert_eq!(reading.world.nodes, world.nodes);
+    assert_eq!(reading.world.networks, world.networks);
 }
 
 #[test]

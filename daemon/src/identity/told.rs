@@ -3,9 +3,16 @@
 use std::net::IpAddr;
 
 use bulkhead_ipam::wire::admin::{EndpointName, KnownEndpoint};
-use bulkhead_policy::{Endpoint, EndpointId};
+use bulkhead_model::NetworkName;
+use bulkhead_policy::{
+    Endpoint, EndpointId, Labels, Network, Node, NodeName, Space, Stance, World,
+};
+use serde_json::{Value, json};
 
 use super::Identities;
+
+/// The version of our own objects.
+const OURS: &str = "bulkhead/v1";
 
 impl Identities {
     /// Every endpoint that is known, by name.
@@ -26,6 +33,11 @@ impl Identities {
             node: endpoint.node.as_ref().map(ToString::to_string),
         };
         self.look(|mirror| mirror.world().endpoints.iter().map(known).collect())
+    }
+
+    /// What is known of endpoints, nodes and networks, an object each, as the reader of policies reads them.
+    pub(crate) fn snapshot(&self) -> Vec<String> {
+        self.look(|mirror| objects(mirror.world()))
     }
 
     /// What of the objects in the store could not be read, a sentence each.
@@ -53,4 +65,66 @@ impl Identities {
             )
         })
     }
+}
+
+/// Everything of a world but its policies and namespaces, an object each.
+pub(super) fn objects(world: &World) -> Vec<String> {
+    let endpoints = world.endpoints.iter().map(endpoint);
+    let nodes = world.nodes.iter().map(node);
+    let networks = world.networks.iter().map(network);
+    let objects = networks.chain(nodes).chain(endpoints);
+    objects.map(|object| format!("{object}\n")).collect()
+}
+
+fn endpoint((id, endpoint): (&EndpointId, &Endpoint)) -> Value {
+    let ports = endpoint.ports.iter().map(|port| {
+        let number = format!("{}/{}", port.port, port.protocol);
+        json!({"name": port.name, "port": number})
+    });
+    json!({
+        "apiVersion": OURS, "kind": "Endpoint",
+        "metadata": {"namespace": id.namespace, "name": id.name, "labels": labels(&endpoint.labels)},
+        "spec": {
+            "network": id.network.as_ref().map(ToString::to_string),
+            "addresses": endpoint.addresses,
+            "ports": ports.collect::<Vec<_>>(),
+            "node": endpoint.node.as_ref().map(ToString::to_string),
+            "groups": endpoint.groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
+    })
+}
+
+fn node((name, node): (&NodeName, &Node)) -> Value {
+    let addresses = node.addresses.iter();
+    let addresses = addresses.map(|address| json!({"type": "InternalIP", "address": address}));
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name.to_string(), "labels": labels(&node.labels)},
+        "status": {"addresses": addresses.collect::<Vec<_>>()},
+    })
+}
+
+fn network((name, network): (&NetworkName, &Network)) -> Value {
+    let stance = |stance| match stance {
+        Stance::Open => "open",
+        Stance::Closed => "closed",
+    };
+    json!({
+        "apiVersion": OURS, "kind": "Network",
+        "metadata": {"name": name.to_string()},
+        "spec": {
+            "gateways": network.gateways,
+            "pools": network.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "overlapping": network.space != Space::Node,
+            "unlabelled": {"ingress": stance(network.ingress), "egress": stance(network.egress)},
+        },
+    })
+}
+
+fn labels(labels: &Labels) -> Value {
+    labels
+        .iter()
+        .map(|(key, value)| (key.to_owned(), Value::from(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

@@ -33,10 +33,19 @@ impl<'n> Object<'n> {
 
     /// As messages name it.
     pub(super) fn called(&self) -> String {
-        let namespace = self.metadata("namespace").and_then(Node::text);
+        let (kind, name) = (&self.kind, self.name());
+        let network = self.node.get("spec").and_then(|spec| spec.get("network"));
+        let namespace = match kind.as_str() {
+            "Pod" | "NetworkPolicy" => Some(self.namespace()),
+            // Where it names none, its network's name is its namespace.
+            "Endpoint" if self.metadata("namespace").is_none() => {
+                network.and_then(Node::text).map(str::to_owned)
+            }
+            _ => self.metadata("namespace").map(|_| self.namespace()),
+        };
         match namespace {
-            Some(namespace) => format!("{} {namespace}/{}", self.kind, self.name()),
-            None => format!("{} {}", self.kind, self.name()),
+            Some(namespace) => format!("{kind} {namespace}/{name}"),
+            None => format!("{kind} {name}"),
         }
     }
 

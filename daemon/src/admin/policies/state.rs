@@ -37,6 +37,36 @@ impl Admin {
         Ok(Reply::PolicyState(Box::new(state)))
     }
 
+    pub(in crate::admin) fn policy_snapshot(
+        &self,
+        replies: &Replies,
+    ) -> Result<Reply, RequestError> {
+        let rows = self.written()?;
+        let objects = rows.objects.into_iter().map(|(id, row)| {
+            let place = if row.file.is_empty() {
+                String::new()
+            } else {
+                format!(" of {}:{}", row.file, row.line)
+            };
+            let document = row.document.trim_end();
+            format!("# {id}{place}, revision {}\n{document}\n", row.revision)
+        });
+        let known = self.node.identities.snapshot();
+        let mut documents: Vec<String> = Vec::new();
+        let mut bytes = 0;
+        for document in objects.chain(known) {
+            bytes += document.len();
+            // Far below a frame's 8 MiB, however JSON writes it.
+            if bytes > 512 << 10 {
+                let documents = std::mem::take(&mut documents);
+                replies.say(Reply::Written { documents });
+                bytes = document.len();
+            }
+            documents.push(document);
+        }
+        Ok(Reply::Written { documents })
+    }
+
     pub(in crate::admin) fn known(&self, replies: &Replies) -> Reply {
         let known = self.node.identities.known();
         paged(known, replies, |rows| Reply::Known { rows })

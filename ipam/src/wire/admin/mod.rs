@@ -243,6 +243,8 @@ pub enum Request {
         /// Which.
         object: ObjectName,
     },
+    /// All that the node knows of who is where and who may talk to whom, as a file of objects. [`Reply::Written`].
+    PolicySnapshot,
     /// Where policies are enforced. [`Reply::PolicyState`].
     PolicyStatus,
     /// Endpoints as policies see them, of the networks that this node is on. [`Reply::Known`], by name.
@@ -425,6 +427,11 @@ pub enum Reply {
         revision: u64,
         /// By kind and name.
         rows: Vec<ListedObject>,
+    },
+    /// Of [`Request::PolicySnapshot`].
+    Written {
+        /// Objects, a document each.
+        documents: Vec<String>,
     },
     /// Of [`Request::PolicyStatus`].
     PolicyState(Box<PolicyState>),
