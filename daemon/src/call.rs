@@ -82,6 +82,7 @@ impl Call {
             bug()
         });
         let said = self.count(node, &output);
+        self.identify(node);
         // Before its runtime hears of it: a container asks as soon as it runs.
         self.advertise(node, &said);
         let answered = self.answer(&output);
@@ -173,6 +174,15 @@ impl Call {
             && let Some(key) = self.key()
         {
             advertise::follow(node, &key);
+        }
+    }
+
+    /// Its endpoint is as its record says from now on. A call that failed may have changed the record too.
+    fn identify(&self, node: &Node) {
+        match (self.verb(), self.key()) {
+            ("ADD" | "DEL", Some(key)) => node.identities.changed(&key),
+            ("GC", _) => node.identities.compare_soon(),
+            _ => {}
         }
     }
 

@@ -15,11 +15,13 @@ use crate::admin::{self, Admin};
 use crate::advertise;
 use crate::cluster::ClusterError;
 use crate::config::{Config, ConfigError};
+use crate::identity::Identities;
 use crate::loops::{self, Loops};
 use crate::metrics::{self, Endpoint};
 use crate::node::Node;
 use crate::overlay::Overlays;
 use crate::owner::{self, OwnerError};
+use crate::policy::Enforcer;
 use crate::server::Server;
 use crate::workers::{NoThread, Workers};
 use crate::{log, notify, socket};
@@ -83,9 +85,13 @@ pub(crate) fn run(path: &Path) -> Result<(), DaemonError> {
     let listener = listen(&node)?;
     let loops = Loops::start(&node, &workers)?;
     Overlays::start(&node).map_err(NoThread)?;
+    Identities::start(&node).map_err(NoThread)?;
+    Enforcer::start(&node).map_err(NoThread)?;
     let ended = runtime.block_on(serve(&node, &workers, listener, hangup));
     loops.stop();
     node.overlays.stop();
+    node.policy.stop();
+    node.identities.stop();
     node.cluster.stop();
     runtime.shutdown_background();
     ended

@@ -24,6 +24,17 @@ pub(crate) fn refresh(node: &Node) {
     store(node);
     guard(node);
     overlays(node);
+    identities(node);
+}
+
+/// What is known of endpoints and policies, and told.
+fn identities(node: &Node) {
+    let (metrics, identities) = (&node.metrics, &node.identities);
+    let waiting = identities.publishing().waiting;
+    metrics.endpoints_waiting.set(signed(waiting as u64));
+    metrics.policy_known.set(signed(identities.mark().policies));
+    let enforced = identities.enforced().unwrap_or_default();
+    metrics.policy_enforced.set(signed(enforced));
 }
 
 /// What networks that nodes have together lead to.

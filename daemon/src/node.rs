@@ -19,9 +19,11 @@ use crate::config::Config;
 use crate::events::{Events, event};
 use crate::failings::Failings;
 use crate::gate::Gate;
+use crate::identity::Identities;
 use crate::log::Threshold;
 use crate::metrics::Metrics;
 use crate::overlay::{Leases, Overlays};
+use crate::policy::Enforcer;
 use crate::remembered::Remembered;
 
 /// Everything that the parts of the daemon share.
@@ -41,6 +43,10 @@ pub(crate) struct Node {
     pub(crate) cluster: Arc<Cluster>,
     /// The node's ends of networks that nodes have together.
     pub(crate) overlays: Arc<Overlays>,
+    /// Who is where, and who may talk to whom.
+    pub(crate) identities: Arc<Identities>,
+    /// What the kernel enforces of it.
+    pub(crate) policy: Arc<Enforcer>,
     /// The pools as calls know them.
     pub(crate) pools: Arc<Leases>,
     /// Where tasks that wait for sockets are run.
@@ -73,6 +79,8 @@ pub(crate) struct Parts {
     pub(crate) sockets: Handle,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) overlays: Arc<Overlays>,
+    pub(crate) identities: Arc<Identities>,
+    pub(crate) policy: Arc<Enforcer>,
 }
 
 /// What status tells and metrics alone do not.
@@ -105,6 +113,8 @@ impl Node {
             )),
             cluster: parts.cluster,
             overlays: parts.overlays,
+            identities: parts.identities,
+            policy: parts.policy,
             sockets: parts.sockets,
             reaper: Reaper::new(),
             under_way: UnderWay::default(),

@@ -16,9 +16,11 @@ use tokio::runtime::Handle;
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::Config;
+use crate::identity::Identities;
 use crate::log::Threshold;
 use crate::node::{Node, Parts};
 use crate::overlay::Overlays;
+use crate::policy::Enforcer;
 use crate::remembered::Remembered;
 
 /// How long to wait for calls that hold the directory, and for another daemon to end.
@@ -82,6 +84,10 @@ pub(crate) fn take(
     let cluster = Arc::new(Cluster::open(&config, &state)?);
     let overlays = Overlays::open(&cluster, &state, config.underlay);
     let overlays = Arc::new(overlays.map_err(ClusterError::Journals)?);
+    let labels = config.node.labels.iter().cloned().collect();
+    let identities = Identities::open(&cluster, &state, labels);
+    let identities = Arc::new(identities.map_err(ClusterError::Journals)?);
+    let policy = Enforcer::open(&identities, &state).map_err(ClusterError::Journals)?;
     Ok(Node::new(Parts {
         config_path: path.to_owned(),
         config,
@@ -92,6 +98,8 @@ pub(crate) fn take(
         sockets,
         cluster,
         overlays,
+        identities,
+        policy: Arc::new(policy),
     }))
 }
 

@@ -234,7 +234,7 @@ fn read(path: &Path) -> Result<Option<AttachmentRecord>, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Ipam, Names};
+    use crate::record::{Ipam, Labels, Names};
     use crate::testing::TempDir;
 
     fn record(container: &str) -> AttachmentRecord {
@@ -254,6 +254,7 @@ mod tests {
             addresses: Vec::new(),
             ipam: Ipam::None,
             pod: None,
+            labels: Labels::new(),
             pool: None,
         }
     }

@@ -38,7 +38,7 @@ pub use host_ports::{HostPortIndex, PortClaim};
 pub use managed::Managed;
 pub use pool::{Pool, Range, RangeSet};
 pub use record::{
-    AttachmentRecord, BootId, Draft, Ipam, LeasedAddress, Names, Netns, PodRef, PoolLease,
+    AttachmentRecord, BootId, Draft, Ipam, Labels, LeasedAddress, Names, Netns, PodRef, PoolLease,
 };
 pub use span::{NotASpan, Span};
 pub use spool::{Spool, Tombstone};

@@ -10,6 +10,9 @@ use bulkhead_model::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Labels, by key.
+pub type Labels = BTreeMap<String, String>;
+
 /// An attachment as recorded, with its lease and every name that was used for it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AttachmentRecord {
@@ -41,6 +44,9 @@ pub struct AttachmentRecord {
     /// Whose container it is, if the runtime said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodRef>,
+    /// Its labels, as the runtime passed them; empty in records of releases that kept none.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// The cluster's pool that the addresses come from; `None` where the network has ranges of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolLease>,
@@ -69,6 +75,8 @@ pub struct Draft {
     pub config_digest: String,
     /// Whose container it is, if the runtime says so.
     pub pod: Option<PodRef>,
+    /// Its labels, as far as the runtime passes them.
+    pub labels: Labels,
     /// The cluster's pool that its addresses come from.
     pub pool: Option<PoolLease>,
 }

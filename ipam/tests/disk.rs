@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::{env, fs, process, thread};
 
 use bulkhead_ipam::{
-    Access, AttachmentRecord, Draft, HostChange, Managed, Names, NetworkStore, PoolConfig,
+    Access, AttachmentRecord, Draft, HostChange, Labels, Managed, Names, NetworkStore, PoolConfig,
     Snapshot, StateDir, Tombstone,
 };
 use bulkhead_model::{AttachmentKey, NetworkName};
@@ -40,6 +40,7 @@ fn draft(container: &str) -> Draft {
         names: Names::default(),
         config_digest: String::new(),
         pod: None,
+        labels: Labels::new(),
         pool: None,
     }
 }

@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use bulkhead_ipam::{Access, Acquired, Draft, Names, NetworkStore, PoolConfig, Released, StateDir};
+use bulkhead_ipam::{
+    Access, Acquired, Draft, Labels, Names, NetworkStore, PoolConfig, Released, StateDir,
+};
 use bulkhead_model::{AttachmentKey, NetworkName};
 use serde_json::json;
 
@@ -37,6 +39,7 @@ fn draft(container: &str) -> Draft {
         names: Names::default(),
         config_digest: String::new(),
         pod: None,
+        labels: Labels::new(),
         pool: None,
     }
 }

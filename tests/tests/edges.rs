@@ -7,7 +7,12 @@ use std::fs;
 use bulkhead_tests::workspace::{Graph, Kind, Package, root};
 
 /// Crates that decide and never act.
-const PURE: &[&str] = &["bulkhead-model", "bulkhead-nft", "bulkhead-plan"];
+const PURE: &[&str] = &[
+    "bulkhead-model",
+    "bulkhead-nft",
+    "bulkhead-plan",
+    "bulkhead-policy",
+];
 
 /// What every crate that reaches the system ends at.
 const SYSTEM: &[&str] = &[

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use crate::daemon::Reach;
 use crate::failure::{Failure, Outcome};
 use crate::filter::FilterArgs;
-use crate::output::{Format, Width, columns, or_dash};
+use crate::output::{Format, Width, columns, labels, or_dash};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -33,9 +33,10 @@ fn ls(args: &LsArgs, format: Format) -> Result<String, Failure> {
     Ok(format.render(&rows, |width| text(&rows, width)))
 }
 
-const HEADINGS: [&str; 9] = [
+const HEADINGS: [&str; 10] = [
     "ATTACHMENT",
     "POD",
+    "LABELS",
     "PORT",
     "RECEIVED",
     "SENT",
@@ -45,7 +46,7 @@ const HEADINGS: [&str; 9] = [
     "SENT BYTES",
 ];
 /// Columns of a narrow table.
-const NARROW: usize = 7;
+const NARROW: usize = 8;
 
 fn text(rows: &[ListedEndpoint], width: Width) -> String {
     columns(&HEADINGS, NARROW, width, rows.iter().map(cells).collect())
@@ -56,6 +57,7 @@ fn cells(row: &ListedEndpoint) -> Vec<String> {
     vec![
         crate::ipam::name(&row.key),
         or_dash(row.pod.as_ref().map(crate::ipam::pod)),
+        labels(&row.labels),
         row.port.to_string(),
         packets(row.received_packets, row.received_bytes),
         packets(row.sent_packets, row.sent_bytes),
@@ -91,6 +93,7 @@ mod tests {
                 interface: "eth0".parse().unwrap(),
             },
             pod: None,
+            labels: [("app".to_owned(), "cart".to_owned())].into(),
             port: "bhpn7nyh4lwdprh".parse().unwrap(),
             received_packets: 12,
             received_bytes: 10_239,
@@ -102,8 +105,8 @@ mod tests {
         assert_eq!(
             text(&[row], Width::Narrow),
             "\
-ATTACHMENT    POD  PORT             RECEIVED             SENT                RECEIVED DROPPED  SENT DROPPED
-blue/c1/eth0  -    bhpn7nyh4lwdprh  12 packets, 10239 B  3 packets, 300 MiB  0                 4
+ATTACHMENT    POD  LABELS    PORT             RECEIVED             SENT                RECEIVED DROPPED  SENT DROPPED
+blue/c1/eth0  -    app=cart  bhpn7nyh4lwdprh  12 packets, 10239 B  3 packets, 300 MiB  0                 4
 "
         );
         assert_eq!(amount(10 << 10), "10 KiB");

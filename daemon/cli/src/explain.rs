@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::attachments::{Asked, Found, Looked, Subject, explain};
 use crate::failure::{Failure, Outcome};
-use crate::output::{Format, table};
+use crate::output::{Format, labels, table};
 use crate::time;
 
 #[derive(Args, Debug)]
@@ -89,7 +89,8 @@ fn tell(looked: &Looked, found: &Found) -> Result<Told, Failure> {
 
 fn told(found: &Found, asked: &Asked, explanation: Explanation) -> Told {
     let mut values: Vec<_> = explanation.origins.into_iter().map(Row::from).collect();
-    values.insert(3.min(values.len()), recorded(found));
+    let at = 3.min(values.len());
+    values.splice(at..at, [recorded(found)].into_iter().chain(identity(found)));
     Told {
         attachment: found.name(),
         values,
@@ -115,6 +116,7 @@ fn addresses_only(found: &Found) -> Told {
         source: "CNI_NETNS of ADD, recorded".to_owned(),
     }));
     values.push(recorded(found));
+    values.extend(identity(found));
     values.extend(record.addresses.iter().map(|leased| Row {
         object: "address",
         value: leased.address.to_string(),
@@ -196,6 +198,25 @@ fn recorded(found: &Found) -> Row {
         value: time::seconds(record.created_at_unix_ms),
         source: format!("state directory {}, {ipam}", found.state_dir.display()),
     }
+}
+
+/// What policies know it by.
+fn identity(found: &Found) -> impl Iterator<Item = Row> {
+    let record = &found.record;
+    let row = |object, value, source: &str| Row {
+        object,
+        value,
+        source: source.to_owned(),
+    };
+    let pod = record.pod.as_ref().map(|pod| {
+        let value = format!("{}/{}", pod.namespace, pod.name);
+        row("endpoint", value, "CNI_ARGS of ADD, recorded")
+    });
+    let labels = (!record.labels.is_empty()).then(|| {
+        let source = "args.cni.labels of ADD, recorded";
+        row("labels", labels(&record.labels), source)
+    });
+    pod.into_iter().chain(labels)
 }
 
 impl From<Origin> for Row {

@@ -15,6 +15,7 @@ use bulkhead_kernel::{NetlinkError, ObserveError};
 use bulkhead_model::{AttachmentKey, NetworkName};
 
 use crate::daemon::DaemonError;
+use crate::policy::PolicyError;
 
 /// The exit codes, as `--help` lists them; 2, a wrong command line, is clap's own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -140,6 +141,9 @@ pub(crate) enum Failure {
         #[source]
         source: CniError,
     },
+    /// Policies in files.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The node daemon.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
@@ -179,6 +183,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Daemon(error) => error.exit(),
+            Self::Policy(error) => error.exit(),
             Self::NoNetwork { .. }
             | Self::NoAddress(_)
             | Self::NoNode(_)

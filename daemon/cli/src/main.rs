@@ -24,8 +24,11 @@ mod net;
 mod node;
 mod output;
 mod overlay;
+mod policies;
+mod policy;
 mod pool;
 mod ports;
+mod sg;
 mod sources;
 mod status;
 mod store;
@@ -35,8 +38,10 @@ mod time;
 mod topology;
 mod watch;
 
+use std::env;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::output::Format;
@@ -48,7 +53,8 @@ const EXIT_CODES: &str = "Exit codes:
   3  not found: a network, an address, a namespace, a recorded attachment or an executable
   4  the store, a configuration or another file cannot be read or written
   5  `check` found what is not as it should be, and was not told to mend it; `doctor` found a problem;
-     `ipam check` found a violation; `status` found that the daemon or its store does not serve
+     `ipam check` found a violation; `policy diff` found a difference, `policy lint` something to say;
+     `status` found that the daemon or its store does not serve
   6  no node daemon answers";
 
 /// Container networks: what there is, who has which address, and running them by hand.
@@ -105,6 +111,12 @@ enum Noun {
     /// What ports may send: whether they are guarded, what was dropped and why.
     #[command(subcommand)]
     Guard(guard::Command),
+    /// Who may talk to whom: what is written, where it is enforced, and what files say.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Security groups: named sets of endpoints with rules, for those without Kubernetes.
+    #[command(subcommand)]
+    Sg(sg::Command),
     /// Networks that nodes have together: who has them, where each is reached, and what is behind it.
     #[command(subcommand)]
     Overlay(overlay::Command),
@@ -146,9 +158,34 @@ enum Noun {
     Man(manual::ManArgs),
 }
 
+/// Policies, as the cluster has them and as files do.
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    #[command(flatten)]
+    Cluster(policies::Command),
+    #[command(flatten)]
+    Files(policy::Command),
+}
+
+impl Noun {
+    /// Whether it can print a drawing.
+    const fn draws(&self) -> bool {
+        matches!(
+            self,
+            Self::Policy(PolicyCommand::Files(policy::Command::Matrix(_)))
+        )
+    }
+}
+
 fn main() -> ExitCode {
-    let matches = command().get_matches();
+    // An arrow by itself, of `policy explain`, would be taken for options.
+    let words = env::args_os().map(|word| if word == "->" { "to".into() } else { word });
+    let matches = command().get_matches_from(words);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if cli.output.is_drawing() && !cli.noun.draws() {
+        let text = "--output svg and html are drawings, which policy matrix makes";
+        command().error(ErrorKind::InvalidValue, text).exit();
+    }
     let outcome = match cli.noun {
         Noun::Net(command) => net::run(&command, cli.output),
         Noun::Status(reach) => status::run(&reach, cli.output),
@@ -161,6 +198,9 @@ fn main() -> ExitCode {
         Noun::Config(command) => config::run(&command, cli.output),
         Noun::Ipam(command) => ipam::run(&command, cli.output),
         Noun::Guard(command) => guard::run(&command, cli.output),
+        Noun::Policy(PolicyCommand::Cluster(command)) => policies::run(&command, cli.output),
+        Noun::Policy(PolicyCommand::Files(command)) => policy::run(&command, cli.output),
+        Noun::Sg(command) => sg::run(&command, cli.output),
         Noun::Overlay(command) => overlay::run(&command, cli.output),
         Noun::Topology(args) => topology::run(&args, cli.output),
         Noun::Ports(command) => ports::run(&command, cli.output),

@@ -19,6 +19,10 @@ pub(crate) enum Format {
     Json,
     /// As JSON, for configuration files.
     Yaml,
+    /// A drawing; of `policy matrix` alone.
+    Svg,
+    /// A drawing in a page; of `policy matrix` alone.
+    Html,
 }
 
 /// How many columns a table has.
@@ -29,6 +33,11 @@ pub(crate) enum Width {
 }
 
 impl Format {
+    /// Whether it is one of those that few commands have.
+    pub(crate) const fn is_drawing(self) -> bool {
+        matches!(self, Self::Svg | Self::Html)
+    }
+
     /// `value` for programs, or what `text` makes of it for people.
     pub(crate) fn render<T: Serialize + ?Sized>(
         self,
@@ -36,7 +45,8 @@ impl Format {
         text: impl FnOnce(Width) -> String,
     ) -> String {
         match self {
-            Self::Table => text(Width::Narrow),
+            // Who makes drawings has made them before it comes here.
+            Self::Table | Self::Svg | Self::Html => text(Width::Narrow),
             Self::Wide => text(Width::All),
             Self::Json => json(value),
             Self::Yaml => yaml(value),

@@ -68,7 +68,7 @@ struct Row {
 
 fn printed(event: Event, format: Format) -> String {
     match format {
-        Format::Table | Format::Wide => line(&event, format) + "\n",
+        Format::Table | Format::Wide | Format::Svg | Format::Html => line(&event, format) + "\n",
         Format::Json => {
             let text = serde_json::to_string(&row(event));
             text.expect("strings and numbers have a JSON form") + "\n"

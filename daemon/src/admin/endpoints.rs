@@ -48,6 +48,7 @@ impl Admin {
                 let counted = port.and_then(|port| Some((port, counters.get(port.as_str())?)));
                 rows.extend(counted.map(|(port, counted)| ListedEndpoint {
                     pod: pod(&record),
+                    labels: record.labels.clone(),
                     key: record.key.clone(),
                     port,
                     received_packets: counted.sent.packets,

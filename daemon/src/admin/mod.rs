@@ -4,6 +4,7 @@
 mod cluster;
 mod endpoints;
 mod gc;
+mod policies;
 mod reload;
 mod repair;
 mod status;
@@ -80,6 +81,22 @@ impl Admin {
             Request::Gc { dry_run, filter } => self.gc(dry_run, &filter, replies),
             Request::Repair { attachment } => self.repair(&attachment),
             Request::Endpoints { filter } => self.endpoints(&filter, replies),
+            Request::PolicyApply {
+                files,
+                must,
+                dry_run,
+            } => self.policy_apply(&files, must, dry_run),
+            Request::PolicyDelete { objects, files } => self.policy_delete(&objects, &files),
+            Request::Policies { kind, namespace } => {
+                self.policies(kind.as_deref(), namespace.as_deref(), replies)
+            }
+            Request::PolicyGet { object } => self.policy_get(&object),
+            Request::PolicySnapshot => self.policy_snapshot(replies),
+            Request::PolicyStatus => self.policy_status(),
+            Request::Known => Ok(self.known(replies)),
+            Request::Groups { group } => self.groups(group.as_deref(), replies),
+            Request::GroupAttach { group, members } => self.group_attach(&group, &members),
+            Request::GroupDetach { group, members } => self.group_detach(&group, &members),
             Request::ConfigReload => reload(&self.node).map(Reply::Reloaded),
             Request::Support => Ok(self.support(replies)),
             about_cluster => self.about_cluster(about_cluster, replies),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use bulkhead_ipam::cluster::schema::SCHEMA;
 use bulkhead_ipam::wire::Spoken;
 use bulkhead_ipam::wire::admin::{
-    Condition, DaemonStatus, DriftStatus, EndpointHealth, Failing, NodeName, NodeState, NodeStatus,
-    PoolUsage, PublishStatus, SpoolStatus, Status, StoreKind, StoreStatus,
+    Condition, DaemonStatus, DriftStatus, EndpointHealth, Failing, IdentityStatus, NodeName,
+    NodeState, NodeStatus, PoolUsage, PublishStatus, SpoolStatus, Status, StoreKind, StoreStatus,
 };
 use bulkhead_ipam_etcd::EndpointState;
 
-use crate::clock::unix_ms;
+use crate::clock::{millis, unix_ms};
 use crate::cluster::Backend;
 use crate::gauges::resident_kib;
 use crate::node::Node;
@@ -27,6 +27,7 @@ pub(super) fn status(node: &Node) -> Status {
         node: itself(node),
         store: store(node),
         publish: publish(node),
+        identities: identities(node),
         spool: SpoolStatus {
             waiting: gauge(metrics.spool_waiting.get()),
             consumed: metrics.spool_consumed.get(),
@@ -155,6 +156,19 @@ fn publish(node: &Node) -> PublishStatus {
     }
 }
 
+fn identities(node: &Node) -> IdentityStatus {
+    let publishing = node.identities.publishing();
+    IdentityStatus {
+        published: publishing.standing as u64,
+        waiting: publishing.waiting as u64,
+        oldest_ms: millis(publishing.oldest),
+        p50_us: publishing.p50.map(micros),
+        p99_us: publishing.p99.map(micros),
+        revision: node.identities.mark().policies,
+        enforced: node.identities.enforced(),
+    }
+}
+
 fn pools(node: &Node) -> Vec<PoolUsage> {
     node.cluster.look(|ledger| {
         let own = ledger.pools().map(|pool| (pool, ledger.usage(pool)));
@@ -180,7 +194,8 @@ fn errors(node: &Node) -> Vec<Failing> {
     let troubles = node
         .cluster
         .look(bulkhead_ipam::cluster::ledger::Ledger::troubles);
-    let lasting = troubles.into_iter().map(|text| Failing {
+    let unread = node.identities.unread();
+    let lasting = troubles.into_iter().chain(unread).map(|text| Failing {
         at_unix_ms: unix_ms(),
         times: 1,
         text,

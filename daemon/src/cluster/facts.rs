@@ -46,7 +46,7 @@ fn lease(record: &AttachmentRecord) -> Option<LeaseFact> {
         addresses: addresses.map(|leased| leased.address.address()).collect(),
         since_unix_ms: record.created_at_unix_ms,
         pod: record.pod.clone(),
-        labels: BTreeMap::new(),
+        labels: record.labels.clone(),
     })
 }
 

@@ -38,7 +38,7 @@ impl PoolLeases for Cluster {
             key: ask.key.clone(),
             pools: choice(&ask.pools),
             pod: ask.pod.clone(),
-            labels: ask.labels.iter().cloned().collect(),
+            labels: ask.labels.clone(),
             requested: ask.requested.clone(),
             sticky: ask.sticky,
         };

@@ -205,6 +205,7 @@ pub(crate) fn detach(
         reason,
     );
     worker.kernel.dismiss();
+    node.identities.changed(key);
     collected?;
     node.remembered.forget(key);
     Ok(())

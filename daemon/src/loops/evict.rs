@@ -82,6 +82,7 @@ fn one(node: &Node, worker: &mut Worker, evicted: &Evicted) -> Result<bool, CniE
     let mut host = Here::chore(node, &mut worker.kernel);
     let collected = kind::collect(&mut host, &call, &record, &reason);
     worker.kernel.dismiss();
+    node.identities.changed(key);
     collected?;
     node.cluster.forget_evicted(evicted);
     node.remembered.forget(key);

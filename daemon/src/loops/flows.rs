@@ -1,5 +1,6 @@
 //! Addresses of pools that cool down may be given out again once the node's connection tracking does not
-//! know them any more: a flow of the old holder would otherwise reach the new one.
+//! know them any more, and once no node that enforces policies lets anything through because of who had
+//! them: a flow of the old holder, or what was allowed to it, would otherwise reach the new one.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,7 +18,8 @@ pub(super) fn look(node: &Arc<Node>, workers: &Arc<Workers>) {
         return;
     }
     let all: BTreeSet<IpAddr> = cooling.iter().flat_map(|(_, _, all)| all.clone()).collect();
-    let tracked = workers.run(move |worker: &mut Worker| worker.kernel.tracked(&all));
+    let looked_for = all.clone();
+    let tracked = workers.run(move |worker: &mut Worker| worker.kernel.tracked(&looked_for));
     let tracked = match tracked {
         Some(Ok(tracked)) => tracked,
         Some(Err(error)) => {
@@ -29,11 +31,16 @@ pub(super) fn look(node: &Arc<Node>, workers: &Arc<Workers>) {
         }
         None => return,
     };
+    node.identities.forget_all_but(&all);
+    let known =
+        |address: &IpAddr| tracked.contains(address) || !node.identities.is_forgotten(*address);
+    let confirmed: Vec<_> = cooling
+        .iter()
+        .filter(|(_, _, addresses)| !addresses.iter().any(known))
+        .collect();
     node.cluster.tell(|ledger, _| {
-        for (pool, ordinal, addresses) in &cooling {
-            if !addresses.iter().any(|address| tracked.contains(address)) {
-                ledger.confirm_cooled(pool, *ordinal);
-            }
+        for (pool, ordinal, _) in confirmed {
+            ledger.confirm_cooled(pool, *ordinal);
         }
     });
 }

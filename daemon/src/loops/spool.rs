@@ -124,6 +124,7 @@ fn one(node: &Node, worker: &mut Worker, tombstone: &Tombstone) -> Result<&'stat
         reason,
     );
     worker.kernel.dismiss();
+    node.identities.changed(key);
     collected?;
     node.remembered.forget(key);
     Ok("released")

@@ -88,6 +88,14 @@ pub(crate) struct Metrics {
     pub(crate) guard_drops: Family<ReasonLabels, Counter>,
     /// Overlays, or what filters them, found otherwise than they had been left, and mended.
     pub(crate) overlay_mended: Counter,
+    /// How long endpoints took from their call to their row in the store.
+    pub(crate) endpoint_published: Histogram,
+    /// Endpoints whose rows wait to be published.
+    pub(crate) endpoints_waiting: Gauge,
+    /// The revision of the policies that is known.
+    pub(crate) policy_known: Gauge,
+    /// The revision of the policies that the kernel enforces.
+    pub(crate) policy_enforced: Gauge,
     /// Other nodes that each network leads to.
     pub(crate) overlay_peers: Family<NetworkLabels, Gauge>,
     /// Router solicitations, by what became of them.
@@ -140,8 +148,22 @@ impl Metrics {
         let latencies: Latencies = Family::new_with_constructor(|| Histogram::new(BUCKETS));
         let help = "How long CNI calls took, by stage";
         to.0.register_with_unit("call", help, Unit::Seconds, latencies.clone());
+        let endpoint_published = Histogram::new(BUCKETS);
+        let help = "How long endpoints took from their call to their row in the store";
+        let name = "endpoint_publish";
+        to.0.register_with_unit(name, help, Unit::Seconds, endpoint_published.clone());
         Self {
             latencies,
+            endpoint_published,
+            endpoints_waiting: to.add(
+                "endpoint_unpublished_rows",
+                "Endpoints the store has not heard of yet",
+            ),
+            policy_known: to.add("policy_revision", "Revision of the policies that is known"),
+            policy_enforced: to.add(
+                "policy_enforced_revision",
+                "Revision of the policies that the kernel enforces",
+            ),
             calls: to.add("calls", "CNI calls answered; code 0 is success"),
             calls_in_flight: to.add("calls_in_flight", "CNI calls queued or being served"),
             delegated: to.add(

@@ -27,6 +27,7 @@ pub use kv::{
 };
 pub use memory::MemoryStore;
 pub use name::{
-    Attempt, NameError, NodeId, OverlayName, PoolName, ReservationName, StickyId, StickyPart,
+    Attempt, MemberId, NameError, NodeId, ObjectId, ObjectPart, OverlayName, PoolName,
+    ReservationName, StickyId, StickyPart,
 };
 pub use overlays_file::{KnownBlock, OverlaysFile, OverlaysFileError};

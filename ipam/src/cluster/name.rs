@@ -116,6 +116,13 @@ part_of_a_key!(
     253
 );
 
+part_of_a_key!(
+    /// A part of the name of a policy object or an endpoint: a kind, a namespace, a name or a network.
+    ObjectPart,
+    "a part of an object's name",
+    253
+);
+
 impl NodeId {
     /// The first eight characters: enough to tell nodes apart in a key that is unique anyway.
     #[must_use]
@@ -152,6 +159,51 @@ impl StickyId {
 impl fmt::Display for StickyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.namespace, self.name, self.network)
+    }
+}
+
+/// An object about who may talk to whom.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ObjectId {
+    /// What it was written as: `NetworkPolicy`.
+    pub kind: ObjectPart,
+    /// Its namespace, if its kind has one.
+    pub namespace: Option<ObjectPart>,
+    /// Its name.
+    pub name: ObjectPart,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.kind)?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{namespace}/")?;
+        }
+        f.write_str(self.name.as_str())
+    }
+}
+
+/// An endpoint's membership in a security group.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MemberId {
+    /// The group.
+    pub group: ObjectPart,
+    /// The endpoint's namespace: its pod's, or else the name of its network.
+    pub namespace: ObjectPart,
+    /// The endpoint's name: its pod's, or else the container's id.
+    pub name: ObjectPart,
+    /// On this network; on each that it has if it is `None`.
+    pub network: Option<ObjectPart>,
+}
+
+impl MemberId {
+    /// The endpoint, as people write it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        match &self.network {
+            Some(network) => format!("{}/{}@{network}", self.namespace, self.name),
+            None => format!("{}/{}", self.namespace, self.name),
+        }
     }
 }
 

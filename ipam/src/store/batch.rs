@@ -61,6 +61,7 @@ impl Batch {
             addresses,
             ipam,
             pod: draft.pod,
+            labels: draft.labels,
             pool: draft.pool,
         };
         let head = Head {

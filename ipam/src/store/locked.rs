@@ -242,6 +242,7 @@ impl LockedStore {
             },
             config_digest: record.config_digest,
             pod: record.pod,
+            labels: record.labels,
             pool: record.pool,
         };
         let mut batch = Batch::new(self);
@@ -299,7 +300,8 @@ impl LockedStore {
             existing.ipam == ipam && existing.addresses == addresses && existing.pool == draft.pool;
         let same_life = existing.boot_id == *self.boot.id()
             && existing.netns == draft.netns
-            && existing.kind == draft.kind;
+            && existing.kind == draft.kind
+            && existing.labels == draft.labels;
         if same_source && same_life {
             return Acquired::Existing(existing.clone());
         }

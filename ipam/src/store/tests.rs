@@ -19,7 +19,7 @@ use super::network::Limits;
 use super::*;
 use crate::boot::{Boot, Now};
 use crate::config::PoolConfig;
-use crate::record::{Draft, Names};
+use crate::record::{Draft, Labels, Names};
 use crate::testing::TempDir;
 
 /// A state directory in a boot, at a time.
@@ -80,6 +80,7 @@ fn draft(container: &str) -> Draft {
         names: Names::default(),
         config_digest: String::new(),
         pod: None,
+        labels: Labels::new(),
         pool: None,
     }
 }

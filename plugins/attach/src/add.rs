@@ -14,7 +14,8 @@ use crate::converge::{Before, converge};
 use crate::failure::Failure;
 use crate::grant::{self, Age};
 use crate::{
-    Capabilities, Grant, GrantedAddress, Host, Network, claims, del, guard, host_ports, state_dir,
+    Capabilities, Grant, GrantedAddress, Host, Network, claims, del, guard, host_ports, policies,
+    state_dir,
 };
 
 pub(crate) fn add<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
@@ -52,7 +53,9 @@ fn attach<N: Network>(network: &N, call: &Call, host: &mut dyn Host) -> Result<C
     let recorded = grant::acquire(host, network, call, &state, identity)?;
     let (key, age) = (recorded.record.key.clone(), recorded.age);
     // From here on something is recorded, and whatever fails has to take it back.
-    let plugged = grant::granted(host.kernel(), network, call, recorded)
+    let admitted = policies::admit(host, &recorded.record).map_err(Failure::from);
+    let plugged = admitted
+        .and_then(|()| grant::granted(host.kernel(), network, call, recorded))
         .and_then(|grant| plug(host.kernel(), network, call, &state, &grant));
     plugged.map_err(|failure| match age {
         Age::Known => failure,

@@ -181,6 +181,7 @@ fn look<C: Chained>(
         addresses: guarded.addresses,
         ipam,
         pod: pod::of(call),
+        labels: pod::labels(call)?,
         pool: None,
     })
 }
@@ -232,6 +233,7 @@ fn check<C: Chained>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniErro
             ..now.names.clone()
         },
         pod: recorded.pod.clone(),
+        labels: recorded.labels.clone(),
         ..now
     };
     if !same(&recorded, &told) {

@@ -19,7 +19,7 @@ use bulkhead_plan::{Detached, NetworkGone, Want};
 use crate::addressing::OWN_IPAM;
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::{Host, Network, claims, guard, host_ports, lease, nat_table, state_dir};
+use crate::{Host, Network, claims, guard, host_ports, lease, nat_table, policies, state_dir};
 
 pub(crate) fn del<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let key = call.attachment()?;
@@ -58,6 +58,7 @@ pub(crate) fn detach<N: Network>(
         _ => BTreeSet::new(),
     };
     let gone = unplug(host, call, key, record.as_ref(), configured, shared)?;
+    policies::dismiss(host, record.as_ref())?;
     match state {
         Some(state) => forget(host, state, key, record, gone, reason),
         None => Ok(()),

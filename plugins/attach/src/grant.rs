@@ -19,7 +19,7 @@ use bulkhead_plan::{Forward, Ns, Sysctl};
 use crate::failure::Failure;
 use crate::host_ports::Reservation;
 use crate::lease::{self, Leased};
-use crate::{Addressing, Host, Network, Source, claims, host_ports, overlays, pod};
+use crate::{Addressing, Host, Network, Source, claims, host_ports, overlays, pod, policies};
 
 /// Everything a want is made from, besides the configuration.
 #[derive(Clone, Debug)]
@@ -112,6 +112,7 @@ pub(crate) fn acquire<N: Network>(
         }),
         config_digest: String::new(),
         pod: pod::of(call),
+        labels: pod::labels(call)?,
         pool: None,
     };
     let store = state.network(&key.network);
@@ -144,12 +145,16 @@ pub(crate) fn acquire<N: Network>(
 fn names<N: Network>(network: &N, key: &AttachmentKey) -> Names {
     let asked = network.capabilities();
     let ifb = asked.bandwidth.egress.map(|_| key.id().ifb());
-    Names {
+    let mut names = Names {
         host_ports: asked.host_ports.clone(),
         bandwidth: asked.bandwidth,
         ifb,
         ..network.names(key)
+    };
+    if network.is_policed() {
+        policies::note(&mut names);
     }
+    names
 }
 
 /// A MAC that was asked for may be another attachment's; a derived one is not.

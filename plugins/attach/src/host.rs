@@ -10,7 +10,7 @@ use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::{Access, OpenError, StateDir};
 use bulkhead_kernel::{Deletion, Kernel, Netns, NetnsError};
 
-use crate::{Overlays, PoolLeases, UnderWay};
+use crate::{Overlays, Policies, PoolLeases, UnderWay};
 
 /// Where a call is served.
 pub trait Host {
@@ -46,6 +46,11 @@ pub trait Host {
 
     /// The node's ends of the networks that nodes have together; `None` without a node daemon.
     fn overlays(&self) -> Option<Arc<dyn Overlays>>;
+
+    /// Who enforces policies on the node; `None` without a node daemon.
+    fn policies(&self) -> Option<Arc<dyn Policies>> {
+        None
+    }
 
     /// Whether this process stays, and serves what networks need besides calls.
     fn is_daemon(&self) -> bool {

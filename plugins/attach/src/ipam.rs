@@ -40,6 +40,7 @@ fn acquire(call: &Call, host: &mut dyn Host) -> Result<CniResult, Failure> {
         names: Names::default(),
         config_digest: String::new(),
         pod: pod::of(call),
+        labels: pod::labels(call)?,
         pool: None,
     };
     let leased = lease::acquire(host, call, &store, draft, &source)?;

@@ -11,7 +11,7 @@ use bulkhead_ipam::{
 use crate::failure::Failure;
 use crate::host::timed;
 use crate::pools::{PoolAsk, PoolLeases};
-use crate::{Host, Source, Stage, grant, pod, state_dir};
+use crate::{Host, Source, Stage, grant, state_dir};
 
 /// What was recorded, and what the record says of the network.
 pub(crate) struct Leased {
@@ -87,7 +87,7 @@ fn from_pools(
     // To pick may take a while, and the network's other attachments need not wait for it.
     drop(locked);
     let key = draft.key.clone();
-    let asked = ask(call, &draft, config)?;
+    let asked = ask(&draft, config)?;
     let picked = timed(host, Stage::Pick, || pools.acquire(&asked))?;
     draft.pool = Some(picked.lease);
     let (addresses, description) = (picked.addresses, picked.description);
@@ -144,7 +144,7 @@ pub(crate) fn pools(
     }
 }
 
-fn ask(call: &Call, draft: &Draft, config: &ClusterConfig) -> Result<PoolAsk, CniError> {
+fn ask(draft: &Draft, config: &ClusterConfig) -> Result<PoolAsk, CniError> {
     if config.sticky && draft.pod.is_none() {
         return Err(CniError::new(
             Code::INVALID_ENVIRONMENT,
@@ -155,7 +155,7 @@ fn ask(call: &Call, draft: &Draft, config: &ClusterConfig) -> Result<PoolAsk, Cn
         key: draft.key.clone(),
         pools: config.pools.clone(),
         pod: draft.pod.clone(),
-        labels: pod::labels(call)?,
+        labels: draft.labels.clone(),
         requested: config.requested.clone(),
         sticky: config.sticky,
     })

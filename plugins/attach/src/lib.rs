@@ -27,6 +27,7 @@ mod origin;
 mod overlays;
 mod plugin;
 mod pod;
+pub mod policies;
 mod pools;
 mod recorded;
 mod shim;
@@ -57,6 +58,7 @@ pub use layer3::Layer3;
 pub use origin::{Origin, Own, configured, origins};
 pub use overlays::{OverlayAsk, OverlayEnd, Overlays, Underlay};
 pub use plugin::Plugin;
+pub use policies::Policies;
 pub use pools::{PoolAsk, PoolGrant, PoolLeases};
 pub use recorded::{
     Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, is_sound, repair,
@@ -94,6 +96,11 @@ pub trait Network: Sized {
     /// the node daemon does`. `None` if nothing is.
     fn needs_daemon(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Whether policies are enforced for its containers.
+    fn is_policed(&self) -> bool {
+        false
     }
 
     /// The names to be used for a new attachment; what the capabilities ask for is added to them.

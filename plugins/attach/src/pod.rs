@@ -1,8 +1,10 @@
 //! Whose container an attachment is of, as Kubernetes runtimes say it in `CNI_ARGS`.
 
+use std::ops::RangeInclusive;
+
 use bulkhead_cni::Call;
 use bulkhead_cni::json::{Field, FieldError};
-use bulkhead_ipam::PodRef;
+use bulkhead_ipam::{Labels, PodRef};
 
 /// The pod; `None` unless namespace and name are both said.
 pub(crate) fn of(call: &Call) -> Option<PodRef> {
@@ -13,21 +15,55 @@ pub(crate) fn of(call: &Call) -> Option<PodRef> {
     })
 }
 
+/// Most labels of one container.
+const MOST_LABELS: usize = 256;
+/// Longest key: of Kubernetes' a prefix of 253 characters, a slash and 63 more.
+const LONGEST_KEY: usize = 317;
+/// Longest value in bytes: Kubernetes has 63, other runtimes no bound. All of them are in each record.
+const LONGEST_VALUE: usize = 1024;
+
 /// The container's labels, as far as the runtime passes them (CNI conventions, "labels").
 ///
 /// # Errors
-/// Code 7 if they are not as the conventions want them.
-pub(crate) fn labels(call: &Call) -> Result<Vec<(String, String)>, FieldError> {
-    let items = call.config.args_cni()?.items("labels")?;
-    let label = |item: &Field<'_>| {
-        let label = item.object()?;
-        let text = |key, expected| label.required_string(key, expected).map(str::to_owned);
-        Ok((
-            text("key", "a label's key")?,
-            text("value", "a label's value")?,
-        ))
+/// Code 7 if they are not as the conventions want them, are too many or too long, or one key has two values:
+/// policies judge by them, so none is dropped.
+pub(crate) fn labels(call: &Call) -> Result<Labels, FieldError> {
+    let Some(field) = call.config.args_cni()?.optional("labels") else {
+        return Ok(Labels::new());
     };
-    items.iter().map(label).collect()
+    let items = field.items()?;
+    if items.len() > MOST_LABELS {
+        return Err(field.invalid(format!("a list of {MOST_LABELS} labels at most")));
+    }
+    let mut labels = Labels::new();
+    for item in &items {
+        let (key, value) = label(item)?;
+        match labels.insert(key, value.clone()) {
+            Some(before) if before != value => {
+                return Err(item.invalid("a label whose key has one value"));
+            }
+            _ => {}
+        }
+    }
+    Ok(labels)
+}
+
+fn label(item: &Field<'_>) -> Result<(String, String), FieldError> {
+    let label = item.object()?;
+    let text = |key, lengths: RangeInclusive<usize>, expected: &str| {
+        let field = label.required(key, expected)?;
+        let text = field.str()?;
+        if !lengths.contains(&text.len()) {
+            let (least, most) = (lengths.start(), lengths.end());
+            return Err(field.invalid(format!("{expected} of {least} to {most} bytes")));
+        }
+        Ok(text.to_owned())
+    };
+    Ok((
+        text("key", 1..=LONGEST_KEY, "a label's key")?,
+        // A label may say all by being there: Kubernetes has `node-role.kubernetes.io/control-plane: ""`.
+        text("value", 0..=LONGEST_VALUE, "a label's value")?,
+    ))
 }
 
 #[cfg(test)]
@@ -72,14 +108,41 @@ mod tests {
         let app = ("app".to_owned(), "cart".to_owned());
         assert_eq!(
             with(r#"{"labels": [{"key": "app", "value": "cart"}]}"#),
-            Ok(vec![app])
+            Ok(Labels::from([app.clone()]))
         );
-        assert_eq!(with("{}"), Ok(Vec::new()));
-        let error = with(r#"{"labels": [{"key": "app"}]}"#).unwrap_err();
+        let twice =
+            r#"{"labels": [{"key": "app", "value": "cart"}, {"key": "app", "value": "VALUE"}]}"#;
         assert_eq!(
-            error.to_string(),
-            "args.cni.labels[0].value: missing, set it to a label's value"
+            with(&twice.replace("VALUE", "cart")),
+            Ok(Labels::from([app]))
         );
+        assert_eq!(with("{}"), Ok(Labels::new()));
+        assert_eq!(
+            with(r#"{"labels": [{"key": "app", "value": ""}]}"#),
+            Ok(Labels::from([("app".to_owned(), String::new())]))
+        );
+        let many = vec![r#"{"key": "app", "value": "cart"}"#; MOST_LABELS + 1].join(",");
+        for (cni, said) in [
+            (
+                r#"{"labels": [{"key": "app"}]}"#,
+                "args.cni.labels[0].value: missing, set it to a label's value",
+            ),
+            (twice, "is not a label whose key has one value"),
+            (
+                &format!(r#"{{"labels": [{many}]}}"#),
+                "is not a list of 256 labels at most",
+            ),
+            (
+                &format!(
+                    r#"{{"labels": [{{"key": "app", "value": "{}"}}]}}"#,
+                    "x".repeat(1025)
+                ),
+                "is not a label's value of 0 to 1024 bytes",
+            ),
+        ] {
+            let error = with(cni).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 
     #[test]

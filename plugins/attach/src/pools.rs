@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bulkhead_cni::CniError;
-use bulkhead_ipam::{AttachmentRecord, LeasedAddress, PodRef, Pool, PoolChoice, PoolLease};
+use bulkhead_ipam::{AttachmentRecord, Labels, LeasedAddress, PodRef, Pool, PoolChoice, PoolLease};
 use bulkhead_model::AttachmentKey;
 
 /// The node's share of the cluster's pools.
@@ -46,7 +46,7 @@ pub struct PoolAsk {
     /// The pod, if the runtime tells.
     pub pod: Option<PodRef>,
     /// The pod's labels, as far as the runtime tells them.
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
     /// Addresses that the runtime asks for.
     pub requested: Vec<IpAddr>,
     /// Whether the pod keeps its address for life, on whichever node it runs.

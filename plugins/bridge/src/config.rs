@@ -1,7 +1,7 @@
 //! The configuration of `bulkhead-bridge` (the keys of the reference plugin, and some of our own:
-//! `adopt`, `guard`, `multicast`, `portFilter`, `segmentation`, `stateDir`).
+//! `adopt`, `guard`, `multicast`, `policy`, `portFilter`, `segmentation`, `stateDir`).
 
-use bulkhead_attach::{Addressing, Capabilities, GuardConfig, Masquerade, keys};
+use bulkhead_attach::{Addressing, Capabilities, GuardConfig, Masquerade, keys, policies};
 use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_model::{IfName, Mac, Mtu};
@@ -45,6 +45,8 @@ pub struct Config {
     pub addressing: Addressing,
     /// `runtimeConfig`.
     pub capabilities: Capabilities,
+    /// `policy`.
+    pub policed: bool,
 }
 
 /// What a container can reach without the node.
@@ -128,6 +130,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         mac: keys::mac(call)?,
         addressing,
         capabilities: Capabilities::parse(call)?,
+        policed: policed(&root, segmentation)?,
     };
     Ok(config)
 }
@@ -153,6 +156,18 @@ fn segmentation(root: &Object<'_>) -> Result<Segmentation, FieldError> {
         )),
         _ => Ok(Segmentation::Layer3),
     }
+}
+
+/// Neighbours on a segment reach each other past the node, and nothing there could be enforced.
+fn policed(root: &Object<'_>, segmentation: Segmentation) -> Result<bool, FieldError> {
+    let is_asked = policies::is_asked(root)?;
+    if is_asked && segmentation != Segmentation::Layer3 {
+        let field = root.required("policy", "true or false")?;
+        return Err(field.invalid(
+            "false where containers reach each other past the node: set \"segmentation\": \"l3\"",
+        ));
+    }
+    Ok(is_asked)
 }
 
 fn bridge_name(root: &Object<'_>) -> Result<IfName, FieldError> {

@@ -8,7 +8,7 @@ mod origins;
 mod want;
 
 use bulkhead_attach::{
-    Addressing, Capabilities, GUARD, Grant, Inspection, Network, Origin, Rehearsal,
+    Addressing, Capabilities, GUARD, Grant, Inspection, Network, Origin, Rehearsal, policies,
 };
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
@@ -40,6 +40,14 @@ impl Network for Config {
 
     fn bridge(&self) -> Option<IfName> {
         Some(self.bridge)
+    }
+
+    fn needs_daemon(&self) -> Option<&'static str> {
+        self.policed.then_some(policies::NEEDED)
+    }
+
+    fn is_policed(&self) -> bool {
+        self.policed
     }
 
     fn names(&self, key: &AttachmentKey) -> Names {

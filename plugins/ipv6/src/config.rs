@@ -38,6 +38,14 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         }
     };
     let (prefixes, mut link) = Layer3::parse(call, prefixes)?;
+    if prefixes && link.policed {
+        let field = root.required("prefixPerContainer", "true or false")?;
+        return Err(field
+            .unsupported(
+                "policies are about addresses, and such a container has a whole prefix: remove the key, or \"policy\"",
+            )
+            .into());
+    }
     let advertisements = advertisements(call, prefixes, &link)?;
     if advertisements.is_some() && has_ipv4_alone(&link.addressing) {
         return Err(no_ipv6());

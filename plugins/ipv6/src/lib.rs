@@ -8,6 +8,7 @@ mod config;
 
 use bulkhead_attach::{
     Addressing, Capabilities, Grant, Inspection, Layer3, Network, Origin, PREFIX, Rehearsal,
+    policies,
 };
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
@@ -55,7 +56,12 @@ impl Network for Config {
 
     fn needs_daemon(&self) -> Option<&'static str> {
         let advertised = self.advertisements.as_ref();
-        advertised.map(|_| "routerAdvertisements: the node daemon advertises")
+        let advertised = advertised.map(|_| "routerAdvertisements: the node daemon advertises");
+        advertised.or(self.link.policed.then_some(policies::NEEDED))
+    }
+
+    fn is_policed(&self) -> bool {
+        self.link.policed
     }
 
     fn want(&self, grant: &Grant) -> Result<Attached, CniError> {

@@ -8,7 +8,7 @@ mod config;
 
 use bulkhead_attach::{
     Addressing, Capabilities, Grant, Inspection, Layer3, Network, Origin, OverlayAsk, OverlayEnd,
-    Rehearsal,
+    Rehearsal, policies,
 };
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
@@ -40,6 +40,14 @@ impl Network for Config {
 
     fn overlay(&self) -> Option<&OverlayAsk> {
         Some(&self.overlay)
+    }
+
+    fn needs_daemon(&self) -> Option<&'static str> {
+        self.link.policed.then_some(policies::NEEDED)
+    }
+
+    fn is_policed(&self) -> bool {
+        self.link.policed
     }
 
     fn names(&self, key: &AttachmentKey) -> Names {

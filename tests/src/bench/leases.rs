@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bulkhead_ipam::{
-    Access, Draft, Names, Netns, NetworkStore, PodRef, PoolConfig, Recorded, StateDir,
+    Access, Draft, Labels, Names, Netns, NetworkStore, PodRef, PoolConfig, Recorded, StateDir,
 };
 use bulkhead_model::{AttachmentKey, NetworkName};
 use netns_fixtures::Sandbox;
@@ -213,6 +213,7 @@ fn draft(container: &str) -> Draft {
             name: format!("pod-{container}"),
             uid: Some("0d8a1a4e-5b7c-4a1e-9d5b-3b1c2d3e4f50".to_owned()),
         }),
+        labels: Labels::new(),
         pool: None,
     }
 }

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use bulkhead_tests::bench::{
     Chain, Contestant, Converging, Deletion, Durable, Effort, Field, Figures, Floor, Guarding,
-    Leasing, Managed, Packets, Paths, Plugins, Race, Report, adopt_orphans, converge, guard,
-    leases, measure, paths, prove_ports_and_limits, resident, smallest_peak_kib,
+    Leasing, Managed, Packets, Paths, Plugins, Policing, Race, Report, adopt_orphans, converge,
+    guard, leases, measure, paths, policies, prove_ports_and_limits, resident, smallest_peak_kib,
     two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
 
 const USAGE: &str = "bench [--write] [--quick] [--rounds N] [--only PART]...
-  parts: plain, daemon, chain, first-packet, guard, overlay, converge, leases; --write takes them all";
+  parts: plain, daemon, chain, first-packet, guard, overlay, converge, policy, leases; --write takes
+         them all";
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +27,7 @@ enum Part {
     Guard,
     Overlay,
     Converge,
+    Policy,
     Leases,
     Daemon,
 }
@@ -40,6 +42,7 @@ struct Options {
     guarding: Guarding,
     paths: Paths,
     converging: Converging,
+    policing: Policing,
     leasing: Leasing,
 }
 
@@ -82,6 +85,12 @@ impl Options {
                 peers: vec![1_000, 5_000],
                 idle: Duration::from_secs(90),
             },
+            policing: Policing {
+                endpoints: vec![10, 250, 1_000],
+                rounds: 40,
+                connections: 100,
+                changes: 200,
+            },
             leasing: Leasing {
                 replayed: 100_000,
                 clients: vec![(1, 2000), (8, 1000), (64, 500)],
@@ -103,6 +112,8 @@ impl Options {
         self.converging.events = 100;
         self.converging.peers = vec![500];
         self.converging.idle = Duration::from_secs(10);
+        self.policing.rounds = 10;
+        self.policing.changes = 50;
         self.leasing.replayed = 10_000;
     }
 
@@ -146,6 +157,7 @@ fn options(words: &[&str]) -> Option<Options> {
                 "guard" => Part::Guard,
                 "overlay" => Part::Overlay,
                 "converge" => Part::Converge,
+                "policy" => Part::Policy,
                 "leases" => Part::Leases,
                 "daemon" => Part::Daemon,
                 _ => return None,
@@ -189,6 +201,10 @@ fn bench(options: &Options, words: &[&str]) -> io::Result<()> {
         converged: options
             .has(Part::Converge)
             .then(|| converge(&options.converging))
+            .transpose()?,
+        policies: options
+            .has(Part::Policy)
+            .then(|| policies(&options.policing))
             .transpose()?,
         leases: options
             .has(Part::Leases)

@@ -185,7 +185,7 @@ fn a_pod_and_what_it_asks_for_are_passed_on() {
     let ask = &known.asked[0];
     assert_eq!(ask.pools.to_string(), "pools a, b");
     assert_eq!(ask.pod.as_ref().unwrap().name, "cart-0");
-    assert_eq!(ask.labels, [("app".to_owned(), "cart".to_owned())]);
+    assert_eq!(ask.labels, [("app".to_owned(), "cart".to_owned())].into());
     assert_eq!(ask.requested, ["10.99.7.2".parse::<IpAddr>().unwrap()]);
     assert!(ask.sticky);
 }

@@ -152,7 +152,7 @@ impl Daemon {
     }
 
     /// Every reply of a list, put together; `page` takes those of the kind that was asked for.
-    fn all<T>(
+    pub(crate) fn all<T>(
         &self,
         request: &Request,
         page: impl Fn(Reply) -> Option<Vec<T>>,
@@ -166,7 +166,11 @@ impl Daemon {
     }
 
     /// The one reply; `pick` takes it if it is of the kind that was asked for.
-    fn one<T>(&self, request: &Request, pick: impl Fn(Reply) -> Option<T>) -> Result<T, Failure> {
+    pub(crate) fn one<T>(
+        &self,
+        request: &Request,
+        pick: impl Fn(Reply) -> Option<T>,
+    ) -> Result<T, Failure> {
         let mut one = None;
         self.ask(request, |reply| {
             one = Some(pick(reply).ok_or_else(|| self.unknown())?);

@@ -96,6 +96,7 @@ ids! {
     ClusterStore = "cluster-store",
     ClusterCertificate = "cluster-certificate",
     ClusterLag = "cluster-lag",
+    EndpointLag = "endpoint-lag",
     OverlayReach = "overlay-reach",
     OverlayFault = "overlay-fault",
     OverlayDrift = "overlay-drift",

@@ -136,7 +136,7 @@ impl<'a> Known<'a> {
 
 fn print(row: &Row, format: Format) -> Result<(), Failure> {
     let text = match format {
-        Format::Table | Format::Wide => line(row) + "\n",
+        Format::Table | Format::Wide | Format::Svg | Format::Html => line(row) + "\n",
         Format::Json => {
             let text = serde_json::to_string(row);
             text.expect("strings have a JSON form") + "\n"

@@ -118,7 +118,7 @@ impl Dead {
                 namespace: pod.namespace,
                 name: pod.name,
             }),
-            labels: BTreeMap::new(),
+            labels: record.labels,
             node: None,
             published: None,
         }

@@ -70,6 +70,8 @@ fn fields(status: &Status, now: u64) -> Vec<(&'static str, String)> {
         ("store", store(&status.store, now)),
         ("etcd", consistency(&status.store, now)),
         ("publish", publish(status)),
+        ("endpoints", endpoints(status)),
+        ("policies", policies(status)),
         ("spool", spool(status)),
         ("drift", drift(status, now)),
         (
@@ -152,6 +154,37 @@ fn publish(status: &Status) -> String {
             "{waiting} rows wait, the oldest {}; {exact}",
             span(publish.lag_ms)
         ),
+    }
+}
+
+/// This node's endpoints, as policies of all nodes know them.
+fn endpoints(status: &Status) -> String {
+    let identities = &status.identities;
+    if identities.published + identities.waiting == 0 {
+        return String::new();
+    }
+    let mut said = vec![format!("{} published", identities.published)];
+    if identities.waiting > 0 {
+        let oldest = span(identities.oldest_ms);
+        said.push(format!("{} wait, the oldest {oldest}", identities.waiting));
+    }
+    said.extend(identities.p99_us.map(|p99| {
+        let p50 = milliseconds(identities.p50_us.unwrap_or_default());
+        format!(
+            "half within {p50} of their call, 99 of 100 within {}",
+            milliseconds(p99)
+        )
+    }));
+    said.join(", ")
+}
+
+/// Empty while there are none.
+fn policies(status: &Status) -> String {
+    let identities = &status.identities;
+    match (identities.revision, identities.enforced) {
+        (0, _) => String::new(),
+        (known, None) => format!("revision {known} known, none enforced"),
+        (known, Some(enforced)) => format!("revision {known} known, {enforced} enforced"),
     }
 }
 
@@ -264,6 +297,7 @@ mod tests {
                 ],
             },
             "publish": {"waiting": 4, "lagMs": 1500, "exact": true},
+            "identities": {"published": 62, "waiting": 1, "oldestMs": 40, "p50Us": 9000, "p99Us": 61000, "revision": 7, "enforced": 6},
             "spool": {"waiting": 0, "consumed": 2},
             "drift": {"examined": 250, "found": 1, "mended": 1, "foundAtUnixMs": NOW - 60_000},
             "pools": [{"pool": "default", "size": 65, "claimed": 65, "held": 62, "cooling": 2, "reserved": 1, "free": 0, "borrowed": 1, "blocks": 2}],
@@ -286,6 +320,8 @@ node         node-1 (b7f3), active, epoch 3, 2 blocks, 10.0.0.1
 store        etcd https://10.0.0.1:2379: degraded for 5 min: 1 of 2 members does not answer
 etcd         revision 8812, 0 behind, 1.2 ms, answered 0 s ago, certificate expires in 43 d
 publish      4 rows wait, the oldest 1 s; compared with the store since it was last reached
+endpoints    62 published, 1 wait, the oldest 0 s, half within 9.0 ms of their call, 99 of 100 within 61.0 ms
+policies     revision 7 known, 6 enforced
 spool        0 detachments wait, 2 were taken in
 drift        1 of 250 looks found something, 1 mended, the last 60 s ago
 calls        12001 served, 3 answered with an error; 62 attachments, 0 deletions under way

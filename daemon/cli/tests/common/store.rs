@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bulkhead_ipam::{Access, Boot, Draft, Ipam, Netns, Now, PoolConfig, StateDir};
+use bulkhead_ipam::{Access, Boot, Draft, Ipam, Labels, Netns, Now, PoolConfig, StateDir};
 use bulkhead_model::{AttachmentKey, NetworkName};
 
 /// 2026-03-01T08:00:00Z.
@@ -55,6 +55,7 @@ impl<'a> Book<'a> {
             names: bulkhead_ipam::Names::default(),
             config_digest: String::new(),
             pod: None,
+            labels: Labels::new(),
             pool: None,
         };
         match &self.config {

@@ -24,6 +24,8 @@ use bulkhead_ipam::wire::admin::{Reason, Reply, Request, RequestError};
 
 use super::{Admin, Replies};
 
+pub(super) use page::{Pages, paged};
+pub(super) use refusal::{because, invalid, no_name, refused};
 pub(super) use store::Restoring;
 pub(crate) use words::{node_name, node_state};
 
@@ -65,12 +67,12 @@ impl Admin {
         }
     }
 
-    fn operations(&self) -> Operations<'_> {
+    pub(super) fn operations(&self) -> Operations<'_> {
         self.node.cluster.operations()
     }
 
     /// Whoever asks over the socket without saying who.
-    fn somebody(&self) -> Operator {
+    pub(super) fn somebody(&self) -> Operator {
         let by = format!("an operator on {}", self.node.cluster.name);
         self.node.cluster.operator(&by)
     }

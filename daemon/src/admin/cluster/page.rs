@@ -5,24 +5,27 @@ use bulkhead_ipam::wire::admin::{PAGE_ROWS, Reply};
 use crate::admin::Replies;
 
 /// A list that is being said.
-pub(super) struct Pages<'a, T> {
+pub(in crate::admin) struct Pages<'a, T> {
     replies: &'a Replies,
-    reply: fn(Vec<T>) -> Reply,
+    reply: Box<dyn Fn(Vec<T>) -> Reply + 'a>,
     rows: Vec<T>,
 }
 
 impl<'a, T> Pages<'a, T> {
     /// One whose pages are such replies.
-    pub(super) const fn new(replies: &'a Replies, reply: fn(Vec<T>) -> Reply) -> Self {
+    pub(in crate::admin) fn new(
+        replies: &'a Replies,
+        reply: impl Fn(Vec<T>) -> Reply + 'a,
+    ) -> Self {
         Self {
             replies,
-            reply,
+            reply: Box::new(reply),
             rows: Vec::new(),
         }
     }
 
     /// The next row.
-    pub(super) fn push(&mut self, row: T) {
+    pub(in crate::admin) fn push(&mut self, row: T) {
         if self.rows.len() == PAGE_ROWS {
             let page = std::mem::take(&mut self.rows);
             self.replies.say((self.reply)(page));
@@ -31,13 +34,13 @@ impl<'a, T> Pages<'a, T> {
     }
 
     /// The last page, which has at least one row if there is any.
-    pub(super) fn last(self) -> Reply {
+    pub(in crate::admin) fn last(self) -> Reply {
         (self.reply)(self.rows)
     }
 }
 
 /// A list that is known whole.
-pub(super) fn paged<T>(
+pub(in crate::admin) fn paged<T>(
     rows: impl IntoIterator<Item = T>,
     replies: &Replies,
     reply: fn(Vec<T>) -> Reply,

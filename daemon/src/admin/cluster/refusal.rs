@@ -7,7 +7,7 @@ use bulkhead_ipam::cluster::{KvError, NameError};
 use bulkhead_ipam::wire::admin::{Reason, RequestError};
 
 /// Something is refused for a reason that its error knows.
-pub(super) fn refused(why: Why, error: &dyn Error) -> RequestError {
+pub(in crate::admin) fn refused(why: Why, error: &dyn Error) -> RequestError {
     let code = match why {
         Why::NotFound => Reason::NotFound,
         Why::Ambiguous => Reason::Ambiguous,
@@ -25,24 +25,24 @@ pub(super) fn refused(why: Why, error: &dyn Error) -> RequestError {
 
 /// The store gave no answer.
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
-pub(super) fn unanswered(error: KvError) -> RequestError {
+pub(in crate::admin) fn unanswered(error: KvError) -> RequestError {
     let trouble = StoreTrouble::from(error);
     refused(trouble.reason(), &trouble)
 }
 
 /// A request that contradicts itself.
-pub(super) fn invalid(error: &dyn Error) -> RequestError {
+pub(in crate::admin) fn invalid(error: &dyn Error) -> RequestError {
     refused(Why::Invalid, error)
 }
 
 /// A name that is none.
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
-pub(super) fn no_name(error: NameError) -> RequestError {
+pub(in crate::admin) fn no_name(error: NameError) -> RequestError {
     invalid(&error)
 }
 
 /// A refusal with a text of its own.
-pub(super) fn because(code: Reason, text: impl Into<String>) -> RequestError {
+pub(in crate::admin) fn because(code: Reason, text: impl Into<String>) -> RequestError {
     let text = text.into();
     RequestError { code, text }
 }

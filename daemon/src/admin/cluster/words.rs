@@ -30,7 +30,7 @@ impl Admin {
     }
 
     /// Rows that a list had to leave out.
-    pub(super) fn left_out(&self, unread: &[RowError]) {
+    pub(in crate::admin) fn left_out(&self, unread: &[RowError]) {
         for error in unread {
             self.node
                 .failed("a row of the store is left out of a list", error);

@@ -8,9 +8,9 @@ use crate::cluster::geometry::Block;
 use crate::cluster::kv::{Key, Row};
 use crate::cluster::name::{NodeId, PoolName, ReservationName, StickyId};
 use crate::cluster::schema::{
-    AskRow, AuditRow, BlockRow, ChangeRow, FenceRow, JanitorRow, KeptRow, LeaseRow, LiveRow,
-    MetaRow, NodeRow, OverlayRow, Place, PoolRow, ReservationRow, RowError, Schema, StickyRow,
-    Value, VtepRow,
+    AppliedRow, AskRow, AuditRow, BlockRow, ChangeRow, EndpointRow, FenceRow, JanitorRow, KeptRow,
+    LeaseRow, LiveRow, MemberRow, MetaRow, NodeRow, ObjectRow, OverlayRow, Place, PoolRow,
+    ReservationRow, RevisionRow, RowError, Schema, StickyRow, Value, VtepRow,
 };
 
 /// What the store says, as far as it is understood.
@@ -186,6 +186,11 @@ fn understood(schema: &Schema, row: &Row, place: Option<&Place>) -> Result<(), R
         Some(Place::Ask(_)) => value::<AskRow>(schema, row).map(drop),
         Some(Place::Overlay(_)) => value::<OverlayRow>(schema, row).map(drop),
         Some(Place::Vtep { .. }) => value::<VtepRow>(schema, row).map(drop),
+        Some(Place::Endpoint { .. }) => value::<EndpointRow>(schema, row).map(drop),
+        Some(Place::Applied(_)) => value::<AppliedRow>(schema, row).map(drop),
+        Some(Place::PolicyRevision) => value::<RevisionRow>(schema, row).map(drop),
+        Some(Place::Object(_)) => value::<ObjectRow>(schema, row).map(drop),
+        Some(Place::Member(_)) => value::<MemberRow>(schema, row).map(drop),
         _ => value::<AuditRow>(schema, row).map(drop),
     }
 }

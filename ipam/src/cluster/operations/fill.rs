@@ -241,7 +241,14 @@ fn is_own(key: &str) -> bool {
 fn tells(key: &str) -> bool {
     matches!(
         place(key),
-        Some(Place::Node(_) | Place::Live(_) | Place::Janitor | Place::Change)
+        Some(
+            Place::Node(_)
+                | Place::Live(_)
+                | Place::Endpoint { .. }
+                | Place::Applied(_)
+                | Place::Janitor
+                | Place::Change
+        )
     )
 }
 

@@ -7,6 +7,7 @@
 
 mod backup;
 mod commit;
+mod endpoints;
 mod error;
 mod fill;
 mod janitor;
@@ -16,6 +17,7 @@ mod lost;
 mod migrate;
 mod names;
 mod overlays;
+mod policies;
 mod pools;
 mod reservations;
 mod restore;
@@ -24,6 +26,9 @@ mod rows;
 pub(super) mod tests;
 
 pub use backup::{Backup, BackupError, BackupHead, StoredRow};
+pub use endpoints::{
+    AppliedListed, EndpointListed, EndpointWrite, MOST_ENDPOINTS, Published, Standing,
+};
 pub use error::{Reason, StoreTrouble};
 pub use janitor::{Pruned, Retention};
 pub use keeping::LetGoError;
@@ -34,6 +39,10 @@ pub use listing::{
 pub use lost::{LostError, LostReport, Progress, Watcher};
 pub use migrate::{MigrateError, MigratePreview, MigrateReport, Migration};
 pub use overlays::{End, OverlayAsk, OverlayError};
+pub use policies::{
+    LONGEST_DOCUMENT, MOST_TOGETHER, ObjectDraft, PolicyChangeError, PolicyRows, PolicyWrites,
+    Tried,
+};
 pub use pools::{Overlap, PoolAddError, PoolChange, PoolRemoveError, PoolSetError};
 pub use reservations::{ReservationDraft, ReserveError, UnreserveError};
 pub use restore::{RestoreError, RestoreReport};

@@ -3,7 +3,9 @@
 use super::{RowError, Value, decode};
 use crate::cluster::geometry::Block;
 use crate::cluster::kv::{Key, KeyRange, Row};
-use crate::cluster::name::{NodeId, OverlayName, PoolName, ReservationName, StickyId};
+use crate::cluster::name::{
+    MemberId, NodeId, ObjectId, ObjectPart, OverlayName, PoolName, ReservationName, StickyId,
+};
 
 use super::{BlockRow, Wanted};
 
@@ -60,6 +62,23 @@ pub enum Place {
         /// The node.
         node: NodeId,
     },
+    /// An attachment as policies see it.
+    Endpoint {
+        /// Its network.
+        network: ObjectPart,
+        /// Its node.
+        node: NodeId,
+        /// Its id: 26 base32 characters.
+        id: ObjectPart,
+    },
+    /// What a node enforces.
+    Applied(NodeId),
+    /// How often policies have been changed.
+    PolicyRevision,
+    /// A policy, or an object that policies speak of.
+    Object(ObjectId),
+    /// A member of a security group.
+    Member(MemberId),
     /// Something that happened.
     Audit(AuditPlace),
 }
@@ -149,6 +168,22 @@ impl Schema {
             Place::Reservation(name) => format!("reservations/{name}"),
             Place::Overlay(network) => format!("overlays/{network}"),
             Place::Vtep { network, node } => format!("vteps/{network}/{node}"),
+            Place::Endpoint { network, node, id } => format!("endpoints/{network}/{node}/{id}"),
+            Place::Applied(node) => format!("applied/{node}"),
+            Place::PolicyRevision => "policy/revision".to_owned(),
+            Place::Object(id) => format!(
+                "policy/objects/{}/{}/{}",
+                id.kind,
+                or_none(id.namespace.as_ref()),
+                id.name
+            ),
+            Place::Member(id) => format!(
+                "policy/members/{}/{}/{}/{}",
+                id.group,
+                id.namespace,
+                id.name,
+                or_none(id.network.as_ref())
+            ),
             Place::Audit(audit) => format!(
                 "audit/{}/{:016x}/{:013}-{}-{}",
                 audit.pool, audit.ordinal, audit.at_unix_ms, audit.writer, audit.nth
@@ -214,7 +249,7 @@ impl Schema {
     }
 
     /// Every row of a kind: `pools`, `fences`, `nodes`, `live`, `blocks`, `leases`, `kept`, `asks`,
-    /// `sticky`, `reservations`, `overlays`, `vteps` or `audit`.
+    /// `sticky`, `reservations`, `overlays`, `vteps`, `endpoints`, `applied`, `policy` or `audit`.
     #[must_use]
     pub fn kind(&self, kind: &str) -> KeyRange {
         KeyRange::prefix(&format!("{}{kind}/", self.root))
@@ -246,6 +281,31 @@ impl Schema {
     #[must_use]
     pub fn vteps_of(&self, network: &OverlayName) -> KeyRange {
         KeyRange::prefix(&format!("{}vteps/{network}/", self.root))
+    }
+
+    /// The endpoints of a network.
+    #[must_use]
+    pub fn endpoints_of(&self, network: &ObjectPart) -> KeyRange {
+        KeyRange::prefix(&format!("{}endpoints/{network}/", self.root))
+    }
+
+    /// The endpoints that a node has on a network.
+    #[must_use]
+    pub fn endpoints_on(&self, network: &ObjectPart, node: &NodeId) -> KeyRange {
+        KeyRange::prefix(&format!("{}endpoints/{network}/{node}/", self.root))
+    }
+
+    /// The objects of policies, whatever kind.
+    #[must_use]
+    pub fn objects(&self) -> KeyRange {
+        KeyRange::prefix(&format!("{}policy/objects/", self.root))
+    }
+
+    /// The members of security groups, of one or of all.
+    #[must_use]
+    pub fn members(&self, group: Option<&ObjectPart>) -> KeyRange {
+        let below = group.map_or_else(String::new, |group| format!("{group}/"));
+        KeyRange::prefix(&format!("{}policy/members/{below}", self.root))
     }
 
     /// What is asked of a node.
@@ -307,9 +367,42 @@ fn parse(parts: &[&str]) -> Option<Place> {
             network: network.parse().ok()?,
             node: node.parse().ok()?,
         },
+        ["endpoints", network, node, id] => Place::Endpoint {
+            network: network.parse().ok()?,
+            node: node.parse().ok()?,
+            id: id.parse().ok()?,
+        },
+        ["applied", node] => Place::Applied(node.parse().ok()?),
+        ["policy", "revision"] => Place::PolicyRevision,
+        ["policy", "objects", kind, namespace, name] => Place::Object(ObjectId {
+            kind: kind.parse().ok()?,
+            namespace: or_none_of(namespace)?,
+            name: name.parse().ok()?,
+        }),
+        ["policy", "members", group, namespace, name, network] => Place::Member(MemberId {
+            group: group.parse().ok()?,
+            namespace: namespace.parse().ok()?,
+            name: name.parse().ok()?,
+            network: or_none_of(network)?,
+        }),
         ["audit", pool, ordinal, entry] => audit(pool, ordinal, entry)?,
         _ => return None,
     })
+}
+
+/// What stands in a key for a part that there is none of; no name begins with it.
+const NONE: &str = "-";
+
+fn or_none(part: Option<&ObjectPart>) -> &str {
+    part.map_or(NONE, ObjectPart::as_str)
+}
+
+/// `None` if it is neither a part nor what stands for none.
+fn or_none_of(text: &str) -> Option<Option<ObjectPart>> {
+    match text {
+        NONE => Some(None),
+        part => part.parse().ok().map(Some),
+    }
 }
 
 fn audit(pool: &str, ordinal: &str, entry: &str) -> Option<Place> {

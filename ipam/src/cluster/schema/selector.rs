@@ -1,13 +1,11 @@
 //! What a pool or a reservation is for: labels of a node or a pod, names of namespaces.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use super::text::as_text;
 
-/// Labels, by key.
-pub type Labels = BTreeMap<String, String>;
+pub use crate::record::Labels;
 
 /// A text that is no selector.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -59,6 +59,26 @@ const EXAMPLES: &[(&str, &str)] = &[
         r#"{"v":1,"name":"n1","epoch":1,"underlay":"192.0.2.11","mac":"02:5e:00:53:00:01","mtu":1450,"version":"0.1.0","at_unix_ms":1795000000000,"attempt":"0f3a9c1e-5bd1-4"}"#,
     ),
     (
+        "endpoints/blue/0f3a9c1e77d24b6e/mfrggzdfmztwq2lknnwg23tpoa",
+        r#"{"v":1,"attachment":{"network":"blue","container":"c1","interface":"eth0"},"epoch":1,"sequence":3,"addresses":["10.4.0.65","fd00:4::41"],"pod":{"namespace":"team-a","name":"web-0"},"labels":{"app":"web"},"since_unix_ms":1795000000200}"#,
+    ),
+    (
+        "applied/0f3a9c1e77d24b6e",
+        r#"{"v":1,"epoch":1,"revision":7,"store_revision":4711,"at_unix_ms":1795000031000}"#,
+    ),
+    (
+        "policy/revision",
+        r#"{"v":1,"revision":7,"attempt":"0f3a9c1e-5bd1-5","by":"ops","at_unix_ms":1795000000000,"what":"2 objects applied"}"#,
+    ),
+    (
+        "policy/objects/NetworkPolicy/team-a/web",
+        r#"{"v":1,"revision":7,"document":"apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: team-a, name: web}\nspec: {podSelector: {}}\n","file":"web.yaml","line":1,"by":"ops","at_unix_ms":1795000000000}"#,
+    ),
+    (
+        "policy/members/db/team-a/db-0/-",
+        r#"{"v":1,"revision":6,"by":"ops","at_unix_ms":1795000000000}"#,
+    ),
+    (
         "audit/default/0000000000000041/1795000900000-0f3a9c1e-17",
         r#"{"v":1,"at_unix_ms":1795000900000,"what":"released","node":"0f3a9c1e77d24b6e","reason":"del","attachment":{"network":"blue","container":"c1","interface":"eth0"},"sequence":3,"pod":{"namespace":"team-a","name":"web-0"},"since_unix_ms":1795000000200}"#,
     ),
@@ -103,6 +123,11 @@ fn again(row: &Row) -> Result<Vec<u8>, RowError> {
         Some(Place::Reservation(_)) => one::<ReservationRow>(&schema, row),
         Some(Place::Overlay(_)) => one::<OverlayRow>(&schema, row),
         Some(Place::Vtep { .. }) => one::<VtepRow>(&schema, row),
+        Some(Place::Endpoint { .. }) => one::<EndpointRow>(&schema, row),
+        Some(Place::Applied(_)) => one::<AppliedRow>(&schema, row),
+        Some(Place::PolicyRevision) => one::<RevisionRow>(&schema, row),
+        Some(Place::Object(_)) => one::<ObjectRow>(&schema, row),
+        Some(Place::Member(_)) => one::<MemberRow>(&schema, row),
         Some(Place::Audit(_)) | None => one::<AuditRow>(&schema, row),
     }
 }

@@ -16,6 +16,7 @@
 mod event;
 mod findings;
 mod overlays;
+mod policies;
 mod pools;
 mod rows;
 mod status;
@@ -34,6 +35,11 @@ pub use findings::{
     RepairState, Violation, Witness,
 };
 pub use overlays::{ListedEnd, ListedOverlay, Obstacle, OwnEnd};
+pub use policies::{
+    ChangedObject, EndpointName, GroupMember, IdentityStatus, KnownEndpoint, ListedGroup,
+    ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile, PolicyNode,
+    PolicyState,
+};
 pub use pools::{
     ListedPool, ListedReservation, PoolChange, PoolSpec, PoolState, PoolUsage, Reservation,
     ReservedFor,
@@ -201,6 +207,69 @@ pub enum Request {
         #[serde(default)]
         filter: Filter,
     },
+    /// Writes objects about who may talk to whom, all of the files or nothing. [`Reply::PolicyChanged`].
+    /// Refused as `Invalid` with file and line of whatever is not understood.
+    PolicyApply {
+        /// The files.
+        files: Vec<PolicyFile>,
+        /// What is demanded of the objects that are there; refused as `Conflict` or `NotFound`.
+        #[serde(default)]
+        must: Must,
+        /// Say what would change, and change nothing.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Removes objects, all of them or none. [`Reply::PolicyChanged`]. Refused as `NotFound` if one is not
+    /// there, as `Conflict` for a security group that has members or that others speak of.
+    PolicyDelete {
+        /// Which.
+        #[serde(default)]
+        objects: Vec<ObjectName>,
+        /// And those that are written in these files.
+        #[serde(default)]
+        files: Vec<PolicyFile>,
+    },
+    /// The objects. [`Reply::Objects`], by kind and name.
+    Policies {
+        /// Of this kind.
+        #[serde(default)]
+        kind: Option<String>,
+        /// Of this namespace.
+        #[serde(default)]
+        namespace: Option<String>,
+    },
+    /// One object with its text. [`Reply::Objects`] of one; refused as `NotFound`.
+    PolicyGet {
+        /// Which.
+        object: ObjectName,
+    },
+    /// All that the node knows of who is where and who may talk to whom, as a file of objects. [`Reply::Written`].
+    PolicySnapshot,
+    /// Where policies are enforced. [`Reply::PolicyState`].
+    PolicyStatus,
+    /// Endpoints as policies see them, of the networks that this node is on. [`Reply::Known`], by name.
+    Known,
+    /// The security groups, or one with its rules. [`Reply::Groups`], by name; refused as `NotFound`.
+    Groups {
+        /// Only this one.
+        #[serde(default)]
+        group: Option<String>,
+    },
+    /// Makes endpoints members of a security group; they need not be there yet. [`Reply::PolicyChanged`].
+    /// Refused as `NotFound` if there is no such group.
+    GroupAttach {
+        /// The group.
+        group: String,
+        /// The endpoints.
+        members: Vec<EndpointName>,
+    },
+    /// Ends memberships. [`Reply::PolicyChanged`]. Refused as `NotFound` if one is no member.
+    GroupDetach {
+        /// The group.
+        group: String,
+        /// The endpoints.
+        members: Vec<EndpointName>,
+    },
     /// Every row of the store as it is at one revision. [`Reply::Stored`], by key.
     StoreExport,
     /// Puts rows back, each only where there is none: one that is there with another value is named in
@@ -348,6 +417,33 @@ pub enum Reply {
     Overlays {
         /// By name.
         rows: Vec<ListedOverlay>,
+    },
+    /// Of [`Request::PolicyApply`], [`Request::PolicyDelete`], [`Request::GroupAttach`] and
+    /// [`Request::GroupDetach`].
+    PolicyChanged(PolicyChanges),
+    /// Of [`Request::Policies`] and [`Request::PolicyGet`].
+    Objects {
+        /// The policies' revision.
+        revision: u64,
+        /// By kind and name.
+        rows: Vec<ListedObject>,
+    },
+    /// Of [`Request::PolicySnapshot`].
+    Written {
+        /// Objects, a document each.
+        documents: Vec<String>,
+    },
+    /// Of [`Request::PolicyStatus`].
+    PolicyState(Box<PolicyState>),
+    /// Of [`Request::Known`].
+    Known {
+        /// By name.
+        rows: Vec<KnownEndpoint>,
+    },
+    /// Of [`Request::Groups`].
+    Groups {
+        /// By name.
+        rows: Vec<ListedGroup>,
     },
     /// Of [`Request::StoreExport`].
     Stored {

@@ -214,6 +214,9 @@ pub struct ListedEndpoint {
     /// The pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodName>,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Its port.
     pub port: IfName,
     /// Packets it received.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::policies::IdentityStatus;
 use super::pools::PoolUsage;
 use super::rows::{NodeName, NodeState};
 
@@ -21,6 +22,9 @@ pub struct Status {
     /// What of this node the store has not heard of yet.
     #[serde(default)]
     pub publish: PublishStatus,
+    /// What of its endpoints the store knows, and which policies the node knows.
+    #[serde(default)]
+    pub identities: IdentityStatus,
     /// Detachments made while the daemon was down.
     #[serde(default)]
     pub spool: SpoolStatus,

@@ -14,7 +14,7 @@ use bulkhead_plan::{Attached, Hook};
 
 use crate::{
     Addressing, Capabilities, GUARD, Grant, GuardConfig, Inspection, Masquerade, Origin, Rehearsal,
-    keys,
+    keys, policies,
 };
 
 /// What every container calls its IPv6 gateway: the same on each link, so that nothing in a container
@@ -55,6 +55,8 @@ pub struct Layer3 {
     pub addressing: Addressing,
     /// `runtimeConfig`.
     pub capabilities: Capabilities,
+    /// `policy`.
+    pub policed: bool,
 }
 
 impl Layer3 {
@@ -86,6 +88,7 @@ impl Layer3 {
             mac: keys::mac(call)?,
             addressing,
             capabilities: Capabilities::parse(call)?,
+            policed: policies::is_asked(&root)?,
         };
         Ok((learnt, link))
     }

@@ -5,6 +5,7 @@ mod first_packet;
 mod guard;
 mod leases;
 mod overlay;
+mod policy;
 mod race;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use super::guard::Guarded;
 use super::leases::Leases;
 use super::managed::Resident;
 use super::overlay::{Converged, Path};
+use super::policy::Lane;
 use super::rounds::{Call, Figures};
 use super::sample::Sample;
 
@@ -40,6 +42,8 @@ pub struct Report {
     pub paths: Option<Vec<Path>>,
     /// From the store to the kernel.
     pub converged: Option<Converged>,
+    /// Policies by themselves.
+    pub policies: Option<Vec<Lane>>,
     /// The store by itself.
     pub leases: Option<Leases>,
 }
@@ -82,6 +86,9 @@ impl fmt::Display for Report {
         }
         if let Some(measured) = &self.converged {
             converge::report(f, measured)?;
+        }
+        if let Some(lanes) = &self.policies {
+            policy::report(f, lanes)?;
         }
         match &self.leases {
             Some(measured) => leases::report(f, measured),

@@ -11,6 +11,8 @@ const DAY_MS: u64 = 86_400_000;
 const SOON_MS: u64 = 21 * DAY_MS;
 /// The daemon publishes within 200 ms.
 const LAG_MS: u64 = 60_000;
+/// How soon other nodes' policies are to know an endpoint, in microseconds.
+const ENDPOINT_US: u64 = 200_000;
 /// Clocks that something keeps right differ by far less.
 const SKEW_MS: u64 = 60_000;
 
@@ -49,6 +51,7 @@ fn running(node: &Node, watched: &Watched, status: &Status) -> Vec<Finding> {
         lag(status),
         spool(status),
     ];
+    findings.extend(endpoints(status));
     findings.extend(certificate(&status.store, node.clock.now_unix_ms));
     findings.extend(jumped(watched));
     findings
@@ -181,6 +184,25 @@ fn lag(status: &Status) -> Finding {
         .help("bulkhead status: its last errors, and how slow the store is")
 }
 
+/// How soon others know of this node's endpoints; nothing where it had none lately.
+fn endpoints(status: &Status) -> Option<Finding> {
+    let identities = &status.identities;
+    let p99 = identities.p99_us?;
+    let seen = format!(
+        "99 of 100 endpoints are known to other nodes within {} ms",
+        p99.div_ceil(1000)
+    );
+    if p99 <= ENDPOINT_US || status.store.condition != Condition::Healthy {
+        return Some(Finding::ok(Id::EndpointLag, seen));
+    }
+    let finding = Finding::warn(Id::EndpointLag, seen)
+        .why("until a node knows an endpoint, its policies by label and by group deny it")
+        .help(
+            "bulkhead status: how slow the store is; etcd's disk decides it (etcdctl check perf)",
+        );
+    Some(finding)
+}
+
 fn spool(status: &Status) -> Finding {
     let waiting = status.spool.waiting;
     let seen = format!("{waiting} detachments made without the daemon wait to be taken in");
@@ -301,7 +323,7 @@ mod tests {
     #[test]
     fn each_thing_that_is_wrong_has_its_finding() {
         type Case = (fn(&mut Value), Severity, &'static str);
-        let cases: [Case; 11] = [
+        let cases: [Case; 12] = [
             (
                 |status| status["daemon"]["ready"] = json!(false),
                 Severity::Problem,
@@ -346,6 +368,11 @@ mod tests {
                 |status| status["publish"] = json!({"waiting": 3, "lagMs": LAG_MS}),
                 Severity::Warn,
                 "cluster-lag",
+            ),
+            (
+                |status| status["identities"] = json!({"p50Us": 90_000, "p99Us": 200_001}),
+                Severity::Warn,
+                "endpoint-lag",
             ),
             (
                 |status| status["spool"] = json!({"waiting": 1}),

@@ -5,8 +5,8 @@ use crate::cluster::kv::{KeyRange, Row, Write};
 use crate::cluster::name::PoolName;
 use crate::cluster::operations::Operator;
 use crate::cluster::schema::{
-    Answer, AskRow, AuditPlace, AuditRow, Happened, LeaseRow, LiveRow, Place, RowError, Schema,
-    StickyRow, VtepRow, encode,
+    Answer, AppliedRow, AskRow, AuditPlace, AuditRow, EndpointRow, Happened, LeaseRow, LiveRow,
+    Place, RowError, Schema, StickyRow, VtepRow, encode,
 };
 
 /// A kind of rows that a node leaves.
@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Asks,
     Blocks,
     Vteps,
+    Endpoints,
+    Applied,
     Live,
 }
 
@@ -36,12 +38,14 @@ pub(super) struct Judge<'a> {
 }
 
 impl Kind {
-    pub(super) const IN_ORDER: [Self; 6] = [
+    pub(super) const IN_ORDER: [Self; 8] = [
         Self::Leases,
         Self::Sticky,
         Self::Asks,
         Self::Blocks,
         Self::Vteps,
+        Self::Endpoints,
+        Self::Applied,
         Self::Live,
     ];
 
@@ -52,6 +56,8 @@ impl Kind {
             Self::Asks => "asks settled",
             Self::Blocks => "blocks given up",
             Self::Vteps => "ends of overlays removed",
+            Self::Endpoints => "endpoints removed",
+            Self::Applied => "reports of what is enforced removed",
             Self::Live => "signs of life removed",
         }
     }
@@ -63,6 +69,8 @@ impl Kind {
             Self::Asks => schema.kind("asks"),
             Self::Blocks => schema.kind("blocks"),
             Self::Vteps => schema.kind("vteps"),
+            Self::Endpoints => schema.kind("endpoints"),
+            Self::Applied => KeyRange::one(&schema.key(&Place::Applied(fenced.node.clone()))),
             Self::Live => KeyRange::one(&schema.key(&Place::Live(fenced.node.clone()))),
         }
     }
@@ -73,7 +81,7 @@ impl Kind {
             Self::Sticky => Some(&mut report.sticky),
             Self::Asks => Some(&mut report.asks),
             Self::Blocks => Some(&mut report.blocks),
-            Self::Vteps | Self::Live => None,
+            Self::Vteps | Self::Endpoints | Self::Applied | Self::Live => None,
         }
     }
 }
@@ -87,6 +95,11 @@ impl Judge<'_> {
             Kind::Asks => self.ask(row),
             Kind::Blocks => self.block(row, nth),
             Kind::Vteps => self.vtep(row),
+            Kind::Endpoints => self.endpoint(row),
+            Kind::Applied => {
+                let (_, _) = self.schema.read::<AppliedRow>(row)?;
+                Ok(Some(Unit::deletion(row)))
+            }
             Kind::Live => {
                 let (_, _) = self.schema.read::<LiveRow>(row)?;
                 Ok(Some(Unit::deletion(row)))
@@ -129,6 +142,12 @@ impl Judge<'_> {
     fn vtep(&self, row: &Row) -> Result<Option<Unit>, RowError> {
         let (place, _) = self.schema.read::<VtepRow>(row)?;
         let its = matches!(place, Place::Vtep { node, .. } if node == self.fenced.node);
+        Ok(its.then(|| Unit::deletion(row)))
+    }
+
+    fn endpoint(&self, row: &Row) -> Result<Option<Unit>, RowError> {
+        let (place, _) = self.schema.read::<EndpointRow>(row)?;
+        let its = matches!(place, Place::Endpoint { node, .. } if node == self.fenced.node);
         Ok(its.then(|| Unit::deletion(row)))
     }
 

@@ -1,10 +1,12 @@
 mod backup;
 mod cluster;
+mod endpoints;
 mod janitor;
 mod listing;
 mod lost;
 mod migrate;
 mod overlays;
+mod policies;
 mod pools;
 mod reservations;
 mod restore;

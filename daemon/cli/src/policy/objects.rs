@@ -1,0 +1,84 @@
+//! The files that objects are in.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bulkhead_policy::read::{Effect, Reader, Reading};
+use clap::Args;
+
+use super::PolicyError;
+use crate::failure::{Exit, Failure, Outcome, at};
+
+#[derive(Args, Debug)]
+pub(super) struct Objects {
+    /// Objects, YAML or JSON: a file, a directory with such files, or standard input (`-`). May be given
+    /// several times.
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+impl Objects {
+    pub(super) fn read(&self) -> Result<Reading, Failure> {
+        read(&self.files)
+    }
+}
+
+/// What the files say together.
+pub(super) fn read(files: &[PathBuf]) -> Result<Reading, Failure> {
+    let mut reader = Reader::new();
+    for path in files {
+        if path.is_dir() {
+            for file in within(path)? {
+                take(&mut reader, &file)?;
+            }
+        } else {
+            take(&mut reader, path)?;
+        }
+    }
+    Ok(reader.finish())
+}
+
+fn take(reader: &mut Reader, path: &Path) -> Result<(), Failure> {
+    let mut text = String::new();
+    let (file, read) = if path == Path::new("-") {
+        let read = io::stdin().lock().read_to_string(&mut text);
+        ("standard input".to_owned(), read.map(|_| ()))
+    } else {
+        let read = fs::read_to_string(path).map(|read| text = read);
+        (path.display().to_string(), read)
+    };
+    read.map_err(at("read", path))?;
+    let read = reader.read(&file, &text);
+    Ok(read.map_err(|source| PolicyError::Syntax { file, source })?)
+}
+
+/// The files of a directory that are called as objects are, by name.
+fn within(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(at("read", dir))? {
+        let path = entry.map_err(at("read", dir))?.path();
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        if matches!(kind, Some("yaml" | "yml" | "json")) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A result about what was read, and what was wrong with that: what fails closed or is left out makes it
+/// less than was asked for.
+pub(super) fn outcome(stdout: String, reading: &Reading) -> Outcome {
+    let complaints = reading.complaints.iter();
+    let is_less = complaints.clone().any(|said| said.effect != Effect::Told);
+    Outcome {
+        stdout,
+        stderr: complaints.map(ToString::to_string).collect(),
+        exit: if is_less {
+            Exit::Unreadable
+        } else {
+            Exit::Done
+        },
+    }
+}

@@ -1,0 +1,350 @@
+//! Who can talk to whom: every pair of ends, every kind of traffic, both families.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use bulkhead_model::{Family, ParseError, Protocol};
+
+use crate::{
+    Decision, EndpointId, Engine, Judgement, Packet, Port, PortRange, Space, Traffic, Undecided,
+    World,
+};
+
+/// An end of a pair: an endpoint, or an address that is none.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum End {
+    /// An endpoint.
+    Endpoint(EndpointId),
+    /// An address outside.
+    Address(IpAddr),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(id) => id.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+impl End {
+    /// Its address of a family; the lowest if there are several.
+    #[must_use]
+    pub fn address(&self, world: &World, family: Family) -> Option<IpAddr> {
+        let is_of = |address: &IpAddr| Family::of(*address) == family;
+        match self {
+            Self::Endpoint(id) => {
+                let mut addresses = world.endpoints.get(id)?.addresses.iter().copied();
+                addresses.find(is_of)
+            }
+            Self::Address(address) => Some(*address).filter(is_of),
+        }
+    }
+
+    /// Where its addresses mean something.
+    #[must_use]
+    pub fn space(&self, world: &World) -> Space {
+        match self {
+            Self::Endpoint(id) => world.space_of(id),
+            Self::Address(_) => Space::Node,
+        }
+    }
+}
+
+/// What is asked about: a kind of traffic, for each pair what it is there.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Probe {
+    /// To a port.
+    Port(Protocol, u16),
+    /// To the port that the destination calls so.
+    Named(Protocol, String),
+    /// An echo request, of the family that is asked about.
+    Echo,
+    /// A protocol without ports, by IANA's number.
+    Protocol(u8),
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(protocol, port) => write!(f, "{port}/{protocol}"),
+            Self::Named(protocol, name) => write!(f, "{name}/{protocol}"),
+            Self::Echo => f.write_str("icmp"),
+            Self::Protocol(number) => write!(f, "protocol/{number}"),
+        }
+    }
+}
+
+impl FromStr for Probe {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let probe = match text.parse::<Port>()? {
+            Port::Range { protocol, ports } if ports == PortRange::one(ports.first()) => {
+                Some(Self::Port(protocol, ports.first()))
+            }
+            Port::Named {
+                protocol: Some(protocol),
+                name,
+            } => Some(Self::Named(protocol, name)),
+            Port::Icmp { kind: None, .. } => Some(Self::Echo),
+            Port::Protocol(number) => Some(Self::Protocol(number)),
+            _ => None,
+        };
+        probe.ok_or_else(|| ParseError {
+            expected: "one port to ask about (such as 80/tcp, http/tcp, icmp or protocol/47)",
+            found: text.to_owned(),
+        })
+    }
+}
+
+impl Probe {
+    /// What it is on the way to `destination`; `None` where that calls no port so.
+    #[must_use]
+    pub fn traffic(&self, world: &World, destination: &End, family: Family) -> Option<Traffic> {
+        Some(match self {
+            Self::Port(protocol, port) => Traffic::Port {
+                protocol: *protocol,
+                port: *port,
+            },
+            Self::Named(protocol, name) => {
+                let End::Endpoint(id) = destination else {
+                    return None;
+                };
+                let mut ports = world.endpoints.get(id)?.ports.iter();
+                let named = ports.find(|p| p.name == *name && p.protocol == *protocol)?;
+                Traffic::Port {
+                    protocol: *protocol,
+                    port: named.port,
+                }
+            }
+            // RFC 792; RFC 4443 §4.1.
+            Self::Echo => Traffic::Icmp {
+                kind: match family {
+                    Family::V4 => 8,
+                    Family::V6 => 128,
+                },
+                code: 0,
+            },
+            Self::Protocol(number) => Traffic::Other(*number),
+        })
+    }
+
+    /// What the policies and the endpoints of `world` speak of, in order: every port that has a name, and
+    /// the first of every range. Port 80 if they speak of none.
+    #[must_use]
+    pub fn of_world(world: &World) -> Vec<Self> {
+        let named = world
+            .endpoints
+            .values()
+            .flat_map(|endpoint| &endpoint.ports);
+        let mut probes: BTreeSet<Self> = named.map(|p| Self::Port(p.protocol, p.port)).collect();
+        let policies = world.policies.values();
+        let rules = policies
+            .flat_map(|p| [&p.ingress, &p.egress])
+            .flatten()
+            .flatten();
+        for port in rules.flat_map(|rule| &rule.ports) {
+            match port {
+                Port::Range { protocol, ports } => {
+                    // Of a whole protocol, whichever: a low one nobody has anything to say about.
+                    let port = if *ports == PortRange::ALL {
+                        80
+                    } else {
+                        ports.first()
+                    };
+                    probes.insert(Self::Port(*protocol, port));
+                }
+                Port::Icmp { .. } => {
+                    probes.insert(Self::Echo);
+                }
+                Port::Protocol(number) => {
+                    probes.insert(Self::Protocol(*number));
+                }
+                Port::Any | Port::Named { .. } => {}
+            }
+        }
+        if probes.is_empty() {
+            probes.insert(Self::Port(Protocol::Tcp, 80));
+        }
+        probes.into_iter().collect()
+    }
+}
+
+/// One answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cell {
+    /// Its source's place among the ends.
+    pub source: usize,
+    /// Its destination's place among the ends.
+    pub destination: usize,
+    /// Its probe's place among the probes.
+    pub probe: usize,
+    /// Which family.
+    pub family: Family,
+    /// The ends' addresses.
+    pub addresses: (IpAddr, IpAddr),
+    /// What was sent; `None` if the destination calls no port so, and nobody can be reached there.
+    pub traffic: Option<Traffic>,
+    /// What is decided.
+    pub judgement: Judgement,
+}
+
+impl Cell {
+    /// Whether an endpoint speaks to itself, which nobody is asked about: it never leaves the endpoint.
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        self.source == self.destination
+    }
+}
+
+/// Who can talk to whom.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Matrix {
+    /// The ends, sources and destinations both.
+    pub ends: Vec<End>,
+    /// What was asked about.
+    pub probes: Vec<Probe>,
+    /// The answers, by source, destination, probe and family. None for pairs that have no addresses of a
+    /// common family, or whose addresses are of different spaces.
+    pub cells: Vec<Cell>,
+}
+
+/// Asks `engine` about all endpoints of `world`, and `others` as they were one.
+///
+/// # Errors
+/// [`Undecided`] if the engine does not know an answer.
+pub fn matrix(
+    world: &World,
+    engine: &dyn Engine,
+    others: &[IpAddr],
+    probes: Vec<Probe>,
+) -> Result<Matrix, Undecided> {
+    let endpoints = world.endpoints.keys().cloned().map(End::Endpoint);
+    let outside = others.iter().copied().map(End::Address);
+    let ends: Vec<End> = endpoints.chain(outside).collect();
+    let mut cells = Vec::new();
+    for (source, from) in ends.iter().enumerate() {
+        for (destination, to) in ends.iter().enumerate() {
+            let space = from.space(world);
+            let is_outside = |end: &End| matches!(end, End::Address(_));
+            // Two addresses outside have nothing to do with us.
+            if space != to.space(world) || (is_outside(from) && is_outside(to)) {
+                continue;
+            }
+            for (nth, probe) in probes.iter().enumerate() {
+                for family in [Family::V4, Family::V6] {
+                    let addresses = (from.address(world, family), to.address(world, family));
+                    let (Some(source_address), Some(destination_address)) = addresses else {
+                        continue;
+                    };
+                    let traffic = probe.traffic(world, to, family);
+                    let packet = traffic.map(|traffic| Packet {
+                        space: space.clone(),
+                        source: source_address,
+                        destination: destination_address,
+                        traffic,
+                    });
+                    let judgement = match packet {
+                        None => Judgement {
+                            decision: Decision::Deny,
+                            egress: None,
+                            ingress: None,
+                        },
+                        Some(_) if source == destination => Judgement {
+                            decision: Decision::Allow,
+                            egress: Some(Decision::Allow),
+                            ingress: Some(Decision::Allow),
+                        },
+                        Some(packet) => engine.judge(&packet)?,
+                    };
+                    cells.push(Cell {
+                        source,
+                        destination,
+                        probe: nth,
+                        family,
+                        addresses: (source_address, destination_address),
+                        traffic,
+                        judgement,
+                    });
+                }
+            }
+        }
+    }
+    Ok(Matrix {
+        ends,
+        probes,
+        cells,
+    })
+}
+
+/// A part of a matrix that answers the same for several probes and families.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sheet {
+    /// Which probes and families, in order.
+    pub of: Vec<(usize, Family)>,
+    /// By source, then destination: what is decided; `None` where nothing was asked.
+    pub decisions: Vec<Vec<Option<Decision>>>,
+}
+
+impl Matrix {
+    /// The answers as grids, each for all probes and families that answer alike.
+    #[must_use]
+    pub fn sheets(&self) -> Vec<Sheet> {
+        let mut sheets: Vec<Sheet> = Vec::new();
+        for probe in 0..self.probes.len() {
+            for family in [Family::V4, Family::V6] {
+                let decisions = self.grid(probe, family);
+                if decisions.iter().flatten().all(Option::is_none) {
+                    continue;
+                }
+                match sheets.iter_mut().find(|sheet| sheet.decisions == decisions) {
+                    Some(sheet) => sheet.of.push((probe, family)),
+                    None => sheets.push(Sheet {
+                        of: vec![(probe, family)],
+                        decisions,
+                    }),
+                }
+            }
+        }
+        sheets
+    }
+
+    fn grid(&self, probe: usize, family: Family) -> Vec<Vec<Option<Decision>>> {
+        let mut grid = vec![vec![None; self.ends.len()]; self.ends.len()];
+        let cells = self.cells.iter();
+        for cell in cells.filter(|cell| cell.probe == probe && cell.family == family) {
+            grid[cell.source][cell.destination] = Some(cell.judgement.decision);
+        }
+        grid
+    }
+
+    /// The heading of a sheet: `80/tcp, 81/udp, IPv4 and IPv6`.
+    #[must_use]
+    pub fn heading(&self, sheet: &Sheet) -> String {
+        let of_both = |probe: usize| {
+            let families = sheet.of.iter().filter(|(of, _)| *of == probe);
+            families.count() == 2
+        };
+        let mut said = Vec::new();
+        for (which, suffix) in [
+            (None, ""),
+            (Some(Family::V4), " IPv4"),
+            (Some(Family::V6), " IPv6"),
+        ] {
+            for (probe, family) in &sheet.of {
+                let is_said = match which {
+                    None => of_both(*probe) && *family == Family::V4,
+                    Some(which) => !of_both(*probe) && *family == which,
+                };
+                if is_said {
+                    said.push(format!("{}{suffix}", self.probes[*probe]));
+                }
+            }
+        }
+        said.join(", ")
+    }
+}

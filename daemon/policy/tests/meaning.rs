@@ -1,0 +1,356 @@
+//! What a change means, what is said in vain, and what would turn a verdict around: told by classes, and
+//! checked here against asking about everything.
+
+use std::fmt::Write;
+
+use bulkhead_model::{Family, Protocol};
+use bulkhead_policy::diff::diff;
+use bulkhead_policy::edit::flips;
+use bulkhead_policy::lint::lint;
+use bulkhead_policy::matrix::{End, Probe, matrix};
+use bulkhead_policy::read::Reader;
+use bulkhead_policy::{Decision, Matcher, Packet, Space, Traffic, World};
+
+/// Pods a to c in namespaces x and y, by both families.
+fn people() -> String {
+    let mut text = String::new();
+    for (n, namespace) in ["x", "y"].iter().enumerate() {
+        writeln!(text, "---\n{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}, labels: {{ns: {namespace}}}}}}}").unwrap();
+        for (p, pod) in ["a", "b", "c"].iter().enumerate() {
+            let last = 3 * n + p + 1;
+            writeln!(
+                text,
+                "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: {pod}, namespace: {namespace}, labels: {{pod: {pod}}}}}, spec: {{containers: [{{ports: [{{name: web, containerPort: 80}}]}}]}}, status: {{podIPs: [{{ip: 10.0.0.{last}}}, {{ip: 'fd00::{last}'}}]}}}}"
+            )
+            .unwrap();
+        }
+    }
+    text
+}
+
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: {name}, namespace: x}}, spec: {spec}}}"
+    )
+}
+
+fn cluster(name: &str, tier: &str, priority: u16, ingress: &str) -> String {
+    format!(
+        "{{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {{name: {name}}}, spec: {{tier: {tier}, priority: {priority}, subject: {{namespaces: {{matchLabels: {{ns: x}}}}}}, ingress: [{ingress}]}}}}"
+    )
+}
+
+fn world(policies: &[String]) -> World {
+    let mut reader = Reader::new();
+    reader.read("people.yaml", &people()).unwrap();
+    reader
+        .read("policies.yaml", &policies.join("\n---\n"))
+        .unwrap();
+    let reading = reader.finish();
+    assert_eq!(reading.complaints, []);
+    reading.world
+}
+
+/// Policies that differ in every way there is.
+fn some_policies() -> Vec<Vec<String>> {
+    vec![
+        vec![],
+        vec![policy("p", "{podSelector: {}}")],
+        vec![policy(
+            "p",
+            "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80, endPort: 82}]}]}",
+        )],
+        vec![policy(
+            "p",
+            "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}}], ports: [{port: web}, {protocol: UDP}]}]}",
+        )],
+        vec![policy(
+            "p",
+            "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/29, except: [10.0.0.4/31]}}]}]}",
+        )],
+        vec![
+            policy(
+                "p",
+                "{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{to: [{podSelector: {matchLabels: {pod: c}}}]}]}",
+            ),
+            cluster(
+                "c",
+                "Admin",
+                1,
+                "{action: Deny, from: [{pods: {podSelector: {matchLabels: {pod: b}}}}], protocols: [{tcp: {destinationPort: {range: {start: 81, end: 90}}}}]}, {action: Pass, from: [{namespaces: {}}]}",
+            ),
+        ],
+        vec![cluster(
+            "c",
+            "Baseline",
+            1,
+            "{action: Deny, from: [{namespaces: {}}]}",
+        )],
+    ]
+}
+
+const PORTS: [u16; 8] = [1, 79, 80, 81, 82, 83, 90, 91];
+
+#[test]
+fn a_difference_is_what_asking_about_everything_finds() {
+    let worlds: Vec<World> = some_policies()
+        .iter()
+        .map(|policies| world(policies))
+        .collect();
+    let outside = [
+        "203.0.113.9".parse().unwrap(),
+        "2001:db8::9".parse().unwrap(),
+    ];
+    let probes: Vec<Probe> = PORTS
+        .into_iter()
+        .flat_map(|port| {
+            [
+                Probe::Port(Protocol::Tcp, port),
+                Probe::Port(Protocol::Udp, port),
+            ]
+        })
+        .chain([Probe::Echo, Probe::Protocol(47)])
+        .collect();
+    let matrices: Vec<_> = worlds
+        .iter()
+        .map(|world| matrix(world, &Matcher::new(world), &outside, probes.clone()).unwrap())
+        .collect();
+    for (old, before) in worlds.iter().zip(&matrices) {
+        for (new, after) in worlds.iter().zip(&matrices) {
+            let difference = diff(old, new);
+            for (was, is) in before
+                .cells
+                .iter()
+                .zip(&after.cells)
+                .filter(|(was, _)| !was.is_loopback())
+            {
+                let [source, destination] =
+                    [was.source, was.destination].map(|end| &before.ends[end]);
+                let told = difference.changes.iter().find(|change| {
+                    holds(&change.source, source)
+                        && holds(&change.destination, destination)
+                        && change.families.contains(&was.family)
+                        && change
+                            .what
+                            .iter()
+                            .any(|what| speaks_of(*what, was.traffic.unwrap(), was.family))
+                });
+                let expected = (was.judgement.decision != is.judgement.decision)
+                    .then_some(is.judgement.decision);
+                assert_eq!(
+                    told.map(|change| change.now),
+                    expected,
+                    "{source} -> {destination} {} {}",
+                    probes[was.probe],
+                    was.family
+                );
+            }
+        }
+    }
+}
+
+fn holds(who: &bulkhead_policy::classes::Who, end: &End) -> bool {
+    match (end, who.outside) {
+        (End::Address(address), Some((first, last))) => {
+            (first..=last).contains(address) && Family::of(*address) == Family::of(first)
+        }
+        _ => who.members.contains(end),
+    }
+}
+
+fn speaks_of(what: bulkhead_policy::classes::What, traffic: Traffic, family: Family) -> bool {
+    use bulkhead_policy::classes::What;
+    match (what, traffic) {
+        (What::Ports(of, ports), Traffic::Port { protocol, port }) => {
+            of == protocol && ports.contains(port)
+        }
+        (What::Icmp(of, None), Traffic::Icmp { .. }) => of == family,
+        (What::Other(None), Traffic::Other(_)) => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn nothing_differs_from_itself() {
+    for policies in some_policies() {
+        let world = world(&policies);
+        assert_eq!(diff(&world, &world).changes, []);
+    }
+}
+
+#[test]
+fn every_change_that_is_told_turns_the_verdict_around() {
+    let mut told = 0;
+    for policies in some_policies() {
+        let world = world(&policies);
+        let matcher = Matcher::new(&world);
+        for (source, destination) in [
+            ("10.0.0.4", "10.0.0.1"),
+            ("10.0.0.2", "10.0.0.1"),
+            ("203.0.113.9", "10.0.0.1"),
+            ("10.0.0.1", "10.0.0.5"),
+        ] {
+            for port in [80, 81, 443] {
+                let packet = Packet {
+                    space: Space::Node,
+                    source: source.parse().unwrap(),
+                    destination: destination.parse().unwrap(),
+                    traffic: Traffic::Port {
+                        protocol: Protocol::Tcp,
+                        port,
+                    },
+                };
+                let verdict = matcher.evaluate(&packet);
+                let ways = flips(&world, &packet, &verdict);
+                assert!(
+                    !ways.is_empty(),
+                    "{source} -> {destination} {port} of {policies:?}"
+                );
+                for way in ways {
+                    let mut changed = world.clone();
+                    for edit in &way {
+                        edit.apply(&mut changed);
+                        // What is to be written is understood when it is read.
+                        if let Some(snippet) = edit.snippet() {
+                            assert!(!snippet.is_empty() && snippet.ends_with('\n'));
+                        }
+                    }
+                    assert_ne!(
+                        Matcher::new(&changed).evaluate(&packet).decision,
+                        verdict.decision,
+                        "{way:?}"
+                    );
+                    told += 1;
+                }
+            }
+        }
+    }
+    assert!(told > 100, "{told}");
+}
+
+#[test]
+fn a_label_that_a_rule_asks_for_is_a_change_too() {
+    let world = world(&[policy(
+        "p",
+        "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{podSelector: {matchLabels: {role: client}}}]}]}",
+    )]);
+    let packet = Packet {
+        space: Space::Node,
+        source: "10.0.0.2".parse().unwrap(),
+        destination: "10.0.0.1".parse().unwrap(),
+        traffic: Traffic::Port {
+            protocol: Protocol::Tcp,
+            port: 80,
+        },
+    };
+    let verdict = Matcher::new(&world).evaluate(&packet);
+    assert_eq!(verdict.decision, Decision::Deny);
+    let ways: Vec<String> = flips(&world, &packet, &verdict)
+        .iter()
+        .map(|way| way[0].to_string())
+        .collect();
+    assert!(
+        ways.contains(&"label x/b role=client".to_owned()),
+        "{ways:?}"
+    );
+}
+
+/// The matters found in policies, with the rule's direction and place.
+fn found(policies: &[String]) -> Vec<String> {
+    let findings = lint(&world(policies));
+    let said = findings.iter().map(|finding| {
+        let rule = finding.rule.map_or_else(String::new, |(direction, nth)| {
+            format!(" {direction} {}", nth + 1)
+        });
+        format!("{}{rule}: {}", finding.policy.name, finding.matter.name())
+    });
+    said.collect()
+}
+
+#[test]
+fn what_is_said_in_vain_is_found() {
+    let accept_all = "{action: Accept, from: [{namespaces: {}}]}";
+    let deny_b = "{action: Deny, from: [{pods: {podSelector: {matchLabels: {pod: b}}}}]}";
+    assert_eq!(
+        found(&[cluster("c", "Admin", 1, &format!("{accept_all}, {deny_b}"))]),
+        ["c ingress 2: shadowed"]
+    );
+    assert_eq!(
+        found(&[cluster("c", "Admin", 1, &format!("{deny_b}, {accept_all}"))]),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        found(&[
+            cluster("first", "Admin", 1, accept_all),
+            cluster("late", "Admin", 2, deny_b)
+        ]),
+        ["late ingress 1: shadowed"]
+    );
+    assert_eq!(
+        found(&[
+            cluster("one", "Admin", 1, accept_all),
+            cluster("two", "Admin", 1, deny_b)
+        ]),
+        ["two ingress 1: shadowed", "two ingress 1: conflict"]
+    );
+    assert_eq!(
+        found(&[
+            cluster("one", "Admin", 1, deny_b),
+            cluster("two", "Admin", 1, accept_all)
+        ]),
+        ["two ingress 1: conflict"]
+    );
+    assert_eq!(
+        found(&[
+            cluster("c", "Admin", 1, accept_all),
+            policy("p", "{podSelector: {}, ingress: [{}]}")
+        ]),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        found(&[policy(
+            "p",
+            "{podSelector: {}, ingress: [{from: [{podSelector: {}}]}, {from: [{podSelector: {matchLabels: {pod: a}}}]}]}"
+        )]),
+        ["p ingress 2: redundant"]
+    );
+    assert_eq!(
+        found(&[policy(
+            "p",
+            "{podSelector: {matchLabels: {pod: q}}, ingress: [{}]}"
+        )]),
+        ["p: selects-nobody"]
+    );
+    assert_eq!(
+        found(&[policy(
+            "p",
+            "{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {pod: q}}}]}]}"
+        )]),
+        ["p ingress 1: no-peer"]
+    );
+    assert_eq!(
+        found(&[policy(
+            "p",
+            "{podSelector: {}, ingress: [{ports: [{port: sql}]}]}"
+        )]),
+        ["p ingress 1: unknown-port-name"]
+    );
+    assert_eq!(
+        found(&[policy(
+            "p",
+            "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}"
+        )]),
+        ["p ingress 1: prefix-over-pods"]
+    );
+    assert_eq!(
+        found(&[policy(
+            "p",
+            "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]}"
+        )]),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        found(&[policy("p", "{podSelector: {}}")]),
+        Vec::<String>::new()
+    );
+}

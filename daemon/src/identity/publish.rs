@@ -1,0 +1,354 @@
+//! Telling the store of this node's endpoints, behind the calls that make and end them: what has changed is
+//! looked up in the journals, compared with what is known to be published, and written in batches. After an
+//! answer that did not come, and after the node has registered anew, what is published is read again.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bulkhead_ipam::cluster::operations::{
+    EndpointWrite, MOST_ENDPOINTS, Published, Standing, StoreTrouble,
+};
+use bulkhead_ipam::cluster::schema::EndpointRow;
+use bulkhead_ipam::cluster::{ObjectPart, Revision};
+use bulkhead_ipam::{FileError, StoreError};
+use bulkhead_model::{AttachmentId, AttachmentKey, NetworkName};
+
+use super::lag::Lags;
+use super::row::row_of;
+use super::{Identities, spawn};
+use crate::node::Node;
+use crate::told::chain;
+
+/// How long to wait after the store has failed, or does not know the node yet.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How often every attachment is compared with what is published.
+const COMPARE: Duration = Duration::from_mins(1);
+
+/// Most rows of one transaction: half of what it has room for, so that labels have some too.
+const BATCH: usize = MOST_ENDPOINTS / 2;
+
+/// What is to be published, and what is.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    /// Attachments that have changed.
+    dirty: BTreeMap<AttachmentKey, Told>,
+    published: BTreeMap<AttachmentId, Entry>,
+    /// Whether what is published was read since the last doubt.
+    is_known: bool,
+    /// The epoch that it was published in.
+    epoch: u64,
+    standing_now: Option<Standing>,
+    compared_at: Option<Instant>,
+    pub(super) lags: Lags,
+    /// Addresses that are in no published row any more, and the store's revision as of which.
+    withdrawn: BTreeMap<IpAddr, Revision>,
+}
+
+/// That an attachment has changed.
+#[derive(Clone, Debug)]
+struct Told {
+    /// When it was first told.
+    at: Instant,
+    /// The addresses that it had.
+    had: Vec<IpAddr>,
+}
+
+/// A published row.
+#[derive(Clone, Debug)]
+struct Entry {
+    row: EndpointRow,
+    modified: Revision,
+}
+
+/// What came of publishing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Done {
+    All,
+    /// The node is not registered, or not as it was.
+    Unregistered,
+}
+
+/// A row on its way.
+struct Sending {
+    key: AttachmentKey,
+    told_at: Instant,
+    write: EndpointWrite,
+}
+
+impl Desk {
+    /// An attachment may have changed; `had` are addresses that it has no longer.
+    pub(super) fn dirty(&mut self, key: &AttachmentKey, had: &[IpAddr]) {
+        let told = self.dirty.entry(key.clone()).or_insert_with(|| Told {
+            at: Instant::now(),
+            had: Vec::new(),
+        });
+        told.had.extend(had);
+    }
+
+    /// Every attachment is to be looked at.
+    pub(super) fn compare(&mut self) {
+        self.compared_at = None;
+    }
+
+    /// Rows that wait, and for how long the oldest has.
+    pub(super) fn waiting(&self) -> (usize, Duration) {
+        let oldest = self.dirty.values().map(|told| told.at.elapsed()).max();
+        (self.dirty.len(), oldest.unwrap_or_default())
+    }
+
+    /// Rows that stand.
+    pub(super) fn standing(&self) -> usize {
+        self.published.len()
+    }
+
+    /// The revision of the store from which on no row has the address; `None` while that is not known.
+    pub(super) fn withdrawn(&self, address: IpAddr) -> Option<Revision> {
+        self.withdrawn.get(&address).copied()
+    }
+
+    /// Addresses that nobody waits for any more.
+    pub(super) fn forget_withdrawn(&mut self, but: impl Fn(&IpAddr) -> bool) {
+        self.withdrawn.retain(|address, _| but(address));
+    }
+}
+
+pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
+    let node = Arc::clone(node);
+    spawn("endpoints", move || {
+        while !node.identities.ends() {
+            match node.identities.publish(&node) {
+                Ok(Done::All) => {}
+                // The ledger registers it.
+                Ok(Done::Unregistered) => std::thread::sleep(PAUSE),
+                Err(error) => {
+                    tracing::debug!(why = chain(&error), "endpoints are not published yet");
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    })
+}
+
+impl Identities {
+    /// Publishes what there is to publish, or waits for something.
+    fn publish(&self, node: &Node) -> Result<Done, Doubt> {
+        self.await_work();
+        if self.ends() {
+            return Ok(Done::All);
+        }
+        let Some(epoch) = self.registered() else {
+            return Ok(Done::Unregistered);
+        };
+        {
+            let mut desk = self.desk();
+            if desk.epoch != epoch {
+                (desk.epoch, desk.is_known) = (epoch, false);
+                desk.standing_now = None;
+            }
+        }
+        if !self.desk().is_known {
+            self.read_published()?;
+        }
+        let due = self
+            .desk()
+            .compared_at
+            .is_none_or(|at| at.elapsed() >= COMPARE);
+        if due {
+            self.compare()?;
+        }
+        while let Some(batch) = self.batch(epoch)? {
+            if self.send(node, epoch, batch)? == Done::Unregistered {
+                return Ok(Done::Unregistered);
+            }
+        }
+        Ok(Done::All)
+    }
+
+    /// Waits until an attachment has changed, or all are to be compared.
+    fn await_work(&self) {
+        let mut desk = self.desk();
+        while desk.dirty.is_empty() && desk.is_known && !self.ends() {
+            let since = desk.compared_at.map_or(COMPARE, |at| at.elapsed());
+            let Some(left) = COMPARE.checked_sub(since).filter(|left| !left.is_zero()) else {
+                return;
+            };
+            let waited = self.work.wait_timeout(desk, left);
+            desk = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Reads what is published of this node, on the networks that its state directory knows.
+    fn read_published(&self) -> Result<(), Doubt> {
+        let mut published = BTreeMap::new();
+        for network in self.state_dir.networks()? {
+            let Some(part) = part(&network) else {
+                continue;
+            };
+            let operations = self.cluster.operations();
+            let (rows, _) = operations.endpoints_of(&part, Some(&self.cluster.node))?;
+            for one in rows {
+                let entry = Entry {
+                    modified: one.modified,
+                    row: one.row,
+                };
+                published.insert(entry.row.attachment.id(), entry);
+            }
+        }
+        let mut desk = self.desk();
+        desk.published = published;
+        desk.is_known = true;
+        desk.compared_at = None;
+        Ok(())
+    }
+
+    /// Looks at every attachment and every published row.
+    fn compare(&self) -> Result<(), Doubt> {
+        self.take_in_all()?;
+        let mut desk = self.desk();
+        let published: Vec<AttachmentKey> = desk
+            .published
+            .values()
+            .map(|entry| entry.row.attachment.clone())
+            .collect();
+        published.iter().for_each(|key| desk.dirty(key, &[]));
+        desk.compared_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The next rows that differ from what is published; those that do not are struck off.
+    fn batch(&self, epoch: u64) -> Result<Option<Vec<Sending>>, Doubt> {
+        let dirty: Vec<(AttachmentKey, Instant)> = {
+            let desk = self.desk();
+            let dirty = desk.dirty.iter();
+            dirty.map(|(key, told)| (key.clone(), told.at)).collect()
+        };
+        let mut batch = Vec::new();
+        for (key, told_at) in dirty {
+            let row = self
+                .recorded_now(&key)?
+                .map(|record| row_of(&record, epoch));
+            let mut desk = self.desk();
+            let known = desk.published.get(&key.id());
+            let is_so = known.map(|entry| &entry.row) == row.as_ref();
+            let place = part(&key.network);
+            if let (false, Some(network)) = (is_so, place) {
+                let seen = known.map_or(Revision(0), |entry| entry.modified);
+                let write = EndpointWrite {
+                    id: key.id().to_string().parse().map_err(Doubt::Name)?,
+                    network,
+                    seen,
+                    row,
+                };
+                batch.push(Sending {
+                    key,
+                    told_at,
+                    write,
+                });
+            } else {
+                desk.strike_off(&key, told_at);
+            }
+            if batch.len() == BATCH {
+                break;
+            }
+        }
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    fn send(&self, node: &Node, epoch: u64, batch: Vec<Sending>) -> Result<Done, Doubt> {
+        let writes: Vec<EndpointWrite> = batch.iter().map(|one| one.write.clone()).collect();
+        let operations = self.cluster.operations();
+        let known = self.desk().standing_now.clone();
+        let standing = match known {
+            Some(standing) => standing,
+            None => match operations.standing_as(&self.cluster.node, epoch)? {
+                Some(standing) => standing,
+                None => return Ok(Done::Unregistered),
+            },
+        };
+        let published = operations.publish_endpoints(&standing, &writes);
+        let mut desk = self.desk();
+        match published? {
+            Published::Made(revision) => {
+                desk.standing_now = Some(standing);
+                for one in batch {
+                    let lag = one.told_at.elapsed();
+                    node.metrics.endpoint_published.observe(lag.as_secs_f64());
+                    desk.lags.note(lag);
+                    desk.stands(one, revision);
+                }
+                Ok(Done::All)
+            }
+            Published::Unknown => {
+                desk.is_known = false;
+                desk.standing_now = None;
+                Ok(Done::All)
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Nothing is to be published of an attachment, if nobody has told of it again meanwhile.
+    fn strike_off(&mut self, key: &AttachmentKey, told_at: Instant) {
+        if self.dirty.get(key).is_none_or(|told| told.at != told_at) {
+            return;
+        }
+        let told = self.dirty.remove(key);
+        let now = self.published.get(&key.id());
+        for address in told.into_iter().flat_map(|told| told.had) {
+            // One that came and went before it was published.
+            if now.is_none_or(|entry| !entry.row.addresses.contains(&address)) {
+                self.withdrawn.entry(address).or_insert(Revision(0));
+            }
+        }
+    }
+
+    /// A row is written.
+    fn stands(&mut self, one: Sending, revision: Revision) {
+        let id = one.key.id();
+        let before = self.published.remove(&id);
+        let now = one.write.row.as_ref().map(|row| row.addresses.as_slice());
+        let before = before.map(|entry| entry.row.addresses).unwrap_or_default();
+        for address in before {
+            if !now.unwrap_or_default().contains(&address) {
+                self.withdrawn.insert(address, revision);
+            }
+        }
+        for address in now.unwrap_or_default() {
+            self.withdrawn.remove(address);
+        }
+        if let Some(row) = one.write.row {
+            let entry = Entry {
+                row,
+                modified: revision,
+            };
+            self.published.insert(id, entry);
+        }
+        self.strike_off(&one.key, one.told_at);
+    }
+}
+
+/// Why it is not known what is to be published.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Doubt {
+    /// The state directory cannot be listed.
+    #[error(transparent)]
+    Directory(#[from] FileError),
+    /// The journals cannot be read.
+    #[error(transparent)]
+    Journal(#[from] StoreError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreTrouble),
+    /// An attachment's id is no part of a key, which cannot be.
+    #[error(transparent)]
+    Name(bulkhead_ipam::cluster::NameError),
+}
+
+/// A network as a part of a key; one whose name is too long for that has no endpoints that others see.
+pub(super) fn part(network: &NetworkName) -> Option<ObjectPart> {
+    network.as_str().parse().ok()
+}

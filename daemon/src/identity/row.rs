@@ -1,0 +1,70 @@
+//! An attachment as policies see it: between its record, its row in the store, and the endpoint that it is.
+
+use std::collections::BTreeSet;
+
+use bulkhead_attach::own_prefixes;
+use bulkhead_ipam::AttachmentRecord;
+use bulkhead_ipam::cluster::schema::EndpointRow;
+use bulkhead_policy::{Endpoint, EndpointId, GroupName, Labels, NamedPort, NodeName, Place};
+
+/// What is published of an attachment.
+pub(super) fn row_of(record: &AttachmentRecord, epoch: u64) -> EndpointRow {
+    let addresses = record.addresses.iter();
+    EndpointRow {
+        attachment: record.key.clone(),
+        epoch,
+        sequence: record.sequence,
+        addresses: addresses.map(|leased| leased.address.address()).collect(),
+        prefixes: own_prefixes(
+            &record.names,
+            record.addresses.iter().map(|leased| &leased.address),
+        ),
+        pod: record.pod.clone(),
+        labels: record.labels.clone(),
+        ports: Vec::new(),
+        since_unix_ms: record.created_at_unix_ms,
+    }
+}
+
+/// The name that policies and operators know it by: its pod's, or else its network's and its container's.
+pub(super) fn id_of(row: &EndpointRow) -> EndpointId {
+    let key = &row.attachment;
+    let (namespace, name) = match &row.pod {
+        Some(pod) => (pod.namespace.clone(), pod.name.clone()),
+        None => (key.network.to_string(), key.container.to_string()),
+    };
+    EndpointId {
+        namespace,
+        name,
+        network: Some(key.network.clone()),
+    }
+}
+
+/// What is known of an endpoint, of all the rows that have its name. Several there are where a pod has two
+/// interfaces on a network, and while it moves; the newest says what it is, its addresses are those of all.
+pub(super) fn endpoint_of<'a>(
+    rows: impl IntoIterator<Item = (&'a NodeName, &'a EndpointRow)>,
+    groups: BTreeSet<GroupName>,
+) -> Option<Endpoint> {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let newest = |(_, row): &&(&NodeName, &EndpointRow)| (row.since_unix_ms, row.sequence);
+    let (node, newest) = rows.iter().max_by_key(newest)?;
+    let port = |port: &bulkhead_ipam::cluster::schema::PortName| {
+        Some(NamedPort {
+            name: port.name.clone(),
+            protocol: port.protocol.parse().ok()?,
+            port: port.port,
+        })
+    };
+    Some(Endpoint {
+        labels: newest.labels.iter().collect::<Labels>(),
+        groups,
+        addresses: rows
+            .iter()
+            .flat_map(|(_, row)| row.addresses.iter().copied())
+            .collect(),
+        ports: newest.ports.iter().filter_map(port).collect(),
+        node: Some((*node).clone()),
+        place: Place::Port,
+    })
+}
