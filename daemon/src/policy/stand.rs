@@ -4,7 +4,7 @@ use bulkhead_kernel::{ApplyError, Deletion, Kernel, ObserveError};
 use bulkhead_nft::{Command, Standing, Table, Transaction, change};
 use bulkhead_plan::{Ns, Op, Plan};
 use bulkhead_policy::compile::{Judge, table_id};
-use bulkhead_policy::{Local, World, compile};
+use bulkhead_policy::{Compiler, Local, World};
 
 /// Why the kernel does not enforce what it should.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,7 @@ pub(super) struct Stand {
     stands: Stands,
     judge: Judge,
     cut_is_due: bool,
+    compiler: Compiler,
 }
 
 impl Stand {
@@ -48,6 +49,7 @@ impl Stand {
             stands: Stands::Unknown,
             judge: Judge::default(),
             cut_is_due: false,
+            compiler: Compiler::default(),
         }
     }
 
@@ -62,7 +64,7 @@ impl Stand {
 
     /// Brings the table to what `world` says; without endpoints there is none.
     pub(super) fn bring_to(&mut self, world: &World, local: &Local) -> Result<(), Trouble> {
-        let ruleset = compile(world, local);
+        let ruleset = self.compiler.compile(world, local);
         let wanted = (!local.endpoints.is_empty()).then_some(ruleset.table);
         if self.is_unknown() {
             self.stands = self.found(wanted.as_ref())?;

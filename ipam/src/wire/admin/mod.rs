@@ -38,7 +38,7 @@ pub use overlays::{ListedEnd, ListedOverlay, OwnEnd};
 pub use policies::{
     ChangedObject, EndpointName, GroupMember, IdentityStatus, KnownEndpoint, ListedGroup,
     ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile, PolicyNode,
-    PolicyState,
+    PolicyState, PolicyVerified,
 };
 pub use pools::{
     ListedPool, ListedReservation, PoolChange, PoolSpec, PoolState, PoolUsage, Reservation,
@@ -247,6 +247,8 @@ pub enum Request {
     PolicySnapshot,
     /// Where policies are enforced. [`Reply::PolicyState`].
     PolicyStatus,
+    /// Whether this node's kernel enforces exactly what it should. [`Reply::PolicyVerified`].
+    PolicyVerify,
     /// Endpoints as policies see them, of the networks that this node is on. [`Reply::Known`], by name.
     Known,
     /// The security groups, or one with its rules. [`Reply::Groups`], by name; refused as `NotFound`.
@@ -435,6 +437,8 @@ pub enum Reply {
     },
     /// Of [`Request::PolicyStatus`].
     PolicyState(Box<PolicyState>),
+    /// Of [`Request::PolicyVerify`].
+    PolicyVerified(PolicyVerified),
     /// Of [`Request::Known`].
     Known {
         /// By name.
