@@ -1,7 +1,7 @@
 //! What this node's kernel enforces, told to the cluster: `policy status` reads it, and so does the cool-down
 //! of addresses on every node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use bulkhead_ipam::cluster::Revision;
 use bulkhead_ipam::cluster::operations::{AppliedListed, StoreTrouble};
 use bulkhead_ipam::cluster::schema::AppliedRow;
+
+use bulkhead_ipam::wire::admin::KnownVerdict;
+use bulkhead_policy::compile::Said;
 
 use super::{Identities, Mark, spawn};
 use crate::clock::unix_ms;
@@ -32,6 +35,8 @@ pub(super) struct Applied {
     now: Option<Report>,
     told: Option<(Report, u64)>,
     told_at: Option<Instant>,
+    /// What the verdicts in the kernel stand for.
+    verdicts: Vec<KnownVerdict>,
     /// What all nodes have told, and when that was read.
     others: Option<(Vec<AppliedListed>, Instant)>,
 }
@@ -74,6 +79,29 @@ impl Identities {
             errors,
         });
         self.told.notify_all();
+    }
+
+    /// What the verdicts in the kernel stand for, since it was told them last.
+    #[allow(dead_code)] // for whoever compiles policies
+    pub(crate) fn verdicts_are(&self, outcomes: &BTreeMap<String, Said>) {
+        let known = outcomes.iter().map(|(id, said)| KnownVerdict {
+            id: id.clone(),
+            direction: said.direction.to_string(),
+            decision: said.decision().to_string(),
+            cause: said.outcome.cause.to_string(),
+            would_deny: said
+                .outcome
+                .would_deny
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        });
+        self.applied_state().verdicts = known.collect();
+    }
+
+    /// What the verdicts in the kernel stand for.
+    pub(crate) fn verdicts(&self) -> Vec<KnownVerdict> {
+        self.applied_state().verdicts.clone()
     }
 
     /// The revision of the policies that the kernel enforces; `None` while it enforces none.
