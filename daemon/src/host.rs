@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bulkhead_attach::{Host, Overlays, PoolLeases, Stage, UnderWay};
+use bulkhead_attach::{Host, Overlays, Policies, PoolLeases, Stage, UnderWay};
 use bulkhead_cni::exec::{Children, Delegates};
 use bulkhead_cni::json::Value;
 use bulkhead_cni::{Call, CniError, Code, Environment, NetnsCheck};
@@ -102,6 +102,10 @@ impl<D: Delegates> Host for Here<'_, D> {
 
     fn pools(&self) -> Option<Arc<dyn PoolLeases>> {
         Some(Arc::clone(&self.node.pools) as Arc<dyn PoolLeases>)
+    }
+
+    fn policies(&self) -> Option<Arc<dyn Policies>> {
+        Some(Arc::clone(&self.node.policy) as Arc<dyn Policies>)
     }
 
     fn overlays(&self) -> Option<Arc<dyn Overlays>> {

@@ -24,6 +24,7 @@ mod node;
 mod notify;
 mod overlay;
 mod owner;
+mod policy;
 mod remembered;
 mod server;
 mod socket;

@@ -23,6 +23,7 @@ use crate::identity::Identities;
 use crate::log::Threshold;
 use crate::metrics::Metrics;
 use crate::overlay::{Leases, Overlays};
+use crate::policy::Enforcer;
 use crate::remembered::Remembered;
 
 /// Everything that the parts of the daemon share.
@@ -44,6 +45,8 @@ pub(crate) struct Node {
     pub(crate) overlays: Arc<Overlays>,
     /// Who is where, and who may talk to whom.
     pub(crate) identities: Arc<Identities>,
+    /// What the kernel enforces of it.
+    pub(crate) policy: Arc<Enforcer>,
     /// The pools as calls know them.
     pub(crate) pools: Arc<Leases>,
     /// Where tasks that wait for sockets are run.
@@ -77,6 +80,7 @@ pub(crate) struct Parts {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) overlays: Arc<Overlays>,
     pub(crate) identities: Arc<Identities>,
+    pub(crate) policy: Arc<Enforcer>,
 }
 
 /// What status tells and metrics alone do not.
@@ -110,6 +114,7 @@ impl Node {
             cluster: parts.cluster,
             overlays: parts.overlays,
             identities: parts.identities,
+            policy: parts.policy,
             sockets: parts.sockets,
             reaper: Reaper::new(),
             under_way: UnderWay::default(),

@@ -1,0 +1,254 @@
+//! What this node's kernel enforces: the world as it is known, compiled for the node's own endpoints, and
+//! committed whenever either changes. ADD is answered once its endpoint's policy stands, and an address is released
+//! once nothing stands for it any more. What somebody else changes is put right; while nothing is known of any
+//! policy, what stands goes on.
+
+mod cut;
+mod stand;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bulkhead_attach::policies::device;
+use bulkhead_cni::CniError;
+use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
+use bulkhead_model::{AttachmentKey, IfName};
+use bulkhead_policy::{EndpointId, Local};
+
+use crate::identity::{Identities, Mark};
+use crate::node::Node;
+use stand::{Stand, Trouble};
+
+/// Stack of the thread, in bytes: a table is made on the heap.
+const STACK: usize = 1 << 20;
+
+/// Longest that nothing is looked at while nothing is heard.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Who enforces.
+pub(crate) struct Enforcer {
+    identities: Arc<Identities>,
+    state: Mutex<State>,
+    is_ending: AtomicBool,
+    /// How often the table was found otherwise than it had been left, and put right.
+    pub(crate) healed: AtomicU64,
+    /// Connections that were cut because they are no longer allowed.
+    pub(crate) cut: AtomicU64,
+}
+
+struct State {
+    /// The attachments that policies are enforced for.
+    local: BTreeMap<AttachmentKey, (EndpointId, IfName)>,
+    stand: Stand,
+    /// What was known when the kernel was told last.
+    mark: Mark,
+}
+
+/// What is known of the table.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Verified {
+    /// The revision of the policies that it was compiled from.
+    pub(crate) revision: u64,
+    /// What is otherwise than it should be; none if the kernel enforces exactly that.
+    pub(crate) differences: Vec<String>,
+}
+
+impl Enforcer {
+    /// For the recorded attachments that ask for it. Nothing is done about them yet.
+    ///
+    /// # Errors
+    /// The journals cannot be read.
+    pub(crate) fn open(
+        identities: &Arc<Identities>,
+        state_dir: &StateDir,
+    ) -> Result<Self, StoreError> {
+        let mut local = BTreeMap::new();
+        for recorded in state_dir.everything()? {
+            if let Recorded::Attachment(record) = recorded?
+                && let Some(device) = device(&record.names)
+            {
+                let endpoint = identities.recorded(&record);
+                local.insert(record.key.clone(), (endpoint, device));
+            }
+        }
+        let state = State {
+            local,
+            stand: Stand::unknown(),
+            mark: Mark::default(),
+        };
+        Ok(Self {
+            identities: Arc::clone(identities),
+            state: Mutex::new(state),
+            is_ending: AtomicBool::new(false),
+            healed: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+        })
+    }
+
+    /// Begins to follow what is known.
+    ///
+    /// # Errors
+    /// There is no thread.
+    pub(crate) fn start(node: &Arc<Node>) -> std::io::Result<()> {
+        let node = Arc::clone(node);
+        let thread = thread::Builder::new()
+            .name("policy".to_owned())
+            .stack_size(STACK);
+        thread.spawn(move || go_on(&node)).map(drop)
+    }
+
+    /// Follows nothing more. What stands goes on.
+    pub(crate) fn stop(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the kernel enforces exactly what it should; `None` while nothing is to be enforced here.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or it is not known what it should enforce.
+    pub(crate) fn verify(&self) -> Result<Option<Verified>, Trouble> {
+        let mut state = self.state();
+        let revision = state.mark.policies;
+        let differences = state.stand.differences()?;
+        Ok(differences.map(|differences| Verified {
+            revision,
+            differences,
+        }))
+    }
+
+    /// Puts right what somebody else has changed; what that was.
+    fn heal(&self) -> Result<Vec<String>, Trouble> {
+        let mut state = self.state();
+        let found = state.stand.differences()?.unwrap_or_default();
+        if found.is_empty() {
+            return Ok(found);
+        }
+        // A commit of our own is none in between: that has the lock. Whatever it was, all of it goes.
+        state.stand.forget();
+        state.tell_kernel(&self.identities)?;
+        self.healed.fetch_add(1, Ordering::Relaxed);
+        Ok(found)
+    }
+
+    fn tell_kernel(&self) -> Result<Mark, Trouble> {
+        self.state().tell_kernel(&self.identities)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a bug left half done is read from the kernel, or replaced.
+        self.state.lock().unwrap_or_else(|poisoned| {
+            let mut state = PoisonError::into_inner(poisoned);
+            state.stand.forget();
+            state
+        })
+    }
+}
+
+impl State {
+    /// Compiles what is known, and commits what is new of it.
+    fn tell_kernel(&mut self, identities: &Identities) -> Result<Mark, Trouble> {
+        let endpoints = self.local.values().cloned();
+        let local = Local {
+            endpoints: endpoints.collect(),
+            ..Local::default()
+        };
+        let mark = identities
+            .read(|world, mark| self.stand.bring_to(world, &local).map(|()| mark))
+            .unwrap_or(Err(Trouble::Unknown))?;
+        self.mark = mark;
+        Ok(mark)
+    }
+}
+
+impl bulkhead_attach::Policies for Enforcer {
+    fn admit(&self, record: &AttachmentRecord) -> Result<(), CniError> {
+        let Some(device) = device(&record.names) else {
+            return Ok(());
+        };
+        let endpoint = self.identities.recorded(record);
+        let mut state = self.state();
+        state.local.insert(record.key.clone(), (endpoint, device));
+        let told = state.tell_kernel(&self.identities);
+        told.map(drop)
+            .map_err(|trouble| refusal(&record.key, &trouble))
+    }
+
+    fn dismiss(&self, key: &AttachmentKey) -> Result<(), CniError> {
+        self.identities.ended(key);
+        let mut state = self.state();
+        state.local.remove(key);
+        let told = match state.tell_kernel(&self.identities) {
+            // It cannot be compiled.
+            Err(Trouble::Unknown) if state.local.is_empty() => state.stand.clear(),
+            // It stays among the others' until it is known what policies there are. Nobody has its device any
+            // more, and nobody with policies is given its address before.
+            Err(Trouble::Unknown) => Ok(()),
+            told => told.map(drop),
+        };
+        told.map_err(|trouble| refusal(key, &trouble))
+    }
+}
+
+fn refusal(key: &AttachmentKey, trouble: &Trouble) -> CniError {
+    let network = &key.network;
+    let why = crate::told::chain(trouble);
+    CniError::try_again(format!(
+        "network {network}: policies are not enforced: {why}"
+    ))
+}
+
+/// Follows what is known, compares now and then, cuts what is no longer allowed.
+fn go_on(node: &Node) {
+    let enforcer = &node.policy;
+    let mut mark = Mark::default();
+    let mut verified_at = Instant::now();
+    let mut scissors = cut::Scissors::new();
+    let mut first = true;
+    while !enforcer.is_ending.load(Ordering::Relaxed) {
+        let changed = enforcer.identities.await_change(mark, TICK);
+        let is_new = first || changed.mark != mark;
+        mark = changed.mark;
+        if is_new || enforcer.state().stand.is_unknown() {
+            match enforcer.tell_kernel() {
+                Ok(told) => {
+                    first = false;
+                    enforcer.identities.applied(told, Vec::new());
+                }
+                Err(Trouble::Unknown) => {}
+                Err(trouble) => {
+                    let why = crate::told::chain(&trouble);
+                    node.failed("policies are not enforced as they are written", &why);
+                    enforcer
+                        .identities
+                        .applied(enforcer.state().mark, vec![why]);
+                }
+            }
+        }
+        let judge = enforcer.state().stand.due_to_cut();
+        if let Some(judge) = judge {
+            let cut = scissors.cut(node, &judge);
+            enforcer.cut.fetch_add(cut, Ordering::Relaxed);
+        }
+        // As often as attachments are compared with their want.
+        let interval = node.config().reconcile;
+        if interval.is_some_and(|interval| verified_at.elapsed() >= interval) {
+            verified_at = Instant::now();
+            match enforcer.heal() {
+                Ok(found) if found.is_empty() => {}
+                Ok(found) => {
+                    tracing::warn!(
+                        ?found,
+                        "policies stood otherwise in the kernel, and were put right"
+                    );
+                }
+                Err(trouble) => {
+                    let why = crate::told::chain(&trouble);
+                    node.failed("what the kernel enforces is not compared", &why);
+                }
+            }
+        }
+    }
+}

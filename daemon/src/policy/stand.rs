@@ -1,0 +1,156 @@
+//! The table in the kernel, from one world to the next.
+
+use bulkhead_kernel::{ApplyError, Deletion, Kernel, ObserveError};
+use bulkhead_nft::{Command, Standing, Table, Transaction, change};
+use bulkhead_plan::{Ns, Op, Plan};
+use bulkhead_policy::compile::{Judge, table_id};
+use bulkhead_policy::{Local, World, compile};
+
+/// Why the kernel does not enforce what it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// What it should enforce is not known.
+    #[error(
+        "it is not known yet what policies there are: the cluster's store was not read since bulkheadd started"
+    )]
+    Unknown,
+    /// It does not tell what it enforces.
+    #[error("the kernel's table of policies is not read")]
+    Read(#[from] ObserveError),
+    /// It does not take what is to be enforced.
+    #[error("the kernel's table of policies is not changed")]
+    Commit(#[source] Box<ApplyError>),
+}
+
+/// What stands in the kernel, as far as it is known.
+#[derive(Debug)]
+enum Stands {
+    /// Whatever an earlier daemon, or somebody else, has left.
+    Unknown,
+    Nothing,
+    This(Box<Table>),
+}
+
+/// The table, and whoever changes it.
+#[derive(Debug)]
+pub(super) struct Stand {
+    /// A socket of its own, which stays.
+    kernel: Kernel,
+    stands: Stands,
+    judge: Judge,
+    cut_is_due: bool,
+}
+
+impl Stand {
+    pub(super) fn unknown() -> Self {
+        Self {
+            kernel: Kernel::new(Deletion::Blocking),
+            stands: Stands::Unknown,
+            judge: Judge::default(),
+            cut_is_due: false,
+        }
+    }
+
+    pub(super) const fn is_unknown(&self) -> bool {
+        matches!(self.stands, Stands::Unknown)
+    }
+
+    /// What stands is not known any more.
+    pub(super) fn forget(&mut self) {
+        self.stands = Stands::Unknown;
+    }
+
+    /// Brings the table to what `world` says; without endpoints there is none.
+    pub(super) fn bring_to(&mut self, world: &World, local: &Local) -> Result<(), Trouble> {
+        let ruleset = compile(world, local);
+        let wanted = (!local.endpoints.is_empty()).then_some(ruleset.table);
+        if self.is_unknown() {
+            self.stands = self.found(wanted.as_ref())?;
+        }
+        let commands = match (&self.stands, &wanted) {
+            (Stands::Nothing, None) => Vec::new(),
+            (Stands::Nothing, Some(table)) => vec![Command::AddTable(table.clone())],
+            (Stands::This(_), None) => vec![Command::DeleteTable(table_id())],
+            (Stands::This(before), Some(table)) => change(before, table),
+            (Stands::Unknown, Some(table)) => vec![Command::ReplaceTable(table.clone())],
+            (Stands::Unknown, None) => {
+                let empty = Table::new(table_id());
+                vec![
+                    Command::ReplaceTable(empty),
+                    Command::DeleteTable(table_id()),
+                ]
+            }
+        };
+        let narrows = commands.iter().any(may_narrow);
+        self.commit(commands)?;
+        self.stands = wanted.map_or(Stands::Nothing, |table| Stands::This(Box::new(table)));
+        self.judge = ruleset.judge;
+        self.cut_is_due |= narrows;
+        Ok(())
+    }
+
+    /// What an earlier daemon left, if it is exactly what is wanted.
+    fn found(&mut self, wanted: Option<&Table>) -> Result<Stands, Trouble> {
+        let standing = self.kernel.standing(&table_id())?;
+        Ok(match (standing, wanted) {
+            (None, _) => Stands::Nothing,
+            (Some(standing), Some(table)) if standing == Standing::of(table, &|_| 0) => {
+                Stands::This(Box::new(table.clone()))
+            }
+            (Some(_), _) => Stands::Unknown,
+        })
+    }
+
+    /// Nobody is left that anything is enforced for.
+    pub(super) fn clear(&mut self) -> Result<(), Trouble> {
+        self.stands = self.found(None)?;
+        if !matches!(self.stands, Stands::Nothing) {
+            self.commit(vec![Command::DeleteTable(table_id())])?;
+            self.stands = Stands::Nothing;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, commands: Vec<Command>) -> Result<(), Trouble> {
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let op = Op::Nft {
+            ns: Ns::Host,
+            transaction: Transaction(commands),
+            generation: None,
+        };
+        let applied = self.kernel.apply(&Plan::new(vec![op]));
+        applied.map_err(|error| {
+            // It is as it was, or as somebody else has made it.
+            self.stands = Stands::Unknown;
+            Trouble::Commit(Box::new(error))
+        })
+    }
+
+    /// What is otherwise in the kernel; `None` if nothing should be there.
+    pub(super) fn differences(&mut self) -> Result<Option<Vec<String>>, Trouble> {
+        let Stands::This(table) = &self.stands else {
+            return match self.stands {
+                Stands::Unknown => Err(Trouble::Unknown),
+                _ => Ok(None),
+            };
+        };
+        let should = Standing::of(table, &|_| 0);
+        let standing = self.kernel.standing(&table_id())?.unwrap_or_default();
+        Ok(Some(standing.differences(&should)))
+    }
+
+    /// Who tells what is no longer allowed, once after each change that may have forbidden something.
+    pub(super) fn due_to_cut(&mut self) -> Option<Judge> {
+        std::mem::take(&mut self.cut_is_due).then(|| self.judge.clone())
+    }
+}
+
+/// Whether something that was allowed may be forbidden now: what only adds allows no less.
+fn may_narrow(command: &Command) -> bool {
+    !matches!(
+        command,
+        Command::AddElements { .. } | Command::AddSet { .. } | Command::AddChain { .. }
+    )
+}

@@ -1,0 +1,352 @@
+//! Policies that the kernel enforces: from a container's first instruction on, through edits, restarts and other
+//! people's hands, until nothing is left of it.
+
+mod common;
+
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bulkhead_ipam::wire::admin::{Must, ObjectName, PolicyFile, Reply, Request};
+use common::{LIMIT, Node};
+use netns_fixtures::{Container, wait_for, wait_until};
+use serde_json::{Value, json};
+
+const QUICK: &str = "collector.interval_secs = 0\nreconcile.interval_secs = 1\n";
+const PORT: u16 = 7000;
+
+/// Nobody reaches the servers but who may.
+const FENCE: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: fenced, name: servers}
+spec:
+  podSelector: {matchLabels: {app: server}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: friend}}}]
+    ports: [{port: 7000}, {port: 7000, protocol: UDP}]
+";
+
+/// A while ago anybody might.
+const OPEN: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: fenced, name: everybody}
+spec:
+  podSelector: {matchLabels: {app: server}}
+  ingress:
+  - ports: [{port: 7000}, {port: 7000, protocol: UDP}]
+";
+
+fn apply(node: &Node, text: &str) {
+    let request = Request::PolicyApply {
+        files: vec![PolicyFile {
+            name: "policies.yaml".to_owned(),
+            text: text.to_owned(),
+        }],
+        must: Must::Anything,
+        dry_run: false,
+    };
+    wait_for("the policy to be taken", LIMIT, || {
+        matches!(node.ask(&request).pop(), Some(Reply::PolicyChanged(_))).then_some(())
+    });
+}
+
+fn delete(node: &Node, name: &str) {
+    let request = Request::PolicyDelete {
+        objects: vec![ObjectName {
+            kind: "NetworkPolicy".to_owned(),
+            namespace: Some("fenced".to_owned()),
+            name: name.to_owned(),
+        }],
+        files: Vec::new(),
+    };
+    let last = node.ask(&request).pop();
+    assert!(matches!(last, Some(Reply::PolicyChanged(_))), "{last:?}");
+}
+
+/// A network on which policies are enforced, of links of their own or of a bridge.
+fn network(node: &Node, app: &str, kind: &str) -> Value {
+    let mut config = json!({
+        "cniVersion": "1.1.0",
+        "name": "fenced",
+        "type": kind,
+        "policy": true,
+        "stateDir": node.state_dir(),
+        "args": {"cni": {"labels": [{"key": "app", "value": app}]}},
+        "ipam": {
+            "type": "bulkhead-ipam",
+            "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00:1::/64"}]],
+        },
+    });
+    if kind == "bulkhead-bridge" {
+        config["bridge"] = json!("br-fenced");
+        config["isDefaultGateway"] = json!(true);
+        config["segmentation"] = json!("l3");
+    }
+    config
+}
+
+struct Pod {
+    container: Container,
+    config: Value,
+    addresses: Vec<IpAddr>,
+}
+
+impl Pod {
+    fn add(node: &Node, name: &str, app: &str, kind: &str) -> Self {
+        let container = node.container(name);
+        let config = network(node, app, kind);
+        let mut pod = Self {
+            container,
+            config,
+            addresses: Vec::new(),
+        };
+        pod.attach(node);
+        pod
+    }
+
+    fn attach(&mut self, node: &Node) {
+        let said = node.call_of("ADD", &self.container, &self.config);
+        let result = said.unwrap().result();
+        let ips = result["ips"].as_array().expect("it has addresses");
+        let address = |ip: &Value| {
+            let (address, _) = ip["address"].as_str()?.split_once('/')?;
+            address.parse().ok()
+        };
+        self.addresses = ips.iter().filter_map(address).collect();
+    }
+
+    fn del(&self, node: &Node) {
+        let said = node.call_of("DEL", &self.container, &self.config);
+        assert_eq!(said.unwrap().0.exit, 0);
+    }
+
+    fn at(&self, nth: usize) -> SocketAddr {
+        SocketAddr::new(self.addresses[nth], PORT)
+    }
+
+    fn listens(&self) -> UdpSocket {
+        let bind = || UdpSocket::bind((std::net::Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+        let socket = self.container.enter(bind).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
+    /// Whether a datagram of this one comes to the other.
+    fn reaches(&self, to: SocketAddr, receiver: &UdpSocket) -> bool {
+        drain(receiver);
+        let send = || {
+            let any: IpAddr = if to.is_ipv4() {
+                std::net::Ipv4Addr::UNSPECIFIED.into()
+            } else {
+                std::net::Ipv6Addr::UNSPECIFIED.into()
+            };
+            UdpSocket::bind((any, 0)).unwrap().send_to(b"x", to)
+        };
+        self.container.enter(send).unwrap().unwrap();
+        drain(receiver) > 0
+    }
+}
+
+fn drain(receiver: &UdpSocket) -> usize {
+    let mut buffer = [0; 64];
+    std::iter::from_fn(|| receiver.recv_from(&mut buffer).ok()).count()
+}
+
+/// A container that sends from its first instruction on, whether it has a link or not.
+struct Flood {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Flood {
+    fn start(container: &Container, to: Vec<SocketAddr>) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let (its_end, ns) = (Arc::clone(&ends), container.clone());
+        let flood = move || {
+            let mut sent = 0;
+            let sockets = [
+                UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)).unwrap(),
+                UdpSocket::bind((std::net::Ipv6Addr::UNSPECIFIED, 0)).unwrap(),
+            ];
+            while !its_end.load(Ordering::Relaxed) {
+                for to in &to {
+                    let socket = &sockets[usize::from(to.is_ipv6())];
+                    sent += usize::from(socket.send_to(b"flood", to).is_ok());
+                }
+            }
+            sent
+        };
+        let thread = thread::spawn(move || ns.enter(flood).unwrap());
+        Self { ends, thread }
+    }
+
+    /// How many packets left the container.
+    fn end(self) -> usize {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+fn fences_every_pod(kind: &str) {
+    let node = Node::start(QUICK);
+    apply(&node, FENCE);
+    let server = Pod::add(&node, "server", "server", kind);
+    let friend = Pod::add(&node, "friend", "friend", kind);
+    let stranger = Pod::add(&node, "stranger", "stranger", kind);
+    let receiver = server.listens();
+    for nth in [0, 1] {
+        assert!(
+            friend.reaches(server.at(nth), &receiver),
+            "{}",
+            server.at(nth)
+        );
+        assert!(
+            !stranger.reaches(server.at(nth), &receiver),
+            "{}",
+            server.at(nth)
+        );
+    }
+    // An edit is in force soon, also for who is there already.
+    apply(&node, OPEN);
+    wait_for("everybody to be let in", LIMIT, || {
+        stranger.reaches(server.at(0), &receiver).then_some(())
+    });
+    delete(&node, "everybody");
+    wait_for("strangers to be kept out again", LIMIT, || {
+        (!stranger.reaches(server.at(1), &receiver)).then_some(())
+    });
+    // Nothing of an address is left once it is released.
+    friend.del(&node);
+    let table = node.host.sh("nft list table inet bulkhead-policy").unwrap();
+    for address in &friend.addresses {
+        assert!(
+            !table.contains(&format!("{address} :")),
+            "{address}: {table}"
+        );
+    }
+    assert!(!stranger.reaches(server.at(0), &receiver));
+    server.del(&node);
+    stranger.del(&node);
+    let tables = node.host.sh("nft list tables").unwrap();
+    assert!(!tables.contains("bulkhead-policy"), "{tables}");
+}
+
+#[test]
+fn pods_with_links_of_their_own_are_fenced_one_by_one() {
+    fences_every_pod("bulkhead-ipv6");
+}
+
+#[test]
+fn neighbours_on_a_bridge_are_fenced_one_by_one() {
+    fences_every_pod("bulkhead-bridge");
+}
+
+#[test]
+fn nothing_forbidden_is_delivered_from_the_first_instruction_on() {
+    let mut node = Node::start(QUICK);
+    apply(&node, FENCE);
+    let server = Pod::add(&node, "server", "server", "bulkhead-ipv6");
+    let receiver = server.listens();
+    let targets: Vec<SocketAddr> = [0, 1].map(|nth| server.at(nth)).into();
+    let mut sent = 0;
+    let container = node.container("hostile");
+    for turn in 0..24 {
+        let flood = Flood::start(&container, targets.clone());
+        let hostile = Pod {
+            config: network(&node, "hostile", "bulkhead-ipv6"),
+            container: container.clone(),
+            addresses: Vec::new(),
+        };
+        let said = node.call_of("ADD", &hostile.container, &hostile.config);
+        said.unwrap().result();
+        if turn % 8 == 3 {
+            // Other policies change meanwhile.
+            apply(&node, &OPEN.replace("7000", "7001"));
+        }
+        if turn % 8 == 5 {
+            node.kill();
+            node.start_daemon();
+        }
+        if turn % 8 == 7 {
+            delete(&node, "everybody");
+        }
+        hostile.del(&node);
+        sent += flood.end();
+        assert_eq!(drain(&receiver), 0, "turn {turn}");
+    }
+    assert!(sent > 1_000, "{sent} packets left the container");
+    println!("{sent} sent, none delivered");
+}
+
+#[test]
+fn what_is_no_longer_allowed_is_cut_and_what_is_goes_on() {
+    let node = Node::start(QUICK);
+    apply(&node, &format!("{FENCE}---\n{OPEN}"));
+    let server = Pod::add(&node, "server", "server", "bulkhead-ipv6");
+    let pods = ["friend", "stranger"].map(|app| Pod::add(&node, app, app, "bulkhead-ipv6"));
+    let bind = || TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+    let listener = server.container.enter(bind).unwrap();
+    let connections = pods.each_ref().map(|pod| {
+        let connect = || TcpStream::connect_timeout(&server.at(0), LIMIT).unwrap();
+        let near = pod.container.enter(connect).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        far.set_nonblocking(true).unwrap();
+        (near, far)
+    });
+    let comes = |(near, far): &(TcpStream, TcpStream)| {
+        use std::io::{Read, Write};
+        let (mut near, mut far) = (near, far);
+        let mut buffer = [0; 64];
+        let _ = far.read(&mut buffer);
+        near.write_all(b"x").unwrap();
+        wait_until(Duration::from_millis(20), || far.read(&mut buffer).ok()).is_some()
+    };
+    assert!(connections.iter().all(comes));
+    delete(&node, "everybody");
+    wait_for("the stranger's connection to be cut", LIMIT, || {
+        (!comes(&connections[1])).then_some(())
+    });
+    assert!(comes(&connections[0]), "the friend's goes on");
+    assert!(node.log().contains("cut connections"), "{}", node.log());
+}
+
+#[test]
+fn a_restart_changes_nothing_and_damage_is_put_right() {
+    let mut node = Node::start(QUICK);
+    apply(&node, FENCE);
+    let server = Pod::add(&node, "server", "server", "bulkhead-ipv6");
+    let stranger = Pod::add(&node, "stranger", "stranger", "bulkhead-ipv6");
+    let receiver = server.listens();
+    let before = node_listing(&node);
+    node.kill();
+    assert!(
+        !stranger.reaches(server.at(0), &receiver),
+        "it stands without a daemon"
+    );
+    node.start_daemon();
+    let another = Pod::add(&node, "another", "stranger", "bulkhead-ipv6");
+    another.del(&node);
+    assert_eq!(node_listing(&node), before);
+    node.host
+        .sh("nft flush chain inet bulkhead-policy forward")
+        .unwrap();
+    assert!(stranger.reaches(server.at(0), &receiver));
+    wait_for("it to be put right", LIMIT, || {
+        (!stranger.reaches(server.at(0), &receiver)).then_some(())
+    });
+    assert!(node.log().contains("put right"), "{}", node.log());
+}
+
+fn node_listing(node: &Node) -> Vec<String> {
+    let text = node
+        .host
+        .sh("nft -s list table inet bulkhead-policy")
+        .unwrap();
+    let mut blocks: Vec<String> = text.split("\n\n").map(str::to_owned).collect();
+    blocks.sort();
+    blocks
+}
