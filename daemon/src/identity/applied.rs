@@ -47,6 +47,8 @@ struct Report {
     policies: u64,
     store: u64,
     errors: Vec<String>,
+    /// What was known.
+    change: u64,
 }
 
 pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
@@ -71,18 +73,18 @@ pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
 
 impl Identities {
     /// The kernel enforces what was known at `mark`, but for `errors`.
-    #[allow(dead_code)] // for whoever compiles policies
     pub(crate) fn applied(&self, mark: Mark, errors: Vec<String>) {
+        let unread = self.unread();
         self.applied_state().now = Some(Report {
             policies: mark.policies,
             store: mark.store,
-            errors,
+            errors: errors.into_iter().chain(unread).collect(),
+            change: mark.change,
         });
         self.told.notify_all();
     }
 
     /// What the verdicts in the kernel stand for, since it was told them last.
-    #[allow(dead_code)] // for whoever compiles policies
     pub(crate) fn verdicts_are(&self, outcomes: &BTreeMap<String, Said>) {
         let known = outcomes.iter().map(|(id, said)| KnownVerdict {
             id: id.clone(),
@@ -112,7 +114,12 @@ impl Identities {
     /// Waits until there is something to tell, for a while.
     fn due(&self) -> Option<Report> {
         let epoch = self.registered();
+        let (change, seen) = self.look(super::mirror::Mirror::seen);
         let mut state = self.applied_state();
+        // What has come since was about nothing that is kept.
+        if let Some(now) = state.now.as_mut().filter(|now| now.change == change) {
+            now.store = seen.0;
+        }
         let wait = state.wait(epoch).unwrap_or(NOW_AND_THEN);
         if !wait.is_zero() && !self.ends() {
             let waited = self.told.wait_timeout(state, wait);
@@ -195,7 +202,7 @@ impl Applied {
         let Some((told, _)) = told else {
             return Some(Duration::ZERO);
         };
-        if told == now {
+        if (told.policies, told.store, &told.errors) == (now.policies, now.store, &now.errors) {
             return None;
         }
         let is_urgent = told.policies != now.policies || told.errors != now.errors;
