@@ -2,9 +2,14 @@
 
 mod common;
 
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use common::daemon::{Daemon, LIMIT};
 use common::ours::{Node, dual};
 use netns_fixtures::wait_for;
+use serde_json::json;
 
 /// Loops that come only when asked for.
 const QUIET: &str = "collector.interval_secs = 0\nreconcile.interval_secs = 0\n";
@@ -27,8 +32,12 @@ fn what_is_written_is_applied_whole_listed_and_taken_back() {
     node.network("blue", dual(1), &[]);
     let _daemon = Daemon::start(&node, QUIET);
     node.scratch.write("front.yaml", POLICY);
-    node.scratch
-        .write("wrong.yaml", &POLICY.replace("podSelector", "podSelectors"));
+    node.scratch.write(
+        "wrong.yaml",
+        &POLICY
+            .replace("podSelector", "podSelectors")
+            .replace("front}", "back}"),
+    );
     wait_for("the store to serve", LIMIT, || {
         (node.ask("policy ls").code == 0).then_some(())
     });
@@ -37,7 +46,7 @@ fn what_is_written_is_applied_whole_listed_and_taken_back() {
     assert_eq!(code, 1);
     assert!(
         said.contains(
-            "$DIR/wrong.yaml:6: NetworkPolicy shop/front: spec.podSelectors: unknown field"
+            "$DIR/wrong.yaml:6: NetworkPolicy shop/back: spec.podSelectors: unknown field"
         ),
         "{said}"
     );
@@ -107,5 +116,46 @@ fn a_group_is_made_attached_shown_and_removed() {
     assert_eq!(
         node.ask("sg ls").ok(),
         "GROUP  REVISION  MEMBERS  USED BY\n"
+    );
+}
+
+#[test]
+fn what_is_denied_is_told_with_names_as_it_happens() {
+    let Some(node) = Node::with_daemon("what_is_denied_is_told_with_names_as_it_happens") else {
+        return;
+    };
+    let mut keys = dual(1);
+    keys["policy"] = json!(true);
+    keys["segmentation"] = json!("l3");
+    node.network("blue", keys, &[]);
+    let _daemon = Daemon::start(&node, QUIET);
+    wait_for("the store to serve", LIMIT, || {
+        (node.ask("sg create closed").code == 0).then_some(())
+    });
+    node.ask("sg attach closed blue/c2").ok();
+    let sender = node.attach("blue", "c1", "");
+    node.attach("blue", "c2", "");
+    let ends = AtomicBool::new(false);
+    let told = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let send = || {
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                while !ends.load(Ordering::Relaxed) {
+                    let _ = socket.send_to(b"x", "10.1.0.3:7000");
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            };
+            sender.enter(send).unwrap();
+        });
+        let told = node.ask("flows --denied -c 1 --for 15s");
+        ends.store(true, Ordering::Relaxed);
+        told.ok()
+    });
+    let line = "blue/c1@blue (10.1.0.2) > blue/c2@blue (10.1.0.3)  UDP ";
+    assert!(told.contains("  deny   ingress  "), "{told}");
+    assert!(told.contains(line), "{told}");
+    assert!(
+        told.contains(" > 7000  isolated by SecurityGroup closed"),
+        "{told}"
     );
 }

@@ -86,6 +86,14 @@ impl Identities {
 
     /// What the verdicts in the kernel stand for, since it was told them last.
     pub(crate) fn verdicts_are(&self, outcomes: &BTreeMap<String, Said>) {
+        // An id is a digest of what it stands for.
+        let known = |state: &Applied| {
+            let ids = state.verdicts.iter().map(|known| &known.id);
+            ids.eq(outcomes.keys())
+        };
+        if known(&self.applied_state()) {
+            return;
+        }
         let known = outcomes.iter().map(|(id, said)| KnownVerdict {
             id: id.clone(),
             direction: said.direction.to_string(),
