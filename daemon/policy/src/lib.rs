@@ -5,10 +5,12 @@
 //! says what those tables must do. Nothing here touches a file, a clock, a socket or a process.
 
 pub mod classes;
+pub mod compile;
 pub mod diff;
 pub mod edit;
 mod endpoint;
 mod engine;
+pub mod interpret;
 mod labels;
 pub mod lint;
 mod matcher;
@@ -24,8 +26,10 @@ mod tier;
 mod verdict;
 mod world;
 
+pub use compile::{Local, Ruleset, compile};
 pub use endpoint::{Endpoint, EndpointId, GroupName, NamedPort, NodeName, Place};
 pub use engine::{Engine, Judgement, NoRuleset, Undecided, ruleset};
+pub use interpret::Interpreter;
 pub use labels::Labels;
 pub use matcher::{Matcher, evaluate};
 pub use packet::{Packet, Space, Traffic};

@@ -81,6 +81,8 @@ impl Known {
                 Command::AddTable(table) | Command::ReplaceTable(table) => {
                     self.tables.remove(&table.id);
                 }
+                Command::AddSet { table, set } => self.forget_set(table, &set.name),
+                Command::DeleteSet { table, set } => self.forget_set(table, set),
                 Command::DeleteTable(id) => {
                     self.tables.remove(id);
                 }
@@ -103,6 +105,13 @@ impl Known {
         if let Some(table) = self.tables.get_mut(table) {
             table.prefixes.remove(set);
             table.elements.remove(set);
+        }
+    }
+
+    fn forget_set(&mut self, table: &TableId, set: &Name) {
+        self.forget_elements(table, set);
+        if let Some(table) = self.tables.get_mut(table) {
+            table.kinds.remove(set);
         }
     }
 

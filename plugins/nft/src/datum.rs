@@ -38,8 +38,12 @@ pub enum KeyType {
     CtStatus,
     /// `fib_addrtype`: what the routing tables make of an address, 4 bytes, host order.
     FibAddrType,
+    /// `ct_state`: what a packet is to its connection, 4 bytes, host order.
+    CtState,
     /// `boolean`: whether something is there, 4 bytes, host order, as `fib` leaves it.
     Boolean,
+    /// `classid`: a packet's priority, 4 bytes, host order.
+    ClassId,
     /// An unsigned number of that many bytes, network order. nft declares a plain set of it by
     /// fields of its types (`typeof`), and no map.
     Integer(u8),
@@ -47,7 +51,7 @@ pub enum KeyType {
 
 impl KeyType {
     /// Every type, the integer without a length.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::IfName,
         Self::EtherAddr,
         Self::EtherType,
@@ -63,7 +67,9 @@ impl KeyType {
         Self::IfaceType,
         Self::CtStatus,
         Self::FibAddrType,
+        Self::CtState,
         Self::Boolean,
+        Self::ClassId,
         Self::Integer(0),
     ];
 
@@ -74,7 +80,13 @@ impl KeyType {
             Self::IfName | Self::Ipv6Addr => 16,
             Self::EtherAddr => 6,
             Self::EtherType | Self::InetService | Self::ArpOp | Self::IfaceType => 2,
-            Self::Ipv4Addr | Self::Mark | Self::CtStatus | Self::FibAddrType | Self::Boolean => 4,
+            Self::Ipv4Addr
+            | Self::Mark
+            | Self::CtStatus
+            | Self::FibAddrType
+            | Self::CtState
+            | Self::Boolean
+            | Self::ClassId => 4,
             Self::InetProto | Self::IcmpType | Self::Icmpv6Type | Self::NfProto => 1,
             Self::Integer(len) => len as usize,
         }
@@ -108,6 +120,8 @@ impl KeyType {
             Self::IcmpType => 14,
             Self::Mark => 19,
             Self::IfaceType => 21,
+            Self::ClassId => 23,
+            Self::CtState => 26,
             Self::CtStatus => 28,
             Self::Icmpv6Type => 29,
             Self::FibAddrType => 38,
@@ -126,7 +140,9 @@ impl KeyType {
                 | Self::IfaceType
                 | Self::CtStatus
                 | Self::FibAddrType
+                | Self::CtState
                 | Self::Boolean
+                | Self::ClassId
         )
     }
 
@@ -151,6 +167,8 @@ impl KeyType {
             Self::Mark => Datum::Mark(u32::from_ne_bytes(bytes.try_into().ok()?)),
             Self::CtStatus => Datum::CtStatus(u32::from_ne_bytes(bytes.try_into().ok()?)),
             Self::FibAddrType => Datum::FibAddrType(u32::from_ne_bytes(bytes.try_into().ok()?)),
+            Self::CtState => Datum::CtState(u32::from_ne_bytes(bytes.try_into().ok()?)),
+            Self::ClassId => Datum::ClassId(u32::from_ne_bytes(bytes.try_into().ok()?)),
             Self::ArpOp => Datum::ArpOp(short()?),
             Self::IcmpType => Datum::IcmpType(bytes[0]),
             Self::Icmpv6Type => Datum::Icmpv6Type(bytes[0]),
@@ -180,6 +198,8 @@ impl fmt::Display for KeyType {
             Self::IfaceType => "iface_type",
             Self::CtStatus => "ct_status",
             Self::FibAddrType => "fib_addrtype",
+            Self::CtState => "ct_state",
+            Self::ClassId => "classid",
             Self::Boolean => "boolean",
             Self::Integer(len) => return write!(f, "integer {}", usize::from(*len) * 8),
         })
@@ -219,6 +239,11 @@ pub enum Datum {
     CtStatus(u32),
     /// A kind of address (`RTN_*`, `linux/rtnetlink.h`).
     FibAddrType(u32),
+    /// Bits of what a packet is to its connection (`NF_CT_STATE_BIT`, `net/netfilter/nf_conntrack.h`).
+    CtState(u32),
+    /// A packet's priority, which queueing disciplines know as a class: major and minor number. Between
+    /// two rules a number that the second reads; nft has words of their own for 0 and the highest.
+    ClassId(u32),
     /// Whether something is there: `exists` or `missing`.
     Boolean(bool),
     /// A number of that many bytes, most significant first; also raw bytes as they are in the packet.
@@ -228,6 +253,12 @@ pub enum Datum {
 impl Datum {
     /// A connection whose destination was translated (`IPS_DST_NAT`).
     pub const DST_NAT: Self = Self::CtStatus(1 << 5);
+    /// A packet of a connection that both ends have sent packets of (`IP_CT_ESTABLISHED`).
+    pub const ESTABLISHED: Self = Self::CtState(1 << 1);
+    /// A packet about another connection, such as an ICMP error (`IP_CT_RELATED`).
+    pub const RELATED: Self = Self::CtState(1 << 2);
+    /// The first packet of a connection, or another before there was an answer (`IP_CT_NEW`).
+    pub const NEW: Self = Self::CtState(1 << 3);
     /// An address of this host (`RTN_LOCAL`).
     pub const LOCAL: Self = Self::FibAddrType(2);
 
@@ -250,6 +281,8 @@ impl Datum {
             Self::IfaceType(_) => KeyType::IfaceType,
             Self::CtStatus(_) => KeyType::CtStatus,
             Self::FibAddrType(_) => KeyType::FibAddrType,
+            Self::CtState(_) => KeyType::CtState,
+            Self::ClassId(_) => KeyType::ClassId,
             Self::Boolean(_) => KeyType::Boolean,
             // NFT_DATA_VALUE_MAXLEN is 64: a longer number fits no register and is refused there.
             Self::Integer(bytes) => KeyType::Integer(u8::try_from(bytes.len()).unwrap_or(u8::MAX)),
@@ -268,7 +301,11 @@ impl Datum {
             Self::InetProto(n) | Self::IcmpType(n) | Self::Icmpv6Type(n) | Self::NfProto(n) => {
                 vec![*n]
             }
-            Self::Mark(n) | Self::CtStatus(n) | Self::FibAddrType(n) => n.to_ne_bytes().to_vec(),
+            Self::Mark(n)
+            | Self::CtStatus(n)
+            | Self::FibAddrType(n)
+            | Self::CtState(n)
+            | Self::ClassId(n) => n.to_ne_bytes().to_vec(),
             Self::IfaceType(n) => n.to_ne_bytes().to_vec(),
             Self::Boolean(is) => u32::from(*is).to_ne_bytes().to_vec(),
             Self::Integer(bytes) => bytes.clone(),
@@ -333,7 +370,13 @@ impl fmt::Display for Datum {
             Self::InetService(n) | Self::ArpOp(n) | Self::IfaceType(n) => n.fmt(f),
             Self::CtStatus(0x20) => f.write_str("dnat"),
             Self::FibAddrType(2) => f.write_str("local"),
-            Self::CtStatus(n) | Self::FibAddrType(n) => n.fmt(f),
+            Self::CtState(2) => f.write_str("established"),
+            Self::CtState(4) => f.write_str("related"),
+            Self::CtState(8) => f.write_str("new"),
+            Self::CtStatus(n) | Self::FibAddrType(n) | Self::CtState(n) => n.fmt(f),
+            Self::ClassId(0) => f.write_str("none"),
+            Self::ClassId(u32::MAX) => f.write_str("root"),
+            Self::ClassId(n) => write!(f, "{:x}:{:x}", n >> 16, n & 0xffff),
             Self::Mark(n) => write!(f, "0x{n:08x}"),
             Self::Boolean(true) => f.write_str("exists"),
             Self::Boolean(false) => f.write_str("missing"),

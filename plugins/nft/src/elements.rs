@@ -1,5 +1,6 @@
 //! Sets and their elements as attributes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bulkhead_model::{IfName, Prefix};
@@ -9,8 +10,8 @@ use crate::encode::user_data;
 use crate::example;
 use crate::expression::encode_data;
 use crate::meter::{Carried, Exceeds, Rate};
-use crate::prefixes::after;
-use crate::set::{DataType, Elements, Entry, METER_SIZE};
+use crate::prefixes::{after, following};
+use crate::set::{Data, DataType, Elements, Entry, METER_SIZE};
 use crate::wire::{Attributes, attributes};
 
 const NFTA_LIST_ELEM: u16 = 1;
@@ -63,7 +64,7 @@ impl SetShape<'_> {
     fn flags(&self) -> u32 {
         let either = |yes, flag| if yes { flag } else { 0 };
         either(
-            matches!(self.elements, Elements::Prefixes(_)),
+            matches!(self.elements, Elements::Prefixes(_) | Elements::Ranges(_)),
             NFT_SET_INTERVAL,
         ) | either(self.data.is_some(), NFT_SET_MAP)
             | either(self.timeout.is_some(), NFT_SET_TIMEOUT | NFT_SET_EVAL)
@@ -86,6 +87,10 @@ pub(crate) fn encode_elements(elements: &Elements, index_of: IndexOf<'_>) -> Vec
             .map(|(key, rate)| limited(&key.bytes(), *rate))
             .collect(),
         Elements::Prefixes(prefixes) => prefixes.iter().flat_map(interval).collect(),
+        Elements::Ranges(ranges) => ranges
+            .iter()
+            .flat_map(|(first, (last, data))| range(*first, *last, data, index_of))
+            .collect(),
     }
 }
 
@@ -114,15 +119,25 @@ fn limited(key: &[u8], rate: Rate) -> Vec<u8> {
 
 fn interval(prefix: Prefix) -> Vec<Vec<u8>> {
     let start = element(&Datum::from(prefix.address()).bytes());
-    let Some(after) = after(prefix) else {
-        // Nothing follows the last address: the kernel takes an interval without an end to be open.
-        return vec![start];
-    };
-    let end = attributes(|one| {
-        one.u32(3, 1);
-        one.nest(1, |value| value.bytes(1, &Datum::from(after).bytes()));
+    [start].into_iter().chain(end(after(prefix))).collect()
+}
+
+fn range(first: IpAddr, last: IpAddr, data: &Data, index_of: IndexOf<'_>) -> Vec<Vec<u8>> {
+    let start = attributes(|one| {
+        one.nest(1, |value| value.bytes(1, &Datum::from(first).bytes()));
+        one.nest(2, |value| encode_data(value, data, index_of));
     });
-    vec![start, end]
+    [start].into_iter().chain(end(following(last))).collect()
+}
+
+/// What ends an interval; nothing follows the last address of all, and the kernel takes an interval
+/// without an end to be open.
+fn end(following: Option<IpAddr>) -> Option<Vec<u8>> {
+    let following = following?;
+    Some(attributes(|one| {
+        one.u32(3, 1);
+        one.nest(1, |value| value.bytes(1, &Datum::from(following).bytes()));
+    }))
 }
 
 impl Key {

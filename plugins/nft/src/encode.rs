@@ -23,6 +23,7 @@ const NEWCHAIN: u16 = 3;
 const DELCHAIN: u16 = 5;
 const NEWRULE: u16 = 6;
 const NEWSET: u16 = 9;
+const DELSET: u16 = 11;
 const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
 const NFT_SET_ANONYMOUS: u32 = 0x1;
@@ -173,6 +174,14 @@ impl Encoder<'_> {
                 body.string(1, table.name.as_str());
                 body.string(3, chain.as_str());
             }),
+            Command::AddSet { table, set } => {
+                self.set(table, set, NLM_F_EXCL);
+                self.elements(NEWSETELEM, table, set.name.as_str(), None, &set.elements);
+            }
+            Command::DeleteSet { table, set } => self.push(DELSET, 0, table.family, |body| {
+                body.string(1, table.name.as_str());
+                body.string(2, set.as_str());
+            }),
             Command::DeleteTable(id) => self.delete_table(id),
         }
     }
@@ -180,7 +189,7 @@ impl Encoder<'_> {
     /// Sets and chains before what refers to them: elements with a jump, then rules.
     fn contents(&mut self, table: &Table) {
         for set in &table.sets {
-            self.set(&table.id, set);
+            self.set(&table.id, set, 0);
         }
         for chain in &table.chains {
             self.chain(&table.id, chain, 0);
@@ -215,7 +224,7 @@ impl Encoder<'_> {
         });
     }
 
-    fn set(&mut self, table: &TableId, set: &Set) {
+    fn set(&mut self, table: &TableId, set: &Set, exclusive: u16) {
         let id = self.next_set;
         self.next_set += 1;
         let shape = SetShape {
@@ -224,11 +233,19 @@ impl Encoder<'_> {
             timeout: set.timeout,
             elements: &set.elements,
         };
-        self.new_set(table, set.name.as_str(), id, 0, &shape);
+        self.new_set(table, set.name.as_str(), id, exclusive, 0, &shape);
     }
 
-    fn new_set(&mut self, table: &TableId, name: &str, id: u32, flags: u32, shape: &SetShape<'_>) {
-        self.push(NEWSET, NLM_F_CREATE, table.family, |body| {
+    fn new_set(
+        &mut self,
+        table: &TableId,
+        name: &str,
+        id: u32,
+        exclusive: u16,
+        flags: u32,
+        shape: &SetShape<'_>,
+    ) {
+        self.push(NEWSET, NLM_F_CREATE | exclusive, table.family, |body| {
             body.string(1, table.name.as_str());
             body.string(2, name);
             body.u32(10, id);
@@ -275,7 +292,7 @@ impl Encoder<'_> {
             elements: &set.elements,
         };
         let flags = NFT_SET_ANONYMOUS | NFT_SET_CONSTANT;
-        self.new_set(table, set.name(), set.id, flags, &shape);
+        self.new_set(table, set.name(), set.id, 0, flags, &shape);
         self.elements(NEWSETELEM, table, set.name(), Some(set.id), &set.elements);
     }
 

@@ -1,6 +1,7 @@
 //! What a table does to a packet, by the kernel's rules (`net/netfilter/nf_tables_core.c`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bulkhead_model::{Family, IfName};
 
@@ -9,7 +10,7 @@ use crate::field::Field;
 use crate::meter::{Carried, Exceeds};
 use crate::name::Name;
 use crate::packet::Packet;
-use crate::prefixes::prefix_holds;
+use crate::prefixes::{address, prefix_holds};
 use crate::rule::{Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
 use crate::set::{Data, Elements, Set};
 use crate::table::{Base, Chain, Devices, Hook, Policy, Table, TableFamily};
@@ -235,7 +236,18 @@ impl<'t> Run<'t> {
         Ok(match statement {
             Statement::Match(comparison) if self.holds(comparison)? => Next::Statement,
             Statement::Match(_) => Next::Rule,
-            Statement::Counter | Statement::Untracked | Statement::Log(_) => Next::Statement,
+            // There is no time here that a rate could be measured by.
+            Statement::Counter | Statement::Untracked | Statement::Log(_) | Statement::Limit(_) => {
+                Next::Statement
+            }
+            Statement::SetPriority(priority) => self.priority(*priority),
+            Statement::PriorityOf { fields, map } => match self.mapped(fields, map)? {
+                Some(Data::Value(value)) => match value.parts() {
+                    [Datum::ClassId(priority)] => self.priority(*priority),
+                    _ => Next::Rule,
+                },
+                _ => Next::Rule,
+            },
             Statement::Meter {
                 fields, set, when, ..
             } => {
@@ -252,9 +264,9 @@ impl<'t> Run<'t> {
             Statement::ClearMarkBits(bits) => self.mark(self.packet.mark() & !bits),
             Statement::Verdict(verdict) => Next::Verdict(verdict.clone()),
             Statement::VerdictMap { fields, map } => {
-                let elements = self.elements(map)?;
+                let map = self.set(map)?;
                 self.key(fields)?
-                    .and_then(|key| verdict_in(elements, &key))
+                    .and_then(|key| verdict_in(map, &key))
                     .map_or(Next::Rule, Next::Verdict)
             }
             Statement::Vmap { fields, entries } => {
@@ -317,6 +329,11 @@ impl<'t> Run<'t> {
         Next::Statement
     }
 
+    fn priority(&mut self, priority: u32) -> Next {
+        self.packet = self.packet.clone().of_priority(priority);
+        Next::Statement
+    }
+
     fn dnat(&mut self, family: Family, fields: &[Field], map: &Name) -> Result<Next, Undefined> {
         let ours = match family {
             Family::V4 => TableFamily::Ip,
@@ -335,8 +352,8 @@ impl<'t> Run<'t> {
     }
 
     fn mapped(&self, fields: &[Field], map: &Name) -> Result<Option<Data>, Undefined> {
-        let elements = self.elements(map)?;
-        let found = self.key(fields)?.and_then(|key| data_in(elements, &key));
+        let map = self.set(map)?;
+        let found = self.key(fields)?.and_then(|key| data_in(map, &key));
         Ok(found.cloned())
     }
 
@@ -358,11 +375,13 @@ impl<'t> Run<'t> {
                     .map(|(bit, byte)| bit & byte);
                 left.eq(value.bytes())
             }
+            Operand::Range { first, last } => first.bytes() <= found && found <= last.bytes(),
             Operand::Prefix(prefix) => prefix_holds(*prefix, &found),
             Operand::NamePrefix(prefix) => found.starts_with(prefix.as_str().as_bytes()),
             Operand::Set(name) => {
-                let elements = self.elements(name)?;
-                let has = contains(elements, &found);
+                let set = self.set(name)?;
+                let elements = &set.elements;
+                let has = contains(set, &found);
                 let is_limited = matches!(elements, Elements::Limits(_));
                 if has && is_limited && comparison.op == Op::Eq {
                     return Ok(self.exceeded.contains(name));
@@ -373,10 +392,6 @@ impl<'t> Run<'t> {
             Operand::Prefixes(prefixes) => prefixes.holds(&found),
         };
         Ok(equal == (comparison.op == Op::Eq))
-    }
-
-    fn elements(&self, set: &Name) -> Result<&'t Elements, Undefined> {
-        Ok(&self.set(set)?.elements)
     }
 
     fn set(&self, set: &Name) -> Result<&'t Set, Undefined> {
@@ -411,26 +426,38 @@ impl<'t> Run<'t> {
     }
 }
 
-fn contains(elements: &Elements, found: &[u8]) -> bool {
-    match elements {
-        Elements::Keys(keys) => keys.iter().any(|key| key.bytes() == found),
-        Elements::Map(map) => map.keys().any(|key| key.bytes() == found),
-        Elements::Limits(limits) => limits.keys().any(|key| key.bytes() == found),
+/// A set has one type of keys: what the registers hold is a key of it, or none.
+fn contains(set: &Set, found: &[u8]) -> bool {
+    let key = || Key::decode(&set.key, found).filter(|key| key.bytes() == found);
+    match &set.elements {
+        Elements::Keys(keys) => key().is_some_and(|key| keys.contains(&key)),
+        Elements::Map(map) => key().is_some_and(|key| map.contains_key(&key)),
+        Elements::Limits(limits) => key().is_some_and(|key| limits.contains_key(&key)),
         Elements::Prefixes(prefixes) => prefixes.holds(found),
+        Elements::Ranges(ranges) => in_range(ranges, found).is_some(),
     }
 }
 
-fn verdict_in(elements: &Elements, found: &[u8]) -> Option<Verdict> {
-    match data_in(elements, found)? {
+fn verdict_in(map: &Set, found: &[u8]) -> Option<Verdict> {
+    match data_in(map, found)? {
         Data::Verdict(verdict) => Some(verdict.clone()),
         Data::Value(_) | Data::Device(_) => None,
     }
 }
 
-fn data_in<'e>(elements: &'e Elements, found: &[u8]) -> Option<&'e Data> {
-    let Elements::Map(map) = elements else {
-        return None;
-    };
-    map.iter()
-        .find_map(|(key, entry)| (key.bytes() == found).then_some(&entry.data))
+fn data_in<'e>(map: &'e Set, found: &[u8]) -> Option<&'e Data> {
+    match &map.elements {
+        Elements::Map(entries) => {
+            let key = Key::decode(&map.key, found).filter(|key| key.bytes() == found)?;
+            entries.get(&key).map(|entry| &entry.data)
+        }
+        Elements::Ranges(ranges) => in_range(ranges, found),
+        Elements::Keys(_) | Elements::Limits(_) | Elements::Prefixes(_) => None,
+    }
+}
+
+fn in_range<'e>(ranges: &'e BTreeMap<IpAddr, (IpAddr, Data)>, found: &[u8]) -> Option<&'e Data> {
+    let address = address(found)?;
+    let (_, (last, data)) = ranges.range(..=address).next_back()?;
+    (address <= *last).then_some(data)
 }

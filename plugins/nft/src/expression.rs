@@ -7,7 +7,7 @@ use bulkhead_model::{Family, Prefix};
 use crate::datum::{Datum, Key, KeyType};
 use crate::elements::IndexOf;
 use crate::field::{Field, Load};
-use crate::meter::Carried;
+use crate::meter::{Carried, Exceeds, encode_limit};
 use crate::name::Name;
 use crate::rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
 use crate::set::{Data, DataType, Elements};
@@ -19,6 +19,12 @@ const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 /// `NFT_REG32_00`, the first register of 4 bytes.
 pub(crate) const REGISTER: u32 = 8;
+/// `enum nft_cmp_ops`, `enum nft_range_ops`.
+const NFT_CMP_EQ: u32 = 0;
+const NFT_CMP_NEQ: u32 = 1;
+const NFT_CMP_LTE: u32 = 3;
+const NFT_CMP_GTE: u32 = 5;
+const NFT_RANGE_NEQ: u32 = 1;
 /// `enum nft_nat_types`.
 const NFT_NAT_DNAT: u32 = 1;
 /// `linux/netfilter/nf_nat.h`.
@@ -104,6 +110,23 @@ impl Encoder<'_> {
                     data.u32(3, REGISTER);
                 });
             }
+            Statement::SetPriority(priority) => {
+                expression(out, "immediate", |data| {
+                    data.u32(1, REGISTER);
+                    data.nest(2, |value| {
+                        value.bytes(NFTA_DATA_VALUE, &priority.to_ne_bytes());
+                    });
+                });
+                set_priority(out);
+            }
+            Statement::PriorityOf { fields, map } => {
+                self.load(out, fields);
+                lookup(out, map.as_str(), None, Op::Eq, Yields::Data);
+                set_priority(out);
+            }
+            Statement::Limit(rate) => expression(out, "limit", |data| {
+                encode_limit(data, *rate, Exceeds::Within);
+            }),
             Statement::Verdict(verdict) => expression(out, "immediate", |data| {
                 data.u32(1, 0);
                 data.nest(2, |value| encode_verdict(value, verdict));
@@ -167,6 +190,10 @@ impl Encoder<'_> {
                 self.load(out, fields);
                 and(out, &mask.bytes());
                 compare(out, *op, &value.bytes());
+            }
+            Operand::Range { first, last } => {
+                self.load(out, fields);
+                range(out, *op, &first.bytes(), &last.bytes());
             }
             Operand::Prefix(prefix) => self.prefix(out, fields, *op, *prefix),
             Operand::NamePrefix(prefix) => {
@@ -371,10 +398,42 @@ fn mark_bits(out: &mut Attributes<'_>, kept: u32, set: u32) {
 }
 
 fn compare(out: &mut Attributes<'_>, op: Op, value: &[u8]) {
+    let op = if op == Op::Ne {
+        NFT_CMP_NEQ
+    } else {
+        NFT_CMP_EQ
+    };
+    compare_by(out, op, value);
+}
+
+fn compare_by(out: &mut Attributes<'_>, op: u32, value: &[u8]) {
     expression(out, "cmp", |data| {
         data.u32(1, REGISTER);
-        data.u32(2, u32::from(op == Op::Ne));
+        data.u32(2, op);
         data.nest(3, |operand| operand.bytes(NFTA_DATA_VALUE, value));
+    });
+}
+
+/// As nft does it: inside by two comparisons, outside by an expression of its own.
+fn range(out: &mut Attributes<'_>, op: Op, first: &[u8], last: &[u8]) {
+    if op == Op::Eq {
+        compare_by(out, NFT_CMP_GTE, first);
+        compare_by(out, NFT_CMP_LTE, last);
+        return;
+    }
+    expression(out, "range", |data| {
+        data.u32(1, REGISTER);
+        data.u32(2, NFT_RANGE_NEQ);
+        data.nest(3, |from| from.bytes(NFTA_DATA_VALUE, first));
+        data.nest(4, |to| to.bytes(NFTA_DATA_VALUE, last));
+    });
+}
+
+/// The packet's priority becomes what is in the first register.
+fn set_priority(out: &mut Attributes<'_>) {
+    expression(out, "meta", |data| {
+        data.u32(2, 2);
+        data.u32(3, REGISTER);
     });
 }
 

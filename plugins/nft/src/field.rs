@@ -35,6 +35,7 @@ pub enum Field {
     Oifname,
     Iiftype,
     Mark,
+    Priority,
     MetaProtocol,
     NfProto,
     L4Proto,
@@ -65,7 +66,12 @@ pub enum Field {
     /// The destination port of whatever transport has its ports where TCP has them.
     TransportDport,
     Icmp4Type,
+    Icmp4Code,
     Icmp6Type,
+    Icmp6Code,
+    /// What the packet is to its connection; to the interpreter [`Datum::NEW`] or
+    /// [`Datum::ESTABLISHED`] or [`Datum::RELATED`].
+    CtState,
     /// A packet that belongs to no connection has none; the interpreter knows of no such packet, and
     /// of no bit but [`Datum::DST_NAT`].
     CtStatus,
@@ -164,6 +170,7 @@ impl Field {
             Self::Oifname => meta("oifname", 7, K::IfName),
             Self::Iiftype => meta("iiftype", 8, K::IfaceType),
             Self::Mark => meta("meta mark", 3, K::Mark),
+            Self::Priority => meta("meta priority", 2, K::ClassId),
             Self::MetaProtocol => meta("meta protocol", 1, K::EtherType),
             Self::NfProto => meta("meta nfproto", 15, K::NfProto),
             Self::L4Proto => meta("meta l4proto", 16, K::InetProto),
@@ -219,7 +226,15 @@ impl Field {
                 needs: Needs::Nothing,
             },
             Self::Icmp4Type => at("icmp type", Icmp4, 0, K::IcmpType),
+            Self::Icmp4Code => at("icmp code", Icmp4, 1, K::Integer(1)),
             Self::Icmp6Type => at("icmpv6 type", Icmp6, 0, K::Icmpv6Type),
+            Self::Icmp6Code => at("icmpv6 code", Icmp6, 1, K::Integer(1)),
+            Self::CtState => Spec {
+                text: "ct state",
+                kind: K::CtState,
+                load: Load::Ct(0),
+                needs: Needs::Nothing,
+            },
             Self::Raw { base, offset, len } => Spec {
                 text: match base {
                     PayloadBase::Link => "@ll",

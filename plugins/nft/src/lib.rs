@@ -8,6 +8,7 @@
 //! One field table ([`Field`]) drives the text, the encoding and the interpreter, so that they cannot
 //! disagree about a field.
 
+mod change;
 mod datum;
 mod difference;
 mod elements;
@@ -26,11 +27,13 @@ mod packet;
 mod prefixes;
 mod rule;
 mod set;
+pub mod standing;
 mod table;
 mod text;
 mod transaction;
 mod wire;
 
+pub use change::{change, changed};
 pub use datum::{Datum, Key, KeyType};
 pub use difference::{difference, difference_of_prefixes};
 pub use encode::Batch;
@@ -43,6 +46,7 @@ pub use packet::Packet;
 pub use prefixes::PrefixSet;
 pub use rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};
 pub use set::{Data, DataType, Elements, Entry, Set};
+pub use standing::Standing;
 pub use table::{Base, Chain, ChainKind, Devices, Hook, Part, Policy, Table, TableFamily, TableId};
 pub use transaction::{Command, Transaction};
 pub use wire::{Errno, Received, Reply, received};

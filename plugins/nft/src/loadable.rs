@@ -29,6 +29,7 @@ fn lookup(statement: &Statement) -> Option<(&[Field], &Name)> {
             ..
         })
         | Statement::VerdictMap { fields, map: set }
+        | Statement::PriorityOf { fields, map: set }
         | Statement::Dnat {
             fields, map: set, ..
         }

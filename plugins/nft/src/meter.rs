@@ -75,7 +75,7 @@ impl Carried {
     }
 }
 
-fn encode_limit(limit: &mut Attributes<'_>, rate: Rate, when: Exceeds) {
+pub(crate) fn encode_limit(limit: &mut Attributes<'_>, rate: Rate, when: Exceeds) {
     limit.bytes(1, &u64::from(rate.per_second).to_be_bytes());
     // Seconds.
     limit.bytes(2, &1_u64.to_be_bytes());

@@ -30,6 +30,9 @@ pub struct Packet {
     iif: Option<IfName>,
     oif: Option<IfName>,
     mark: u32,
+    priority: u32,
+    /// What it is to its connection.
+    state: Datum,
     is_for_host: bool,
     is_routed_back: bool,
     is_translated: bool,
@@ -88,6 +91,8 @@ impl Packet {
             iif: None,
             oif: None,
             mark: 0,
+            priority: 0,
+            state: Datum::NEW,
             is_for_host: false,
             is_routed_back: false,
             is_translated: false,
@@ -116,6 +121,30 @@ impl Packet {
     #[must_use]
     pub fn marked(self, mark: u32) -> Self {
         Self { mark, ..self }
+    }
+
+    /// The same packet with a priority.
+    #[must_use]
+    pub(crate) fn of_priority(self, priority: u32) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// The same packet, of a connection that both ends have sent packets of.
+    #[must_use]
+    pub fn established(self) -> Self {
+        Self {
+            state: Datum::ESTABLISHED,
+            ..self
+        }
+    }
+
+    /// The same packet, about another connection.
+    #[must_use]
+    pub fn related(self) -> Self {
+        Self {
+            state: Datum::RELATED,
+            ..self
+        }
     }
 
     /// The same packet, to an address of the host.
@@ -190,6 +219,7 @@ impl Packet {
         let spec = field.spec();
         match spec.load {
             Load::Meta(_) => self.meta(field, family),
+            Load::Ct(_) if field == Field::CtState => Some(self.state.bytes()),
             Load::Ct(_) if self.is_translated => Some(Datum::DST_NAT.bytes()),
             Load::Ct(_) => Some(Datum::CtStatus(0).bytes()),
             Load::FibDaddrType if self.is_for_host => Some(Datum::LOCAL.bytes()),
@@ -226,6 +256,7 @@ impl Packet {
                 Datum::IfaceType(1).bytes()
             }
             Field::Mark => Datum::Mark(self.mark).bytes(),
+            Field::Priority => Datum::ClassId(self.priority).bytes(),
             Field::MetaProtocol => self.protocol.to_be_bytes().to_vec(),
             Field::NfProto => vec![match family {
                 TableFamily::Inet if self.protocol == 0x0800 => TableFamily::Ip.number(),

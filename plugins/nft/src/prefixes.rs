@@ -76,7 +76,12 @@ pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 /// The address after the prefix's last, if there is one.
 pub(crate) fn after(prefix: Prefix) -> Option<IpAddr> {
-    match prefix.last() {
+    following(prefix.last())
+}
+
+/// The address after `last`, if there is one.
+pub(crate) fn following(last: IpAddr) -> Option<IpAddr> {
+    match last {
         IpAddr::V4(last) => Some(Ipv4Addr::from_bits(last.to_bits().checked_add(1)?).into()),
         IpAddr::V6(last) => Some(Ipv6Addr::from_bits(last.to_bits().checked_add(1)?).into()),
     }

@@ -56,6 +56,17 @@ pub enum Statement {
     SetMarkBits(u32),
     /// Clears bits of the packet's mark and leaves the others.
     ClearMarkBits(u32),
+    /// Sets the packet's priority; 0 is that of most packets.
+    SetPriority(u32),
+    /// Sets the packet's priority to what `fields` map to; goes on if something is found.
+    PriorityOf {
+        /// The concatenation looked up.
+        fields: Vec<Field>,
+        /// A map of the same table to priorities.
+        map: Name,
+    },
+    /// Goes on for packets within the rate, all that the rule sees together.
+    Limit(Rate),
     /// Ends the rule with a verdict.
     Verdict(Verdict),
     /// Looks `fields` up in a named verdict map; goes on if nothing is found.
@@ -155,7 +166,22 @@ impl Statement {
         Self::Match(Match::new([field], op, Operand::Masked { mask, value }))
     }
 
-    /// `field bit`: at least one of the bits of a [`Field::CtStatus`] or [`Field::Mark`] is set.
+    /// `field first-last`, both included.
+    pub fn within(field: Field, first: impl Into<Datum>, last: impl Into<Datum>) -> Self {
+        let (first, last) = (first.into(), last.into());
+        Self::Match(Match::new([field], Op::Eq, Operand::Range { first, last }))
+    }
+
+    /// `meta priority set fields map @map`.
+    pub fn priority_of(fields: impl IntoIterator<Item = Field>, map: Name) -> Self {
+        Self::PriorityOf {
+            fields: fields.into_iter().collect(),
+            map,
+        }
+    }
+
+    /// `field bit`: at least one of the bits of a [`Field::CtStatus`], [`Field::CtState`] or
+    /// [`Field::Mark`] is set.
     #[must_use]
     pub fn has_any(field: Field, bits: Datum) -> Self {
         Self::Match(Match::new([field], Op::Eq, Operand::AnyBit(bits)))
@@ -222,7 +248,7 @@ pub enum Op {
 pub enum Operand {
     /// One value.
     Value(Datum),
-    /// Bits of a [`Field::CtStatus`] or [`Field::Mark`] of which at least one is set.
+    /// Bits of a [`Field::CtStatus`], [`Field::CtState`] or [`Field::Mark`] of which at least one is set.
     AnyBit(Datum),
     /// What is left of the field under the mask; both as long as the field.
     Masked {
@@ -230,6 +256,13 @@ pub enum Operand {
         mask: Datum,
         /// What they should be.
         value: Datum,
+    },
+    /// The values from the first to the last, both of the field's type, which is one in network order.
+    Range {
+        /// The first.
+        first: Datum,
+        /// The last.
+        last: Datum,
     },
     /// One prefix.
     Prefix(Prefix),

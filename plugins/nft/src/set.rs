@@ -1,6 +1,7 @@
 //! Named sets and maps, and what is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bulkhead_model::{Family, IfName};
@@ -69,6 +70,16 @@ impl Set {
         }
     }
 
+    /// An empty map whose keys are ranges of addresses of that type, which come and go.
+    #[must_use]
+    pub fn live_ranges(name: Name, key: KeyType, data: DataType) -> Self {
+        Self {
+            data: Some(data),
+            elements: Elements::Ranges(BTreeMap::new()),
+            ..Self::live(name, [key])
+        }
+    }
+
     /// An empty map whose elements come and go.
     pub fn live_map(name: Name, key: impl IntoIterator<Item = KeyType>, data: DataType) -> Self {
         Self {
@@ -133,6 +144,9 @@ pub enum Elements {
     Limits(BTreeMap<Key, Rate>),
     /// Prefixes: `flags interval`.
     Prefixes(PrefixSet),
+    /// Addresses from the key to the last, both included, with what they map to: a map with `flags
+    /// interval`. All of one family, and none in two ranges.
+    Ranges(BTreeMap<IpAddr, (IpAddr, Data)>),
 }
 
 impl Default for Elements {
@@ -155,6 +169,7 @@ impl Elements {
             Self::Map(map) => map.len(),
             Self::Limits(limits) => limits.len(),
             Self::Prefixes(prefixes) => prefixes.iter().count(),
+            Self::Ranges(ranges) => ranges.len(),
         }
     }
 
@@ -162,7 +177,7 @@ impl Elements {
     pub fn devices(&self) -> impl Iterator<Item = IfName> {
         let entries = match self {
             Self::Map(map) => Some(map.values()),
-            Self::Keys(_) | Self::Limits(_) | Self::Prefixes(_) => None,
+            Self::Keys(_) | Self::Limits(_) | Self::Prefixes(_) | Self::Ranges(_) => None,
         };
         let device = |entry: &Entry| match entry.data {
             Data::Device(name) => Some(name),
@@ -192,6 +207,7 @@ impl Elements {
             Self::Map(_) => Self::Map(BTreeMap::new()),
             Self::Limits(_) => Self::Limits(BTreeMap::new()),
             Self::Prefixes(prefixes) => Self::Prefixes(PrefixSet::new(prefixes.family(), [])),
+            Self::Ranges(_) => Self::Ranges(BTreeMap::new()),
         };
     }
 }

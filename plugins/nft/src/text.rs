@@ -2,6 +2,7 @@
 //! dependency to a field, so does the encoder.
 
 use std::fmt::{self, Display, Formatter, Write};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bulkhead_model::Family;
@@ -67,7 +68,7 @@ impl Display for Set {
             None => {}
         }
         f.write_char('\n')?;
-        if matches!(self.elements, Elements::Prefixes(_)) {
+        if matches!(self.elements, Elements::Prefixes(_) | Elements::Ranges(_)) {
             writeln!(f, "\t\tflags interval")?;
         }
         if let Some(timeout) = self.timeout {
@@ -95,6 +96,7 @@ impl Display for Elements {
             Self::Keys(keys) => joined(f, keys, ", "),
             Self::Map(map) => joined(f, map.iter().map(|(key, entry)| Mapped(key, entry)), ", "),
             Self::Limits(limits) => joined(f, limits.iter().map(Limited), ", "),
+            Self::Ranges(ranges) => joined(f, ranges.iter().map(Ranged), ", "),
             Self::Prefixes(prefixes) => prefixes.fmt(f),
         }
     }
@@ -106,6 +108,15 @@ impl Display for Limited<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (key, rate) = self.0;
         write!(f, "{key} {}", Carried::Limit(*rate, Exceeds::Over))
+    }
+}
+
+struct Ranged<'a>((&'a IpAddr, &'a (IpAddr, Data)));
+
+impl Display for Ranged<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (first, (last, data)) = self.0;
+        write!(f, "{first}-{last} : {data}")
     }
 }
 
@@ -186,6 +197,15 @@ impl Display for Statement {
             Self::SetMark(mark) => write!(f, "meta mark set 0x{mark:08x}"),
             Self::SetMarkBits(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),
             Self::ClearMarkBits(bits) => write!(f, "meta mark set meta mark & 0x{:08x}", !bits),
+            Self::SetPriority(priority) => {
+                write!(f, "meta priority set {}", Datum::ClassId(*priority))
+            }
+            Self::PriorityOf { fields, map } => {
+                f.write_str("meta priority set ")?;
+                joined(f, fields, " . ")?;
+                write!(f, " map @{map}")
+            }
+            Self::Limit(rate) => Carried::Limit(*rate, Exceeds::Within).fmt(f),
             Self::Verdict(verdict) => verdict.fmt(f),
             Self::VerdictMap { fields, map } => {
                 joined(f, fields, " . ")?;
@@ -257,6 +277,7 @@ impl Display for Match {
             Operand::Masked { value, .. } | Operand::Value(value) | Operand::AnyBit(value) => {
                 value.fmt(f)
             }
+            Operand::Range { first, last } => write!(f, "{first}-{last}"),
             Operand::Prefix(prefix) => prefix.fmt(f),
             Operand::NamePrefix(prefix) => write!(f, "\"{prefix}*\""),
             Operand::Set(name) => write!(f, "@{name}"),

@@ -6,7 +6,7 @@ use std::fmt;
 use bulkhead_model::IfName;
 
 use crate::name::Name;
-use crate::set::Elements;
+use crate::set::{Elements, Set};
 use crate::table::{Chain, Table, TableId};
 
 /// Commands the kernel commits together or not at all. Displays as the nft script with that effect.
@@ -58,6 +58,20 @@ pub enum Command {
         /// The chain.
         chain: Name,
     },
+    /// Creates a set with its elements; one there already refuses the transaction (`EEXIST`).
+    AddSet {
+        /// The set's table.
+        table: TableId,
+        /// The set. Verdicts in it go to chains that are there by then.
+        set: Set,
+    },
+    /// Removes a set; refused while a rule looks into it (`EBUSY`) or if it is not there (`ENOENT`).
+    DeleteSet {
+        /// The set's table.
+        table: TableId,
+        /// The set.
+        set: Name,
+    },
     /// Removes a table with everything in it; refused if it is not there (`ENOENT`).
     DeleteTable(TableId),
 }
@@ -83,7 +97,11 @@ impl Transaction {
                     let sets = table.sets.iter();
                     all.extend(sets.flat_map(|set| set.elements.devices()));
                 }
-                Command::AddElements { elements, .. } => all.extend(elements.devices()),
+                Command::AddElements { elements, .. }
+                | Command::AddSet {
+                    set: Set { elements, .. },
+                    ..
+                } => all.extend(elements.devices()),
                 _ => {}
             }
         }
@@ -123,6 +141,8 @@ impl fmt::Display for Command {
             } => write_elements(f, "delete", table, set, &elements.bare()),
             Self::AddChain { table, chain } => write_chain(f, table, chain),
             Self::DeleteChain { table, chain } => writeln!(f, "delete chain {table} {chain}"),
+            Self::AddSet { table, set } => write!(f, "table {table} {{\n{set}}}\n"),
+            Self::DeleteSet { table, set } => writeln!(f, "delete set {table} {set}"),
             Self::DeleteTable(id) => writeln!(f, "delete table {id}"),
         }
     }

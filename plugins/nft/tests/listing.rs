@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::net::IpAddr;
+
 use bulkhead_nft::{
     Data, DataType, Datum, Elements, Entry, Field, Key, KeyType, Label, Log, Match, Name, Op,
-    Operand, Part, PayloadBase, PrefixSet, Rule, Set, SourcePorts, Statement, TableFamily, Verdict,
+    Operand, Part, PayloadBase, PrefixSet, Rate, Rule, Set, SourcePorts, Statement, TableFamily,
+    Verdict,
 };
 use common::listing::{agree, table};
 use common::routed::host_ports;
@@ -269,7 +272,10 @@ fn samples() -> Vec<(Field, Datum)> {
         (Field::UdpDport, Datum::InetService(4789)),
         (Field::TransportDport, Datum::InetService(53)),
         (Field::Icmp4Type, Datum::IcmpType(8)),
+        (Field::Icmp4Code, Datum::Integer(vec![1])),
         (Field::Icmp6Type, Datum::Icmpv6Type(134)),
+        (Field::Icmp6Code, Datum::Integer(vec![1])),
+        (Field::Priority, Datum::ClassId(0x1_0002)),
         (
             Field::Raw {
                 base: PayloadBase::Network,
@@ -308,6 +314,100 @@ fn every_field_lists_like_its_text_in_the_families_that_have_it() {
         .into_iter()
         .chain([(Field::Oifname, device("b").into())]);
     agree(&table(TableFamily::Bridge, in_bridge.map(rule)));
+}
+
+#[test]
+fn numbers_that_one_rule_leaves_to_the_next_list_like_their_text() {
+    let second = Name::literal("second");
+    let class = |number| Data::Value(Datum::ClassId(number).into());
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let mut all = table(
+        TableFamily::Inet,
+        [
+            Rule::new([
+                Statement::has_any(Field::CtState, Datum::ESTABLISHED),
+                Statement::accept(),
+            ]),
+            Rule::new([
+                Statement::has_any(Field::CtState, Datum::RELATED),
+                Statement::accept(),
+            ]),
+            Rule::new([Statement::priority_of(
+                [Field::Iifname, Field::Ip4Saddr],
+                Name::literal("ends"),
+            )]),
+            Rule::new([
+                Statement::priority_of([Field::Ip4Daddr], Name::literal("around")),
+                Statement::Verdict(Verdict::Return),
+            ]),
+            Rule::new([
+                Statement::priority_of([Field::Priority], Name::literal("numbers")),
+                Statement::VerdictMap {
+                    fields: vec![Field::Priority],
+                    map: Name::literal("verdicts"),
+                },
+            ]),
+            Rule::new([Statement::SetPriority(0)]),
+            Rule::new([Statement::SetPriority(0x1_0002)]),
+            Rule::new([
+                Statement::is(Field::L4Proto, Datum::InetProto(6)),
+                Statement::within(
+                    Field::TransportDport,
+                    Datum::InetService(1000),
+                    Datum::InetService(2000),
+                ),
+                Statement::goto(second.clone()),
+            ]),
+            Rule::new([
+                Statement::within(
+                    Field::Icmp6Type,
+                    Datum::Icmpv6Type(130),
+                    Datum::Icmpv6Type(136),
+                ),
+                Statement::accept(),
+            ]),
+            Rule::new([
+                Statement::Limit(Rate {
+                    per_second: 50,
+                    burst: 100,
+                }),
+                Statement::Log(Log {
+                    prefix: Some(Label::new("said").unwrap()),
+                    group: Some(7),
+                    snaplen: Some(128),
+                }),
+            ]),
+        ],
+    );
+    let value = DataType::Value(vec![KeyType::ClassId]);
+    let mut ends = Set::live_map(
+        Name::literal("ends"),
+        [KeyType::IfName, KeyType::Ipv4Addr],
+        value.clone(),
+    );
+    let end = Key::new([device("a").into(), address("10.0.0.1").into()]);
+    ends.elements = Elements::Map([(end, class(0x8000_0023).into())].into());
+    let mut around = Set::live_ranges(Name::literal("around"), KeyType::Ipv4Addr, value.clone());
+    around.elements = Elements::Ranges(
+        [
+            ("0.0.0.0", "9.255.255.255", 2),
+            ("10.0.0.0", "10.255.255.255", 3),
+            ("11.0.0.0", "255.255.255.255", 4),
+        ]
+        .map(|(first, last, number)| (address(first), (address(last), class(number))))
+        .into(),
+    );
+    let mut numbers = Set::live_map(Name::literal("numbers"), [KeyType::ClassId], value);
+    numbers.elements = Elements::Map([(Datum::ClassId(3).into(), class(1).into())].into());
+    let mut verdicts = Set::live_map(
+        Name::literal("verdicts"),
+        [KeyType::ClassId],
+        DataType::Verdict,
+    );
+    let to = Data::Verdict(Verdict::Goto(second));
+    verdicts.elements = Elements::Map([(Datum::ClassId(1).into(), to.into())].into());
+    all.sets = vec![ends, around, numbers, verdicts];
+    agree(&all);
 }
 
 #[test]

@@ -563,6 +563,20 @@ fn forwarding(link: &str) -> [(Sysctl, Sysctl); 2] {
 
 type Tables = BTreeMap<nft::TableId, TableState>;
 
+fn run_on_set(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusal> {
+    let done = match command {
+        nft::Command::AddSet { table, set } => {
+            tables.get_mut(table).map(|table| table.add_set(set))
+        }
+        nft::Command::DeleteSet { table, set } => {
+            let table = tables.get_mut(table);
+            table.and_then(|table| table.delete_set(set).then_some(()))
+        }
+        _ => Some(()),
+    };
+    done.ok_or(Refusal::Missing)
+}
+
 fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusal> {
     let missing = |ok: bool| if ok { Ok(()) } else { Err(Refusal::Missing) };
     match command {
@@ -657,11 +671,30 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
             let chains = &mut tables.get_mut(table).ok_or(Refusal::Missing)?.chains;
             missing(chains.remove(chain).is_some())
         }
+        nft::Command::AddSet { .. } | nft::Command::DeleteSet { .. } => run_on_set(tables, command),
         nft::Command::DeleteTable(table) => missing(tables.remove(table).is_some()),
     }
 }
 
 impl TableState {
+    fn add_set(&mut self, set: &nft::Set) {
+        let family = nft::TableFamily::Inet;
+        let name = set.name.clone();
+        let mut alone = nft::Table::new(nft::TableId { family, name });
+        alone.sets.push(set.clone());
+        let alone = Self::of(&alone);
+        self.elements.extend(alone.elements);
+        self.prefixes.extend(alone.prefixes);
+        self.maps.extend(alone.maps);
+    }
+
+    /// Whether it was there.
+    fn delete_set(&mut self, set: &nft::Name) -> bool {
+        let exact = self.elements.remove(set).is_some();
+        let prefixes = self.prefixes.remove(set).is_some();
+        self.maps.remove(set).is_some() || exact || prefixes
+    }
+
     /// What an observer of everything would see of `table`.
     fn of(table: &nft::Table) -> Self {
         let sets = table.sets.iter().filter_map(|set| match &set.elements {
@@ -713,7 +746,7 @@ fn keys(elements: &nft::Elements) -> BTreeSet<nft::Key> {
         nft::Elements::Keys(keys) => keys.clone(),
         nft::Elements::Map(map) => map.keys().cloned().collect(),
         nft::Elements::Limits(limits) => limits.keys().cloned().collect(),
-        nft::Elements::Prefixes(_) => BTreeSet::new(),
+        nft::Elements::Prefixes(_) | nft::Elements::Ranges(_) => BTreeSet::new(),
     }
 }
 

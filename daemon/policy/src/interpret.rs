@@ -1,0 +1,219 @@
+//! What the compiled tables do to a packet, without a kernel: the interpreter of `bulkhead-nft` runs each
+//! node's table at the hooks that the packet would pass there.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bulkhead_model::{Family, IfName, Protocol};
+use bulkhead_nft as nft;
+
+use crate::compile::{Device, Local, Ruleset, Said, compile};
+use crate::{Decision, EndpointId, NodeName, Packet, Place, Space, Traffic, World};
+
+/// The tables of all nodes of a world.
+#[derive(Clone, Debug)]
+pub struct Interpreter {
+    nodes: Vec<Node>,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+struct Node {
+    ruleset: Ruleset,
+    /// Who is there, by address.
+    devices: BTreeMap<IpAddr, Device>,
+    own: Vec<IpAddr>,
+}
+
+/// The device that leads out of a node.
+fn uplink() -> IfName {
+    "eth0".parse().expect("a name")
+}
+
+impl Local {
+    /// The endpoints of `world` on `node`, each on a device of its own that nobody else has. `None` stands for
+    /// wherever those are of which no node is known.
+    #[must_use]
+    pub fn of(world: &World, node: Option<&NodeName>) -> Self {
+        let on_node = world.endpoints.iter().enumerate();
+        let on_node = on_node.filter(|(_, (id, endpoint))| {
+            endpoint.node.as_ref() == node
+                && endpoint.place == Place::Port
+                && world.space_of(id) == Space::Node
+        });
+        let device = |nth: usize| -> Device {
+            let name = format!("bhp{nth:012}");
+            name.parse().expect("15 characters")
+        };
+        let endpoints: BTreeMap<EndpointId, Device> = on_node
+            .map(|(nth, (id, _))| (id.clone(), device(nth)))
+            .collect();
+        Self {
+            devices: endpoints.values().copied().collect(),
+            endpoints,
+            ..Self::default()
+        }
+    }
+}
+
+impl Interpreter {
+    /// Compiles what every node of `world` would hold.
+    #[must_use]
+    pub fn new(world: &World) -> Self {
+        Self::with(world, compile)
+    }
+
+    /// As [`Interpreter::new`], by another compiler.
+    #[must_use]
+    pub fn with(world: &World, compile: impl Fn(&World, &Local) -> Ruleset) -> Self {
+        let mut names: Vec<Option<&NodeName>> = world
+            .endpoints
+            .values()
+            .map(|endpoint| endpoint.node.as_ref())
+            .collect();
+        names.sort();
+        names.dedup();
+        let nodes = names.into_iter().map(|name| {
+            let local = Local::of(world, name);
+            let ruleset = compile(world, &local);
+            Node::new(world, name, &local, ruleset)
+        });
+        Self {
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// What becomes of the first packet of a connection on its whole way. Networks that have addresses of their
+    /// own have no tables.
+    ///
+    /// # Errors
+    /// [`nft::Undefined`] if a table is none that a kernel would take.
+    pub fn evaluate(&self, packet: &Packet) -> Result<Decision, nft::Undefined> {
+        Ok(self.follow(packet)?.0)
+    }
+
+    /// As [`Interpreter::evaluate`], by what the tables are made of.
+    #[must_use]
+    pub fn judge(&self, packet: &Packet) -> Decision {
+        let nodes = self.nodes.iter();
+        nodes.fold(Decision::Allow, |all, node| {
+            all.and(node.ruleset.judge.decide(packet))
+        })
+    }
+
+    /// As [`Interpreter::evaluate`], with everything that was said on the way, node by node.
+    ///
+    /// # Errors
+    /// As [`Interpreter::evaluate`].
+    pub fn follow(&self, packet: &Packet) -> Result<(Decision, Vec<Said>), nft::Undefined> {
+        let mut decision = Decision::Allow;
+        let mut said = Vec::new();
+        if packet.space != Space::Node {
+            return Ok((decision, said));
+        }
+        for node in &self.nodes {
+            if let Some(evaluation) = node.evaluate(packet)? {
+                let at_node = match evaluation.verdict {
+                    nft::Policy::Accept => Decision::Allow,
+                    nft::Policy::Drop => Decision::Deny,
+                };
+                decision = decision.and(at_node);
+                said.extend(node.ruleset.said(&evaluation).cloned());
+            }
+        }
+        Ok((decision, said))
+    }
+}
+
+impl Node {
+    fn new(world: &World, name: Option<&NodeName>, local: &Local, ruleset: Ruleset) -> Self {
+        let mut devices = BTreeMap::new();
+        for (id, device) in &local.endpoints {
+            let addresses = world.endpoints.get(id).map(|endpoint| &endpoint.addresses);
+            let addresses = addresses.into_iter().flatten();
+            devices.extend(addresses.map(|address| (*address, *device)));
+        }
+        let node = name.and_then(|name| world.nodes.get(name));
+        let networks = world.networks.values();
+        let networks = networks.filter(|network| network.space == Space::Node);
+        let gateways = networks.flat_map(|network| &network.gateways);
+        let own = node
+            .into_iter()
+            .flat_map(|node| &node.addresses)
+            .chain(gateways);
+        Self {
+            ruleset,
+            devices,
+            own: own.copied().collect(),
+        }
+    }
+
+    /// `None` if it passes no hook for which something is said.
+    fn evaluate(&self, packet: &Packet) -> Result<Option<nft::Evaluation>, nft::Undefined> {
+        let [from, to] = [packet.source, packet.destination].map(|end| self.devices.get(&end));
+        let own = |end: IpAddr| self.own.contains(&end);
+        let (hook, iif, oif) = match (from, to) {
+            (None, None) => return Ok(None),
+            (None, Some(to)) if own(packet.source) => (nft::Hook::Output, None, Some(*to)),
+            (Some(from), None) if own(packet.destination) => (nft::Hook::Input, Some(*from), None),
+            (from, to) => (
+                nft::Hook::Forward,
+                Some(from.copied().unwrap_or_else(uplink)),
+                Some(to.copied().unwrap_or_else(uplink)),
+            ),
+        };
+        let mut seen = nft::Packet::ip(&bytes(packet)).expect("it has a header of its family");
+        if let Some(iif) = iif {
+            seen = seen.arriving_on(iif);
+        }
+        if let Some(oif) = oif {
+            seen = seen.leaving_by(oif);
+        }
+        nft::evaluate(&self.ruleset.table, hook, &seen).map(Some)
+    }
+}
+
+/// The packet as it would be sent, without a checksum.
+fn bytes(packet: &Packet) -> Vec<u8> {
+    let (protocol, transport) = match packet.traffic {
+        Traffic::Port { protocol, port } => {
+            let mut header = vec![0x9c, 0x40];
+            header.extend(port.to_be_bytes());
+            header.resize(if protocol == Protocol::Tcp { 20 } else { 12 }, 0);
+            (protocol.number(), header)
+        }
+        Traffic::Icmp { kind, code } => {
+            let protocol = match packet.family() {
+                Family::V4 => 1,
+                Family::V6 => 58,
+            };
+            (protocol, vec![kind, code, 0, 0, 0, 0, 0, 0])
+        }
+        Traffic::Other(number) => (number, vec![0; 8]),
+    };
+    let length = u16::try_from(transport.len()).expect("a few bytes");
+    let mut bytes = match (packet.source, packet.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let mut header = vec![0x45, 0];
+            header.extend((length + 20).to_be_bytes());
+            header.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
+            header.extend(source.octets());
+            header.extend(destination.octets());
+            header
+        }
+        (source, destination) => {
+            let octets = |address| match address {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+                IpAddr::V6(v6) => v6.octets(),
+            };
+            let mut header = vec![0x60, 0, 0, 0];
+            header.extend(length.to_be_bytes());
+            header.extend([protocol, 64]);
+            header.extend(octets(source));
+            header.extend(octets(destination));
+            header
+        }
+    };
+    bytes.extend(transport);
+    bytes
+}
