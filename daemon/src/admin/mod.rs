@@ -94,6 +94,7 @@ impl Admin {
             Request::PolicySnapshot => self.policy_snapshot(replies),
             Request::PolicyStatus => self.policy_status(),
             Request::PolicyVerify => self.policy_verify(),
+            Request::Verdicts => Ok(self.verdicts(replies)),
             Request::Known => Ok(self.known(replies)),
             Request::Groups { group } => self.groups(group.as_deref(), replies),
             Request::GroupAttach { group, members } => self.group_attach(&group, &members),

@@ -153,6 +153,7 @@ impl State {
         let mark = identities
             .read(|world, mark| self.stand.bring_to(world, &local).map(|()| mark))
             .unwrap_or(Err(Trouble::Unknown))?;
+        identities.verdicts_are(&self.stand.outcomes);
         self.mark = mark;
         Ok(mark)
     }

@@ -1,9 +1,11 @@
 //! The table in the kernel, from one world to the next.
 
+use std::collections::BTreeMap;
+
 use bulkhead_kernel::{ApplyError, Deletion, Kernel, ObserveError};
 use bulkhead_nft::{Command, Standing, Table, Transaction, change};
 use bulkhead_plan::{Ns, Op, Plan};
-use bulkhead_policy::compile::{Judge, table_id};
+use bulkhead_policy::compile::{Judge, Said, table_id};
 use bulkhead_policy::{Compiler, Local, World};
 
 /// Why the kernel does not enforce what it should.
@@ -38,6 +40,8 @@ pub(super) struct Stand {
     kernel: Kernel,
     stands: Stands,
     judge: Judge,
+    /// What the verdicts of the table stand for.
+    pub(super) outcomes: BTreeMap<String, Said>,
     cut_is_due: bool,
     compiler: Compiler,
 }
@@ -48,6 +52,7 @@ impl Stand {
             kernel: Kernel::new(Deletion::Blocking),
             stands: Stands::Unknown,
             judge: Judge::default(),
+            outcomes: BTreeMap::new(),
             cut_is_due: false,
             compiler: Compiler::default(),
         }
@@ -87,6 +92,7 @@ impl Stand {
         self.commit(commands)?;
         self.stands = wanted.map_or(Stands::Nothing, |table| Stands::This(Box::new(table)));
         self.judge = ruleset.judge;
+        self.outcomes = ruleset.outcomes;
         self.cut_is_due |= narrows;
         Ok(())
     }

@@ -36,9 +36,9 @@ pub use findings::{
 };
 pub use overlays::{ListedEnd, ListedOverlay, OwnEnd};
 pub use policies::{
-    ChangedObject, EndpointName, GroupMember, IdentityStatus, KnownEndpoint, ListedGroup,
-    ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile, PolicyNode,
-    PolicyState, PolicyVerified,
+    ChangedObject, EndpointName, GroupMember, IdentityStatus, KnownEndpoint, KnownVerdict,
+    ListedGroup, ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile,
+    PolicyNode, PolicyState, PolicyVerified,
 };
 pub use pools::{
     ListedPool, ListedReservation, PoolChange, PoolSpec, PoolState, PoolUsage, Reservation,
@@ -251,6 +251,8 @@ pub enum Request {
     PolicyVerify,
     /// Endpoints as policies see them, of the networks that this node is on. [`Reply::Known`], by name.
     Known,
+    /// What the verdicts in the kernel's log stand for. [`Reply::Verdicts`], by id.
+    Verdicts,
     /// The security groups, or one with its rules. [`Reply::Groups`], by name; refused as `NotFound`.
     Groups {
         /// Only this one.
@@ -443,6 +445,11 @@ pub enum Reply {
     Known {
         /// By name.
         rows: Vec<KnownEndpoint>,
+    },
+    /// Of [`Request::Verdicts`].
+    Verdicts {
+        /// By id.
+        rows: Vec<KnownVerdict>,
     },
     /// Of [`Request::Groups`].
     Groups {

@@ -249,6 +249,23 @@ pub struct KnownEndpoint {
     pub node: Option<String>,
 }
 
+/// What a verdict of the kernel stands for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownVerdict {
+    /// Its id, as the kernel's log and the table have it.
+    pub id: String,
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// `allow` or `deny`.
+    pub decision: String,
+    /// Who decided.
+    pub cause: String,
+    /// Policies in audit that would have denied it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub would_deny: Vec<String>,
+}
+
 /// How the node's endpoints come into the store.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
