@@ -393,6 +393,39 @@ fn nodes_know_each_other_s_endpoints_and_one_that_was_away_catches_up() {
     cluster.knows(1, "n1", 1);
 }
 
+#[test]
+fn a_revision_is_enforced_on_so_many_nodes_and_who_is_behind_is_named() {
+    let mut cluster = Cluster::start(2);
+    serves_policies(&cluster.nodes[0]);
+    let enforced = |cluster: &Cluster, revision: u64, count: u64| {
+        wait_for("nodes to say what they enforce", LIMIT, || {
+            let state = cluster.nodes[0].policies();
+            let is_so = (state.revision, state.enforced, state.enforcing) == (revision, count, 2);
+            is_so.then_some(state)
+        })
+    };
+    let changes = cluster.nodes[0]
+        .change(&apply(&[POLICY], Must::Anything))
+        .unwrap();
+    enforced(&cluster, changes.revision, 2);
+    let (_, rows) = cluster.nodes[1].objects();
+    assert_eq!((rows[0].enforced, rows[0].nodes), (2, 2));
+    cluster.nodes[1].kill();
+    let changes = cluster.nodes[0]
+        .change(&apply(&[GROUP], Must::Anything))
+        .unwrap();
+    let state = enforced(&cluster, changes.revision, 1);
+    let behind: Vec<&str> = state
+        .nodes
+        .iter()
+        .filter(|node| node.revision.is_some_and(|said| said < state.revision))
+        .map(|node| node.name.name.as_str())
+        .collect();
+    assert_eq!(behind, ["n2"]);
+    cluster.nodes[1].start_daemon();
+    enforced(&cluster, changes.revision, 2);
+}
+
 /// The mark is that all but one in a hundred of the rows stand within 200 ms of their call, on a machine that
 /// has time for it; `doctor` says so above it. The test says how long they took.
 #[test]

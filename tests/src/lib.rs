@@ -13,6 +13,7 @@ pub mod nodes;
 pub mod podman;
 mod scratch;
 mod suite;
+pub mod truth;
 pub mod workspace;
 
 pub use daemon::Daemon;

@@ -16,6 +16,7 @@ mod endpoint;
 mod explain;
 mod failure;
 mod filter;
+mod flows;
 mod guard;
 mod install;
 mod ipam;
@@ -114,6 +115,10 @@ enum Noun {
     /// Who may talk to whom: what is written, where it is enforced, and what files say.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Print what policies deny and allow on this node, a line each, until it is stopped.
+    ///
+    /// What is denied is in the kernel's log, and what a policy in audit would deny: samples where there is much.
+    Flows(flows::FlowsArgs),
     /// Security groups: named sets of endpoints with rules, for those without Kubernetes.
     #[command(subcommand)]
     Sg(sg::Command),
@@ -200,6 +205,7 @@ fn main() -> ExitCode {
         Noun::Guard(command) => guard::run(&command, cli.output),
         Noun::Policy(PolicyCommand::Cluster(command)) => policies::run(&command, cli.output),
         Noun::Policy(PolicyCommand::Files(command)) => policy::run(&command, cli.output),
+        Noun::Flows(args) => flows::run(&args, cli.output),
         Noun::Sg(command) => sg::run(&command, cli.output),
         Noun::Overlay(command) => overlay::run(&command, cli.output),
         Noun::Topology(args) => topology::run(&args, cli.output),

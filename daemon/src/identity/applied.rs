@@ -1,7 +1,7 @@
 //! What this node's kernel enforces, told to the cluster: `policy status` reads it, and so does the cool-down
 //! of addresses on every node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use bulkhead_ipam::cluster::Revision;
 use bulkhead_ipam::cluster::operations::{AppliedListed, StoreTrouble};
 use bulkhead_ipam::cluster::schema::AppliedRow;
+
+use bulkhead_ipam::wire::admin::KnownVerdict;
+use bulkhead_policy::compile::Said;
 
 use super::{Identities, Mark, spawn};
 use crate::clock::unix_ms;
@@ -32,6 +35,8 @@ pub(super) struct Applied {
     now: Option<Report>,
     told: Option<(Report, u64)>,
     told_at: Option<Instant>,
+    /// What the verdicts in the kernel stand for.
+    verdicts: Vec<KnownVerdict>,
     /// What all nodes have told, and when that was read.
     others: Option<(Vec<AppliedListed>, Instant)>,
 }
@@ -42,6 +47,8 @@ struct Report {
     policies: u64,
     store: u64,
     errors: Vec<String>,
+    /// What was known.
+    change: u64,
 }
 
 pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
@@ -66,14 +73,45 @@ pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
 
 impl Identities {
     /// The kernel enforces what was known at `mark`, but for `errors`.
-    #[allow(dead_code)] // for whoever compiles policies
     pub(crate) fn applied(&self, mark: Mark, errors: Vec<String>) {
+        let unread = self.unread();
         self.applied_state().now = Some(Report {
             policies: mark.policies,
             store: mark.store,
-            errors,
+            errors: errors.into_iter().chain(unread).collect(),
+            change: mark.change,
         });
         self.told.notify_all();
+    }
+
+    /// What the verdicts in the kernel stand for, since it was told them last.
+    pub(crate) fn verdicts_are(&self, outcomes: &BTreeMap<String, Said>) {
+        // An id is a digest of what it stands for.
+        let known = |state: &Applied| {
+            let ids = state.verdicts.iter().map(|known| &known.id);
+            ids.eq(outcomes.keys())
+        };
+        if known(&self.applied_state()) {
+            return;
+        }
+        let known = outcomes.iter().map(|(id, said)| KnownVerdict {
+            id: id.clone(),
+            direction: said.direction.to_string(),
+            decision: said.decision().to_string(),
+            cause: said.outcome.cause.to_string(),
+            would_deny: said
+                .outcome
+                .would_deny
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        });
+        self.applied_state().verdicts = known.collect();
+    }
+
+    /// What the verdicts in the kernel stand for.
+    pub(crate) fn verdicts(&self) -> Vec<KnownVerdict> {
+        self.applied_state().verdicts.clone()
     }
 
     /// The revision of the policies that the kernel enforces; `None` while it enforces none.
@@ -84,7 +122,12 @@ impl Identities {
     /// Waits until there is something to tell, for a while.
     fn due(&self) -> Option<Report> {
         let epoch = self.registered();
+        let (change, seen) = self.look(super::mirror::Mirror::seen);
         let mut state = self.applied_state();
+        // What has come since was about nothing that is kept.
+        if let Some(now) = state.now.as_mut().filter(|now| now.change == change) {
+            now.store = seen.0;
+        }
         let wait = state.wait(epoch).unwrap_or(NOW_AND_THEN);
         if !wait.is_zero() && !self.ends() {
             let waited = self.told.wait_timeout(state, wait);
@@ -167,7 +210,7 @@ impl Applied {
         let Some((told, _)) = told else {
             return Some(Duration::ZERO);
         };
-        if told == now {
+        if (told.policies, told.store, &told.errors) == (now.policies, now.store, &now.errors) {
             return None;
         }
         let is_urgent = told.policies != now.policies || told.errors != now.errors;

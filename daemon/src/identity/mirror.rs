@@ -28,7 +28,8 @@ const REMEMBERED: usize = 4 << 10;
 pub(crate) struct Mark {
     /// The revision of the policies.
     pub(crate) policies: u64,
-    /// Every change of endpoints up to this revision of the store is known.
+    /// Every change of endpoints up to this revision of the store is known; those up to a later one may be,
+    /// if they were about nothing that is kept.
     pub(crate) store: u64,
     /// Rises with every change, of this node's own endpoints too.
     pub(crate) change: u64,
@@ -72,6 +73,8 @@ pub(super) struct Mirror {
     /// Kinds that were read whole, from the store or from what was kept of it.
     read: BTreeSet<&'static str>,
     mark: Mark,
+    /// Every change of endpoints up to this revision of the store was seen.
+    seen: Revision,
     /// The last changes: of one endpoint, or of anything.
     log: VecDeque<(u64, Option<EndpointId>)>,
 }
@@ -102,6 +105,7 @@ impl Mirror {
             touched: BTreeSet::new(),
             read: BTreeSet::new(),
             mark: Mark::default(),
+            seen: Revision(0),
             log: VecDeque::new(),
         }
     }
@@ -152,6 +156,7 @@ impl Mirror {
 
     fn note(&mut self, what: Option<EndpointId>) {
         self.mark.change += 1;
+        self.mark.store = self.seen.0;
         self.log.push_back((self.mark.change, what));
         if self.log.len() > REMEMBERED {
             self.log.pop_front();
@@ -269,6 +274,8 @@ impl Mirror {
             Some(listed) if listed.is_none_or(|listed| listed < revision) => {}
             _ => return,
         }
+        self.networks.insert(network.clone(), Some(revision));
+        self.followed(revision);
         let there: BTreeSet<At> = listed
             .iter()
             .map(|one| (network.clone(), one.node.clone(), one.id.to_string()))
@@ -283,8 +290,6 @@ impl Mirror {
                 self.put_row(at, one.row, one.modified);
             }
         }
-        self.networks.insert(network.clone(), Some(revision));
-        self.followed(revision);
     }
 
     /// Takes in all rows of a kind.
@@ -426,6 +431,9 @@ impl Mirror {
 
     /// Takes in changes of endpoints.
     pub(super) fn observe_endpoints(&mut self, schema: &Schema, events: &[Event]) {
+        if let Some(last) = events.last() {
+            self.followed(last.revision);
+        }
         for event in events {
             let Some(Place::Endpoint { network, node, id }) = schema.place(&event.key) else {
                 continue;
@@ -448,15 +456,17 @@ impl Mirror {
                 None => self.remove_row(&at),
             }
         }
-        if let Some(last) = events.last() {
-            self.followed(last.revision);
-        }
     }
 
-    /// Every change of endpoints up to this revision of the store is known.
+    /// How far the store was seen, with the last change that came of it.
+    pub(super) const fn seen(&self) -> (u64, Revision) {
+        (self.mark.change, self.seen)
+    }
+
+    /// Every change of endpoints up to this revision of the store is known, or is taken in now.
     pub(super) fn followed(&mut self, revision: Revision) {
         if self.unlisted().is_empty() {
-            self.mark.store = self.mark.store.max(revision.0);
+            self.seen = self.seen.max(revision);
         }
     }
 

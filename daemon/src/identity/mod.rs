@@ -122,7 +122,6 @@ impl Identities {
     }
 
     /// Reads the world as it is known; `None` while it is not known what policies there are.
-    #[allow(dead_code)] // for whoever compiles policies
     pub(crate) fn read<T>(&self, read: impl FnOnce(&World, Mark) -> T) -> Option<T> {
         let mirror = self.mirror();
         mirror
@@ -131,7 +130,6 @@ impl Identities {
     }
 
     /// Waits until something is newer than `after`, or so long; what has changed since.
-    #[allow(dead_code)] // for whoever compiles policies
     pub(crate) fn await_change(&self, after: Mark, patience: Duration) -> Changed {
         let until = Instant::now() + patience;
         let mut mirror = self.mirror();

@@ -1,10 +1,12 @@
 //! The table in the kernel, from one world to the next.
 
+use std::collections::BTreeMap;
+
 use bulkhead_kernel::{ApplyError, Deletion, Kernel, ObserveError};
 use bulkhead_nft::{Command, Standing, Table, Transaction, change};
 use bulkhead_plan::{Ns, Op, Plan};
-use bulkhead_policy::compile::{Judge, table_id};
-use bulkhead_policy::{Local, World, compile};
+use bulkhead_policy::compile::{Judge, Said, table_id};
+use bulkhead_policy::{Compiler, Local, World};
 
 /// Why the kernel does not enforce what it should.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,10 @@ pub(super) struct Stand {
     kernel: Kernel,
     stands: Stands,
     judge: Judge,
+    /// What the verdicts of the table stand for.
+    pub(super) outcomes: BTreeMap<String, Said>,
     cut_is_due: bool,
+    compiler: Compiler,
 }
 
 impl Stand {
@@ -47,7 +52,9 @@ impl Stand {
             kernel: Kernel::new(Deletion::Blocking),
             stands: Stands::Unknown,
             judge: Judge::default(),
+            outcomes: BTreeMap::new(),
             cut_is_due: false,
+            compiler: Compiler::default(),
         }
     }
 
@@ -62,7 +69,7 @@ impl Stand {
 
     /// Brings the table to what `world` says; without endpoints there is none.
     pub(super) fn bring_to(&mut self, world: &World, local: &Local) -> Result<(), Trouble> {
-        let ruleset = compile(world, local);
+        let ruleset = self.compiler.compile(world, local);
         let wanted = (!local.endpoints.is_empty()).then_some(ruleset.table);
         if self.is_unknown() {
             self.stands = self.found(wanted.as_ref())?;
@@ -85,6 +92,7 @@ impl Stand {
         self.commit(commands)?;
         self.stands = wanted.map_or(Stands::Nothing, |table| Stands::This(Box::new(table)));
         self.judge = ruleset.judge;
+        self.outcomes = ruleset.outcomes;
         self.cut_is_due |= narrows;
         Ok(())
     }

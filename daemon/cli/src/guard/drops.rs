@@ -163,7 +163,7 @@ fn line(row: &Row) -> String {
 }
 
 /// A number and `ms`, `s`, `m` or `h`; seconds without a unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "ms" => Some(1),

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use bulkhead_kernel::Logged;
 
 /// The frame in one line: MACs, then what it carries, from the outside in.
-pub(super) fn summary(logged: &Logged) -> String {
+pub(crate) fn summary(logged: &Logged) -> String {
     let mut text = String::new();
     if let (Some(to), Some(from)) = (logged.header.get(..6), logged.header.get(6..12)) {
         let _ = write!(text, "{} > {} ", mac(from), mac(to));

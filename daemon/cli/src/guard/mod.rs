@@ -8,6 +8,9 @@ mod frame;
 mod ls;
 mod show;
 
+pub(crate) use drops::duration;
+pub(crate) use frame::summary;
+
 use bulkhead_attach::{GuardConfig, GuardRole, GuardSwitch, guard_of};
 use clap::{Args, Subcommand};
 

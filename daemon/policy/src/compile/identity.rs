@@ -16,11 +16,11 @@ use crate::{NamedPort, Network, Place, Space, World};
 pub(super) struct Marks(Vec<u64>);
 
 impl Marks {
-    fn none(of: usize) -> Self {
+    pub(super) fn none(of: usize) -> Self {
         Self(vec![0; of.div_ceil(64)])
     }
 
-    fn set(&mut self, nth: usize) {
+    pub(super) fn set(&mut self, nth: usize) {
         self.0[nth / 64] |= 1 << (nth % 64);
     }
 
@@ -28,6 +28,12 @@ impl Marks {
         for (word, more) in self.0.iter_mut().zip(&other.0) {
             *word |= more;
         }
+    }
+
+    /// Whether some mark is in both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let mut words = self.0.iter().zip(&other.0);
+        words.any(|(one, other)| one & other != 0)
     }
 
     pub(super) fn has(&self, nth: usize) -> bool {

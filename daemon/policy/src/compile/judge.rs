@@ -26,7 +26,7 @@ struct Known {
     exact: HashMap<IpAddr, Digest>,
     ranges: BTreeMap<IpAddr, (IpAddr, Digest)>,
     classes: BTreeMap<Digest, OfClass>,
-    rulings: BTreeMap<Digest, Ruling>,
+    rulings: BTreeMap<Digest, Arc<Ruling>>,
 }
 
 impl Judge {

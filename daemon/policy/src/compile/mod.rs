@@ -68,7 +68,7 @@ impl Ruleset {
 }
 
 /// What a verdict chain says.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Said {
     /// Of which end.
     pub direction: Direction,
@@ -87,11 +87,27 @@ impl Said {
 /// What `local`'s kernel has to hold for its endpoints in `world`.
 #[must_use]
 pub fn compile(world: &World, local: &Local) -> Ruleset {
-    let ends = local::ends(world, local);
-    let classes = class::classes(world, &ends);
-    let identities = identity::identities(world, &classes);
-    let rulings = ruling::rulings(&classes, &identities);
-    let mut ruleset = table::assemble(&ends, &classes, &identities, &rulings);
-    ruleset.judge = Judge::new(&ends, &classes, identities, rulings);
-    ruleset
+    Compiler::default().compile(world, local)
+}
+
+/// Compiles one world after the other: what is the same as in the last one is not worked out again. What it
+/// remembers follows from what it is called by, so that it can never be wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Compiler {
+    rulings: ruling::Memory,
+    chains: table::Memory,
+}
+
+impl Compiler {
+    /// As [`compile`](crate::compile()).
+    #[must_use]
+    pub fn compile(&mut self, world: &World, local: &Local) -> Ruleset {
+        let ends = local::ends(world, local);
+        let classes = class::classes(world, &ends);
+        let identities = identity::identities(world, &classes);
+        let rulings = ruling::rulings(&mut self.rulings, &classes, &identities);
+        let mut ruleset = table::assemble(&mut self.chains, &ends, &classes, &identities, &rulings);
+        ruleset.judge = Judge::new(&ends, &classes, identities, rulings);
+        ruleset
+    }
 }

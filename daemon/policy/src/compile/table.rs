@@ -1,6 +1,6 @@
 //! The table, put together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bulkhead_nft as nft;
@@ -31,7 +31,12 @@ pub const fn table_id() -> nft::TableId {
     }
 }
 
+/// The chains of rulings and outcomes in the last world.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory(BTreeMap<Digest, (nft::Chain, BTreeMap<Digest, Said>)>);
+
 pub(super) fn assemble(
+    memory: &mut Memory,
     ends: &Ends<'_>,
     classes: &Classes<'_>,
     identities: &Identities<'_>,
@@ -43,7 +48,7 @@ pub(super) fn assemble(
     sets.extend(peer_sets(identities, &identity_numbers));
     let mut chains = fixed();
     let mut outcomes = BTreeMap::new();
-    let mut made = BTreeSet::new();
+    let mut before = std::mem::take(&mut memory.0);
     for (class, of_it) in &rulings.of {
         let direction = classes.all[class].direction;
         let has_others = !of_it.others.is_empty();
@@ -52,11 +57,15 @@ pub(super) fn assemble(
             sets.extend(sets_of_class(*class, &of_it.others, &identity_numbers));
         }
         for ruling in of_it.others.values().chain([&of_it.default]) {
-            if made.insert(*ruling) {
-                let (chain, said) = of_ruling(*ruling, &rulings.all[ruling], direction);
-                chains.push(chain);
-                outcomes.extend(said);
+            if memory.0.contains_key(ruling) {
+                continue;
             }
+            let made = before
+                .remove(ruling)
+                .unwrap_or_else(|| of_ruling(*ruling, &rulings.all[ruling], direction));
+            chains.push(made.0.clone());
+            outcomes.extend(made.1.clone());
+            memory.0.insert(*ruling, made);
         }
     }
     chains.extend(

@@ -17,7 +17,8 @@ use std::env;
 use bulkhead_nft::{change, changed};
 use bulkhead_policy::compile::{Cause, Outcome, Said};
 use bulkhead_policy::{
-    Decision, Direction, Interpreter, Local, Matcher, NodeName, Reason, Verdict, World, compile,
+    Compiler, Decision, Direction, Interpreter, Local, Matcher, NodeName, Reason, Verdict, World,
+    compile,
 };
 use dice::Dice;
 
@@ -116,9 +117,12 @@ fn soak_a_table_becomes_the_next_by_what_differs() {
         let mut dice = Dice::new(seed);
         let mut world = worlds::world(&mut dice);
         let mut table = compiled(&world);
+        let mut kept = Compiler::default();
         for step in 0..100 {
             worlds::edit(&mut dice, &mut world);
             let fresh = compiled(&world);
+            let remembered = kept.compile(&world, &Local::of(&world, Some(&node)));
+            assert_eq!(remembered.table, fresh, "seed {seed}, step {step}");
             let commands = change(&table, &fresh);
             table = changed(&table, &commands).unwrap_or_else(|name| {
                 panic!("seed {seed}, step {step}: the kernel would refuse {name}: {commands:?}")

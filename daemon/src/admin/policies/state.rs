@@ -67,6 +67,11 @@ impl Admin {
         Ok(Reply::Written { documents })
     }
 
+    pub(in crate::admin) fn verdicts(&self, replies: &Replies) -> Reply {
+        let verdicts = self.node.identities.verdicts();
+        paged(verdicts, replies, |rows| Reply::Verdicts { rows })
+    }
+
     pub(in crate::admin) fn known(&self, replies: &Replies) -> Reply {
         let known = self.node.identities.known();
         paged(known, replies, |rows| Reply::Known { rows })

@@ -36,9 +36,9 @@ pub use findings::{
 };
 pub use overlays::{ListedEnd, ListedOverlay, Obstacle, OwnEnd};
 pub use policies::{
-    ChangedObject, EndpointName, GroupMember, IdentityStatus, KnownEndpoint, ListedGroup,
-    ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile, PolicyNode,
-    PolicyState,
+    ChangedObject, EndpointName, GroupMember, IdentityStatus, KnownEndpoint, KnownVerdict,
+    ListedGroup, ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile,
+    PolicyNode, PolicyState, PolicyVerified,
 };
 pub use pools::{
     ListedPool, ListedReservation, PoolChange, PoolSpec, PoolState, PoolUsage, Reservation,
@@ -247,8 +247,12 @@ pub enum Request {
     PolicySnapshot,
     /// Where policies are enforced. [`Reply::PolicyState`].
     PolicyStatus,
+    /// Whether this node's kernel enforces exactly what it should. [`Reply::PolicyVerified`].
+    PolicyVerify,
     /// Endpoints as policies see them, of the networks that this node is on. [`Reply::Known`], by name.
     Known,
+    /// What the verdicts in the kernel's log stand for. [`Reply::Verdicts`], by id.
+    Verdicts,
     /// The security groups, or one with its rules. [`Reply::Groups`], by name; refused as `NotFound`.
     Groups {
         /// Only this one.
@@ -435,10 +439,17 @@ pub enum Reply {
     },
     /// Of [`Request::PolicyStatus`].
     PolicyState(Box<PolicyState>),
+    /// Of [`Request::PolicyVerify`].
+    PolicyVerified(PolicyVerified),
     /// Of [`Request::Known`].
     Known {
         /// By name.
         rows: Vec<KnownEndpoint>,
+    },
+    /// Of [`Request::Verdicts`].
+    Verdicts {
+        /// By id.
+        rows: Vec<KnownVerdict>,
     },
     /// Of [`Request::Groups`].
     Groups {
