@@ -10,7 +10,7 @@ use bulkhead_ipam::cluster::operations::{OverlayAsk as Ask, OverlayError, Reason
 use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
 use bulkhead_ipam::cluster::{Attempt, OverlayName};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{AttachmentKey, NetworkName};
+use bulkhead_model::{AttachmentKey, Mac, NetworkName};
 
 use super::member::Member;
 use super::{Overlays, State, facts};
@@ -38,12 +38,12 @@ impl bulkhead_attach::Overlays for Overlays {
         if let Some(end) = self.known(key, ask)? {
             return Ok(end);
         }
-        let end = self.new_end(network, ask)?;
-        let by_memory = self.register(network, &end, until)? == Told::Before;
+        let (end, link_mac) = self.new_end(network, ask)?;
+        let by_memory = self.register(network, (&end, link_mac), until)? == Told::Before;
         self.tell(|state| {
             state.leaving.remove(network);
             let member = state.members.entry(network.clone());
-            let member = member.or_insert_with(|| Member::new(end.clone()));
+            let member = member.or_insert_with(|| Member::new(end.clone(), link_mac));
             if member.end != end {
                 member.end = end.clone();
                 member.stands = false;
@@ -102,8 +102,12 @@ impl Overlays {
         Ok(None)
     }
 
-    /// The end that the node would have.
-    fn new_end(&self, network: &NetworkName, ask: &OverlayAsk) -> Result<OverlayEnd, CniError> {
+    /// The end that the node would have, and the MAC of the link that it is reached by.
+    fn new_end(
+        &self,
+        network: &NetworkName,
+        ask: &OverlayAsk,
+    ) -> Result<(OverlayEnd, Option<Mac>), CniError> {
         name_of(network)?;
         self.shared_store(network)?;
         let refused = |error: facts::NoUnderlay| {
@@ -120,7 +124,7 @@ impl Overlays {
         let asked = ask.underlay.or(self.underlay);
         let place = facts::find(&mut kernel, asked, &own_addresses()).map_err(refused)?;
         let mtu = place.mtu(ask.mtu).map_err(refused)?;
-        Ok(OverlayEnd {
+        let end = OverlayEnd {
             vni: ask.vni,
             port: ask.port,
             pools: ask.pools.clone(),
@@ -129,7 +133,8 @@ impl Overlays {
             mtu,
             most: ask.mtu,
             direct: ask.direct,
-        })
+        };
+        Ok((end, place.below.mac))
     }
 
     /// What nodes have together is agreed in a store that they have together.
@@ -147,11 +152,11 @@ impl Overlays {
     fn register(
         &self,
         network: &NetworkName,
-        end: &OverlayEnd,
+        (end, link_mac): (&OverlayEnd, Option<Mac>),
         until: Instant,
     ) -> Result<Told, CniError> {
         loop {
-            let Err(error) = self.write_end(network, end) else {
+            let Err(error) = self.write_end(network, end, link_mac) else {
                 return Ok(Told::Now);
             };
             let may_pass = error.reason() == Reason::Unavailable;
@@ -180,6 +185,7 @@ impl Overlays {
         &self,
         network: &NetworkName,
         end: &OverlayEnd,
+        link_mac: Option<Mac>,
     ) -> Result<(), OverlayError> {
         let Ok(name) = network.as_str().parse::<OverlayName>() else {
             return Ok(());
@@ -197,19 +203,25 @@ impl Overlays {
             network: name,
             overlay,
         };
-        let row = self.row_of(network, end);
+        let row = self.row_of(network, end, link_mac);
         self.cluster
             .operations()
             .join_overlay(&operator, &ask, &row)
     }
 
     /// What the node says of its end, but for what the store adds.
-    pub(super) fn row_of(&self, network: &NetworkName, end: &OverlayEnd) -> VtepRow {
+    pub(super) fn row_of(
+        &self,
+        network: &NetworkName,
+        end: &OverlayEnd,
+        link_mac: Option<Mac>,
+    ) -> VtepRow {
         VtepRow {
             name: self.cluster.name.clone(),
             epoch: 0,
             underlay: end.local,
             mac: network.vtep_mac(self.cluster.node.as_str()),
+            link_mac,
             mtu: end.mtu,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at_unix_ms: 0,

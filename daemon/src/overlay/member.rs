@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bulkhead_attach::OverlayEnd;
 use bulkhead_ipam::{StateDir, StoreError};
-use bulkhead_model::{AttachmentKey, NetworkName, Prefix};
+use bulkhead_model::{AttachmentKey, Mac, NetworkName, Prefix};
 use bulkhead_plan::Stranger;
 
 use super::KIND;
@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) end: OverlayEnd,
+    /// The MAC of the link that the node is reached by.
+    pub(super) link_mac: Option<Mac>,
     /// Attachments that have asked for it and may not be recorded yet.
     pending: BTreeMap<AttachmentKey, Instant>,
     /// Whether the kernel had everything of it after the last pass.
@@ -32,9 +34,10 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) const fn new(end: OverlayEnd) -> Self {
+    pub(super) const fn new(end: OverlayEnd, link_mac: Option<Mac>) -> Self {
         Self {
             end,
+            link_mac,
             pending: BTreeMap::new(),
             stands: false,
             fault: None,

@@ -209,6 +209,7 @@ impl Mirror {
             underlay: row.underlay,
             prefixes: prefixes.remove(node).unwrap_or_default(),
             direct,
+            link_mac: row.link_mac,
         };
         self.others(network, own).map(peer).collect()
     }

@@ -97,7 +97,7 @@ impl Overlays {
         let mut members = BTreeMap::new();
         for network in state_dir.networks()? {
             if let Some(end) = member::recorded(state_dir, &network)? {
-                members.insert(network, Member::new(end));
+                members.insert(network, Member::new(end, None));
             }
         }
         let state = State {

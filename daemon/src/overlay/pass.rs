@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use bulkhead_attach::OverlayEnd;
 use bulkhead_ipam::cluster::{OverlayName, PoolName};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{Family, InterfaceAddress, NetworkName, Prefix, Vni};
+use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, NetworkName, Prefix, Vni};
 use bulkhead_plan::{
-    Overlay, OverlayGone, Peer, Stranger, Tunnels, Vtep, Want, World, obstacles, plan, scope,
+    Overlay, OverlayGone, Peer, Stranger, Tunnels, Vtep, Want, World, near, obstacles, plan, scope,
 };
 
 use super::facts::{self, Place};
@@ -46,6 +46,8 @@ pub(super) struct Passes {
 struct Kept {
     want: Overlay,
     links: BTreeSet<u32>,
+    /// Peers that are sent to as they are, by link and MAC.
+    near: BTreeSet<(IfName, Mac)>,
     told_at: Option<Instant>,
 }
 
@@ -53,11 +55,15 @@ struct Kept {
 struct Seen {
     network: NetworkName,
     end: OverlayEnd,
+    /// The MAC of the link that the node is reached by.
+    link_mac: Option<Mac>,
     peers: Vec<Peer>,
     pools: BTreeSet<Prefix>,
     /// The node's own addresses in it.
     addresses: BTreeSet<IpAddr>,
-    /// Whether the store says of this node what the node says of itself.
+    /// The same as the store has it.
+    told_mac: Option<Mac>,
+    /// Whether the store says of this node what the node says of itself otherwise.
     is_told: bool,
 }
 
@@ -99,6 +105,10 @@ impl Passes {
             }
             self.tell_others(node, seen);
         }
+        // Who is near is known by the ways that were seen meanwhile.
+        if self.near() != self.tunnels.near {
+            self.tunnel(node, &all);
+        }
         self.unplug(node);
         self.memory.write(node);
     }
@@ -119,14 +129,17 @@ impl Passes {
         let overlays = &node.overlays;
         match overlays.placed(&mut self.kernel, &seen.end) {
             Ok((end, place)) => {
-                if end != seen.end {
-                    tracing::warn!(
-                        network = %seen.network, local = %end.local, mtu = %end.mtu,
-                        "the underlay has changed"
-                    );
-                    overlays.moved(&seen.network, &end);
-                    seen.end = end;
-                    seen.is_told = false;
+                let link_mac = place.below.mac;
+                if end != seen.end || link_mac != seen.link_mac {
+                    if end != seen.end {
+                        tracing::warn!(
+                            network = %seen.network, local = %end.local, mtu = %end.mtu,
+                            "the underlay has changed"
+                        );
+                    }
+                    overlays.moved(&seen.network, &end, link_mac);
+                    seen.is_told &= end == seen.end;
+                    (seen.end, seen.link_mac) = (end, link_mac);
                 }
                 if let Some(kept) = self.kept.get_mut(&seen.network) {
                     kept.links.insert(place.below.index);
@@ -170,9 +183,11 @@ impl Passes {
                     tracing::warn!(network = %seen.network, plan, "mended the overlay");
                 }
                 let links = self.links(seen);
+                let near = near(&world, &want);
                 let kept = Kept {
                     want,
                     links,
+                    near,
                     told_at,
                 };
                 self.kept.insert(seen.network.clone(), kept);
@@ -205,6 +220,7 @@ impl Passes {
             known: all.iter().flat_map(of).collect(),
             ports: all.iter().map(|seen| seen.end.port).collect(),
             pools: all.iter().flat_map(|seen| seen.pools.clone()).collect(),
+            near: self.near(),
         };
         let was_so = want == self.tunnels;
         match self.converge(&Want::Tunnels(Box::new(want.clone()))) {
@@ -218,6 +234,11 @@ impl Passes {
             }
             Err(error) => node.failed("the ports of overlays are not filtered", &error),
         }
+    }
+
+    fn near(&self) -> BTreeSet<(IfName, Mac)> {
+        let kept = self.kept.values();
+        kept.flat_map(|kept| kept.near.clone()).collect()
     }
 
     /// What became of it, and what was seen last.
@@ -250,11 +271,15 @@ impl Passes {
             return;
         };
         let lately = kept.told_at.is_some_and(|at| at.elapsed() < TELL_AGAIN);
-        if seen.is_told || lately {
+        let is_told = seen.is_told && seen.told_mac == seen.link_mac;
+        if is_told || lately {
             return;
         }
         kept.told_at = Some(Instant::now());
-        if let Err(error) = node.overlays.write_end(&seen.network, &seen.end) {
+        if let Err(error) = node
+            .overlays
+            .write_end(&seen.network, &seen.end, seen.link_mac)
+        {
             let what = format!("the others are not told of network {}", seen.network);
             node.failed(&what, &error);
         }
@@ -335,11 +360,13 @@ impl Overlays {
         let seen = |(network, member): (&NetworkName, &member::Member)| {
             let name: OverlayName = network.as_str().parse().ok()?;
             let pools = known.pools_of(&name).unwrap_or(&member.end.pools);
-            let row = self.row_of(network, &member.end);
+            let row = self.row_of(network, &member.end, member.link_mac);
             let told = known.end(&name, own);
             Some(Seen {
                 network: network.clone(),
                 end: member.end.clone(),
+                link_mac: member.link_mac,
+                told_mac: told.and_then(|told| told.link_mac),
                 peers: known.peers(&name, own, pools, member.end.direct),
                 pools: known.prefixes(pools),
                 addresses: known.own_addresses(own, pools),
@@ -385,9 +412,10 @@ impl Overlays {
         Ok((end, place))
     }
 
-    fn moved(&self, network: &NetworkName, end: &OverlayEnd) {
+    fn moved(&self, network: &NetworkName, end: &OverlayEnd, link_mac: Option<Mac>) {
         if let Some(member) = self.state().members.get_mut(network) {
             member.end = end.clone();
+            member.link_mac = link_mac;
         }
     }
 

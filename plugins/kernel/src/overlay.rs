@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, Mtu};
+use bulkhead_model::{IfName, Mac, Mtu};
 use bulkhead_plan::{FdbEntry, NeighbourState, Reach, Space, SpaceScope};
 
 use crate::attributes::{address, find, number};
@@ -151,6 +151,8 @@ pub struct Underlay {
     pub link: IfName,
     /// Its index.
     pub index: u32,
+    /// Its MAC; none if it has none.
+    pub mac: Option<Mac>,
     /// Its MTU.
     pub mtu: Mtu,
     /// `IFLA_INFO_KIND`: `vlan`, `wireguard`, `sit`, `ppp` and so on; empty for a physical device.
@@ -173,6 +175,7 @@ impl Kernel {
             Ok(link.map(|link| Underlay {
                 link: link.name,
                 index,
+                mac: link.mac,
                 mtu: link.mtu,
                 kind: link.kind,
                 up: link.up,

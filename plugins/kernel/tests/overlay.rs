@@ -149,6 +149,7 @@ fn peer(family: Outer, nth: usize) -> Peer {
         underlay: outer(family, nth),
         prefixes: blocks(nth),
         direct: false,
+        link_mac: None,
     }
 }
 
@@ -157,6 +158,7 @@ fn tunnels(family: Outer, from: usize) -> Want {
         known: [(VXLAN_PORT, Vni::new(7).unwrap(), outer(family, from))].into(),
         ports: [VXLAN_PORT].into(),
         pools: pools(),
+        near: BTreeSet::new(),
     }))
 }
 
@@ -548,6 +550,7 @@ fn the_filter_follows_the_peers_and_edits_of_others_are_undone() {
             known: known.collect(),
             ports: [VXLAN_PORT].into(),
             pools: pools(),
+            near: BTreeSet::new(),
         }))
     };
     let (four, six) = (outer(Outer::V4, 1), outer(Outer::V6, 1));
@@ -627,6 +630,7 @@ fn one_of_many(nth: u16) -> Peer {
         .map(Option::unwrap)
         .collect(),
         direct: false,
+        link_mac: None,
     }
 }
 
@@ -648,6 +652,7 @@ fn thousands_of_peers_are_programmed_from_cold() {
             known: known.collect(),
             ports: [VXLAN_PORT].into(),
             pools: want.pools.clone(),
+            near: BTreeSet::new(),
         }));
         let want = Want::Overlay(Box::new(want));
         nodes.on(0, |kernel| {

@@ -35,7 +35,8 @@ pub use nat::NetworkNat;
 
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
 pub use overlay::{
-    Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, obstacles, table_id as overlay_table,
+    Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, near, obstacles,
+    table_id as overlay_table,
 };
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};

@@ -56,6 +56,9 @@ pub struct VtepRow {
     pub underlay: IpAddr,
     /// Its device's MAC.
     pub mac: Mac,
+    /// The MAC of the link that has that address; none if the link has none, or an earlier release wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_mac: Option<Mac>,
     /// Its device's MTU, in bytes.
     pub mtu: Mtu,
     /// The daemon's release.

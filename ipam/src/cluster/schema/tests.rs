@@ -56,7 +56,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "vteps/pods/0f3a9c1e77d24b6e",
-        r#"{"v":1,"name":"n1","epoch":1,"underlay":"192.0.2.11","mac":"02:5e:00:53:00:01","mtu":1450,"version":"0.1.0","at_unix_ms":1795000000000,"attempt":"0f3a9c1e-5bd1-4"}"#,
+        r#"{"v":1,"name":"n1","epoch":1,"underlay":"192.0.2.11","mac":"02:5e:00:53:00:01","link_mac":"52:54:00:12:34:56","mtu":1450,"version":"0.1.0","at_unix_ms":1795000000000,"attempt":"0f3a9c1e-5bd1-4"}"#,
     ),
     (
         "endpoints/blue/0f3a9c1e77d24b6e/mfrggzdfmztwq2lknnwg23tpoa",

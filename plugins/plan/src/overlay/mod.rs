@@ -14,7 +14,7 @@ mod peers;
 mod routes;
 mod tunnels;
 
-pub use routes::obstacles;
+pub use routes::{near, obstacles};
 pub use tunnels::{TunnelDrop, table_id};
 pub(crate) use tunnels::{ensure as tunnels, scope as tunnels_scope};
 
@@ -59,6 +59,8 @@ pub struct Peer {
     pub prefixes: BTreeSet<Prefix>,
     /// Whether it is sent to as it is, without encapsulation, as long as it is on a link of ours.
     pub direct: bool,
+    /// The MAC of its link, which it sends from where it sends as it is.
+    pub link_mac: Option<Mac>,
 }
 
 /// A network's overlay that is gone.
@@ -80,6 +82,9 @@ pub struct Tunnels {
     pub ports: BTreeSet<u16>,
     /// Pools whose addresses are routed back to where a packet from them came in, or it is dropped.
     pub pools: BTreeSet<Prefix>,
+    /// Links on which peers are sent to as they are, with the MAC of each: a packet from a pool is let in by
+    /// such a link from one of them alone.
+    pub near: BTreeSet<(IfName, Mac)>,
 }
 
 /// Appends what makes the overlay stand: what a packet needs on its way before the route that sends it

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, Prefix};
+use bulkhead_model::{IfName, Mac, Prefix};
 
 use super::{Overlay, OverlayGone, Peer};
 use crate::{MAIN_TABLE, Ns, Op, Reach, Route, Space, Stranger, World, link};
@@ -26,6 +26,31 @@ pub fn obstacles<'w>(world: &'w World, want: &Overlay) -> BTreeMap<Prefix, &'w S
     strangers
         .filter(is_before_ours)
         .map(|it| (it.destination, it))
+        .collect()
+}
+
+/// Links on which peers are sent to as they are, and the MACs of those peers. A link is left out on which one
+/// does not tell its MAC: it could not be told from a stranger.
+#[must_use]
+pub fn near(world: &World, want: &Overlay) -> BTreeSet<(IfName, Mac)> {
+    let host = world.space(&Ns::Host);
+    let mut links: BTreeMap<IfName, Option<BTreeSet<Mac>>> = BTreeMap::new();
+    for peer in &want.peers {
+        let reach = host.reach.get(&peer.underlay);
+        let Some(reach) = reach.filter(|it| is_near(peer, it, want.vtep.device)) else {
+            continue;
+        };
+        let known = links
+            .entry(reach.link)
+            .or_insert_with(|| Some(BTreeSet::new()));
+        match (known.as_mut(), peer.link_mac) {
+            (Some(known), Some(mac)) => drop(known.insert(mac)),
+            (_, None) => *known = None,
+            (None, _) => {}
+        }
+    }
+    let told = links.into_iter();
+    told.flat_map(|(link, known)| known.into_iter().flatten().map(move |mac| (link, mac)))
         .collect()
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bulkhead_model::{Family, Prefix, Vni};
 use bulkhead_nft as nft;
-use nft::KeyType::{IfName, InetService, Integer, Ipv4Addr, Ipv6Addr};
+use nft::KeyType::{EtherAddr, IfName, InetService, Integer, Ipv4Addr, Ipv6Addr};
 use nft::{Datum, Key, KeyType, Name};
 
 use super::Tunnels;
@@ -32,6 +32,10 @@ const VTEPS6: Name = Name::literal("vteps6");
 /// What no packet comes from but from where it is routed to.
 const POOLS4: Name = Name::literal("pools4");
 const POOLS6: Name = Name::literal("pools6");
+/// Links on which peers are sent to as they are.
+const NEAR_LINKS: Name = Name::literal("near-links");
+/// The peers on them, by link and MAC.
+const NEAR: Name = Name::literal("near");
 
 /// How long a counter stands after its last packet.
 const REMEMBERED: Duration = Duration::from_hours(1);
@@ -43,8 +47,8 @@ pub enum TunnelDrop {
     UnknownSource,
     /// To a VXLAN port from a peer, of a network that it is not in. Counted by port.
     WrongVni,
-    /// From an address of a pool that is routed elsewhere than to where the packet came in. Counted by
-    /// link.
+    /// From an address of a pool that is routed elsewhere than to where the packet came in, or by a link of
+    /// peers from none of them. Counted by link.
     Misrouted,
     /// From a container to a VXLAN port of a VTEP, remote or the node's own. Counted by link.
     FromContainer,
@@ -155,7 +159,7 @@ fn definition() -> &'static nft::Table {
 }
 
 /// Sets of exact keys, with their types.
-fn keys() -> [(Name, Vec<KeyType>); 7] {
+fn keys() -> [(Name, Vec<KeyType>); 9] {
     [
         (PORTS, vec![InetService]),
         (KNOWN4, vec![InetService, Integer(4), Ipv4Addr]),
@@ -164,6 +168,8 @@ fn keys() -> [(Name, Vec<KeyType>); 7] {
         (SOURCES6, vec![InetService, Ipv6Addr]),
         (VTEPS4, vec![Ipv4Addr]),
         (VTEPS6, vec![Ipv6Addr]),
+        (NEAR_LINKS, vec![IfName]),
+        (NEAR, vec![IfName, EtherAddr]),
     ]
 }
 
@@ -173,6 +179,11 @@ fn elements(want: &Tunnels) -> BTreeMap<Name, BTreeSet<Key>> {
     let mut add = |set: Name, key: Key| all.entry(set).or_default().insert(key);
     for port in &want.ports {
         add(PORTS, Datum::InetService(*port).into());
+    }
+    for (link, mac) in &want.near {
+        let link = Datum::from(*link);
+        add(NEAR_LINKS, link.clone().into());
+        add(NEAR, Key::new([link, Datum::from(*mac)]));
     }
     for (port, vni, remote) in &want.known {
         let (known, sources, vteps) = match remote {

@@ -169,6 +169,35 @@ fn an_address_of_a_pool_comes_from_where_it_is_routed_to() {
 }
 
 #[test]
+fn by_a_link_of_peers_an_address_of_a_pool_comes_from_one_of_them_alone() {
+    let arriving = |source: &str, mac: u8, on: &str| {
+        let to = if source.contains(':') {
+            "fd01:0:0:1::5"
+        } else {
+            "10.1.1.5"
+        };
+        let kind: [u8; 2] = if source.contains(':') {
+            [0x86, 0xdd]
+        } else {
+            [8, 0]
+        };
+        let mut bytes = vec![2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 1, mac];
+        bytes.extend(kind);
+        bytes.extend(packet(source, to, 6, &[0; 20]));
+        Packet::frame(&bytes, name(on)).unwrap().routed_back()
+    };
+    let judged = |packet: &Packet| judged(Hook::Prerouting, packet);
+    for (inside, outside) in [("10.1.2.5", "10.2.2.5"), ("fd01:0:0:2::5", "fd02::5")] {
+        assert_eq!(judged(&arriving(inside, 2, "eth1")), Ok(()));
+        let stranger = arriving(inside, 3, "eth1");
+        assert_eq!(judged(&stranger), Err(TunnelDrop::Misrouted), "{inside}");
+        // From elsewhere, and where no peer is near, is no affair of this.
+        assert_eq!(judged(&arriving(outside, 3, "eth1")), Ok(()));
+        assert_eq!(judged(&arriving(inside, 3, "eth0")), Ok(()));
+    }
+}
+
+#[test]
 fn a_container_sends_nothing_encapsulated_to_a_vtep() {
     let port = "bhpn7nyh4lwdprh";
     let from = |to: &str, payload: &[u8], on: &str| {

@@ -1,10 +1,11 @@
 //! Whatever there was, and wherever the last process died: it gets there, and in an order in which no
 //! packet is sent into the void.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bulkhead_model::{Mac, Prefix};
-use bulkhead_plan::{MAIN_TABLE, Ns, Op, Peer, Plan, Route, Space, Want, World};
+use bulkhead_plan::{MAIN_TABLE, Ns, Op, Peer, Plan, Route, Space, Want, World, near};
 
 use crate::{
     applied, converged, damaged, device, direct, gone, host, ip, moved, name, node, over_ipv6,
@@ -161,6 +162,23 @@ fn ipv6_stays_encapsulated_where_the_next_hop_would_be_ipv4() {
 }
 
 #[test]
+fn links_of_peers_are_known_once_each_of_them_tells_its_mac() {
+    let mac = |nth| Mac::new([2, 0, 0, 0, 1, nth]).unwrap();
+    let mut want = direct();
+    want.peers[0].link_mac = Some(mac(2));
+    // The other is behind a router.
+    want.peers[1].link_mac = Some(mac(3));
+    let expected: BTreeSet<_> = [(name("eth0"), mac(2))].into();
+    assert_eq!(near(&node(), &want), expected);
+    let mut silent = want.peers[0].clone();
+    silent.link_mac = None;
+    want.peers.push(silent);
+    assert_eq!(near(&node(), &want), BTreeSet::new());
+    want.peers.iter_mut().for_each(|peer| peer.direct = false);
+    assert_eq!(near(&node(), &want), BTreeSet::new());
+}
+
+#[test]
 fn routes_of_containers_and_of_others_are_left() {
     let mut before = node();
     let foreign = Route {
@@ -248,6 +266,7 @@ fn thousands_of_peers_are_planned_by_what_differs() {
                     &format!("fd01:0:0:{nth:x}::/64"),
                 ]),
                 direct: false,
+                link_mac: None,
             }
         })
         .collect();

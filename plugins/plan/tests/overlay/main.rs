@@ -40,6 +40,7 @@ fn peer(nth: u8, underlay: &str) -> Peer {
         underlay: ip(underlay),
         prefixes: prefixes(&[&format!("10.1.{nth}.0/24"), &format!("fd01:0:0:{nth}::/64")]),
         direct: false,
+        link_mac: None,
     }
 }
 
@@ -108,6 +109,7 @@ fn tunnels() -> Tunnels {
         .into(),
         ports: [VXLAN_PORT, 8472].into(),
         pools: pools(),
+        near: [(name("eth1"), Mac::new([2, 0, 0, 0, 1, 2]).unwrap())].into(),
     }
 }
 

@@ -207,6 +207,7 @@ impl Others {
             epoch: 1,
             underlay: IpAddr::V4(Ipv4Addr::from(underlay)),
             mac: network.vtep_mac(node.as_str()),
+            link_mac: None,
             mtu: Mtu::new(1450).expect("a packet's length"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at_unix_ms: 0,

@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bulkhead_tests::nodes::{LIMIT, Nodes, addresses};
+use netns_fixtures::packet::{Frame, Ipv4, Udp};
 use netns_fixtures::{
-    Capture, Captured, Container, EchoServer, End, Host, Ping, Transport, Verb, tcp_echo, veth,
-    wait_for,
+    Capture, Captured, Container, EchoServer, End, Host, PacketSocket, Ping, Transport, Verb,
+    tcp_echo, veth, wait_for,
 };
 use serde_json::json;
 
@@ -18,7 +19,7 @@ const LINK: &str = "lan0";
 /// Nodes on one link beside their ways over the router, which knows the way to the link's addresses too.
 struct OneLink {
     nodes: Nodes,
-    _switch: Host,
+    switch: Host,
 }
 
 impl OneLink {
@@ -39,10 +40,7 @@ impl OneLink {
                 .ip(&format!("route add 203.0.113.{nth}/32 via 192.0.{nth}.2"))
                 .unwrap();
         }
-        Self {
-            nodes,
-            _switch: switch,
-        }
+        Self { nodes, switch }
     }
 
     fn container(&self, nth: usize, name: &str) -> (Container, Vec<IpAddr>) {
@@ -136,4 +134,62 @@ fn a_peer_on_the_link_is_sent_to_plainly_and_one_that_is_not_any_more_encapsulat
         });
         reaches(&from, &at);
     }
+}
+
+/// Drops of packets from the pool that came in by a link.
+fn misrouted(nodes: &Nodes, link: &str) -> u64 {
+    let listed = "nft list set inet bulkhead-overlay drops-misrouted";
+    let listed = nodes.all[0].host.sh(listed).unwrap();
+    let of_link = format!("\"{link}\" counter packets ");
+    let counted = listed.split_once(&of_link).map(|(_, rest)| rest);
+    let counted = counted.and_then(|rest| rest.split(' ').next());
+    counted.map_or(0, |count| count.parse().unwrap())
+}
+
+#[test]
+fn an_address_of_the_pool_is_believed_of_a_peer_on_the_link_and_of_nobody_else() {
+    let lan = OneLink::start(2);
+    let nodes = &lan.nodes;
+    let (victim, own) = lan.container(0, "victim");
+    let (peer, at) = lan.container(1, "peer");
+    reaches(&peer, &own);
+    let (IpAddr::V4(source), IpAddr::V4(target)) = (at[0], own[0]) else {
+        unreachable!("IPv4 comes first");
+    };
+    // Until the filter knows who is near.
+    wait_for("the peer to be known by its MAC", LIMIT, || {
+        let near = nodes.all[0]
+            .host
+            .sh("nft list set inet bulkhead-overlay near");
+        near.unwrap().contains(LINK).then_some(())
+    });
+    let capture = Capture::start(&victim, "eth0").unwrap();
+    let lie = |to: [u8; 6], from: [u8; 6]| {
+        let udp = Udp {
+            src_port: 9,
+            dst_port: 9,
+            data: b"not from there".to_vec(),
+        };
+        Frame::new(from, to, Ipv4::new(source, target, udp))
+    };
+    let is_lie = |seen: &Captured| seen.bytes.ends_with(b"not from there");
+    // Somebody else on the link, and somebody by way of another link.
+    let (stranger, towards) = ([2, 0, 0, 0, 9, 9], nodes.all[0].host.mac(LINK).unwrap());
+    let on_link = PacketSocket::open(&lan.switch, "br0").unwrap();
+    on_link.send(&lie(towards, stranger)).unwrap();
+    let by_router = PacketSocket::open(&nodes.outside, "node1").unwrap();
+    let uplink = nodes.all[0].host.mac("uplink0").unwrap();
+    by_router.send(&lie(uplink, stranger)).unwrap();
+    for link in [LINK, "uplink0"] {
+        wait_for("the lie to be counted", LIMIT, || {
+            (misrouted(nodes, link) == 1).then_some(())
+        });
+    }
+    let waited = Duration::from_millis(100);
+    capture.none_within("a lie", waited, is_lie).unwrap();
+    // The same from the peer's own MAC is the peer's.
+    let near = nodes.all[1].host.mac(LINK).unwrap();
+    on_link.send(&lie(towards, near)).unwrap();
+    capture.expect("the peer's packet", LIMIT, is_lie).unwrap();
+    assert!(answers(&peer, own[0]));
 }

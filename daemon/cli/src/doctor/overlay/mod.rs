@@ -149,6 +149,7 @@ fn differs(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Differs, String> {
         underlay: end.underlay,
         prefixes: end.blocks.iter().copied().collect(),
         direct: own.direct_routing,
+        link_mac: None,
     };
     let wanted = Overlay {
         vtep: Vtep {

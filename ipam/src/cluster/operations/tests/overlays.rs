@@ -30,6 +30,7 @@ fn end(name: &str, underlay: &str) -> VtepRow {
         epoch: 0,
         underlay: underlay.parse::<IpAddr>().unwrap(),
         mac: "02:5e:00:53:00:01".parse().unwrap(),
+        link_mac: None,
         mtu: Mtu::new(1450).unwrap(),
         version: "0.1.0".to_owned(),
         at_unix_ms: 0,

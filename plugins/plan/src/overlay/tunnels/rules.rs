@@ -6,7 +6,8 @@ use bulkhead_nft as nft;
 use nft::{Datum, Field, Name, Op, Operand, PayloadBase, Rule, Statement};
 
 use super::{
-    KNOWN4, KNOWN6, POOLS4, POOLS6, PORTS, SOURCES4, SOURCES6, TunnelDrop, VTEPS4, VTEPS6,
+    KNOWN4, KNOWN6, NEAR, NEAR_LINKS, POOLS4, POOLS6, PORTS, SOURCES4, SOURCES6, TunnelDrop,
+    VTEPS4, VTEPS6,
 };
 
 /// Where a packet to a judged port of the node is.
@@ -17,7 +18,9 @@ const CONTAINER: Name = Name::literal("container");
 const DATAGRAM: Name = Name::literal("datagram");
 /// Where one to a judged port is, of whichever node.
 const JUDGED: Name = Name::literal("judged");
-/// Where a packet is whose source is of a pool and routed elsewhere than to where it came in.
+/// Where a packet from a pool is.
+const INSIDE: Name = Name::literal("inside");
+/// Where one is that came in where it should not.
 const STRAY: Name = Name::literal("stray");
 /// What the names of containers' ports begin with.
 const PORT_PREFIX: &str = "bhp";
@@ -41,6 +44,7 @@ pub(super) fn chains() -> Vec<nft::Chain> {
         hooked("output", nft::Hook::Output, -290, output()),
         regular(DATAGRAM, datagram()),
         regular(JUDGED, judged()),
+        regular(INSIDE, inside()),
         regular(STRAY, stray()),
         regular(TUNNEL, tunnel()),
         regular(CONTAINER, container()),
@@ -84,13 +88,8 @@ fn tunnel() -> Vec<Rule> {
 
 /// What every packet meets: whether it is a datagram, and one look at its source.
 fn prerouting() -> Vec<Rule> {
-    let from = |address, pools| {
-        Rule::new([
-            Statement::in_set([address], pools),
-            Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
-            Statement::goto(STRAY),
-        ])
-    };
+    let from =
+        |address, pools| Rule::new([Statement::in_set([address], pools), Statement::goto(INSIDE)]);
     vec![
         Rule::new([
             Statement::is(Field::L4Proto, Datum::InetProto(UDP)),
@@ -135,6 +134,26 @@ fn judged() -> Vec<Rule> {
         vtep(Field::Ip4Saddr, VTEPS4),
         vtep(Field::Ip6Saddr, VTEPS6),
         Rule::new([Statement::Untracked]),
+    ]
+}
+
+/// A packet whose source is of a pool.
+fn inside() -> Vec<Rule> {
+    let near = nft::Match::new(
+        [Field::Iifname, Field::EtherSaddr],
+        Op::Ne,
+        Operand::Set(NEAR),
+    );
+    vec![
+        Rule::new([
+            Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
+            Statement::goto(STRAY),
+        ]),
+        Rule::new([
+            Statement::in_set([Field::Iifname], NEAR_LINKS),
+            Statement::Match(near),
+            Statement::goto(STRAY),
+        ]),
     ]
 }
 
