@@ -235,7 +235,9 @@ impl<'t> Run<'t> {
         Ok(match statement {
             Statement::Match(comparison) if self.holds(comparison)? => Next::Statement,
             Statement::Match(_) => Next::Rule,
-            Statement::Counter | Statement::Untracked | Statement::Log(_) => Next::Statement,
+            Statement::Counter | Statement::Untracked | Statement::ClampMss | Statement::Log(_) => {
+                Next::Statement
+            }
             Statement::Meter {
                 fields, set, when, ..
             } => {

@@ -291,6 +291,10 @@ fn every_field_lists_like_its_text_in_the_families_that_have_it() {
         (Field::CtStatus, Datum::DST_NAT),
         (Field::FibSaddrIif, Datum::Boolean(false)),
         (Field::FibSaddrIif, Datum::Boolean(true)),
+        (Field::MetaIpsec, Datum::Boolean(false)),
+        (Field::MetaIpsec, Datum::Boolean(true)),
+        (Field::RtIpsec, Datum::Boolean(false)),
+        (Field::RtIpsec, Datum::Boolean(true)),
     ];
     let in_netdev = samples().into_iter().chain(local.clone());
     agree(&table(TableFamily::Netdev, in_netdev.map(rule)));
@@ -308,6 +312,15 @@ fn every_field_lists_like_its_text_in_the_families_that_have_it() {
         .into_iter()
         .chain([(Field::Oifname, device("b").into())]);
     agree(&table(TableFamily::Bridge, in_bridge.map(rule)));
+}
+
+#[test]
+fn a_clamped_segment_size_lists_like_its_text() {
+    let of_tcp = Statement::is(Field::L4Proto, Datum::InetProto(6));
+    agree(&table(
+        TableFamily::Inet,
+        [Rule::new([of_tcp, Statement::ClampMss])],
+    ));
 }
 
 #[test]
