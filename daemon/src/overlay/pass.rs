@@ -8,7 +8,7 @@ use bulkhead_attach::OverlayEnd;
 use bulkhead_ipam::cluster::OverlayName;
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{Family, InterfaceAddress, NetworkName, Prefix, Vni};
-use bulkhead_plan::{Overlay, OverlayGone, Peer, Tunnels, Vtep, Want, plan, scope};
+use bulkhead_plan::{Overlay, OverlayGone, Peer, Switch, Tunnels, Vtep, Want, plan, scope};
 
 use super::facts::{self, Place};
 use super::{Overlays, Turn, member};
@@ -144,6 +144,7 @@ impl Passes {
                     let own = seen.addresses.iter().copied();
                     own.map(InterfaceAddress::alone).collect()
                 },
+                tx_checksum: Switch::On,
             },
             peers: seen.peers.clone(),
             pools: seen.pools.clone(),
@@ -193,6 +194,7 @@ impl Passes {
             known: all.iter().flat_map(of).collect(),
             ports: all.iter().map(|seen| seen.end.port).collect(),
             pools: all.iter().flat_map(|seen| seen.pools.clone()).collect(),
+            clamped: BTreeSet::new(),
         };
         let was_so = want == self.tunnels;
         match self.converge(&Want::Tunnels(Box::new(want.clone()))) {

@@ -15,7 +15,7 @@ use crate::pending::{Doomed, Failure, Pending};
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{self, End};
 use crate::wait::{await_addresses, await_forwarding};
-use crate::{announce, deletion, nftables};
+use crate::{announce, deletion, ethtool, nftables};
 
 pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> {
     let mut run = Run {
@@ -301,6 +301,15 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let index = self.index(nth, ns, name)?;
         let request = match set {
+            LinkSetting::TxChecksum(switch) => {
+                return self
+                    .place(ns)
+                    .and_then(|place| {
+                        ethtool::set_tx_checksum(place, name, index, switch)
+                            .map_err(|error| in_space(ns, error))
+                    })
+                    .map_err(|error| (nth, error));
+            }
             LinkSetting::Up => request::set_flag(index, LinkFlags::Up, Switch::On),
             LinkSetting::Down => request::set_flag(index, LinkFlags::Up, Switch::Off),
             LinkSetting::Promiscuous(switch) => {
@@ -420,7 +429,10 @@ impl Run<'_> {
 /// other. What goes with others of another kind waits for those before it anyway.
 fn stands_alone(op: &Op) -> bool {
     match op {
-        Op::SetLink { set, .. } => matches!(set, LinkSetting::Up | LinkSetting::Bridge(_)),
+        Op::SetLink { set, .. } => matches!(
+            set,
+            LinkSetting::Up | LinkSetting::Bridge(_) | LinkSetting::TxChecksum(_)
+        ),
         Op::AddAddress { .. }
         | Op::DelAddress { .. }
         | Op::AddRoute { .. }

@@ -21,7 +21,7 @@ use crate::request::{
 use crate::routes::{
     FAMILIES, PROTOCOL_KERNEL, RawRoute, decode_address, decode_blackhole, decode_neighbour,
 };
-use crate::{conntrack, nftables, overlay, shape};
+use crate::{conntrack, ethtool, nftables, overlay, shape};
 
 /// A space and, beside it, its links with what only the whole world can resolve.
 struct Seen {
@@ -107,6 +107,7 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
         observe_own_routes(place, &mut seen).map_err(reading("routes"))?;
     }
     overlay::observe(place, wanted, &mut seen.space).map_err(reading("VXLAN devices' entries"))?;
+    ethtool::observe(place, wanted, &mut seen.space).map_err(reading("offloads"))?;
     for destination in &wanted.routes_to {
         observe_route_to(place, *destination, &mut seen).map_err(reading("routes"))?;
     }

@@ -160,6 +160,7 @@ pub(crate) struct Place {
     netns: Option<Netns>,
     route: Option<Socket>,
     netfilter: Option<Socket>,
+    generic: Option<Socket>,
     sysctls: Option<Sysctls>,
     ruleset: Known,
     /// Of links observed or created, by name.
@@ -190,6 +191,7 @@ impl Place {
             netns,
             route,
             netfilter: None,
+            generic: None,
             sysctls,
             ruleset: Known::default(),
             indexes: HashMap::new(),
@@ -216,6 +218,13 @@ impl Place {
             self.netfilter = Some(self.open(Subsystem::Netfilter)?);
         }
         Ok(self.netfilter.as_mut().expect("opened above"))
+    }
+
+    pub(crate) fn generic(&mut self) -> Result<&mut Socket, PlaceError> {
+        if self.generic.as_ref().is_none_or(Socket::is_broken) {
+            self.generic = Some(self.open(Subsystem::Generic)?);
+        }
+        Ok(self.generic.as_mut().expect("opened above"))
     }
 
     /// The same, and what is known of the ruleset.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST};
 use netlink_sys::SocketAddr;
-use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -41,6 +41,7 @@ const QUESTIONS: usize = 64;
 pub(crate) enum Subsystem {
     Route,
     Netfilter,
+    Generic,
 }
 
 #[derive(Debug)]
@@ -95,6 +96,7 @@ impl Socket {
         let protocol = match subsystem {
             Subsystem::Route => NETLINK_ROUTE,
             Subsystem::Netfilter => NETLINK_NETFILTER,
+            Subsystem::Generic => NETLINK_GENERIC,
         };
         let mut socket = netlink_sys::Socket::new(protocol).map_err(NetlinkError::Socket)?;
         socket

@@ -278,7 +278,9 @@ impl World {
             return Err(Refusal::Exists);
         }
         let link = new_link(LinkKind::Vxlan(vxlan), mac, mtu, LinkGroup::OWNED);
-        self.add_link(ns, name, link)
+        self.add_link(ns, name, link)?;
+        self.space_mut(ns).tx_checksums.insert(name, Switch::On);
+        Ok(())
     }
 
     fn add_veth(&mut self, op: &Op) -> Result<(), Refusal> {
@@ -341,6 +343,9 @@ impl World {
                 link.port = PortFlags::default();
             }
             LinkSetting::Promiscuous(switch) => link.promiscuous = switch == Switch::On,
+            LinkSetting::TxChecksum(switch) => {
+                self.space_mut(ns).tx_checksums.insert(name, switch);
+            }
             LinkSetting::NoLinkLocal => link.forms_link_local = false,
             LinkSetting::NoLinkLocalLearning => link.learns_link_local = false,
         }
@@ -461,6 +466,7 @@ impl Space {
         self.drop_routes(|route| route.link == link);
         self.forget_neighbours(link);
         self.fdb.retain(|(on, _), _| *on != link);
+        self.tx_checksums.remove(&link);
         let of_link = format!("/conf/{link}/");
         self.sysctls
             .retain(|sysctl, _| !sysctl.path().contains(&of_link));

@@ -314,6 +314,9 @@ pub enum LinkSetting {
     Promiscuous(Switch),
     /// `IFLA_INET6_ADDR_GEN_MODE` none: no link-local address of the kernel's making.
     NoLinkLocal,
+    /// Whether checksums of what it sends are left to whoever sends it on; off, they are there before it
+    /// takes a packet.
+    TxChecksum(Switch),
     /// The bridge learns nothing from frames to link-local groups, which no hook of the bridge's sees
     /// (`br_handle_local_finish`, `net/bridge/br_input.c`).
     NoLinkLocalLearning,
@@ -458,6 +461,15 @@ impl Op {
                 let tc = ns.tool("tc");
                 write!(f, "{tc} qdisc replace dev {link} root {shape}")
             }
+            Self::SetLink {
+                ns,
+                name,
+                set: LinkSetting::TxChecksum(switch),
+            } => write!(
+                f,
+                "{}ethtool -K {name} tx-checksum-ip-generic {switch}",
+                ns.enter()
+            ),
             Self::SetLink { ns, name, set } => {
                 write!(f, "{ip} link set dev {name} {set}", ip = ns.tool("ip"))
             }
@@ -601,6 +613,7 @@ impl fmt::Display for LinkSetting {
             Self::NoBridge => f.write_str("nomaster"),
             Self::Promiscuous(switch) => write!(f, "promisc {switch}"),
             Self::NoLinkLocal => f.write_str("addrgenmode none"),
+            Self::TxChecksum(switch) => write!(f, "tx-checksum-ip-generic {switch}"),
             Self::NoLinkLocalLearning => f.write_str("type bridge no_linklocal_learn 1"),
         }
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu, Prefix, Vni};
 
-use crate::{Conflict, Ns, Op, Scope, SpaceScope, World};
+use crate::{Conflict, Ns, Op, Scope, SpaceScope, Switch, World};
 
 mod device;
 mod peers;
@@ -45,6 +45,8 @@ pub struct Vtep {
     pub mtu: Mtu,
     /// What the node itself sends from into the overlay; each alone, not probed.
     pub addresses: Vec<InterfaceAddress>,
+    /// Whether the device leaves checksums to what it sends by, as it does by itself.
+    pub tx_checksum: Switch,
 }
 
 /// A remote VTEP, and what is behind it.
@@ -79,6 +81,8 @@ pub struct Tunnels {
     pub ports: BTreeSet<u16>,
     /// Pools whose addresses are routed back to where a packet from them came in, or it is dropped.
     pub pools: BTreeSet<Prefix>,
+    /// VXLAN devices by which no TCP connection announces more than its way carries.
+    pub clamped: BTreeSet<IfName>,
 }
 
 /// Appends what makes the overlay stand: what a packet needs on its way before the route that sends it
@@ -120,6 +124,7 @@ pub(crate) fn scope(want: &Overlay) -> Scope {
         own_routes: true,
         neighbours_of: [device].into(),
         fdb_of: [device].into(),
+        tx_checksum_of: [device].into(),
         reach: direct.map(|peer| peer.underlay).collect(),
         sysctls: device::sysctls(device)
             .into_iter()

@@ -7,8 +7,8 @@ use std::path::Path;
 use bulkhead_plan::{Tunnels, Want, World};
 
 use crate::{
-    converged, damaged, direct, gone, moved, node, over_ipv6, overlay, planned, told, tunnels,
-    wanted,
+    converged, damaged, device, direct, gone, moved, node, over_ipv6, overlay, planned, told,
+    tunnels, wanted,
 };
 
 #[track_caller]
@@ -47,5 +47,8 @@ fn the_filter_reads_as_a_table_and_changes_by_element() {
     other.known.pop_first();
     other.pools.pop_first();
     reads("filter-changed", &stood, &told(other));
+    let mut clamped = tunnels();
+    clamped.clamped = [device()].into();
+    reads("filter-clamps", &stood, &told(clamped));
     reads("filter-gone", &stood, &told(Tunnels::default()));
 }

@@ -12,7 +12,7 @@ use std::thread;
 use bulkhead_ipam::wire::admin::{Filter, ListedEnd, ListedOverlay, OwnEnd};
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{InterfaceAddress, NetworkName};
-use bulkhead_plan::{Overlay, Peer, Vtep, Want, plan, scope};
+use bulkhead_plan::{Overlay, Peer, Switch, Vtep, Want, plan, scope};
 use clap::Args;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
@@ -162,6 +162,7 @@ fn drift(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Vec<String>, String> {
                 let own = own.addresses.iter().copied();
                 own.map(InterfaceAddress::alone).collect()
             },
+            tx_checksum: Switch::On,
         },
         peers: others(overlay, own).map(peer).collect(),
         pools: overlay.prefixes.iter().copied().collect(),

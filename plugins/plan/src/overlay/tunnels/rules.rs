@@ -5,7 +5,8 @@ use bulkhead_nft as nft;
 use nft::{Datum, Field, Name, Op, Operand, PayloadBase, Rule, Statement};
 
 use super::{
-    KNOWN4, KNOWN6, POOLS4, POOLS6, PORTS, SOURCES4, SOURCES6, TunnelDrop, VTEPS4, VTEPS6,
+    CLAMPED, KNOWN4, KNOWN6, POOLS4, POOLS6, PORTS, Parts, SOURCES4, SOURCES6, TunnelDrop, VTEPS4,
+    VTEPS6,
 };
 
 /// Where a packet to a judged port of the node is.
@@ -18,6 +19,10 @@ const DATAGRAM: Name = Name::literal("datagram");
 const JUDGED: Name = Name::literal("judged");
 /// Where a packet from a pool is.
 const INSIDE: Name = Name::literal("inside");
+/// Where a packet over a device is whose connections are told what their way carries.
+const SEGMENT: Name = Name::literal("segment");
+/// `IPPROTO_TCP` (`linux/in.h`).
+const TCP: u8 = 6;
 /// `IPPROTO_UDP` (`linux/in.h`).
 const UDP: u8 = 17;
 /// What the names of containers' ports begin with.
@@ -31,7 +36,7 @@ const WORD: Field = Field::Raw {
 /// `IPPROTO_FRAGMENT` (RFC 8200 section 4.5).
 const FRAGMENT: u8 = 44;
 
-pub(super) fn chains() -> Vec<nft::Chain> {
+pub(super) fn chains(parts: Parts) -> Vec<nft::Chain> {
     let mut chains = vec![
         // NF_IP_PRI_FILTER (linux/netfilter_ipv4.h): the last before delivery, beside the host's own.
         hooked("input", nft::Hook::Input, 0, input()),
@@ -45,7 +50,41 @@ pub(super) fn chains() -> Vec<nft::Chain> {
         regular(CONTAINER, container()),
     ];
     chains.extend(TunnelDrop::ALL.map(|reason| regular(reason.chain(), dropped(reason))));
+    if parts.clamps {
+        // NF_IP_PRI_MANGLE (linux/netfilter_ipv4.h), where others do the same.
+        chains.push(hooked("clamp", nft::Hook::Forward, -150, clamp()));
+        chains.push(regular(SEGMENT, segment()));
+    }
     chains
+}
+
+/// What comes by the overlay and goes on, or comes and goes on by it. The node's own connections know
+/// their way.
+fn clamp() -> Vec<Rule> {
+    let by = |link| Rule::new([Statement::in_set([link], CLAMPED), Statement::goto(SEGMENT)]);
+    vec![by(Field::Iifname), by(Field::Oifname)]
+}
+
+/// A packet that begins a connection, or answers one that does.
+fn segment() -> Vec<Rule> {
+    /// Behind ports, sequence numbers and offset (RFC 9293 section 3.1).
+    const FLAGS: Field = Field::Raw {
+        base: PayloadBase::Transport,
+        offset: 13,
+        len: 1,
+    };
+    const SYN: u8 = 0x02;
+    const RST: u8 = 0x04;
+    let passes = |later: Vec<Statement>| Rule::new([later, vec![Statement::accept()]].concat());
+    vec![
+        passes(later_fragments4()),
+        passes(later_fragments6()),
+        Rule::new([
+            Statement::is(Field::L4Proto, Datum::InetProto(TCP)),
+            Statement::masked(FLAGS, [SYN | RST], Op::Eq, [SYN]),
+            Statement::ClampMss,
+        ]),
+    ]
 }
 
 /// IPv4 is put together by now, IPv6 is not (`ip6_input`, `net/ipv6/ip6_input.c`).
