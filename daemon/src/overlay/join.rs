@@ -84,7 +84,8 @@ impl Overlays {
         let is_asked_for = ask.pools.iter().all(|pool| member.end.pools.contains(pool))
             && ask.direct == member.end.direct
             && ask.underlay == member.end.underlay
-            && ask.mtu == member.end.most;
+            && ask.mtu == member.end.most
+            && ask.tuning == member.end.tuning;
         // Before the store was read the kernel has what an earlier daemon left.
         let has_device = || stands(network.vxlan_device()) == Some(true);
         if is_asked_for && (member.stands || !is_read && has_device()) {
@@ -121,6 +122,7 @@ impl Overlays {
             mtu,
             most: ask.mtu,
             direct: ask.direct,
+            tuning: ask.tuning,
         })
     }
 

@@ -144,7 +144,7 @@ impl Passes {
                     let own = seen.addresses.iter().copied();
                     own.map(InterfaceAddress::alone).collect()
                 },
-                tx_checksum: Switch::On,
+                tx_checksum: Switch::from(!seen.end.tuning.own_checksums),
             },
             peers: seen.peers.clone(),
             pools: seen.pools.clone(),
@@ -194,7 +194,10 @@ impl Passes {
             known: all.iter().flat_map(of).collect(),
             ports: all.iter().map(|seen| seen.end.port).collect(),
             pools: all.iter().flat_map(|seen| seen.pools.clone()).collect(),
-            clamped: BTreeSet::new(),
+            clamped: {
+                let clamp = all.iter().filter(|seen| seen.end.tuning.mss_clamp);
+                clamp.map(|seen| seen.network.vxlan_device()).collect()
+            },
         };
         let was_so = want == self.tunnels;
         match self.converge(&Want::Tunnels(Box::new(want.clone()))) {

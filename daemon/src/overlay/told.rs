@@ -97,6 +97,8 @@ impl Overlays {
                         .into_iter()
                         .collect(),
                     direct_routing: member.end.direct,
+                    mss_clamp: member.end.tuning.mss_clamp,
+                    tx_checksum: !member.end.tuning.own_checksums,
                     stands: member.stands,
                     fault: member.fault.clone(),
                     mended: member.mended,

@@ -47,6 +47,18 @@ pub struct OverlayAsk {
     pub mtu: Option<Mtu>,
     /// Whether peers on a link of the node's are sent to without encapsulation.
     pub direct: bool,
+    /// What the device does to packets.
+    pub tuning: Tuning,
+}
+
+/// What a VXLAN device does to packets that not every underlay needs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Tuning {
+    /// Whether TCP connections over it are told what their way carries (`mssClamp`).
+    pub mss_clamp: bool,
+    /// Whether checksums are there before it takes a packet, and left to no link below (`txChecksum` off).
+    pub own_checksums: bool,
 }
 
 /// What a node is reached by from the others.
@@ -101,6 +113,9 @@ pub struct OverlayEnd {
     pub most: Option<Mtu>,
     /// Whether peers on a link of the node's are sent to without encapsulation.
     pub direct: bool,
+    /// What the device does to packets.
+    #[serde(default)]
+    pub tuning: Tuning,
 }
 
 impl OverlayEnd {

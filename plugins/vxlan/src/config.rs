@@ -1,7 +1,7 @@
-//! The configuration of `bulkhead-vxlan`: `mode`, `vni`, `port`, `underlay`, `directRouting`, `ipam`,
-//! `mtu`, `ipMasq`, `guard`, `multicast`, `portFilter`, `stateDir`, and what the runtime asks for.
+//! The configuration of `bulkhead-vxlan`: `mode`, `vni`, `port`, `underlay`, `directRouting`, `mssClamp`,
+//! `txChecksum`, `ipam`, `mtu`, `ipMasq`, `guard`, `multicast`, `portFilter`, `stateDir`, and what the runtime asks for.
 
-use bulkhead_attach::{Addressing, Layer3, OverlayAsk, Source, Underlay};
+use bulkhead_attach::{Addressing, Layer3, OverlayAsk, Source, Tuning, Underlay};
 use bulkhead_cni::json::{FieldError, Object};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::PoolChoice;
@@ -35,6 +35,10 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         underlay: underlay(&root)?,
         mtu: link.mtu,
         direct: root.optional_bool("directRouting")?.unwrap_or_default(),
+        tuning: Tuning {
+            mss_clamp: root.optional_bool("mssClamp")?.unwrap_or_default(),
+            own_checksums: !root.optional_bool("txChecksum")?.unwrap_or(true),
+        },
     };
     refuse_small(&root, link.mtu)?;
     Ok(Config { link, overlay })

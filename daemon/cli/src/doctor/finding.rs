@@ -106,6 +106,7 @@ ids! {
     OverlaySilent = "overlay-silent",
     OverlayClock = "overlay-clock",
     OverlayTwins = "overlay-twins",
+    OverlayOffload = "overlay-offload",
     SpoolWaiting = "spool-waiting",
     ClockBehind = "clock-behind",
     ClockJumped = "clock-jumped",

@@ -134,6 +134,8 @@ pub(crate) mod sample {
                 mtu: Mtu::new(1450).unwrap(),
                 addresses: Vec::new(),
                 direct_routing: false,
+                mss_clamp: false,
+                tx_checksum: true,
                 stands: true,
                 fault: None,
                 mended: 2,

@@ -45,6 +45,16 @@ fn text(overlay: &ListedOverlay) -> String {
         "off"
     };
     line("direct routing", direct.to_owned());
+    line(
+        "MSS clamp",
+        if own.mss_clamp { "on" } else { "off" }.to_owned(),
+    );
+    let checksum = if own.tx_checksum {
+        "left to the links below"
+    } else {
+        "computed before encapsulation"
+    };
+    line("tx checksum", checksum.to_owned());
     let blocks = overlay.ends.iter().find(|end| end.name.id == own.name.id);
     if let Some(end) = blocks {
         line("blocks", shown(&end.blocks));
@@ -85,6 +95,8 @@ device          bhxn7nyh4lwdprh
 underlay        192.0.2.11
 MTU             1450
 direct routing  off
+MSS clamp       off
+tx checksum     left to the links below
 blocks          10.4.11.0/26, fd00:4::b00/122
 mended          2 times
 "

@@ -107,6 +107,8 @@ pub(super) fn topology() -> Topology {
                 mtu: Mtu::new(1450).unwrap(),
                 addresses: Vec::new(),
                 direct_routing: false,
+                mss_clamp: false,
+                tx_checksum: true,
                 stands: true,
                 fault: None,
                 mended: 0,

@@ -83,6 +83,12 @@ pub struct OwnEnd {
     /// Whether peers on a link of the node's are sent to without encapsulation.
     #[serde(default)]
     pub direct_routing: bool,
+    /// Whether TCP connections over the device are told what their way carries.
+    #[serde(default)]
+    pub mss_clamp: bool,
+    /// Whether the device leaves checksums to the links below.
+    #[serde(default = "yes")]
+    pub tx_checksum: bool,
     /// Whether the kernel had everything of it when it was looked at last.
     pub stands: bool,
     /// What keeps it from that.
@@ -94,4 +100,8 @@ pub struct OwnEnd {
     /// Whether the store was read since the daemon started: without that, nothing is changed.
     #[serde(default)]
     pub store_read: bool,
+}
+
+const fn yes() -> bool {
+    true
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, OwnEnd};
-use bulkhead_model::NetworkName;
+use bulkhead_model::{IfName, NetworkName};
 
 use super::probe::Probed;
 use crate::doctor::finding::{Finding, Id, or_ok};
@@ -14,6 +14,9 @@ const AHEAD_MS: u64 = 5_000;
 /// How long ago a daemon's last word may be: it says far more often that it lives.
 const SILENT_MS: u64 = 120_000;
 
+/// Drivers that are known to compute checksums wrong of what is inside (docs/vxlan.md, "Checksums").
+const TRAPS: [&str; 1] = ["vmxnet3"];
+
 /// What was seen of one network.
 pub(super) struct Seen<'a> {
     pub(super) network: NetworkName,
@@ -23,12 +26,15 @@ pub(super) struct Seen<'a> {
     pub(super) probed: BTreeMap<&'a str, Probed>,
     /// What the kernel lacks, or has too much of: the lines that mend it.
     pub(super) drift: Vec<String>,
+    /// The link below, and its driver, if it is of one.
+    pub(super) below: Option<(IfName, String)>,
     pub(super) now_unix_ms: u64,
 }
 
 impl Seen<'_> {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let mut all: Vec<Finding> = self.fault().into_iter().chain(self.drift()).collect();
+        all.extend(self.offload());
         for end in self.others() {
             all.extend(self.answer(end));
             all.extend(self.clock(end));
@@ -71,6 +77,24 @@ impl Seen<'_> {
             .why("the daemon mends this within a second if it can");
         let lines = self.drift.iter();
         Some(lines.fold(finding, Finding::help))
+    }
+
+    fn offload(&self) -> Option<Finding> {
+        let (link, driver) = self.below.as_ref()?;
+        if !self.own.tx_checksum || !TRAPS.contains(&driver.as_str()) {
+            return None;
+        }
+        let seen = format!(
+            "link {link} below is of driver {driver}, and checksums of what is inside are left to it"
+        );
+        Some(
+            Finding::warn(Id::OverlayOffload, seen)
+                .why("some versions compute them wrong: long transfers stall, pings do not")
+                .help(format!(
+                    "set \"txChecksum\": false for network {} where that is so",
+                    self.network
+                )),
+        )
     }
 
     fn answer(&self, end: &ListedEnd) -> Option<Finding> {
@@ -193,12 +217,16 @@ mod tests {
         underlay: true,
     };
 
+    /// Of the link below.
+    const DRIVER: &str = "vmxnet3";
+
     fn findings(
         probed: Probed,
         change: impl FnOnce(&mut ListedOverlay),
         drift: &[&str],
     ) -> Vec<String> {
         let mut overlay = sample::overlay();
+        overlay.here.as_mut().unwrap().tx_checksum = false;
         change(&mut overlay);
         let own = overlay.here.clone().unwrap();
         let other = overlay.ends[1].name.id.clone();
@@ -208,6 +236,7 @@ mod tests {
             own: &own,
             probed: [(other.as_str(), probed)].into(),
             drift: drift.iter().map(ToString::to_string).collect(),
+            below: Some(("ens192".parse().unwrap(), DRIVER.to_owned())),
             now_unix_ms: sample::NOW,
         };
         seen.findings().iter().map(Finding::text).collect()
@@ -255,6 +284,20 @@ mod tests {
             let head = format!("problem  {id}  pods\n  seen  {seen}\n");
             assert!(said[0].starts_with(&head), "{said:?}");
         }
+    }
+
+    #[test]
+    fn a_link_that_is_known_to_compute_wrong_checksums_is_told() {
+        let left = |overlay: &mut ListedOverlay| {
+            overlay.here.as_mut().unwrap().tx_checksum = true;
+        };
+        let said = findings(FINE, left, &[]);
+        assert!(
+            said[0].starts_with(
+                "warn  overlay-offload  pods\n  seen  link ens192 below is of driver vmxnet3"
+            ),
+            "{said:?}"
+        );
     }
 
     #[test]

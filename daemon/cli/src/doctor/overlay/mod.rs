@@ -11,7 +11,7 @@ use std::thread;
 
 use bulkhead_ipam::wire::admin::{Filter, ListedEnd, ListedOverlay, OwnEnd};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{InterfaceAddress, NetworkName};
+use bulkhead_model::{IfName, InterfaceAddress, NetworkName};
 use bulkhead_plan::{Overlay, Peer, Switch, Vtep, Want, plan, scope};
 use clap::Args;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
@@ -89,6 +89,7 @@ fn look(overlay: &ListedOverlay, unread: &mut Vec<String>) -> Option<Vec<Finding
         own,
         probed,
         drift,
+        below: below(own),
         now_unix_ms: time::now_unix_ms(),
     };
     Some(seen.findings())
@@ -138,6 +139,14 @@ fn index_of(own: &OwnEnd) -> rustix::io::Result<u32> {
     netdevice::name_to_index(socket, own.device.as_str())
 }
 
+/// The link that the node's address is on, and its driver; none of virtual links.
+fn below(own: &OwnEnd) -> Option<(IfName, String)> {
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let link = kernel.underlay(own.local).ok().flatten()?.link;
+    let driver = std::fs::read_link(format!("/sys/class/net/{link}/device/driver")).ok()?;
+    Some((link, driver.file_name()?.to_string_lossy().into_owned()))
+}
+
 /// The lines that would bring the kernel to what the store says.
 fn drift(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Vec<String>, String> {
     let mut ends = overlay.ends.iter();
@@ -162,7 +171,7 @@ fn drift(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Vec<String>, String> {
                 let own = own.addresses.iter().copied();
                 own.map(InterfaceAddress::alone).collect()
             },
-            tx_checksum: Switch::On,
+            tx_checksum: Switch::from(own.tx_checksum),
         },
         peers: others(overlay, own).map(peer).collect(),
         pools: overlay.prefixes.iter().copied().collect(),
