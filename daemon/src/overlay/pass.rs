@@ -194,6 +194,7 @@ impl Passes {
             known: all.iter().flat_map(of).collect(),
             ports: all.iter().map(|seen| seen.end.port).collect(),
             pools: all.iter().flat_map(|seen| seen.pools.clone()).collect(),
+            sealed: BTreeSet::new(),
             clamped: {
                 let clamp = all.iter().filter(|seen| seen.end.tuning.mss_clamp);
                 clamp.map(|seen| seen.network.vxlan_device()).collect()

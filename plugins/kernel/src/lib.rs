@@ -33,8 +33,9 @@ mod socket;
 mod survey;
 mod sysctls;
 mod wait;
+mod xfrm;
 
-pub use changes::{Changes, Heard};
+pub use changes::{Changes, Heard, IpsecChanges};
 pub use deletion::{Deletion, REAPER, Wait, reap_main};
 pub use error::{ApplyError, NetlinkError, ObserveError, OpError, Refusal};
 pub use log::{LogListener, Logged};
@@ -44,3 +45,4 @@ pub use overlay::Underlay;
 pub use place::{Kernel, Spent};
 pub use reaper::Reaper;
 pub use survey::{DefaultRoute, HostLink, OtherEnd};
+pub use xfrm::NoIpsec;

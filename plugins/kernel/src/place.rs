@@ -161,6 +161,7 @@ pub(crate) struct Place {
     route: Option<Socket>,
     netfilter: Option<Socket>,
     generic: Option<Socket>,
+    xfrm: Option<Socket>,
     sysctls: Option<Sysctls>,
     ruleset: Known,
     /// Of links observed or created, by name.
@@ -192,6 +193,7 @@ impl Place {
             route,
             netfilter: None,
             generic: None,
+            xfrm: None,
             sysctls,
             ruleset: Known::default(),
             indexes: HashMap::new(),
@@ -225,6 +227,13 @@ impl Place {
             self.generic = Some(self.open(Subsystem::Generic)?);
         }
         Ok(self.generic.as_mut().expect("opened above"))
+    }
+
+    pub(crate) fn xfrm(&mut self) -> Result<&mut Socket, PlaceError> {
+        if self.xfrm.as_ref().is_none_or(Socket::is_broken) {
+            self.xfrm = Some(self.open(Subsystem::Xfrm)?);
+        }
+        Ok(self.xfrm.as_mut().expect("opened above"))
     }
 
     /// The same, and what is known of the ruleset.

@@ -831,6 +831,7 @@ fn a_connection_by_way_of_the_overlay_is_told_what_that_carries() {
             ports: [VXLAN_PORT].into(),
             pools: pools(),
             clamped: clamped.then(|| name(DEVICE)).into_iter().collect(),
+            ..Tunnels::default()
         }))
     };
     // Somebody behind the first node whose link carries more.

@@ -75,10 +75,10 @@ pub enum Field {
     /// Whether the source address is routed to the device the packet arrived on; of an address of the
     /// host's own nothing is. Only where packets arrive: prerouting, input and forward.
     FibSaddrIif,
-    /// Whether the packet came in by IPsec and was found good (`secpath_exists`): only where packets
+    /// Whether the packet came in by `IPsec` and was found good (`secpath_exists`): only where packets
     /// arrive.
     MetaIpsec,
-    /// Whether the packet is about to be transformed by IPsec (`skb_dst(skb)->xfrm`): only where packets
+    /// Whether the packet is about to be transformed by `IPsec` (`skb_dst(skb)->xfrm`): only where packets
     /// leave.
     RtIpsec,
     /// `@nh,96,32`: bytes at a place, nothing implied about the packet.

@@ -149,7 +149,7 @@ impl Packet {
         }
     }
 
-    /// The same packet, as IPsec found it in what arrived.
+    /// The same packet, as `IPsec` found it in what arrived.
     #[must_use]
     pub fn came_sealed(self) -> Self {
         Self {
@@ -158,7 +158,7 @@ impl Packet {
         }
     }
 
-    /// The same packet, about to be transformed by IPsec.
+    /// The same packet, about to be transformed by `IPsec`.
     #[must_use]
     pub fn leaves_sealed(self) -> Self {
         Self {

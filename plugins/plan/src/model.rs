@@ -9,7 +9,7 @@ use bulkhead_nft as nft;
 
 use crate::{
     AddressState, Dad, FdbEntry, Link, LinkKind, LinkSetting, MAIN_TABLE, NeighbourState, Ns, Op,
-    Plan, PortFlags, Route, Space, Switch, Sysctl, TableState, Vxlan, World,
+    Plan, PolicyState, PortFlags, Route, SaState, Space, Switch, Sysctl, TableState, Vxlan, World,
     world::next_generation,
 };
 
@@ -126,6 +126,9 @@ impl World {
             | Op::DelNeighbour { .. }
             | Op::SetFdb { .. }
             | Op::DelFdb { .. } => self.run_neighbour(op),
+            Op::AddSa { .. } | Op::DelSa { .. } | Op::AddPolicy { .. } | Op::DelPolicy { .. } => {
+                self.run_ipsec(op)
+            }
             Op::SetSysctl { ns, sysctl, value } => {
                 self.space_mut(ns).set_sysctl(sysctl, value);
                 Ok(())
@@ -222,6 +225,56 @@ impl World {
             Op::DelFdb { ns, link, mac } => {
                 self.space_mut(ns).fdb.remove(&(*link, *mac));
                 Ok(())
+            }
+            // `run` hands on no other.
+            _ => Ok(()),
+        }
+    }
+
+    /// One of those that change what of `IPsec` there is.
+    fn run_ipsec(&mut self, op: &Op) -> Result<(), Refusal> {
+        let added = |before: bool| if before { Err(Refusal::Exists) } else { Ok(()) };
+        let removed = |before: bool| {
+            if before {
+                Ok(())
+            } else {
+                Err(Refusal::Missing)
+            }
+        };
+        match op {
+            Op::AddSa {
+                ns,
+                source,
+                destination,
+                port,
+                sa,
+            } => {
+                let states = &mut self.space_mut(ns).ipsec.states;
+                added(states.contains_key(&(*destination, sa.spi)))?;
+                let state = SaState {
+                    source: *source,
+                    port: Some(*port),
+                };
+                states.insert((*destination, sa.spi), state);
+                Ok(())
+            }
+            Op::DelSa {
+                ns,
+                destination,
+                spi,
+            } => {
+                let states = &mut self.space_mut(ns).ipsec.states;
+                removed(states.remove(&(*destination, *spi)).is_some())
+            }
+            Op::AddPolicy { ns, policy } => {
+                let policies = &mut self.space_mut(ns).ipsec.policies;
+                added(policies.contains_key(policy))?;
+                policies.insert(*policy, PolicyState::Ours);
+                Ok(())
+            }
+            Op::DelPolicy { ns, policy } => {
+                let policies = &mut self.space_mut(ns).ipsec.policies;
+                removed(policies.remove(policy).is_some())
             }
             // `run` hands on no other.
             _ => Ok(()),

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix};
 use bulkhead_nft as nft;
 
-use crate::{Ns, Shape, Switch, Sysctl};
+use crate::{IpsecState, Ns, Shape, Switch, Sysctl};
 
 /// Everything observed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -76,6 +76,8 @@ pub struct Space {
     /// Whether the links asked about leave the checksums of what they send to whoever sends it on
     /// (`NETIF_F_HW_CSUM`, `linux/netdev_features.h`); absent where the kernel does not tell.
     pub tx_checksums: BTreeMap<IfName, Switch>,
+    /// What there is of `IPsec`, if it was asked for.
+    pub ipsec: IpsecState,
     /// How packets to the addresses asked about leave; absent if they go nowhere, or stay here.
     pub reach: BTreeMap<IpAddr, Reach>,
     /// Of the addresses asked about, those that are the namespace's own.
@@ -102,6 +104,10 @@ impl Space {
             neighbours: BTreeMap::new(),
             fdb: BTreeMap::new(),
             tx_checksums: BTreeMap::new(),
+            ipsec: IpsecState {
+                states: BTreeMap::new(),
+                policies: BTreeMap::new(),
+            },
             reach: BTreeMap::new(),
             local: BTreeSet::new(),
             flows: BTreeSet::new(),

@@ -81,6 +81,8 @@ pub struct Tunnels {
     pub ports: BTreeSet<u16>,
     /// Pools whose addresses are routed back to where a packet from them came in, or it is dropped.
     pub pools: BTreeSet<Prefix>,
+    /// UDP ports that nothing comes to, and nothing leaves for, but by `IPsec`.
+    pub sealed: BTreeSet<u16>,
     /// VXLAN devices by which no TCP connection announces more than its way carries.
     pub clamped: BTreeSet<IfName>,
 }

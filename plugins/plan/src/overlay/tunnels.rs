@@ -32,6 +32,8 @@ const VTEPS6: Name = Name::literal("vteps6");
 /// What no packet comes from but from where it is routed to.
 const POOLS4: Name = Name::literal("pools4");
 const POOLS6: Name = Name::literal("pools6");
+/// UDP ports of encrypted overlays.
+const SEALED: Name = Name::literal("sealed");
 /// Devices by which connections are told what their way carries.
 const CLAMPED: Name = Name::literal("clamped");
 
@@ -50,15 +52,21 @@ pub enum TunnelDrop {
     Misrouted,
     /// From a container to a VXLAN port of a VTEP, remote or the node's own. Counted by link.
     FromContainer,
+    /// To the VXLAN port of an encrypted network, and not by `IPsec`. Counted by port.
+    Plaintext,
+    /// From the node to such a port, and not about to be encrypted. Counted by port.
+    Unsealed,
 }
 
 impl TunnelDrop {
     /// Every reason.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::UnknownSource,
         Self::WrongVni,
         Self::Misrouted,
         Self::FromContainer,
+        Self::Plaintext,
+        Self::Unsealed,
     ];
 
     /// The word for it in counters and metrics.
@@ -69,6 +77,8 @@ impl TunnelDrop {
             Self::WrongVni => "wrong-vni",
             Self::Misrouted => "misrouted",
             Self::FromContainer => "from-container",
+            Self::Plaintext => "plaintext",
+            Self::Unsealed => "unsealed",
         }
     }
 
@@ -155,19 +165,21 @@ pub(crate) fn scope(want: &Tunnels) -> Scope {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Parts {
     clamps: bool,
+    seals: bool,
 }
 
 impl Parts {
     fn of(want: &Tunnels) -> Self {
         Self {
             clamps: !want.clamped.is_empty(),
+            seals: !want.sealed.is_empty(),
         }
     }
 
     /// The table with nothing in it.
     fn definition(self) -> &'static nft::Table {
-        static DEFINITIONS: [OnceLock<nft::Table>; 2] = [const { OnceLock::new() }; 2];
-        let nth = usize::from(self.clamps);
+        static DEFINITIONS: [OnceLock<nft::Table>; 4] = [const { OnceLock::new() }; 4];
+        let nth = usize::from(self.clamps) + 2 * usize::from(self.seals);
         DEFINITIONS[nth].get_or_init(|| filter::signed(self.table(&Tunnels::default())))
     }
 
@@ -176,6 +188,9 @@ impl Parts {
         let mut keys = always();
         if self.clamps {
             keys.push((CLAMPED, vec![IfName]));
+        }
+        if self.seals {
+            keys.push((SEALED, vec![InetService]));
         }
         keys
     }
@@ -210,6 +225,9 @@ fn elements(want: &Tunnels) -> BTreeMap<Name, BTreeSet<Key>> {
         add(known, Key::new(key));
         add(sources, Key::new([port, remote.clone()]));
         add(vteps, remote.into());
+    }
+    for port in &want.sealed {
+        add(SEALED, Datum::InetService(*port).into());
     }
     for device in &want.clamped {
         add(CLAMPED, Datum::IfName(*device).into());
@@ -250,7 +268,10 @@ impl Parts {
         }
         for reason in TunnelDrop::ALL {
             let key = match reason {
-                TunnelDrop::UnknownSource | TunnelDrop::WrongVni => InetService,
+                TunnelDrop::UnknownSource
+                | TunnelDrop::WrongVni
+                | TunnelDrop::Plaintext
+                | TunnelDrop::Unsealed => InetService,
                 TunnelDrop::Misrouted | TunnelDrop::FromContainer => IfName,
             };
             let tally = nft::Set::meter(reason.tally(), [key], REMEMBERED);

@@ -8,7 +8,7 @@ use nft::{Hook, Packet, Policy};
 
 use crate::{ip, name, node, planned, told, tunnels};
 
-fn table(want: Tunnels) -> nft::Table {
+pub(crate) fn table(want: Tunnels) -> nft::Table {
     let plan = planned(&node(), &told(want));
     let [Op::Nft { transaction, .. }] = plan.ops() else {
         panic!("{plan}")
@@ -22,7 +22,12 @@ fn table(want: Tunnels) -> nft::Table {
 /// Whether it passes, or why not.
 #[track_caller]
 fn judged(hook: Hook, packet: &Packet) -> Result<(), TunnelDrop> {
-    let found = nft::evaluate(&table(tunnels()), hook, packet).unwrap();
+    judged_by(&table(tunnels()), hook, packet)
+}
+
+#[track_caller]
+pub(crate) fn judged_by(table: &nft::Table, hook: Hook, packet: &Packet) -> Result<(), TunnelDrop> {
+    let found = nft::evaluate(table, hook, packet).unwrap();
     match found.verdict {
         Policy::Accept => Ok(()),
         Policy::Drop => {
@@ -37,7 +42,7 @@ fn judged(hook: Hook, packet: &Packet) -> Result<(), TunnelDrop> {
 }
 
 /// An IP packet; `next` is its protocol.
-fn packet(from: &str, to: &str, next: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(from: &str, to: &str, next: u8, payload: &[u8]) -> Vec<u8> {
     let len = u16::try_from(payload.len()).unwrap();
     let mut bytes = match (ip(from), ip(to)) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -62,7 +67,7 @@ fn packet(from: &str, to: &str, next: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x30, 0x39];
     bytes.extend(port.to_be_bytes());
     bytes.extend(u16::try_from(8 + payload.len()).unwrap().to_be_bytes());
@@ -71,12 +76,12 @@ fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn vxlan(vni: u32) -> Vec<u8> {
+pub(crate) fn vxlan(vni: u32) -> Vec<u8> {
     [&[8, 0, 0, 0][..], &(vni << 8).to_be_bytes()].concat()
 }
 
 /// As it arrives at the node.
-fn arriving(bytes: &[u8], on: &str) -> Packet {
+pub(crate) fn arriving(bytes: &[u8], on: &str) -> Packet {
     Packet::ip(bytes).unwrap().arriving_on(name(on))
 }
 

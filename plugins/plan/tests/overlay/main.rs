@@ -1,6 +1,7 @@
 //! Routed overlays, planned: the plans themselves, and the laws they keep whatever there was before.
 
 mod filter;
+mod ipsec;
 mod laws;
 mod plans;
 mod strangers;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[track_caller]
-fn reads(name: &str, world: &World, want: &Want) {
+pub(crate) fn reads(name: &str, world: &World, want: &Want) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/overlay/plans");
     let file = folder.join(format!("{name}.txt"));
     let text = planned(world, want).to_string();
@@ -50,5 +50,8 @@ fn the_filter_reads_as_a_table_and_changes_by_element() {
     let mut clamped = tunnels();
     clamped.clamped = [device()].into();
     reads("filter-clamps", &stood, &told(clamped));
+    let mut sealed = tunnels();
+    sealed.sealed.insert(8472);
+    reads("filter-seals", &stood, &told(sealed));
     reads("filter-gone", &stood, &told(Tunnels::default()));
 }

@@ -5,8 +5,8 @@ use bulkhead_nft as nft;
 use nft::{Datum, Field, Name, Op, Operand, PayloadBase, Rule, Statement};
 
 use super::{
-    CLAMPED, KNOWN4, KNOWN6, POOLS4, POOLS6, PORTS, Parts, SOURCES4, SOURCES6, TunnelDrop, VTEPS4,
-    VTEPS6,
+    CLAMPED, KNOWN4, KNOWN6, POOLS4, POOLS6, PORTS, Parts, SEALED, SOURCES4, SOURCES6, TunnelDrop,
+    VTEPS4, VTEPS6,
 };
 
 /// Where a packet to a judged port of the node is.
@@ -46,16 +46,40 @@ pub(super) fn chains(parts: Parts) -> Vec<nft::Chain> {
         regular(DATAGRAM, datagram()),
         regular(JUDGED, judged()),
         regular(INSIDE, inside()),
-        regular(TUNNEL, tunnel()),
+        regular(TUNNEL, tunnel(parts)),
         regular(CONTAINER, container()),
     ];
     chains.extend(TunnelDrop::ALL.map(|reason| regular(reason.chain(), dropped(reason))));
+    if parts.seals {
+        // Behind whatever may send a packet another way, and before it is transformed: what is then comes
+        // by once more, as ESP.
+        chains.push(hooked("seal", nft::Hook::Output, 300, seal()));
+    }
     if parts.clamps {
         // NF_IP_PRI_MANGLE (linux/netfilter_ipv4.h), where others do the same.
         chains.push(hooked("clamp", nft::Hook::Forward, -150, clamp()));
         chains.push(regular(SEGMENT, segment()));
     }
     chains
+}
+
+/// What would leave for an encrypted network as it is: a policy of somebody else's may have said so.
+fn seal() -> Vec<Rule> {
+    let passes = |later: Vec<Statement>| Rule::new([later, vec![Statement::accept()]].concat());
+    vec![
+        passes(later_fragments4()),
+        passes(later_fragments6()),
+        unless_by(Field::RtIpsec, TunnelDrop::Unsealed),
+    ]
+}
+
+/// Drops what is for an encrypted network's port and not protected.
+fn unless_by(protection: Field, reason: TunnelDrop) -> Rule {
+    Rule::new([
+        Statement::in_set([Field::UdpDport], SEALED),
+        Statement::is(protection, Datum::Boolean(false)),
+        Statement::goto(reason.chain()),
+    ])
 }
 
 /// What comes by the overlay and goes on, or comes and goes on by it. The node's own connections know
@@ -95,7 +119,7 @@ fn input() -> Vec<Rule> {
     ]
 }
 
-fn tunnel() -> Vec<Rule> {
+fn tunnel(parts: Parts) -> Vec<Rule> {
     let known = |address, set| {
         Rule::new([
             Statement::in_set([Field::UdpDport, WORD, address], set),
@@ -108,13 +132,17 @@ fn tunnel() -> Vec<Rule> {
             Statement::goto(TunnelDrop::WrongVni.chain()),
         ])
     };
-    vec![
+    let sealed = parts
+        .seals
+        .then(|| unless_by(Field::MetaIpsec, TunnelDrop::Plaintext));
+    let rules = [
         known(Field::Ip4Saddr, KNOWN4),
         known(Field::Ip6Saddr, KNOWN6),
         source(Field::Ip4Saddr, SOURCES4),
         source(Field::Ip6Saddr, SOURCES6),
         Rule::new([Statement::goto(TunnelDrop::UnknownSource.chain())]),
-    ]
+    ];
+    sealed.into_iter().chain(rules).collect()
 }
 
 /// What every packet meets: whether it is a datagram, and one look at its source.
@@ -209,7 +237,10 @@ fn to_port() -> Statement {
 /// Counts by what the sender cannot choose, so that it fills no set.
 fn dropped(reason: TunnelDrop) -> Vec<Rule> {
     let by = match reason {
-        TunnelDrop::UnknownSource | TunnelDrop::WrongVni => Field::UdpDport,
+        TunnelDrop::UnknownSource
+        | TunnelDrop::WrongVni
+        | TunnelDrop::Plaintext
+        | TunnelDrop::Unsealed => Field::UdpDport,
         TunnelDrop::Misrouted | TunnelDrop::FromContainer => Field::Iifname,
     };
     vec![
