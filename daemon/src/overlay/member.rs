@@ -8,6 +8,7 @@ use bulkhead_ipam::{StateDir, StoreError};
 use bulkhead_model::{AttachmentKey, NetworkName};
 
 use super::KIND;
+use super::seal::Shown;
 
 /// How long an attachment that is not recorded keeps its network: an ADD waits no longer.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -24,6 +25,8 @@ pub(super) struct Member {
     pub(super) fault: Option<String>,
     /// How often something was found otherwise than it had been left.
     pub(super) mended: u64,
+    /// How it is encrypted, if it is.
+    pub(super) seal: Option<Shown>,
 }
 
 impl Member {
@@ -34,6 +37,7 @@ impl Member {
             stands: false,
             fault: None,
             mended: 0,
+            seal: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod listen;
 mod member;
 mod mirror;
 mod pass;
+mod seal;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use bulkhead_attach::{OverlayEnd, Underlay};
+use bulkhead_ipam::cluster::schema::Secret;
 use bulkhead_ipam::{StateDir, StoreError};
 use bulkhead_model::NetworkName;
 
@@ -29,6 +31,11 @@ use member::Member;
 use mirror::Mirror;
 
 pub(crate) use leases::Leases;
+
+/// What a network may be keyed by.
+pub(crate) fn new_secret() -> Secret {
+    Secret::new(seal::random())
+}
 
 /// The kind of attachments of such networks.
 const KIND: &str = "vxlan";
@@ -51,6 +58,8 @@ pub(crate) struct Overlays {
     /// A pass over the kernel is done, for calls that wait for it.
     news: Condvar,
     is_ending: AtomicBool,
+    /// How the node's ends of encrypted ones are keyed.
+    salts: seal::Salts,
 }
 
 /// What is known, and what is to be looked at.
@@ -68,6 +77,8 @@ struct State {
     heard: BTreeSet<u32>,
     /// Whether some of what it told was missed.
     missed: bool,
+    /// Whether states or policies of `IPsec` changed.
+    heard_ipsec: bool,
 }
 
 /// What the next pass is about.
@@ -78,6 +89,8 @@ struct Turn {
     is_new: bool,
     /// Links that the kernel told of; `None` for any.
     heard: Option<BTreeSet<u32>>,
+    /// Whether states or policies of `IPsec` may have changed.
+    heard_ipsec: bool,
 }
 
 impl Overlays {
@@ -110,6 +123,7 @@ impl Overlays {
             work: Condvar::new(),
             news: Condvar::new(),
             is_ending: AtomicBool::new(false),
+            salts: seal::Salts::open(state_dir),
         })
     }
 
@@ -158,7 +172,9 @@ impl Overlays {
             let waited = self.work.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        if state.wanted == state.passed && state.heard.is_empty() && !state.missed && !self.ends() {
+        let is_quiet =
+            state.heard.is_empty() && !state.missed && !state.heard_ipsec && !self.ends();
+        if state.wanted == state.passed && is_quiet {
             let waited = self.work.wait_timeout(state, TICK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -166,10 +182,12 @@ impl Overlays {
             std::mem::take(&mut state.heard),
             std::mem::take(&mut state.missed),
         );
+        let heard_ipsec = std::mem::take(&mut state.heard_ipsec) || missed;
         Turn {
             wanted: state.wanted,
             is_new: state.wanted > state.passed,
             heard: (!missed).then_some(heard),
+            heard_ipsec,
         }
     }
 

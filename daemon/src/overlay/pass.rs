@@ -8,9 +8,10 @@ use bulkhead_attach::OverlayEnd;
 use bulkhead_ipam::cluster::OverlayName;
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{Family, InterfaceAddress, NetworkName, Prefix, Vni};
-use bulkhead_plan::{Overlay, OverlayGone, Peer, Switch, Tunnels, Vtep, Want, plan, scope};
+use bulkhead_plan::{Ipsec, Overlay, OverlayGone, Peer, Switch, Tunnels, Vtep, Want, plan, scope};
 
 use super::facts::{self, Place};
+use super::seal::{Keyed, Sealing};
 use super::{Overlays, Turn, member};
 use crate::cluster::own_addresses;
 use crate::loops::index_of;
@@ -24,17 +25,22 @@ const FULL: Duration = Duration::from_secs(30);
 const TELL_AGAIN: Duration = Duration::from_secs(2);
 
 /// Compared, planned and applied so often before something that moves is left to the next pass.
-const ROUNDS: usize = 4;
+pub(super) const ROUNDS: usize = 4;
 
 /// Most operations that the log shows of a plan.
 const SHOWN: usize = 5;
 
 /// What one pass remembers for the next.
 pub(super) struct Passes {
-    kernel: Kernel,
+    pub(super) kernel: Kernel,
     /// What each network was brought to, and the links that this stands on.
     kept: BTreeMap<NetworkName, Kept>,
+    /// When the store was last told of each.
+    told_at: BTreeMap<NetworkName, Instant>,
     tunnels: Tunnels,
+    /// What `IPsec` was brought to, and what is to be looked at when time passes.
+    pub(super) sealed: Ipsec,
+    pub(super) sealing: Sealing,
     last_full: Option<Instant>,
 }
 
@@ -42,23 +48,24 @@ pub(super) struct Passes {
 struct Kept {
     want: Overlay,
     links: BTreeSet<u32>,
-    told_at: Option<Instant>,
 }
 
 /// A network as a pass sees it.
-struct Seen {
-    network: NetworkName,
-    end: OverlayEnd,
+pub(super) struct Seen {
+    pub(super) network: NetworkName,
+    pub(super) end: OverlayEnd,
     peers: Vec<Peer>,
     pools: BTreeSet<Prefix>,
     /// The node's own addresses in it.
     addresses: BTreeSet<IpAddr>,
     /// Whether the store says of this node what the node says of itself.
     is_told: bool,
+    /// What it is keyed by, if it is encrypted.
+    pub(super) keyed: Option<Keyed>,
 }
 
 /// What became of a comparison.
-enum Compared {
+pub(super) enum Compared {
     Sound,
     Changed(Vec<String>),
 }
@@ -68,7 +75,10 @@ impl Passes {
         Self {
             kernel: Kernel::new(Deletion::Blocking),
             kept: BTreeMap::new(),
+            told_at: BTreeMap::new(),
             tunnels: Tunnels::default(),
+            sealed: Ipsec::default(),
+            sealing: Sealing::default(),
             last_full: None,
         }
     }
@@ -85,14 +95,34 @@ impl Passes {
         }
         let all: Vec<Seen> = all.into_iter().map(|seen| self.place(node, seen)).collect();
         self.tunnel(node, &all);
+        let held = overlays.leaving().into_iter();
+        let held = held.filter(|(_, end)| !end.encryption.is_none());
+        let held: BTreeSet<u16> = held.map(|(_, end)| end.port).collect();
+        let sealed = self.seal(node, &all, &held, turn.is_new || turn.heard_ipsec || due);
         for seen in &all {
+            // What stands goes on, and nothing leaves in plaintext: the filter says so.
+            if let (Some(_), Err(why)) = (&seen.keyed, &sealed) {
+                overlays.failed(node, &seen.network, why);
+                continue;
+            }
+            if seen.keyed.as_ref().is_some_and(|keyed| !keyed.is_keyed()) {
+                overlays.failed(node, &seen.network, "the store has no key of it yet");
+                self.tell_others(node, seen);
+                continue;
+            }
             let heard = self.is_concerned(&seen.network, turn);
             if turn.is_new || heard || due || !overlays.stands(&seen.network) {
                 self.keep(node, seen);
             }
             self.tell_others(node, seen);
         }
-        self.unplug(node);
+        let plugged = self.unplug(node);
+        if !held.is_empty() {
+            let held = held.intersection(&plugged).copied().collect();
+            if let Err(why) = self.seal(node, &all, &held, true) {
+                node.failed("IPsec of a network that is gone is not taken away", &why);
+            }
+        }
     }
 
     /// Whether the kernel told of a link that the network's end stands on.
@@ -151,7 +181,6 @@ impl Passes {
         };
         let before = self.kept.get(&seen.network);
         let was_so = before.is_some_and(|kept| kept.want == want);
-        let told_at = before.and_then(|kept| kept.told_at);
         match self.converge(&Want::Overlay(Box::new(want.clone()))) {
             Ok(compared) => {
                 let mended = overlays.kept(node, &seen.network, was_so, &compared);
@@ -159,11 +188,7 @@ impl Passes {
                     tracing::warn!(network = %seen.network, plan, "mended the overlay");
                 }
                 let links = self.links(seen);
-                let kept = Kept {
-                    want,
-                    links,
-                    told_at,
-                };
+                let kept = Kept { want, links };
                 self.kept.insert(seen.network.clone(), kept);
             }
             Err(error) => overlays.failed(node, &seen.network, &error),
@@ -194,7 +219,10 @@ impl Passes {
             known: all.iter().flat_map(of).collect(),
             ports: all.iter().map(|seen| seen.end.port).collect(),
             pools: all.iter().flat_map(|seen| seen.pools.clone()).collect(),
-            sealed: BTreeSet::new(),
+            sealed: {
+                let sealed = all.iter().filter(|seen| seen.keyed.is_some());
+                sealed.map(|seen| seen.end.port).collect()
+            },
             clamped: {
                 let clamp = all.iter().filter(|seen| seen.end.tuning.mss_clamp);
                 clamp.map(|seen| seen.network.vxlan_device()).collect()
@@ -238,23 +266,27 @@ impl Passes {
 
     /// Tells the others where the node is reached, if what they are told is something else.
     fn tell_others(&mut self, node: &Node, seen: &Seen) {
-        let Some(kept) = self.kept.get_mut(&seen.network) else {
-            return;
-        };
-        let lately = kept.told_at.is_some_and(|at| at.elapsed() < TELL_AGAIN);
-        if seen.is_told || lately {
+        let is_kept = self.kept.contains_key(&seen.network);
+        let is_keyed = seen.keyed.as_ref().is_none_or(Keyed::is_keyed);
+        if is_keyed && !is_kept {
             return;
         }
-        kept.told_at = Some(Instant::now());
+        let told_at = self.told_at.get(&seen.network);
+        let lately = told_at.is_some_and(|at| at.elapsed() < TELL_AGAIN);
+        if node.overlays.is_told(seen) || lately {
+            return;
+        }
+        self.told_at.insert(seen.network.clone(), Instant::now());
         if let Err(error) = node.overlays.write_end(&seen.network, &seen.end) {
             let what = format!("the others are not told of network {}", seen.network);
             node.failed(&what, &error);
         }
     }
 
-    /// Takes down what no attachment needs any more.
-    fn unplug(&mut self, node: &Node) {
+    /// Takes down what no attachment needs any more; the ports of what could not be.
+    fn unplug(&mut self, node: &Node) -> BTreeSet<u16> {
         let overlays = &node.overlays;
+        let mut plugged = BTreeSet::new();
         for (network, end) in overlays.leaving() {
             let want = OverlayGone {
                 device: network.vxlan_device(),
@@ -263,16 +295,18 @@ impl Passes {
             if let Err(error) = self.converge(&Want::NoOverlay(Box::new(want))) {
                 let what = format!("the end of network {network} is not taken down");
                 node.failed(&what, &error);
+                plugged.insert(end.port);
                 continue;
             }
             self.kept.remove(&network);
             overlays.left(&network);
         }
+        plugged
     }
 }
 
 /// The beginning of a plan, for the log.
-fn shown(plan: &[String]) -> String {
+pub(super) fn shown(plan: &[String]) -> String {
     let text = plan[..plan.len().min(SHOWN)].join("; ");
     match plan.len().checked_sub(SHOWN) {
         None | Some(0) => text,
@@ -321,7 +355,13 @@ impl Overlays {
             let pools = state.mirror.pools_of(&name).unwrap_or(&member.end.pools);
             let row = self.row_of(network, &member.end);
             let told = state.mirror.end(&name, own);
+            let keyed = (!member.end.encryption.is_none()).then(|| {
+                let others = state.mirror.others(&name, own);
+                let told = told.and_then(|told| told.seal);
+                Keyed::new(state.mirror.keys_of(&name), others, told)
+            });
             Some(Seen {
+                keyed,
                 network: network.clone(),
                 end: member.end.clone(),
                 peers: state.mirror.peers(&name, own, pools, member.end.direct),
@@ -361,10 +401,17 @@ impl Overlays {
         };
         let end = OverlayEnd {
             local: place.address,
-            mtu: place.mtu(end.most)?,
+            mtu: place.mtu(end.most, end.encryption)?,
             ..end.clone()
         };
         Ok((end, place))
+    }
+
+    /// Whether the store says of this node what it says of itself now.
+    fn is_told(&self, seen: &Seen) -> bool {
+        let is_sealed =
+            |keyed: &Keyed| keyed.is_keyed() && keyed.told == Some(self.salts.row(&seen.network));
+        seen.is_told && seen.keyed.as_ref().is_none_or(is_sealed)
     }
 
     fn moved(&self, network: &NetworkName, end: &OverlayEnd) {
@@ -433,7 +480,10 @@ impl Overlays {
         };
         let operator = self.cluster.operator("bulkheadd");
         match self.cluster.operations().leave_overlay(&operator, &name) {
-            Ok(()) => drop(self.state().leaving.remove(network)),
+            Ok(()) => {
+                self.state().leaving.remove(network);
+                self.salts.forget(network);
+            }
             // It is tried again with every pass.
             Err(error) => tracing::debug!(%error, %network, "the others are not told yet"),
         }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
 use bulkhead_ipam::cluster::PoolName;
-use bulkhead_model::{AttachmentKey, IfName, Mtu, NetworkName, Vni};
+use bulkhead_model::{AttachmentKey, Encryption, IfName, Mtu, NetworkName, Vni};
 use serde::{Deserialize, Serialize};
 
 use crate::{Host, state_dir};
@@ -49,6 +49,8 @@ pub struct OverlayAsk {
     pub direct: bool,
     /// What the device does to packets.
     pub tuning: Tuning,
+    /// How packets between nodes are protected.
+    pub encryption: Encryption,
 }
 
 /// What a VXLAN device does to packets that not every underlay needs.
@@ -116,6 +118,9 @@ pub struct OverlayEnd {
     /// What the device does to packets.
     #[serde(default)]
     pub tuning: Tuning,
+    /// How packets between nodes are protected.
+    #[serde(default, skip_serializing_if = "Encryption::is_none")]
+    pub encryption: Encryption,
 }
 
 impl OverlayEnd {

@@ -64,6 +64,8 @@ fn a_configuration_of_pools_is_taken_and_its_identifier_derived() {
         r#","underlay":"eth1","mtu":1280,"ipMasq":true"#,
         r#","underlay":"2001:db8::11","guard":{"role":"host"}"#,
         r#","mssClamp":true,"txChecksum":false"#,
+        r#","encryption":"ipsec","port":4790"#,
+        r#","encryption":"none","directRouting":true"#,
     ] {
         taken(config(r#""a""#, keys));
     }

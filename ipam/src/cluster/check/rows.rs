@@ -8,9 +8,9 @@ use crate::cluster::geometry::Block;
 use crate::cluster::kv::{Key, Row};
 use crate::cluster::name::{NodeId, PoolName, ReservationName, StickyId};
 use crate::cluster::schema::{
-    AskRow, AuditRow, BlockRow, ChangeRow, FenceRow, JanitorRow, KeptRow, LeaseRow, LiveRow,
-    MetaRow, NodeRow, OverlayRow, Place, PoolRow, ReservationRow, RowError, Schema, StickyRow,
-    Value, VtepRow,
+    AskRow, AuditRow, BlockRow, ChangeRow, FenceRow, JanitorRow, KeptRow, KeysRow, LeaseRow,
+    LiveRow, MetaRow, NodeRow, OverlayRow, Place, PoolRow, ReservationRow, RowError, Schema,
+    StickyRow, Value, VtepRow,
 };
 
 /// What the store says, as far as it is understood.
@@ -186,16 +186,23 @@ fn understood(schema: &Schema, row: &Row, place: Option<&Place>) -> Result<(), R
         Some(Place::Ask(_)) => value::<AskRow>(schema, row).map(drop),
         Some(Place::Overlay(_)) => value::<OverlayRow>(schema, row).map(drop),
         Some(Place::Vtep { .. }) => value::<VtepRow>(schema, row).map(drop),
+        Some(Place::Keys(_)) => value::<KeysRow>(schema, row).map(drop),
         _ => value::<AuditRow>(schema, row).map(drop),
     }
 }
 
 fn unreadable(row: &Row, error: &RowError) -> Violation {
+    // A row with secrets is secret, also one that is damaged.
+    let evidence = if row.key.as_str().contains("/keys/") {
+        "withheld".to_owned()
+    } else {
+        shown(&row.value)
+    };
     Violation {
         rule: Rule::UnreadableRow,
         subject: row.key.to_string(),
         text: error.to_string(),
-        evidence: vec![store(&row.key, shown(&row.value))],
+        evidence: vec![store(&row.key, evidence)],
         pool: None,
         nodes: Vec::new(),
     }

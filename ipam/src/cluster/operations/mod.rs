@@ -33,7 +33,7 @@ pub use listing::{
 };
 pub use lost::{LostError, LostReport, Progress, Watcher};
 pub use migrate::{MigrateError, MigratePreview, MigrateReport, Migration};
-pub use overlays::{End, OverlayAsk, OverlayError};
+pub use overlays::{End, OverlayAsk, OverlayError, REKEY_REST, REKEY_WAIT, RekeyError};
 pub use pools::{Overlap, PoolAddError, PoolChange, PoolRemoveError, PoolSetError};
 pub use reservations::{ReservationDraft, ReserveError, UnreserveError};
 pub use restore::{RestoreError, RestoreReport};

@@ -60,6 +60,8 @@ pub enum Place {
         /// The node.
         node: NodeId,
     },
+    /// What an encrypted one is keyed by.
+    Keys(OverlayName),
     /// Something that happened.
     Audit(AuditPlace),
 }
@@ -149,6 +151,7 @@ impl Schema {
             Place::Reservation(name) => format!("reservations/{name}"),
             Place::Overlay(network) => format!("overlays/{network}"),
             Place::Vtep { network, node } => format!("vteps/{network}/{node}"),
+            Place::Keys(network) => format!("keys/{network}"),
             Place::Audit(audit) => format!(
                 "audit/{}/{:016x}/{:013}-{}-{}",
                 audit.pool, audit.ordinal, audit.at_unix_ms, audit.writer, audit.nth
@@ -214,7 +217,8 @@ impl Schema {
     }
 
     /// Every row of a kind: `pools`, `fences`, `nodes`, `live`, `blocks`, `leases`, `kept`, `asks`,
-    /// `sticky`, `reservations`, `overlays`, `vteps` or `audit`.
+    /// `sticky`, `reservations`, `overlays`, `vteps`, `keys` or
+    /// `audit`.
     #[must_use]
     pub fn kind(&self, kind: &str) -> KeyRange {
         KeyRange::prefix(&format!("{}{kind}/", self.root))
@@ -307,6 +311,7 @@ fn parse(parts: &[&str]) -> Option<Place> {
             network: network.parse().ok()?,
             node: node.parse().ok()?,
         },
+        ["keys", network] => Place::Keys(network.parse().ok()?),
         ["audit", pool, ordinal, entry] => audit(pool, ordinal, entry)?,
         _ => return None,
     })

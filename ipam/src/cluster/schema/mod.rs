@@ -15,6 +15,7 @@ mod node;
 mod overlay;
 mod pool;
 mod row;
+mod seal;
 mod selector;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use node::{FenceRow, FenceState, JanitorRow, LiveRow, MetaRow, MetaState, No
 pub use overlay::{OverlayMode, OverlayRow, VtepRow};
 pub use pool::{PoolRow, PoolState};
 pub use row::{RowError, Value, decode, encode};
+pub use seal::{EpochKey, KeysRow, Salt, SealRow, Secret};
 pub use selector::{LabelSelector, Labels, NamePattern, SelectorError};
 
 /// The schema that this release writes, and the latest that it reads.

@@ -33,7 +33,7 @@ pub use findings::{
     ChangeKind, CheckReport, Evidence, GcState, History, ListedChange, ListedDead, RepairReport,
     RepairState, Violation, Witness,
 };
-pub use overlays::{ListedEnd, ListedOverlay, OwnEnd};
+pub use overlays::{ListedEnd, ListedOverlay, OwnEnd, OwnSeal, SealedPeer};
 pub use pools::{
     ListedPool, ListedReservation, PoolChange, PoolSpec, PoolState, PoolUsage, Reservation,
     ReservedFor,
@@ -200,6 +200,12 @@ pub enum Request {
         /// Of these: `network`.
         #[serde(default)]
         filter: Filter,
+    },
+    /// Another key for an encrypted network: a new epoch, which nodes go over to as they have it.
+    /// [`Reply::Done`], whose note says which epoch. Refused as `Conflict` while they go over to the last one.
+    OverlayRekey {
+        /// The network.
+        network: String,
     },
     /// Every row of the store as it is at one revision. [`Reply::Stored`], by key.
     StoreExport,

@@ -26,6 +26,8 @@ pub(super) struct Seen<'a> {
     pub(super) probed: BTreeMap<&'a str, Probed>,
     /// What the kernel lacks, or has too much of: the lines that mend it.
     pub(super) drift: Vec<String>,
+    /// What the kernel lacks of `IPsec`, if the network is encrypted.
+    pub(super) unsealed: Vec<String>,
     /// The link below, and its driver, if it is of one.
     pub(super) below: Option<(IfName, String)>,
     pub(super) now_unix_ms: u64,
@@ -35,10 +37,12 @@ impl Seen<'_> {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let mut all: Vec<Finding> = self.fault().into_iter().chain(self.drift()).collect();
         all.extend(self.offload());
+        all.extend(self.seal());
         for end in self.others() {
             all.extend(self.answer(end));
             all.extend(self.clock(end));
             all.extend(self.mtu(end));
+            all.extend(self.keys(end));
         }
         all.extend(self.twins());
         let fine = format!(
@@ -97,6 +101,43 @@ impl Seen<'_> {
         )
     }
 
+    fn seal(&self) -> Option<Finding> {
+        if self.unsealed.is_empty() {
+            return None;
+        }
+        let seen = format!("of IPsec is missing: {}", self.unsealed.join(", "));
+        Some(
+            Finding::problem(Id::OverlaySeal, seen)
+                .why("packets to or from there are dropped, and none leaves in plaintext")
+                .help("ip xfrm policy; ip xfrm state   (what there is; it shows keys)")
+                .help(format!("bulkhead overlay show {}", self.network)),
+        )
+    }
+
+    fn keys(&self, end: &ListedEnd) -> Option<Finding> {
+        let epoch = self.overlay.key_epoch?;
+        let name = &end.name.name;
+        match end.key_epoch {
+            None => Some(
+                Finding::problem(
+                    Id::OverlayKeys,
+                    format!("{name} has not told how it is keyed"),
+                )
+                .why("nothing is sent to it, and nothing is taken from it")
+                .help(format!("bulkhead status   (on {name})")),
+            ),
+            Some(applied) if applied < epoch => Some(
+                Finding::warn(
+                    Id::OverlayKeys,
+                    format!("{name} receives by epoch {applied} of the keys, and {epoch} is the latest"),
+                )
+                .why("it does not reach the store, or its daemon is down; ten minutes after the change it is sent to by the latest all the same")
+                .help(format!("bulkhead status   (on {name})")),
+            ),
+            Some(_) => None,
+        }
+    }
+
     fn answer(&self, end: &ListedEnd) -> Option<Finding> {
         let probed = self.probed.get(end.name.id.as_str())?;
         let (name, at) = (&end.name.name, end.underlay);
@@ -128,7 +169,11 @@ impl Seen<'_> {
             return Some(
                 Finding::problem(Id::OverlayPort, seen)
                     .why("a firewall between the nodes drops it, or that node has no end of the network any more")
-                    .help(format!("open UDP port {port} between the nodes"))
+                    .help(if self.overlay.encryption.is_none() {
+                        format!("open UDP port {port} between the nodes")
+                    } else {
+                        "let ESP (IP protocol 50) pass between the nodes".to_owned()
+                    })
                     .help(format!("bulkhead overlay show {network}   (on {name})")),
             );
         }
@@ -236,6 +281,7 @@ mod tests {
             own: &own,
             probed: [(other.as_str(), probed)].into(),
             drift: drift.iter().map(ToString::to_string).collect(),
+            unsealed: Vec::new(),
             below: Some(("ens192".parse().unwrap(), DRIVER.to_owned())),
             now_unix_ms: sample::NOW,
         };
@@ -295,6 +341,29 @@ mod tests {
         assert!(
             said[0].starts_with(
                 "warn  overlay-offload  pods\n  seen  link ens192 below is of driver vmxnet3"
+            ),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_node_that_has_not_the_latest_key_is_told() {
+        let behind = |overlay: &mut ListedOverlay| {
+            overlay.key_epoch = Some(2);
+            overlay.ends[1].key_epoch = Some(1);
+        };
+        let said = findings(FINE, behind, &[]);
+        assert!(
+            said[0].starts_with(
+                "warn  overlay-keys  pods\n  seen  n2 receives by epoch 1 of the keys, and 2 is the latest"
+            ),
+            "{said:?}"
+        );
+        let silent = |overlay: &mut ListedOverlay| overlay.key_epoch = Some(2);
+        let said = findings(FINE, silent, &[]);
+        assert!(
+            said[0].starts_with(
+                "problem  overlay-keys  pods\n  seen  n2 has not told how it is keyed"
             ),
             "{said:?}"
         );
