@@ -51,7 +51,7 @@ pub enum NoIpsec {
     #[error("it has no IPsec (CONFIG_XFRM_USER)")]
     Nothing,
     /// The algorithm.
-    #[error("it has no {ALGORITHM} (CONFIG_CRYPTO_GCM, CONFIG_CRYPTO_SEQIV)")]
+    #[error("it has no {ALGORITHM} (CONFIG_CRYPTO_GCM, CONFIG_CRYPTO_SEQIV, CONFIG_CRYPTO_DRBG)")]
     Algorithm,
     /// The protocol.
     #[error("it has no ESP over {0} ({option})", option = match .0 { Family::V4 => "CONFIG_INET_ESP", Family::V6 => "CONFIG_INET6_ESP" })]
@@ -108,7 +108,7 @@ fn probe(place: &mut Place, family: Family) -> Result<Option<NoIpsec>, PlaceErro
 /// `net/xfrm/xfrm_state.c`). The algorithm is looked for first.
 fn read(refusal: &Refusal, family: Family) -> Option<NoIpsec> {
     match refusal.errno {
-        // One, or a part of one that is known: the counter, the hash.
+        // One, or a part of one that is known: the counter, the hash, the numbers that it begins with.
         Errno::NOSYS | Errno::NOENT => Some(NoIpsec::Algorithm),
         Errno::PROTONOSUPPORT => Some(NoIpsec::Esp(family)),
         _ => None,
@@ -391,7 +391,7 @@ mod tests {
             (
                 Errno::NOSYS,
                 Family::V4,
-                "it has no rfc4106(gcm(aes)) (CONFIG_CRYPTO_GCM, CONFIG_CRYPTO_SEQIV)",
+                "it has no rfc4106(gcm(aes)) (CONFIG_CRYPTO_GCM, CONFIG_CRYPTO_SEQIV, CONFIG_CRYPTO_DRBG)",
             ),
             (
                 Errno::PROTONOSUPPORT,
