@@ -3,5 +3,6 @@
 mod doctor;
 mod encrypted;
 mod heal;
+mod options;
 mod outage;
 mod reach;
