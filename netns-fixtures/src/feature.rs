@@ -28,6 +28,8 @@ pub enum Feature {
     Tbf,
     /// `CONFIG_DUMMY`.
     Dummy,
+    /// `CONFIG_INET_ESP`, `CONFIG_INET6_ESP` and `CONFIG_CRYPTO_GCM`.
+    Esp,
     /// `CONFIG_IKCONFIG_PROC`: the kernel tells what it was built with.
     BuildConfig,
 }
@@ -65,6 +67,15 @@ impl Feature {
             Self::Tbf => ns
                 .sh("tc qdisc add dev lo root tbf rate 1mbit burst 10kb limit 10kb")
                 .is_ok(),
+            Self::Esp => ["192.0.2.1 dst 192.0.2.2", "2001:db8::1 dst 2001:db8::2"]
+                .iter()
+                .all(|between| {
+                    let key = "0".repeat(72);
+                    let state = format!(
+                        "xfrm state add src {between} proto esp spi 0x1000 mode transport aead rfc4106(gcm(aes)) 0x{key} 128"
+                    );
+                    ns.ip(&state).is_ok()
+                }),
             Self::BuildConfig => Path::new("/proc/config.gz").exists(),
             Self::Dummy => ns.ip("link add probe type dummy").is_ok(),
         })
@@ -81,6 +92,7 @@ impl fmt::Display for Feature {
             Self::Ifb => "ifb",
             Self::Tbf => "tbf",
             Self::Dummy => "dummy links",
+            Self::Esp => "ESP with AES-GCM",
             Self::BuildConfig => "/proc/config.gz",
         })
     }
@@ -175,6 +187,7 @@ mod tests {
             (Feature::Ifb, "CONFIG_IFB="),
             (Feature::Tbf, "CONFIG_NET_SCH_TBF="),
             (Feature::Dummy, "CONFIG_DUMMY="),
+            (Feature::Esp, "CONFIG_INET_ESP="),
         ] {
             let built = config.lines().any(|line| line.starts_with(option));
             assert_eq!(feature.is_present().unwrap(), built, "{feature}");

@@ -5,6 +5,7 @@ mod common;
 use bulkhead_ipam::cluster::schema::{MetaRow, MetaState, encode};
 use bulkhead_ipam::cluster::{ClusterStore, EmbeddedStore, Key, KeyRange, Txn, Write};
 use common::Scratch;
+use std::os::unix::fs::PermissionsExt;
 
 fn filled(scratch: &Scratch) {
     let store = EmbeddedStore::open(&scratch.path("state/cluster")).unwrap();
@@ -48,6 +49,9 @@ fn a_store_that_was_lost_comes_back_from_its_backup() {
         said.starts_with("$DIR/backup: 2 rows of cluster 5be1c0de at revision "),
         "{said}"
     );
+    // Keys of encrypted networks may be in it.
+    let mode = std::fs::metadata(scratch.path("backup")).unwrap();
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
     std::fs::remove_dir_all(scratch.path("state/cluster")).unwrap();
 
     let restore = format!("store restore $DIR/backup {OFFLINE}");

@@ -4,13 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bulkhead_attach::Underlay;
 use bulkhead_kernel::{Kernel, ObserveError, Underlay as Below};
-use bulkhead_model::{Family, IfName, Mtu};
-
-/// What VXLAN takes of the underlay's MTU over IPv4: the IP header (20), UDP (8), VXLAN (8) and the inner
-/// Ethernet header (14) (RFC 7348 section 4.3).
-const OVERHEAD_V4: u32 = 50;
-/// Over IPv6, whose header has 40.
-const OVERHEAD_V6: u32 = 70;
+use bulkhead_model::{Encryption, Family, IfName, Mtu};
 
 /// Where the node is reached.
 #[derive(Clone, Debug)]
@@ -113,17 +107,16 @@ fn is_reachable(address: IpAddr) -> bool {
 
 impl Place {
     /// What is left for a packet of a container.
-    pub(super) fn mtu(&self, most: Option<Mtu>) -> Result<Mtu, NoUnderlay> {
-        let overhead = match Family::of(self.address) {
-            Family::V4 => OVERHEAD_V4,
-            Family::V6 => OVERHEAD_V6,
-        };
-        let left = self.below.mtu.bytes().checked_sub(overhead);
-        let left = left.and_then(Mtu::new).ok_or(NoUnderlay::TooSmall {
-            link: self.below.link,
-            mtu: self.below.mtu,
-            overhead,
-        })?;
+    pub(super) fn mtu(&self, most: Option<Mtu>, encryption: Encryption) -> Result<Mtu, NoUnderlay> {
+        let family = Family::of(self.address);
+        let left = encryption.left(family, self.below.mtu.bytes());
+        let left = left
+            .and_then(Mtu::new)
+            .ok_or_else(|| NoUnderlay::TooSmall {
+                link: self.below.link,
+                mtu: self.below.mtu,
+                overhead: encryption.needed(family, 0),
+            })?;
         match most {
             Some(asked) if asked > left => Err(NoUnderlay::Asked {
                 asked,

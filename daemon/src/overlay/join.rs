@@ -10,10 +10,10 @@ use bulkhead_ipam::cluster::operations::{OverlayAsk as Ask, OverlayError, Reason
 use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
 use bulkhead_ipam::cluster::{Attempt, OverlayName};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{AttachmentKey, Mac, NetworkName};
+use bulkhead_model::{AttachmentKey, Family, Mac, NetworkName};
 
 use super::member::Member;
-use super::{Overlays, State, facts};
+use super::{Overlays, State, facts, new_secret};
 use crate::clock::unix_ms;
 use crate::cluster::{Backend, own_addresses};
 use crate::loops::stands;
@@ -66,6 +66,9 @@ impl bulkhead_attach::Overlays for Overlays {
         drop(state);
         name_of(network)?;
         self.shared_store(network)?;
+        if !ask.encryption.is_none() {
+            can_encrypt(&mut Kernel::new(Deletion::Blocking), network, None)?;
+        }
         let seen = self.cluster.health.seen();
         if seen.serves() {
             return Ok(());
@@ -92,7 +95,9 @@ impl Overlays {
         let is_asked_for = ask.pools.iter().all(|pool| member.end.pools.contains(pool))
             && ask.direct == member.end.direct
             && ask.underlay == member.end.underlay
-            && ask.mtu == member.end.most;
+            && ask.mtu == member.end.most
+            && ask.tuning == member.end.tuning
+            && ask.encryption == member.end.encryption;
         // Before the store was read the kernel has what an earlier daemon left.
         let has_device = || stands(network.vxlan_device()) == Some(true);
         if is_asked_for && (member.stands || !is_read && has_device()) {
@@ -123,7 +128,10 @@ impl Overlays {
         let mut kernel = Kernel::new(Deletion::Blocking);
         let asked = ask.underlay.or(self.underlay);
         let place = facts::find(&mut kernel, asked, &own_addresses()).map_err(refused)?;
-        let mtu = place.mtu(ask.mtu).map_err(refused)?;
+        if !ask.encryption.is_none() {
+            can_encrypt(&mut kernel, network, Some(Family::of(place.address)))?;
+        }
+        let mtu = place.mtu(ask.mtu, ask.encryption).map_err(refused)?;
         let end = OverlayEnd {
             vni: ask.vni,
             port: ask.port,
@@ -133,6 +141,8 @@ impl Overlays {
             mtu,
             most: ask.mtu,
             direct: ask.direct,
+            tuning: ask.tuning,
+            encryption: ask.encryption,
         };
         Ok((end, place.below.mac))
     }
@@ -196,12 +206,14 @@ impl Overlays {
             port: end.port,
             mode: OverlayMode::Routed,
             pools: end.pools.clone(),
+            encryption: end.encryption,
             by: self.cluster.node.clone(),
             created_at_unix_ms: unix_ms(),
         };
         let ask = Ask {
             network: name,
             overlay,
+            secret: (!end.encryption.is_none()).then(new_secret),
         };
         let row = self.row_of(network, end, link_mac);
         self.cluster
@@ -223,6 +235,7 @@ impl Overlays {
             mac: network.vtep_mac(self.cluster.node.as_str()),
             link_mac,
             mtu: end.mtu,
+            seal: (!end.encryption.is_none()).then(|| self.salts.row(network)),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at_unix_ms: 0,
             attempt: Attempt::default(),
@@ -281,6 +294,33 @@ fn name_of(network: &NetworkName) -> Result<OverlayName, CniError> {
     parsed.map_err(|error| CniError::from_chain(Code::INVALID_CONFIG, &error))
 }
 
+/// Refuses what the kernel cannot encrypt, and says what it lacks: over this family, or over both.
+fn can_encrypt(
+    kernel: &mut Kernel,
+    network: &NetworkName,
+    family: Option<Family>,
+) -> Result<(), CniError> {
+    let families = family.map_or_else(|| vec![Family::V4, Family::V6], |one| vec![one]);
+    let mut lacking = None;
+    for family in families {
+        let lacks = kernel
+            .lacks_ipsec(family)
+            .map_err(|error| CniError::from_chain(Code::TRY_AGAIN_LATER, &error))?;
+        match lacks {
+            None => return Ok(()),
+            Some(lacks) => lacking = lacking.or(Some(lacks)),
+        }
+    }
+    lacking.map_or(Ok(()), |lacks| {
+        Err(CniError::new(
+            Code::UNSUPPORTED_FIELD,
+            format!(
+                "network {network}: encryption: \"ipsec\" is not possible with this kernel: {lacks}; boot one that has it, or leave the key out on every node"
+            ),
+        ))
+    })
+}
+
 /// One network has one identifier and port; another configuration is for when its attachments are gone.
 fn refuse_other(network: &NetworkName, end: &OverlayEnd, ask: &OverlayAsk) -> Result<(), CniError> {
     let differs = |key: &str, asked: String, known: String| {
@@ -293,6 +333,10 @@ fn refuse_other(network: &NetworkName, end: &OverlayEnd, ask: &OverlayAsk) -> Re
     }
     if ask.port != end.port {
         return differs("port", ask.port.to_string(), end.port.to_string());
+    }
+    if ask.encryption != end.encryption {
+        let (asked, known) = (ask.encryption, end.encryption);
+        return differs("encryption", asked.to_string(), known.to_string());
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use bulkhead_kernel::{Changes, NetlinkError};
+use bulkhead_kernel::{Changes, IpsecChanges, NetlinkError};
 
 use super::{Overlays, spawn};
 use crate::node::Node;
@@ -17,11 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
-    let node = Arc::clone(node);
-    spawn("overlay-events", move || go_on(&node))
+    let of_links = Arc::clone(node);
+    spawn("overlay-events", move || go_on(&of_links, listen))?;
+    let of_ipsec = Arc::clone(node);
+    spawn("overlay-ipsec", move || go_on(&of_ipsec, listen_to_ipsec))
 }
 
-fn go_on(node: &Node) {
+fn go_on(node: &Node, listen: fn(&Overlays) -> Result<(), NetlinkError>) {
     let overlays = &node.overlays;
     while !overlays.ends() {
         if let Err(error) = listen(overlays) {
@@ -43,7 +45,35 @@ fn listen(overlays: &Overlays) -> Result<(), NetlinkError> {
     Ok(())
 }
 
+/// A kernel without `IPsec` has nothing to tell of it.
+fn listen_to_ipsec(overlays: &Overlays) -> Result<(), NetlinkError> {
+    let mut changes = match IpsecChanges::listen() {
+        Err(NetlinkError::Socket(_)) => {
+            thread::sleep(PAUSE);
+            return Ok(());
+        }
+        changes => changes?,
+    };
+    overlays.hear_of_ipsec();
+    while !overlays.ends() {
+        if changes.next(PATIENCE)? {
+            overlays.hear_of_ipsec();
+        }
+    }
+    Ok(())
+}
+
 impl Overlays {
+    /// Somebody may have changed states or policies.
+    fn hear_of_ipsec(&self) {
+        let mut state = self.state();
+        let is_new = !std::mem::replace(&mut state.heard_ipsec, true);
+        drop(state);
+        if is_new {
+            self.work.notify_all();
+        }
+    }
+
     /// The kernel has told of changes, or some of what it told is lost.
     fn hear(&self, links: &[u32], lost: bool) {
         if links.is_empty() && !lost {

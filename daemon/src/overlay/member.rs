@@ -9,6 +9,7 @@ use bulkhead_model::{AttachmentKey, Mac, NetworkName, Prefix};
 use bulkhead_plan::Stranger;
 
 use super::KIND;
+use super::seal::Shown;
 
 /// How long an attachment that is not recorded keeps its network: an ADD waits no longer.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -31,6 +32,8 @@ pub(super) struct Member {
     pub(super) by_memory: bool,
     /// Routes of others that stand where ours should, by their destination.
     pub(super) obstacles: BTreeMap<Prefix, Stranger>,
+    /// How it is encrypted, if it is.
+    pub(super) seal: Option<Shown>,
 }
 
 impl Member {
@@ -44,6 +47,7 @@ impl Member {
             mended: 0,
             by_memory: false,
             obstacles: BTreeMap::new(),
+            seal: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use bulkhead_ipam::cluster::geometry::{Block, Geometry};
 use bulkhead_ipam::cluster::schema::{
-    FenceRow, FenceState, OverlayRow, Place, PoolRow, Schema, VtepRow,
+    FenceRow, FenceState, KeysRow, OverlayRow, Place, PoolRow, Schema, VtepRow,
 };
 use bulkhead_ipam::cluster::{
     Event, Key, KnownBlock, NodeId, OverlayName, OverlaysFile, PoolName, Row,
@@ -15,7 +15,7 @@ use bulkhead_model::Prefix;
 use bulkhead_plan::Peer;
 
 /// The kinds of rows that are followed.
-pub(super) const KINDS: [&str; 5] = ["pools", "fences", "blocks", "overlays", "vteps"];
+pub(super) const KINDS: [&str; 6] = ["pools", "fences", "blocks", "overlays", "keys", "vteps"];
 
 /// The rows, read.
 #[derive(Debug, Default)]
@@ -25,6 +25,7 @@ pub(super) struct Mirror {
     blocks: BTreeMap<(PoolName, u64), (Block, NodeId)>,
     overlays: BTreeMap<OverlayName, OverlayRow>,
     vteps: BTreeMap<OverlayName, BTreeMap<NodeId, VtepRow>>,
+    keys: BTreeMap<OverlayName, KeysRow>,
     /// Kinds that were read whole.
     read: BTreeSet<&'static str>,
 }
@@ -42,6 +43,8 @@ impl Mirror {
             blocks: file.blocks.into_iter().filter_map(block).collect(),
             overlays: file.overlays,
             vteps: file.vteps,
+            // No secret is remembered.
+            keys: BTreeMap::new(),
             read: BTreeSet::new(),
         }
     }
@@ -94,6 +97,7 @@ impl Mirror {
             "fences" => self.lost.clear(),
             "blocks" => self.blocks.clear(),
             "overlays" => self.overlays.clear(),
+            "keys" => self.keys.clear(),
             _ => self.vteps.clear(),
         }
         for row in rows {
@@ -132,6 +136,9 @@ impl Mirror {
             Some(Place::Overlay(network)) => schema.read::<OverlayRow>(row).map(|(_, value)| {
                 self.overlays.insert(network, value);
             }),
+            Some(Place::Keys(network)) => schema.read::<KeysRow>(row).map(|(_, value)| {
+                self.keys.insert(network, value);
+            }),
             Some(Place::Vtep { network, node }) => schema.read::<VtepRow>(row).map(|(_, value)| {
                 self.vteps.entry(network).or_default().insert(node, value);
             }),
@@ -148,6 +155,7 @@ impl Mirror {
             Some(Place::Fence(node)) => drop(self.lost.remove(&node)),
             Some(Place::Block { pool, first }) => drop(self.blocks.remove(&(pool, first))),
             Some(Place::Overlay(network)) => drop(self.overlays.remove(&network)),
+            Some(Place::Keys(network)) => drop(self.keys.remove(&network)),
             Some(Place::Vtep { network, node }) => {
                 if let Some(ends) = self.vteps.get_mut(&network) {
                     ends.remove(&node);
@@ -173,6 +181,11 @@ impl Mirror {
     /// The end that a node has of a network.
     pub(super) fn end(&self, network: &OverlayName, node: &NodeId) -> Option<&VtepRow> {
         self.vteps.get(network)?.get(node)
+    }
+
+    /// What a network is keyed by.
+    pub(super) fn keys_of(&self, network: &OverlayName) -> Option<&KeysRow> {
+        self.keys.get(network)
     }
 
     /// The ends of a network, but for the node's own and those of nodes that are declared lost.

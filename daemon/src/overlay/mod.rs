@@ -12,6 +12,7 @@ mod member;
 mod mirror;
 mod pass;
 mod remember;
+mod seal;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use bulkhead_attach::{OverlayEnd, Underlay};
+use bulkhead_ipam::cluster::schema::Secret;
 use bulkhead_ipam::{StateDir, StoreError};
 use bulkhead_model::NetworkName;
 
@@ -31,6 +33,11 @@ use mirror::Mirror;
 use remember::Memory;
 
 pub(crate) use leases::Leases;
+
+/// What a network may be keyed by.
+pub(crate) fn new_secret() -> Secret {
+    Secret::new(seal::random())
+}
 
 /// The kind of attachments of such networks.
 const KIND: &str = "vxlan";
@@ -53,6 +60,8 @@ pub(crate) struct Overlays {
     /// A pass over the kernel is done, for calls that wait for it.
     news: Condvar,
     is_ending: AtomicBool,
+    /// How the node's ends of encrypted ones are keyed.
+    salts: seal::Salts,
 }
 
 /// What is known, and what is to be looked at.
@@ -72,6 +81,8 @@ struct State {
     heard: BTreeSet<u32>,
     /// Whether some of what it told was missed.
     missed: bool,
+    /// Whether states or policies of `IPsec` changed.
+    heard_ipsec: bool,
 }
 
 /// What the next pass is about.
@@ -82,6 +93,8 @@ struct Turn {
     is_new: bool,
     /// Links that the kernel told of; `None` for any.
     heard: Option<BTreeSet<u32>>,
+    /// Whether states or policies of `IPsec` may have changed.
+    heard_ipsec: bool,
 }
 
 impl Overlays {
@@ -115,6 +128,7 @@ impl Overlays {
             work: Condvar::new(),
             news: Condvar::new(),
             is_ending: AtomicBool::new(false),
+            salts: seal::Salts::open(state_dir),
         })
     }
 
@@ -163,7 +177,9 @@ impl Overlays {
             let waited = self.work.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        if state.wanted == state.passed && state.heard.is_empty() && !state.missed && !self.ends() {
+        let is_quiet =
+            state.heard.is_empty() && !state.missed && !state.heard_ipsec && !self.ends();
+        if state.wanted == state.passed && is_quiet {
             let waited = self.work.wait_timeout(state, TICK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -171,10 +187,12 @@ impl Overlays {
             std::mem::take(&mut state.heard),
             std::mem::take(&mut state.missed),
         );
+        let heard_ipsec = std::mem::take(&mut state.heard_ipsec) || missed;
         Turn {
             wanted: state.wanted,
             is_new: state.wanted > state.passed,
             heard: (!missed).then_some(heard),
+            heard_ipsec,
         }
     }
 

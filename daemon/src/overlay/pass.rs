@@ -9,11 +9,13 @@ use bulkhead_ipam::cluster::{OverlayName, PoolName};
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, NetworkName, Prefix, Vni};
 use bulkhead_plan::{
-    Overlay, OverlayGone, Peer, Stranger, Tunnels, Vtep, Want, World, near, obstacles, plan, scope,
+    Ipsec, Overlay, OverlayGone, Peer, Stranger, Switch, Tunnels, Vtep, Want, World, near,
+    obstacles, plan, scope,
 };
 
 use super::facts::{self, Place};
 use super::remember::Writer;
+use super::seal::{Keyed, Sealing};
 use super::{Overlays, Turn, member};
 use crate::cluster::own_addresses;
 use crate::loops::{index_of, name_of};
@@ -27,17 +29,22 @@ const FULL: Duration = Duration::from_secs(30);
 const TELL_AGAIN: Duration = Duration::from_secs(2);
 
 /// Compared, planned and applied so often before something that moves is left to the next pass.
-const ROUNDS: usize = 4;
+pub(super) const ROUNDS: usize = 4;
 
 /// Most operations that the log shows of a plan.
 const SHOWN: usize = 5;
 
 /// What one pass remembers for the next.
 pub(super) struct Passes {
-    kernel: Kernel,
+    pub(super) kernel: Kernel,
     /// What each network was brought to, and the links that this stands on.
     kept: BTreeMap<NetworkName, Kept>,
+    /// When the store was last told of each.
+    told_at: BTreeMap<NetworkName, Instant>,
     tunnels: Tunnels,
+    /// What `IPsec` was brought to, and what is to be looked at when time passes.
+    pub(super) sealed: Ipsec,
+    pub(super) sealing: Sealing,
     last_full: Option<Instant>,
     memory: Writer,
 }
@@ -48,13 +55,12 @@ struct Kept {
     links: BTreeSet<u32>,
     /// Peers that are sent to as they are, by link and MAC.
     near: BTreeSet<(IfName, Mac)>,
-    told_at: Option<Instant>,
 }
 
 /// A network as a pass sees it.
-struct Seen {
-    network: NetworkName,
-    end: OverlayEnd,
+pub(super) struct Seen {
+    pub(super) network: NetworkName,
+    pub(super) end: OverlayEnd,
     /// The MAC of the link that the node is reached by.
     link_mac: Option<Mac>,
     peers: Vec<Peer>,
@@ -65,10 +71,12 @@ struct Seen {
     told_mac: Option<Mac>,
     /// Whether the store says of this node what the node says of itself otherwise.
     is_told: bool,
+    /// What it is keyed by, if it is encrypted.
+    pub(super) keyed: Option<Keyed>,
 }
 
 /// What became of a comparison.
-enum Compared {
+pub(super) enum Compared {
     Sound,
     Changed(Vec<String>),
 }
@@ -78,7 +86,10 @@ impl Passes {
         Self {
             kernel: Kernel::new(Deletion::Blocking),
             kept: BTreeMap::new(),
+            told_at: BTreeMap::new(),
             tunnels: Tunnels::default(),
+            sealed: Ipsec::default(),
+            sealing: Sealing::default(),
             last_full: None,
             memory: Writer::default(),
         }
@@ -96,7 +107,21 @@ impl Passes {
         }
         let all: Vec<Seen> = all.into_iter().map(|seen| self.place(node, seen)).collect();
         self.tunnel(node, &all);
+        let held = overlays.leaving().into_iter();
+        let held = held.filter(|(_, end)| !end.encryption.is_none());
+        let held: BTreeSet<u16> = held.map(|(_, end)| end.port).collect();
+        let sealed = self.seal(node, &all, &held, turn.is_new || turn.heard_ipsec || due);
         for seen in &all {
+            // What stands goes on, and nothing leaves in plaintext: the filter says so.
+            if let (Some(_), Err(why)) = (&seen.keyed, &sealed) {
+                overlays.failed(node, &seen.network, why);
+                continue;
+            }
+            if seen.keyed.as_ref().is_some_and(|keyed| !keyed.is_keyed()) {
+                overlays.failed(node, &seen.network, "the store has no key of it yet");
+                self.tell_others(node, seen);
+                continue;
+            }
             let heard = self.is_concerned(seen, turn);
             // Nobody tells when a route of others goes.
             let unsettled = !overlays.stands(&seen.network) || overlays.is_hindered(&seen.network);
@@ -109,7 +134,13 @@ impl Passes {
         if self.near() != self.tunnels.near {
             self.tunnel(node, &all);
         }
-        self.unplug(node);
+        let plugged = self.unplug(node);
+        if !held.is_empty() {
+            let held = held.intersection(&plugged).copied().collect();
+            if let Err(why) = self.seal(node, &all, &held, true) {
+                node.failed("IPsec of a network that is gone is not taken away", &why);
+            }
+        }
         self.memory.write(node);
     }
 
@@ -166,13 +197,13 @@ impl Passes {
                     let own = seen.addresses.iter().copied();
                     own.map(InterfaceAddress::alone).collect()
                 },
+                tx_checksum: Switch::from(!seen.end.tuning.own_checksums),
             },
             peers: seen.peers.clone(),
             pools: seen.pools.clone(),
         };
         let before = self.kept.get(&seen.network);
         let was_so = before.is_some_and(|kept| kept.want == want);
-        let told_at = before.and_then(|kept| kept.told_at);
         match self.converge(&Want::Overlay(Box::new(want.clone()))) {
             Ok((compared, world)) => {
                 let hindered = obstacles(&world, &want).into_iter();
@@ -184,12 +215,7 @@ impl Passes {
                 }
                 let links = self.links(seen);
                 let near = near(&world, &want);
-                let kept = Kept {
-                    want,
-                    links,
-                    near,
-                    told_at,
-                };
+                let kept = Kept { want, links, near };
                 self.kept.insert(seen.network.clone(), kept);
             }
             Err(error) => overlays.failed(node, &seen.network, &error),
@@ -221,6 +247,14 @@ impl Passes {
             ports: all.iter().map(|seen| seen.end.port).collect(),
             pools: all.iter().flat_map(|seen| seen.pools.clone()).collect(),
             near: self.near(),
+            sealed: {
+                let sealed = all.iter().filter(|seen| seen.keyed.is_some());
+                sealed.map(|seen| seen.end.port).collect()
+            },
+            clamped: {
+                let clamp = all.iter().filter(|seen| seen.end.tuning.mss_clamp);
+                clamp.map(|seen| seen.network.vxlan_device()).collect()
+            },
         };
         let was_so = want == self.tunnels;
         match self.converge(&Want::Tunnels(Box::new(want.clone()))) {
@@ -267,15 +301,17 @@ impl Passes {
 
     /// Tells the others where the node is reached, if what they are told is something else.
     fn tell_others(&mut self, node: &Node, seen: &Seen) {
-        let Some(kept) = self.kept.get_mut(&seen.network) else {
-            return;
-        };
-        let lately = kept.told_at.is_some_and(|at| at.elapsed() < TELL_AGAIN);
-        let is_told = seen.is_told && seen.told_mac == seen.link_mac;
-        if is_told || lately {
+        let is_kept = self.kept.contains_key(&seen.network);
+        let is_keyed = seen.keyed.as_ref().is_none_or(Keyed::is_keyed);
+        if is_keyed && !is_kept {
             return;
         }
-        kept.told_at = Some(Instant::now());
+        let told_at = self.told_at.get(&seen.network);
+        let lately = told_at.is_some_and(|at| at.elapsed() < TELL_AGAIN);
+        if node.overlays.is_told(seen) || lately {
+            return;
+        }
+        self.told_at.insert(seen.network.clone(), Instant::now());
         if let Err(error) = node
             .overlays
             .write_end(&seen.network, &seen.end, seen.link_mac)
@@ -285,9 +321,10 @@ impl Passes {
         }
     }
 
-    /// Takes down what no attachment needs any more.
-    fn unplug(&mut self, node: &Node) {
+    /// Takes down what no attachment needs any more; the ports of what could not be.
+    fn unplug(&mut self, node: &Node) -> BTreeSet<u16> {
         let overlays = &node.overlays;
+        let mut plugged = BTreeSet::new();
         for (network, end) in overlays.leaving() {
             let want = OverlayGone {
                 device: network.vxlan_device(),
@@ -296,11 +333,13 @@ impl Passes {
             if let Err(error) = self.converge(&Want::NoOverlay(Box::new(want))) {
                 let what = format!("the end of network {network} is not taken down");
                 node.failed(&what, &error);
+                plugged.insert(end.port);
                 continue;
             }
             self.kept.remove(&network);
             overlays.left(&network);
         }
+        plugged
     }
 }
 
@@ -310,7 +349,7 @@ fn may_lead_to_peers(link: u32) -> bool {
 }
 
 /// The beginning of a plan, for the log.
-fn shown(plan: &[String]) -> String {
+pub(super) fn shown(plan: &[String]) -> String {
     let text = plan[..plan.len().min(SHOWN)].join("; ");
     match plan.len().checked_sub(SHOWN) {
         None | Some(0) => text,
@@ -362,7 +401,13 @@ impl Overlays {
             let pools = known.pools_of(&name).unwrap_or(&member.end.pools);
             let row = self.row_of(network, &member.end, member.link_mac);
             let told = known.end(&name, own);
+            let keyed = (!member.end.encryption.is_none()).then(|| {
+                let others = known.others(&name, own);
+                let told = told.and_then(|told| told.seal);
+                Keyed::new(known.keys_of(&name), others, told)
+            });
             Some(Seen {
+                keyed,
                 network: network.clone(),
                 end: member.end.clone(),
                 link_mac: member.link_mac,
@@ -406,10 +451,18 @@ impl Overlays {
         };
         let end = OverlayEnd {
             local: place.address,
-            mtu: place.mtu(end.most)?,
+            mtu: place.mtu(end.most, end.encryption)?,
             ..end.clone()
         };
         Ok((end, place))
+    }
+
+    /// Whether the store says of this node what it says of itself now.
+    fn is_told(&self, seen: &Seen) -> bool {
+        let is_sealed =
+            |keyed: &Keyed| keyed.is_keyed() && keyed.told == Some(self.salts.row(&seen.network));
+        let is_placed = seen.is_told && seen.told_mac == seen.link_mac;
+        is_placed && seen.keyed.as_ref().is_none_or(is_sealed)
     }
 
     fn moved(&self, network: &NetworkName, end: &OverlayEnd, link_mac: Option<Mac>) {
@@ -506,7 +559,10 @@ impl Overlays {
         };
         let operator = self.cluster.operator("bulkheadd");
         match self.cluster.operations().leave_overlay(&operator, &name) {
-            Ok(()) => drop(self.state().leaving.remove(network)),
+            Ok(()) => {
+                self.state().leaving.remove(network);
+                self.salts.forget(network);
+            }
             // It is tried again with every pass.
             Err(error) => tracing::debug!(%error, %network, "the others are not told yet"),
         }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use bulkhead_ipam::cluster::operations::{Filter, NodeListed};
-use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
+use bulkhead_ipam::cluster::schema::{KeysRow, OverlayMode, OverlayRow, VtepRow};
 use bulkhead_ipam::cluster::{KvError, NodeId, OverlayName};
-use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, NodeState, Obstacle, OwnEnd};
+use bulkhead_ipam::wire::admin::{
+    ListedEnd, ListedOverlay, NodeState, Obstacle, OwnEnd, OwnSeal, SealedPeer,
+};
 use bulkhead_model::{NetworkName, Prefix};
 use bulkhead_plan::Stranger;
 
 use super::mirror::{KINDS, Mirror};
+use super::seal::Shown;
 use super::{Overlays, State};
 use crate::admin::{node_name, node_state};
 
@@ -92,6 +95,11 @@ impl Overlays {
                     OverlayMode::Routed => "routed".to_owned(),
                 },
                 pools: overlay.pools.iter().map(ToString::to_string).collect(),
+                encryption: overlay.encryption,
+                key_epoch: mirror
+                    .keys_of(network)
+                    .and_then(KeysRow::latest)
+                    .map(|key| key.epoch),
                 prefixes: mirror.prefixes(&overlay.pools).into_iter().collect(),
                 ends,
                 here: member.map(|(name, member)| OwnEnd {
@@ -104,15 +112,36 @@ impl Overlays {
                         .into_iter()
                         .collect(),
                     direct_routing: member.end.direct,
+                    mss_clamp: member.end.tuning.mss_clamp,
+                    tx_checksum: !member.end.tuning.own_checksums,
                     stands: member.stands,
                     fault: member.fault.clone(),
                     mended: member.mended,
+                    seal: member
+                        .seal
+                        .as_ref()
+                        .map(|shown| seal_of(mirror, network, shown)),
                     store_read: state.mirror.is_complete(),
                     as_of_unix_ms: state.as_of_unix_ms(&name),
                 }),
             }
         };
         mirror.overlays().map(row).collect()
+    }
+}
+
+fn seal_of(mirror: &Mirror, network: &OverlayName, shown: &Shown) -> OwnSeal {
+    let peers = shown.peers.iter().map(|(node, (epoch, inbound))| {
+        let name = mirror.end(network, node).map_or("", |row| &row.name);
+        SealedPeer {
+            name: node_name(node, name),
+            sent_by_epoch: *epoch,
+            inbound: *inbound,
+        }
+    });
+    OwnSeal {
+        epoch: shown.epoch,
+        peers: peers.collect(),
     }
 }
 
@@ -128,6 +157,7 @@ fn end(
         underlay: row.underlay,
         mac: row.mac,
         mtu: row.mtu,
+        key_epoch: row.seal.map(|seal| seal.applied),
         version: row.version.clone(),
         at_unix_ms: row.at_unix_ms,
         seen_at_unix_ms: listed.and_then(|listed| listed.seen_at_unix_ms),

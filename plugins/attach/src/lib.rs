@@ -56,7 +56,7 @@ pub use ipam::release;
 pub use keys::Masquerade;
 pub use layer3::Layer3;
 pub use origin::{Origin, Own, configured, origins};
-pub use overlays::{OverlayAsk, OverlayEnd, Overlays, Underlay};
+pub use overlays::{OverlayAsk, OverlayEnd, Overlays, Tuning, Underlay};
 pub use plugin::Plugin;
 pub use policies::Policies;
 pub use pools::{PoolAsk, PoolGrant, PoolLeases};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::Names;
 use bulkhead_ipam::cluster::PoolName;
-use bulkhead_model::{AttachmentKey, IfName, Mtu, NetworkName, Vni};
+use bulkhead_model::{AttachmentKey, Encryption, IfName, Mtu, NetworkName, Vni};
 use serde::{Deserialize, Serialize};
 
 use crate::{Host, state_dir};
@@ -47,6 +47,20 @@ pub struct OverlayAsk {
     pub mtu: Option<Mtu>,
     /// Whether peers on a link of the node's are sent to without encapsulation.
     pub direct: bool,
+    /// What the device does to packets.
+    pub tuning: Tuning,
+    /// How packets between nodes are protected.
+    pub encryption: Encryption,
+}
+
+/// What a VXLAN device does to packets that not every underlay needs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Tuning {
+    /// Whether TCP connections over it are told what their way carries (`mssClamp`).
+    pub mss_clamp: bool,
+    /// Whether checksums are there before it takes a packet, and left to no link below (`txChecksum` off).
+    pub own_checksums: bool,
 }
 
 /// What a node is reached by from the others.
@@ -101,6 +115,12 @@ pub struct OverlayEnd {
     pub most: Option<Mtu>,
     /// Whether peers on a link of the node's are sent to without encapsulation.
     pub direct: bool,
+    /// What the device does to packets.
+    #[serde(default)]
+    pub tuning: Tuning,
+    /// How packets between nodes are protected.
+    #[serde(default, skip_serializing_if = "Encryption::is_none")]
+    pub encryption: Encryption,
 }
 
 impl OverlayEnd {

@@ -15,7 +15,7 @@ use crate::pending::{Doomed, Failure, Pending};
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{self, End};
 use crate::wait::{await_addresses, await_forwarding};
-use crate::{announce, deletion, nftables};
+use crate::{announce, deletion, ethtool, nftables, xfrm};
 
 pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> {
     let mut run = Run {
@@ -104,9 +104,8 @@ impl Run<'_> {
                 mtu,
                 vxlan,
             } => {
-                let (name, mac) = (*name, *mac);
-                let request = request::add_vxlan(&End { name, mac }, *mtu, vxlan);
-                self.queue(nth, ns, request)
+                let end = End::new(*name, *mac);
+                self.queue(nth, ns, request::add_vxlan(&end, *mtu, vxlan))
             }
             Op::SetShape { ns, link, shape } => {
                 self.about(nth, ns, *link, |index| request::set_shape(index, shape))
@@ -165,6 +164,10 @@ impl Run<'_> {
             Op::DelFdb { ns, link, mac } => {
                 self.about(nth, ns, *link, |index| request::del_fdb(index, *mac))
             }
+            Op::AddSa { ns, .. }
+            | Op::DelSa { ns, .. }
+            | Op::AddPolicy { ns, .. }
+            | Op::DelPolicy { ns, .. } => self.queue_ipsec(nth, ns, xfrm::request(op)),
             Op::SetSysctl { ns, sysctl, value } => {
                 self.set_sysctl(ns, sysctl, value).map_err(failed)
             }
@@ -197,6 +200,14 @@ impl Run<'_> {
         match &mut self.pending {
             Pending::Requests(some) if self.at == *ns => some.push((nth, request)),
             _ => self.begin(ns, Pending::Requests(vec![(nth, request)]))?,
+        }
+        Ok(())
+    }
+
+    fn queue_ipsec(&mut self, nth: usize, ns: &Ns, request: Vec<u8>) -> Result<(), Failure> {
+        match &mut self.pending {
+            Pending::Ipsec(some) if self.at == *ns => some.push((nth, request)),
+            _ => self.begin(ns, Pending::Ipsec(vec![(nth, request)]))?,
         }
         Ok(())
     }
@@ -301,6 +312,15 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let index = self.index(nth, ns, name)?;
         let request = match set {
+            LinkSetting::TxChecksum(switch) => {
+                return self
+                    .place(ns)
+                    .and_then(|place| {
+                        ethtool::set_tx_checksum(place, name, index, switch)
+                            .map_err(|error| in_space(ns, error))
+                    })
+                    .map_err(|error| (nth, error));
+            }
             LinkSetting::Up => request::set_flag(index, LinkFlags::Up, Switch::On),
             LinkSetting::Down => request::set_flag(index, LinkFlags::Up, Switch::Off),
             LinkSetting::Promiscuous(switch) => {
@@ -420,7 +440,10 @@ impl Run<'_> {
 /// other. What goes with others of another kind waits for those before it anyway.
 fn stands_alone(op: &Op) -> bool {
     match op {
-        Op::SetLink { set, .. } => matches!(set, LinkSetting::Up | LinkSetting::Bridge(_)),
+        Op::SetLink { set, .. } => matches!(
+            set,
+            LinkSetting::Up | LinkSetting::Bridge(_) | LinkSetting::TxChecksum(_)
+        ),
         Op::AddAddress { .. }
         | Op::DelAddress { .. }
         | Op::AddRoute { .. }
@@ -435,6 +458,10 @@ fn stands_alone(op: &Op) -> bool {
         | Op::SetPort { .. }
         | Op::SetShape { .. }
         | Op::DelLink { .. }
+        | Op::AddSa { .. }
+        | Op::DelSa { .. }
+        | Op::AddPolicy { .. }
+        | Op::DelPolicy { .. }
         | Op::DelFlow { .. } => false,
         Op::AddBridge { .. }
         | Op::AddVeth { .. }

@@ -87,6 +87,51 @@ impl Changes {
     }
 }
 
+/// A listener to `IPsec`, in the namespace of the thread that opened it: that states or policies changed, and
+/// never which.
+#[derive(Debug)]
+pub struct IpsecChanges {
+    socket: Socket,
+}
+
+impl IpsecChanges {
+    /// Begins to listen. Not to what is asked of key daemons: the kernel would take this for one.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] if there is no socket.
+    pub fn listen() -> Result<Self, NetlinkError> {
+        const XFRMNLGRP_SA: u32 = 3;
+        const XFRMNLGRP_POLICY: u32 = 4;
+        Ok(Self {
+            socket: Socket::listening_to_ipsec(&[XFRMNLGRP_SA, XFRMNLGRP_POLICY])?,
+        })
+    }
+
+    /// Whether something changed since, at the latest after `patience`.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] if the socket is of no use any more.
+    pub fn next(&mut self, patience: Duration) -> Result<bool, NetlinkError> {
+        self.socket
+            .wait_at_most(patience.max(Duration::from_millis(1)))?;
+        let heard = |answer: Result<Vec<Message>, NetlinkError>| match answer {
+            // More was said than there was room for.
+            Ok(_) | Err(NetlinkError::Broken(Errno::NOBUFS)) => Ok(true),
+            Err(NetlinkError::Silent) => Ok(false),
+            Err(error) => Err(error),
+        };
+        if !heard(self.socket.receive())? {
+            return Ok(false);
+        }
+        for _ in 1..AT_ONCE {
+            if let Ok(None) = self.socket.receive_at_once() {
+                break;
+            }
+        }
+        Ok(true)
+    }
+}
+
 impl Heard {
     fn take(&mut self, answer: Result<Vec<Message>, NetlinkError>) -> Result<(), NetlinkError> {
         match answer {

@@ -74,6 +74,11 @@ pub enum NetlinkError {
     /// The objects changed under every one of the tries to list them.
     #[error("a netlink listing was interrupted by changes {0} times")]
     Unsteady(u32),
+    /// The kernel has no ethtool over netlink.
+    #[error(
+        "this kernel cannot be asked over netlink to switch checksum offload of {0} (5.7 and later can): do it with `ethtool -K`, or leave \"txChecksum\" out"
+    )]
+    NoEthtool(IfName),
     /// Refused.
     #[error(transparent)]
     Refused(#[from] Refusal),

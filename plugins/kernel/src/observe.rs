@@ -22,7 +22,7 @@ use crate::routes::{
     FAMILIES, PROTOCOL_KERNEL, RawRoute, decode_address, decode_blackhole, decode_neighbour,
     decode_stranger,
 };
-use crate::{conntrack, nftables, overlay, shape};
+use crate::{conntrack, ethtool, nftables, overlay, shape, xfrm};
 
 /// A space and, beside it, its links with what only the whole world can resolve.
 struct Seen {
@@ -110,6 +110,10 @@ fn observe_space(place: &mut Place, wanted: &SpaceScope) -> Result<Seen, Failed>
         observe_own_routes(place, &mut seen).map_err(reading("routes"))?;
     }
     overlay::observe(place, wanted, &mut seen.space).map_err(reading("VXLAN devices' entries"))?;
+    ethtool::observe(place, wanted, &mut seen.space).map_err(reading("offloads"))?;
+    if wanted.ipsec {
+        seen.space.ipsec = xfrm::observe(place).map_err(reading("IPsec"))?;
+    }
     for destination in &wanted.routes_to {
         observe_route_to(place, *destination, &mut seen).map_err(reading("routes"))?;
     }

@@ -19,6 +19,8 @@ pub(crate) type Failure = (usize, OpError);
 pub(crate) enum Pending {
     /// Rtnetlink requests.
     Requests(Vec<(usize, Vec<u8>)>),
+    /// Requests about `IPsec`.
+    Ipsec(Vec<(usize, Vec<u8>)>),
     /// Links to be deleted.
     Links(Vec<(usize, Doomed)>),
     /// Flows to be forgotten.
@@ -50,7 +52,7 @@ impl Pending {
     /// The first one's place in the plan.
     pub(crate) fn first(&self) -> Option<usize> {
         match self {
-            Self::Requests(some) => some.first().map(|(nth, _)| *nth),
+            Self::Requests(some) | Self::Ipsec(some) => some.first().map(|(nth, _)| *nth),
             Self::Links(some) => some.first().map(|(nth, _)| *nth),
             Self::Flows(some) => some.first().map(|(nth, _)| *nth),
         }
@@ -83,6 +85,12 @@ impl Pending {
                     created,
                     ..Done::default()
                 })
+            }
+            Self::Ipsec(requests) => {
+                let (ops, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+                let answers = place.xfrm().and_then(|socket| Ok(socket.batch(&requests)?));
+                accepted(ops, answers.map_err(unsent)?)?;
+                Ok(Done::default())
             }
             Self::Flows(flows) => {
                 let (ops, flows): (Vec<_>, Vec<_>) = flows.into_iter().unzip();

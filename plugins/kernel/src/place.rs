@@ -160,6 +160,8 @@ pub(crate) struct Place {
     netns: Option<Netns>,
     route: Option<Socket>,
     netfilter: Option<Socket>,
+    generic: Option<Socket>,
+    xfrm: Option<Socket>,
     sysctls: Option<Sysctls>,
     ruleset: Known,
     /// Of links observed or created, by name.
@@ -190,6 +192,8 @@ impl Place {
             netns,
             route,
             netfilter: None,
+            generic: None,
+            xfrm: None,
             sysctls,
             ruleset: Known::default(),
             indexes: HashMap::new(),
@@ -216,6 +220,20 @@ impl Place {
             self.netfilter = Some(self.open(Subsystem::Netfilter)?);
         }
         Ok(self.netfilter.as_mut().expect("opened above"))
+    }
+
+    pub(crate) fn generic(&mut self) -> Result<&mut Socket, PlaceError> {
+        if self.generic.as_ref().is_none_or(Socket::is_broken) {
+            self.generic = Some(self.open(Subsystem::Generic)?);
+        }
+        Ok(self.generic.as_mut().expect("opened above"))
+    }
+
+    pub(crate) fn xfrm(&mut self) -> Result<&mut Socket, PlaceError> {
+        if self.xfrm.as_ref().is_none_or(Socket::is_broken) {
+            self.xfrm = Some(self.open(Subsystem::Xfrm)?);
+        }
+        Ok(self.xfrm.as_mut().expect("opened above"))
     }
 
     /// The same, and what is known of the ruleset.

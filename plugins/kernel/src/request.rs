@@ -47,6 +47,12 @@ pub(crate) struct End {
     pub(crate) mac: Mac,
 }
 
+impl End {
+    pub(crate) const fn new(name: IfName, mac: Mac) -> Self {
+        Self { name, mac }
+    }
+}
+
 pub(crate) fn add_bridge(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
     let mut message = LinkMessage::default();
     message.attributes = named(&End { name, mac }, mtu);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST};
 use netlink_sys::SocketAddr;
-use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -41,6 +41,8 @@ const QUESTIONS: usize = 64;
 pub(crate) enum Subsystem {
     Route,
     Netfilter,
+    Generic,
+    Xfrm,
 }
 
 #[derive(Debug)]
@@ -87,14 +89,20 @@ impl Socket {
     /// The same, of every change that these groups of rtnetlink's are told of, numbered from 1 to 32
     /// (`RTNLGRP_*`, `linux/rtnetlink.h`).
     pub(crate) fn listening(groups: &[u32]) -> Result<Self, NetlinkError> {
-        let mask = groups.iter().fold(0, |mask, group| mask | 1 << (group - 1));
-        Self::bound(Subsystem::Route, mask)
+        Self::bound(Subsystem::Route, mask(groups))
+    }
+
+    /// The same of `IPsec`'s (`enum xfrm_nlgroups`, `linux/xfrm.h`).
+    pub(crate) fn listening_to_ipsec(groups: &[u32]) -> Result<Self, NetlinkError> {
+        Self::bound(Subsystem::Xfrm, mask(groups))
     }
 
     fn bound(subsystem: Subsystem, groups: u32) -> Result<Self, NetlinkError> {
         let protocol = match subsystem {
             Subsystem::Route => NETLINK_ROUTE,
             Subsystem::Netfilter => NETLINK_NETFILTER,
+            Subsystem::Generic => NETLINK_GENERIC,
+            Subsystem::Xfrm => NETLINK_XFRM,
         };
         let mut socket = netlink_sys::Socket::new(protocol).map_err(NetlinkError::Socket)?;
         socket
@@ -419,6 +427,10 @@ impl Message {
 /// Whether a refusal says that there is no such object.
 fn is_absence(refusal: &Refusal) -> bool {
     matches!(refusal.errno, Errno::NODEV | Errno::NOENT)
+}
+
+fn mask(groups: &[u32]) -> u32 {
+    groups.iter().fold(0, |mask, group| mask | 1 << (group - 1))
 }
 
 fn without_acknowledgement(request: &mut [u8]) {

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use bulkhead_kernel::{Changes, Deletion, Heard, Kernel};
 use bulkhead_model::{Mac, Mtu, Prefix, VXLAN_PORT, Vni};
 use bulkhead_plan::{
-    Ns, Op, Overlay, OverlayGone, Peer, Plan, TunnelDrop, Tunnels, Vtep, Want, World,
-    overlay_table, plan, scope,
+    LinkSetting, Ns, Op, Overlay, OverlayGone, Peer, Plan, Switch, TunnelDrop, Tunnels, Vtep, Want,
+    World, overlay_table, plan, scope,
 };
 use common::{address, name};
-use netns_fixtures::{End, Ping, Sandbox, veth, wait_for};
+use netns_fixtures::{Capture, End, Ping, Sandbox, veth, wait_for};
 
 const DEVICE: &str = "bhv-net";
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Two nodes, one link.
 struct Nodes {
-    _sandbox: Sandbox,
+    sandbox: Sandbox,
     all: [netns_fixtures::Ns; 2],
 }
 
@@ -47,10 +47,7 @@ impl Nodes {
                 node.ip(&format!("addr add {container} dev lo")).unwrap();
             }
         }
-        Self {
-            _sandbox: sandbox,
-            all,
-        }
+        Self { sandbox, all }
     }
 
     fn on<T: Send>(&self, nth: usize, work: impl FnOnce(&mut Kernel) -> T + Send) -> T {
@@ -137,6 +134,7 @@ fn overlay(family: Outer, nth: usize) -> Overlay {
                 address(&format!("10.1.{node}.0/32")),
                 address(&format!("fd01:0:0:{node}::/128")),
             ],
+            tx_checksum: Switch::On,
         },
         peers: vec![peer(family, 1 - nth)],
         pools: pools(),
@@ -158,7 +156,7 @@ fn tunnels(family: Outer, from: usize) -> Want {
         known: [(VXLAN_PORT, Vni::new(7).unwrap(), outer(family, from))].into(),
         ports: [VXLAN_PORT].into(),
         pools: pools(),
-        near: BTreeSet::new(),
+        ..Tunnels::default()
     }))
 }
 
@@ -550,7 +548,7 @@ fn the_filter_follows_the_peers_and_edits_of_others_are_undone() {
             known: known.collect(),
             ports: [VXLAN_PORT].into(),
             pools: pools(),
-            near: BTreeSet::new(),
+            ..Tunnels::default()
         }))
     };
     let (four, six) = (outer(Outer::V4, 1), outer(Outer::V6, 1));
@@ -652,7 +650,7 @@ fn thousands_of_peers_are_programmed_from_cold() {
             known: known.collect(),
             ports: [VXLAN_PORT].into(),
             pools: want.pools.clone(),
-            near: BTreeSet::new(),
+            ..Tunnels::default()
         }));
         let want = Want::Overlay(Box::new(want));
         nodes.on(0, |kernel| {
@@ -785,4 +783,104 @@ fn a_strangers_device_is_left_alone() {
     };
     // Gone is no error.
     nodes.on(0, |kernel| kernel.apply(&Plan::new(vec![op])).unwrap());
+}
+
+#[test]
+fn checksums_are_left_to_others_or_not_and_an_edit_is_undone() {
+    let nodes = Nodes::new();
+    let want = |switch| {
+        let mut want = overlay(Outer::V4, 0);
+        want.vtep.tx_checksum = switch;
+        Want::Overlay(Box::new(want))
+    };
+    let offloads = |want: &Want| {
+        nodes.on(0, |kernel| {
+            let world = kernel.observe(&scope(want)).unwrap();
+            world.space(&Ns::Host).tx_checksums[&name(DEVICE)]
+        })
+    };
+    let (on, off) = (want(Switch::On), want(Switch::Off));
+    nodes.ensure(0, &off);
+    assert_eq!(offloads(&off), Switch::Off);
+    assert_eq!(nodes.ensure(0, &off), Plan::default());
+    // What somebody switches is a change that listeners are told of.
+    let mut changes = nodes.all[0].enter(|| Changes::listen().unwrap()).unwrap();
+    let switch = Op::SetLink {
+        ns: Ns::Host,
+        name: name(DEVICE),
+        set: LinkSetting::TxChecksum(Switch::On),
+    };
+    nodes.on(0, |kernel| kernel.apply(&Plan::new(vec![switch])).unwrap());
+    assert!(!changes.next(LIMIT).unwrap().is_empty());
+    assert_eq!(offloads(&off), Switch::On);
+    let mended = nodes.ensure(0, &off);
+    assert_eq!(
+        mended.to_string(),
+        format!("ethtool -K {DEVICE} tx-checksum-ip-generic off\n")
+    );
+    assert_eq!(offloads(&off), Switch::Off);
+    nodes.ensure(0, &on);
+    assert_eq!(offloads(&on), Switch::On);
+    assert_eq!(nodes.ensure(0, &on), Plan::default());
+}
+
+#[test]
+fn a_connection_by_way_of_the_overlay_is_told_what_that_carries() {
+    let (nodes, _) = Nodes::with_overlay(Outer::V4);
+    let filter = |clamped: bool| {
+        Want::Tunnels(Box::new(Tunnels {
+            known: [(VXLAN_PORT, Vni::new(7).unwrap(), outer(Outer::V4, 1))].into(),
+            ports: [VXLAN_PORT].into(),
+            pools: pools(),
+            clamped: clamped.then(|| name(DEVICE)).into_iter().collect(),
+            ..Tunnels::default()
+        }))
+    };
+    // Somebody behind the first node whose link carries more.
+    let behind = nodes.sandbox.ns("behind").unwrap();
+    let gateway = End::new(&nodes.all[0], "behind0")
+        .address("10.1.1.100/31")
+        .address("fd01:0:0:1:1::/127");
+    let end = End::new(&behind, "eth0")
+        .address("10.1.1.101/31")
+        .address("fd01:0:0:1:1::1/127");
+    veth(&gateway, &end).unwrap();
+    behind.ip("route add default via 10.1.1.100").unwrap();
+    behind
+        .ip("-6 route add default via fd01:0:0:1:1::")
+        .unwrap();
+    for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        nodes.all[0]
+            .set_sysctl(&format!("net/{family}"), "1")
+            .unwrap();
+    }
+    let announced = |to: IpAddr| -> u16 {
+        let capture = Capture::start(&nodes.all[1], DEVICE).unwrap();
+        let at = SocketAddr::new(to, 7);
+        let refused = || std::net::TcpStream::connect_timeout(&at, LIMIT).is_err();
+        assert!(behind.enter(refused).unwrap());
+        let header = if to.is_ipv4() { 20 } else { 40 };
+        // Behind Ethernet's header and IP's: TCP with SYN and not ACK, whose first option is MSS.
+        let mss = |bytes: &[u8]| -> Option<u16> {
+            let tcp = bytes.get(14 + header..)?;
+            let is_syn = tcp.get(13)? & 0x12 == 2 && tcp.get(2..4)? == [0, 7];
+            let option = tcp.get(20..24)?;
+            (is_syn && option[..2] == [2, 4]).then(|| u16::from_be_bytes([option[2], option[3]]))
+        };
+        let seen = capture.expect("a SYN", LIMIT, |seen| mss(&seen.bytes).is_some());
+        mss(&seen.unwrap().bytes).unwrap()
+    };
+    let told = || containers(1).map(announced);
+    nodes.ensure(0, &filter(false));
+    assert_eq!(told(), [1460, 1440]);
+    nodes.ensure(0, &filter(true));
+    assert_eq!(nodes.ensure(0, &filter(true)), Plan::default());
+    // The device carries 1430 bytes: less 40 or 60 of headers.
+    assert_eq!(told(), [1390, 1370]);
+    nodes.all[0]
+        .nft("delete element inet bulkhead-overlay clamped { bhv-net }")
+        .unwrap();
+    assert_eq!(told(), [1460, 1440]);
+    assert!(!nodes.ensure(0, &filter(true)).is_empty());
+    assert_eq!(told(), [1390, 1370]);
 }

@@ -14,4 +14,4 @@ pub use attachment::{AttachmentId, AttachmentKey, ContainerId, NetworkName};
 pub use bandwidth::{Bandwidth, RateLimit};
 pub use host_port::{HostAddress, HostPort, PortMapping, Protocol};
 pub use link::{IfName, LinkGroup, Mtu, ROUTE_PROTOCOL};
-pub use overlay::{VXLAN_PORT, Vni};
+pub use overlay::{Encryption, VXLAN_PORT, Vni};

@@ -237,9 +237,11 @@ impl<'t> Run<'t> {
             Statement::Match(comparison) if self.holds(comparison)? => Next::Statement,
             Statement::Match(_) => Next::Rule,
             // There is no time here that a rate could be measured by.
-            Statement::Counter | Statement::Untracked | Statement::Log(_) | Statement::Limit(_) => {
-                Next::Statement
-            }
+            Statement::Counter
+            | Statement::Untracked
+            | Statement::ClampMss
+            | Statement::Log(_)
+            | Statement::Limit(_) => Next::Statement,
             Statement::SetPriority(priority) => self.priority(*priority),
             Statement::PriorityOf { fields, map } => match self.mapped(fields, map)? {
                 Some(Data::Value(value)) => match value.parts() {

@@ -97,6 +97,7 @@ impl Encoder<'_> {
             Statement::Match(comparison) => self.comparison(out, comparison),
             Statement::Counter => expression(out, "counter", |_| {}),
             Statement::Untracked => expression(out, "notrack", |_| {}),
+            Statement::ClampMss => clamp_mss(out),
             Statement::Log(log) => encode_log(out, log),
             Statement::SetMarkBits(bits) => mark_bits(out, !bits, *bits),
             Statement::ClearMarkBits(bits) => mark_bits(out, !bits, 0),
@@ -352,6 +353,10 @@ fn load(out: &mut Attributes<'_>, field: Field, word: u32, len: usize) {
             data.u32(2, key);
             data.u32(1, REGISTER + word);
         }),
+        Load::Rt(key) => expression(out, "rt", |data| {
+            data.u32(1, REGISTER + word);
+            data.u32(2, key);
+        }),
         Load::FibDaddrType => expression(out, "fib", |data| {
             data.u32(1, REGISTER + word);
             data.u32(2, NFT_FIB_RESULT_ADDRTYPE);
@@ -394,6 +399,34 @@ fn mark_bits(out: &mut Attributes<'_>, kept: u32, set: u32) {
     expression(out, "meta", |data| {
         data.u32(2, 3);
         data.u32(3, REGISTER);
+    });
+}
+
+/// `rt mtu` into the value of the option, behind its kind and length.
+fn clamp_mss(out: &mut Attributes<'_>) {
+    /// `NFT_RT_TCPMSS`, `NFT_BYTEORDER_HTON`, `NFT_EXTHDR_OP_TCPOPT`.
+    const TCPMSS: u32 = 3;
+    const HTON: u32 = 1;
+    const TCPOPT: u32 = 1;
+    /// `TCPOPT_MSS` (`net/tcp.h`).
+    const MSS: u8 = 2;
+    expression(out, "rt", |data| {
+        data.u32(1, REGISTER);
+        data.u32(2, TCPMSS);
+    });
+    expression(out, "byteorder", |data| {
+        data.u32(1, REGISTER);
+        data.u32(2, REGISTER);
+        data.u32(3, HTON);
+        data.u32(4, 2);
+        data.u32(5, 2);
+    });
+    expression(out, "exthdr", |data| {
+        data.bytes(2, &[MSS]);
+        data.u32(3, 2);
+        data.u32(4, 2);
+        data.u32(6, TCPOPT);
+        data.u32(7, REGISTER);
     });
 }
 

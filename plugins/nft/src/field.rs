@@ -81,6 +81,12 @@ pub enum Field {
     /// Whether the source address is routed to the device the packet arrived on; of an address of the
     /// host's own nothing is. Only where packets arrive: prerouting, input and forward.
     FibSaddrIif,
+    /// Whether the packet came in by `IPsec` and was found good (`secpath_exists`): only where packets
+    /// arrive.
+    MetaIpsec,
+    /// Whether the packet is about to be transformed by `IPsec` (`skb_dst(skb)->xfrm`): only where packets
+    /// leave.
+    RtIpsec,
     /// `@nh,96,32`: bytes at a place, nothing implied about the packet.
     Raw {
         /// Where `offset` counts from.
@@ -103,6 +109,8 @@ pub(crate) enum Load {
     FibDaddrType,
     /// `NFT_FIB_RESULT_OIF` of the source, by the device of arrival, if there is one.
     FibSaddrIif,
+    /// `enum nft_rt_keys`.
+    Rt(u32),
     Payload {
         base: PayloadBase,
         offset: u16,
@@ -223,6 +231,13 @@ impl Field {
                 text: "fib saddr . iif oif",
                 kind: K::Boolean,
                 load: Load::FibSaddrIif,
+                needs: Needs::Nothing,
+            },
+            Self::MetaIpsec => meta("meta ipsec", 25, K::Boolean),
+            Self::RtIpsec => Spec {
+                text: "rt ipsec",
+                kind: K::Boolean,
+                load: Load::Rt(4),
                 needs: Needs::Nothing,
             },
             Self::Icmp4Type => at("icmp type", Icmp4, 0, K::IcmpType),

@@ -36,6 +36,8 @@ pub struct Packet {
     is_for_host: bool,
     is_routed_back: bool,
     is_translated: bool,
+    came_sealed: bool,
+    leaves_sealed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,6 +98,8 @@ impl Packet {
             is_for_host: false,
             is_routed_back: false,
             is_translated: false,
+            came_sealed: false,
+            leaves_sealed: false,
         }
     }
 
@@ -174,6 +178,24 @@ impl Packet {
         }
     }
 
+    /// The same packet, as `IPsec` found it in what arrived.
+    #[must_use]
+    pub fn came_sealed(self) -> Self {
+        Self {
+            came_sealed: true,
+            ..self
+        }
+    }
+
+    /// The same packet, about to be transformed by `IPsec`.
+    #[must_use]
+    pub fn leaves_sealed(self) -> Self {
+        Self {
+            leaves_sealed: true,
+            ..self
+        }
+    }
+
     /// The device it arrived on.
     #[must_use]
     pub const fn iif(&self) -> Option<IfName> {
@@ -225,6 +247,7 @@ impl Packet {
             Load::FibDaddrType if self.is_for_host => Some(Datum::LOCAL.bytes()),
             // RTN_UNICAST: whatever else it is, it is not the host's.
             Load::FibDaddrType => Some(Datum::FibAddrType(1).bytes()),
+            Load::Rt(_) => Some(Datum::Boolean(self.leaves_sealed).bytes()),
             Load::FibSaddrIif => Some(Datum::Boolean(self.is_routed_back).bytes()),
             Load::Payload { base, offset } => {
                 let start = self.base(base)? + usize::from(offset);
@@ -264,6 +287,7 @@ impl Packet {
                 other => other.number(),
             }],
             Field::L4Proto => vec![self.transport?.protocol],
+            Field::MetaIpsec => Datum::Boolean(self.came_sealed).bytes(),
             _ => return None,
         })
     }

@@ -50,6 +50,10 @@ pub enum Statement {
     Untracked,
     /// Writes to the kernel log or, with a group, to a listener.
     Log(Log),
+    /// Lowers the largest segment that a TCP option announces (RFC 9293 section 3.7.1) to what the
+    /// packet's way carries, and the way back (`get_tcpmss`, `net/netfilter/nft_rt.c`); never raises it.
+    /// Where packets are forwarded or sent, of TCP, and not of a later fragment.
+    ClampMss,
     /// Sets the packet's mark.
     SetMark(u32),
     /// Sets bits of the packet's mark and leaves the others.

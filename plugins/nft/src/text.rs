@@ -193,6 +193,7 @@ impl Display for Statement {
             Self::Match(comparison) => comparison.fmt(f),
             Self::Counter => f.write_str("counter"),
             Self::Untracked => f.write_str("notrack"),
+            Self::ClampMss => f.write_str("tcp option maxseg size set rt mtu"),
             Self::Log(log) => log.fmt(f),
             Self::SetMark(mark) => write!(f, "meta mark set 0x{mark:08x}"),
             Self::SetMarkBits(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),

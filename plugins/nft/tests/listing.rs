@@ -297,6 +297,10 @@ fn every_field_lists_like_its_text_in_the_families_that_have_it() {
         (Field::CtStatus, Datum::DST_NAT),
         (Field::FibSaddrIif, Datum::Boolean(false)),
         (Field::FibSaddrIif, Datum::Boolean(true)),
+        (Field::MetaIpsec, Datum::Boolean(false)),
+        (Field::MetaIpsec, Datum::Boolean(true)),
+        (Field::RtIpsec, Datum::Boolean(false)),
+        (Field::RtIpsec, Datum::Boolean(true)),
     ];
     let in_netdev = samples().into_iter().chain(local.clone());
     agree(&table(TableFamily::Netdev, in_netdev.map(rule)));
@@ -408,6 +412,15 @@ fn numbers_that_one_rule_leaves_to_the_next_list_like_their_text() {
     verdicts.elements = Elements::Map([(Datum::ClassId(1).into(), to.into())].into());
     all.sets = vec![ends, around, numbers, verdicts];
     agree(&all);
+}
+
+#[test]
+fn a_clamped_segment_size_lists_like_its_text() {
+    let of_tcp = Statement::is(Field::L4Proto, Datum::InetProto(6));
+    agree(&table(
+        TableFamily::Inet,
+        [Rule::new([of_tcp, Statement::ClampMss])],
+    ));
 }
 
 #[test]

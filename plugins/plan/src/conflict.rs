@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use bulkhead_model::{IfName, InterfaceAddress, Mtu, Prefix, Vni};
 use bulkhead_nft as nft;
 
+use crate::PolicyKey;
+
 /// Why no plan leads from the world to the want. Nothing has been changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Conflict {
@@ -152,6 +154,21 @@ pub enum Conflict {
         "VXLAN device {0} needs IPv6, which this kernel or namespace has switched off, for its next hops, of IPv4 too: boot without ipv6.disable=1"
     )]
     OverlayWithoutIpv6(IfName),
+    /// A policy of `IPsec` with the very selector of ours says something else.
+    #[error(
+        "an IPsec policy of another program says something else of the packets of an encrypted network ({0}): delete it with `ip xfrm policy delete {0}`, or give the network another \"port\""
+    )]
+    ForeignPolicy(PolicyKey),
+    /// A state of `IPsec` that is not ours, or of another peer, has the index.
+    #[error(
+        "IPsec state {spi:#x} to {destination} is of another program or another node: another one will be chosen"
+    )]
+    SpiTaken {
+        /// To whom.
+        destination: IpAddr,
+        /// The index.
+        spi: u32,
+    },
     /// Filtering by prefix was asked for and the kernel cannot.
     #[error(
         "this kernel cannot bind a chain to a device prefix (6.17 and later can): set \"portFilter\" to \"auto\" or \"perPort\""

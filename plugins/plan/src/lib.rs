@@ -9,6 +9,7 @@ mod filter;
 mod guard;
 mod guarded;
 mod host_ports;
+mod ipsec;
 mod link;
 mod model;
 mod nat;
@@ -30,6 +31,10 @@ pub use guard::{
     Surroundings, TO_ALL, TO_NODE,
 };
 pub use host_ports::table_id as host_port_table;
+pub use ipsec::{
+    ALGORITHM, Direction, Ipsec, IpsecState, KEY_LEN, POLICY_PRIORITY, PolicyKey, PolicyState,
+    REPLAY_WINDOW, REQID, Sa, SaKey, SaState, Sealed, SealedPeer, Takeover,
+};
 pub use model::Refusal;
 pub use nat::NetworkNat;
 

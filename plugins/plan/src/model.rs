@@ -9,7 +9,7 @@ use bulkhead_nft as nft;
 
 use crate::{
     AddressState, Dad, FdbEntry, Link, LinkKind, LinkSetting, MAIN_TABLE, NeighbourState, Ns, Op,
-    Plan, PortFlags, Route, Space, Switch, Sysctl, TableState, Vxlan, World,
+    Plan, PolicyState, PortFlags, Route, SaState, Space, Switch, Sysctl, TableState, Vxlan, World,
     world::next_generation,
 };
 
@@ -126,6 +126,9 @@ impl World {
             | Op::DelNeighbour { .. }
             | Op::SetFdb { .. }
             | Op::DelFdb { .. } => self.run_neighbour(op),
+            Op::AddSa { .. } | Op::DelSa { .. } | Op::AddPolicy { .. } | Op::DelPolicy { .. } => {
+                self.run_ipsec(op)
+            }
             Op::SetSysctl { ns, sysctl, value } => {
                 self.space_mut(ns).set_sysctl(sysctl, value);
                 Ok(())
@@ -228,6 +231,56 @@ impl World {
         }
     }
 
+    /// One of those that change what of `IPsec` there is.
+    fn run_ipsec(&mut self, op: &Op) -> Result<(), Refusal> {
+        let added = |before: bool| if before { Err(Refusal::Exists) } else { Ok(()) };
+        let removed = |before: bool| {
+            if before {
+                Ok(())
+            } else {
+                Err(Refusal::Missing)
+            }
+        };
+        match op {
+            Op::AddSa {
+                ns,
+                source,
+                destination,
+                port,
+                sa,
+            } => {
+                let states = &mut self.space_mut(ns).ipsec.states;
+                added(states.contains_key(&(*destination, sa.spi)))?;
+                let state = SaState {
+                    source: *source,
+                    port: Some(*port),
+                };
+                states.insert((*destination, sa.spi), state);
+                Ok(())
+            }
+            Op::DelSa {
+                ns,
+                destination,
+                spi,
+            } => {
+                let states = &mut self.space_mut(ns).ipsec.states;
+                removed(states.remove(&(*destination, *spi)).is_some())
+            }
+            Op::AddPolicy { ns, policy } => {
+                let policies = &mut self.space_mut(ns).ipsec.policies;
+                added(policies.contains_key(policy))?;
+                policies.insert(*policy, PolicyState::Ours);
+                Ok(())
+            }
+            Op::DelPolicy { ns, policy } => {
+                let policies = &mut self.space_mut(ns).ipsec.policies;
+                removed(policies.remove(policy).is_some())
+            }
+            // `run` hands on no other.
+            _ => Ok(()),
+        }
+    }
+
     fn space_mut(&mut self, ns: &Ns) -> &mut Space {
         self.spaces.entry(ns.clone()).or_default()
     }
@@ -278,7 +331,9 @@ impl World {
             return Err(Refusal::Exists);
         }
         let link = new_link(LinkKind::Vxlan(vxlan), mac, mtu, LinkGroup::OWNED);
-        self.add_link(ns, name, link)
+        self.add_link(ns, name, link)?;
+        self.space_mut(ns).tx_checksums.insert(name, Switch::On);
+        Ok(())
     }
 
     fn add_veth(&mut self, op: &Op) -> Result<(), Refusal> {
@@ -341,6 +396,9 @@ impl World {
                 link.port = PortFlags::default();
             }
             LinkSetting::Promiscuous(switch) => link.promiscuous = switch == Switch::On,
+            LinkSetting::TxChecksum(switch) => {
+                self.space_mut(ns).tx_checksums.insert(name, switch);
+            }
             LinkSetting::NoLinkLocal => link.forms_link_local = false,
             LinkSetting::NoLinkLocalLearning => link.learns_link_local = false,
         }
@@ -461,6 +519,7 @@ impl Space {
         self.drop_routes(|route| route.link == link);
         self.forget_neighbours(link);
         self.fdb.retain(|(on, _), _| *on != link);
+        self.tx_checksums.remove(&link);
         let of_link = format!("/conf/{link}/");
         self.sysctls
             .retain(|sysctl, _| !sysctl.path().contains(&of_link));

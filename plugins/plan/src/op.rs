@@ -9,8 +9,8 @@ use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix, ROUT
 use bulkhead_nft as nft;
 
 use crate::{
-    BLACKHOLE_PRIORITY, DontFragment, Flow, MulticastRouter, Neighbour, Ns, OnLink, PortFlags,
-    Route, Shape, Sysctl, Vxlan,
+    BLACKHOLE_PRIORITY, DontFragment, Flow, MulticastRouter, Neighbour, Ns, OnLink, PolicyKey,
+    PortFlags, Route, Sa, Shape, Sysctl, Vxlan, ipsec,
 };
 
 /// An ordered list of operations. Applying stops at the first refusal; what ran stands.
@@ -246,6 +246,42 @@ pub enum Op {
         /// The MAC inside; all zeros is where goes what has no entry.
         mac: [u8; 6],
     },
+    /// Adds a state of `IPsec` for UDP to one port, one way, with sequence numbers of 64 bits.
+    AddSa {
+        /// Where.
+        ns: Ns,
+        /// Who sends.
+        source: IpAddr,
+        /// To whom.
+        destination: IpAddr,
+        /// The UDP port.
+        port: u16,
+        /// Index and key.
+        sa: Sa,
+    },
+    /// Removes a state of `IPsec`.
+    DelSa {
+        /// Where.
+        ns: Ns,
+        /// To whom.
+        destination: IpAddr,
+        /// Its index.
+        spi: u32,
+    },
+    /// Adds a policy that asks for ESP by a state of ours.
+    AddPolicy {
+        /// Where.
+        ns: Ns,
+        /// Of which packets.
+        policy: PolicyKey,
+    },
+    /// Removes a policy of ours.
+    DelPolicy {
+        /// Where.
+        ns: Ns,
+        /// Of which packets.
+        policy: PolicyKey,
+    },
     /// Writes a sysctl.
     SetSysctl {
         /// Where.
@@ -314,6 +350,9 @@ pub enum LinkSetting {
     Promiscuous(Switch),
     /// `IFLA_INET6_ADDR_GEN_MODE` none: no link-local address of the kernel's making.
     NoLinkLocal,
+    /// Whether checksums of what it sends are left to whoever sends it on; off, they are there before it
+    /// takes a packet.
+    TxChecksum(Switch),
     /// The bridge learns nothing from frames to link-local groups, which no hook of the bridge's sees
     /// (`br_handle_local_finish`, `net/bridge/br_input.c`).
     NoLinkLocalLearning,
@@ -375,6 +414,10 @@ impl fmt::Display for Op {
             | Self::SetFdb { .. }
             | Self::DelFdb { .. }
             | Self::DelFlow { .. } => self.address_line(f),
+            Self::AddSa { .. }
+            | Self::DelSa { .. }
+            | Self::AddPolicy { .. }
+            | Self::DelPolicy { .. } => self.ipsec_line(f),
             Self::SetSysctl { ns, sysctl, value } => {
                 write!(f, "{}sysctl -w {sysctl}={value}", ns.enter())
             }
@@ -458,6 +501,15 @@ impl Op {
                 let tc = ns.tool("tc");
                 write!(f, "{tc} qdisc replace dev {link} root {shape}")
             }
+            Self::SetLink {
+                ns,
+                name,
+                set: LinkSetting::TxChecksum(switch),
+            } => write!(
+                f,
+                "{}ethtool -K {name} tx-checksum-ip-generic {switch}",
+                ns.enter()
+            ),
             Self::SetLink { ns, name, set } => {
                 write!(f, "{ip} link set dev {name} {set}", ip = ns.tool("ip"))
             }
@@ -477,6 +529,37 @@ impl Op {
                 }
             }
             Self::DelLink { ns, name } => write!(f, "{ip} link del dev {name}", ip = ns.tool("ip")),
+            // `fmt` hands on no other.
+            _ => Ok(()),
+        }
+    }
+
+    /// A change to `IPsec`, in `ip`'s words, but for keys.
+    fn ipsec_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddSa {
+                ns,
+                source,
+                destination,
+                port,
+                sa,
+            } => {
+                let between = (*source, *destination);
+                ipsec::state_line(f, &ns.tool("ip"), between, *port, sa.spi)
+            }
+            Self::DelSa {
+                ns,
+                destination,
+                spi,
+            } => write!(
+                f,
+                "{ip} xfrm state delete dst {destination} proto esp spi {spi:#x}",
+                ip = ns.tool("ip")
+            ),
+            Self::AddPolicy { ns, policy } => ipsec::policy_line(f, &ns.tool("ip"), policy),
+            Self::DelPolicy { ns, policy } => {
+                write!(f, "{ip} xfrm policy delete {policy}", ip = ns.tool("ip"))
+            }
             // `fmt` hands on no other.
             _ => Ok(()),
         }
@@ -601,6 +684,7 @@ impl fmt::Display for LinkSetting {
             Self::NoBridge => f.write_str("nomaster"),
             Self::Promiscuous(switch) => write!(f, "promisc {switch}"),
             Self::NoLinkLocal => f.write_str("addrgenmode none"),
+            Self::TxChecksum(switch) => write!(f, "tx-checksum-ip-generic {switch}"),
             Self::NoLinkLocalLearning => f.write_str("type bridge no_linklocal_learn 1"),
         }
     }

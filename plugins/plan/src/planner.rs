@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use crate::{
     Attached, Conflict, Detached, Neighbour, Ns, OnLink, Op, Place, Plan, Scope, Space, TableScope,
-    Want, World, bridge, detached, filter, guarded, host_ports, link, nat, overlay, point_to_point,
+    Want, World, bridge, detached, filter, guarded, host_ports, ipsec, link, nat, overlay,
+    point_to_point,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -32,6 +33,7 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
         Want::Overlay(want) => overlay::ensure(world, want, &mut ops)?,
         Want::NoOverlay(want) => overlay::end(world, want, &mut ops),
         Want::Tunnels(want) => overlay::tunnels(world, want, &mut ops)?,
+        Want::Ipsec(want) => ipsec::ensure(world, want, &mut ops)?,
         Want::Loopback { ns, up } => link::loopback(world.space(ns), ns, *up, &mut ops),
     }
     Ok(Plan::new(ops))
@@ -56,6 +58,7 @@ pub fn scope(want: &Want) -> Scope {
         Want::Overlay(want) => overlay::scope(want),
         Want::NoOverlay(want) => overlay::end_scope(want),
         Want::Tunnels(want) => overlay::tunnels_scope(want),
+        Want::Ipsec(_) => ipsec::scope(),
         Want::Loopback { ns, .. } => {
             let mut scope = Scope::default();
             scope.space(ns).links.insert(link::lo());

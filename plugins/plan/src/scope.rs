@@ -34,6 +34,8 @@ impl Scope {
             ours.neighbours.extend(theirs.neighbours);
             ours.neighbours_of.extend(theirs.neighbours_of);
             ours.fdb_of.extend(theirs.fdb_of);
+            ours.tx_checksum_of.extend(theirs.tx_checksum_of);
+            ours.ipsec |= theirs.ipsec;
             ours.reach.extend(theirs.reach);
             ours.local.extend(theirs.local);
             ours.flows.extend(theirs.flows);
@@ -82,6 +84,10 @@ pub struct SpaceScope {
     pub neighbours_of: BTreeSet<IfName>,
     /// VXLAN devices whose FDB entries are wanted.
     pub fdb_of: BTreeSet<IfName>,
+    /// Links of which it is wanted whether they leave checksums to others.
+    pub tx_checksum_of: BTreeSet<IfName>,
+    /// States and policies of `IPsec`.
+    pub ipsec: bool,
     /// Addresses to which the way is wanted.
     pub reach: BTreeSet<IpAddr>,
     /// Addresses that may be the namespace's own.

@@ -8,7 +8,8 @@ use bulkhead_model::{
 use bulkhead_nft as nft;
 
 use crate::{
-    Binding, Dad, Ns, OnLink, Overlay, OverlayGone, PortFlags, Route, Switch, Sysctl, Tunnels,
+    Binding, Dad, Ipsec, Ns, OnLink, Overlay, OverlayGone, PortFlags, Route, Switch, Sysctl,
+    Tunnels,
 };
 
 /// An attachment as it should be: there, or gone.
@@ -35,6 +36,8 @@ pub enum Want {
     NoOverlay(Box<OverlayGone>),
     /// The VXLAN ports of the node are open to the known VTEPs alone; without any there is no filter.
     Tunnels(Box<Tunnels>),
+    /// The node's encrypted overlays have their states and policies, and there are no others of ours.
+    Ipsec(Box<Ipsec>),
     /// The loopback interface of a namespace is up, or down.
     Loopback {
         /// Where.

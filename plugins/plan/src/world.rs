@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix};
 use bulkhead_nft as nft;
 
-use crate::{Ns, Shape, Stranger, Sysctl};
+use crate::{IpsecState, Ns, Shape, Stranger, Switch, Sysctl};
 
 /// Everything observed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -75,6 +75,11 @@ pub struct Space {
     /// FDB entries of the VXLAN devices whose were asked for, by device and MAC; all zeros is where goes
     /// what has no entry.
     pub fdb: BTreeMap<(IfName, [u8; 6]), FdbEntry>,
+    /// Whether the links asked about leave the checksums of what they send to whoever sends it on
+    /// (`NETIF_F_HW_CSUM`, `linux/netdev_features.h`); absent where the kernel does not tell.
+    pub tx_checksums: BTreeMap<IfName, Switch>,
+    /// What there is of `IPsec`, if it was asked for.
+    pub ipsec: IpsecState,
     /// How packets to the addresses asked about leave; absent if they go nowhere, or stay here.
     pub reach: BTreeMap<IpAddr, Reach>,
     /// Of the addresses asked about, those that are the namespace's own.
@@ -101,6 +106,11 @@ impl Space {
             blackholes: BTreeSet::new(),
             neighbours: BTreeMap::new(),
             fdb: BTreeMap::new(),
+            tx_checksums: BTreeMap::new(),
+            ipsec: IpsecState {
+                states: BTreeMap::new(),
+                policies: BTreeMap::new(),
+            },
             reach: BTreeMap::new(),
             local: BTreeSet::new(),
             flows: BTreeSet::new(),

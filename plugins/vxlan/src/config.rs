@@ -1,12 +1,12 @@
-//! The configuration of `bulkhead-vxlan`: `mode`, `vni`, `port`, `underlay`, `directRouting`, `ipam`,
-//! `mtu`, `ipMasq`, `guard`, `multicast`, `portFilter`, `stateDir`, and what the runtime asks for.
+//! The configuration of `bulkhead-vxlan`: `mode`, `vni`, `port`, `underlay`, `directRouting`, `mssClamp`,
+//! `txChecksum`, `encryption`, `ipam`, `mtu`, `ipMasq`, `guard`, `multicast`, `portFilter`, `stateDir`, and what the runtime asks for.
 
-use bulkhead_attach::{Addressing, Layer3, OverlayAsk, Source, Underlay};
+use bulkhead_attach::{Addressing, Layer3, OverlayAsk, Source, Tuning, Underlay};
 use bulkhead_cni::json::{FieldError, Object};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::PoolChoice;
 use bulkhead_ipam::cluster::PoolName;
-use bulkhead_model::{Family, Mtu, VXLAN_PORT, Vni};
+use bulkhead_model::{Encryption, Family, Mtu, VXLAN_PORT, Vni};
 
 /// A configuration with nothing wrong in it.
 #[derive(Clone, Debug)]
@@ -28,6 +28,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         let pools = pools(&addressing)?;
         Ok((pools, addressing))
     })?;
+    let encryption = encryption(&root)?;
     let overlay = OverlayAsk {
         vni: vni(&root)?.unwrap_or_else(|| call.config.name.vni()),
         port: port(&root)?,
@@ -35,6 +36,11 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         underlay: underlay(&root)?,
         mtu: link.mtu,
         direct: root.optional_bool("directRouting")?.unwrap_or_default(),
+        tuning: Tuning {
+            mss_clamp: root.optional_bool("mssClamp")?.unwrap_or_default(),
+            own_checksums: !root.optional_bool("txChecksum")?.unwrap_or(true),
+        },
+        encryption,
     };
     refuse_small(&root, link.mtu)?;
     Ok(Config { link, overlay })
@@ -51,6 +57,20 @@ fn mode(root: &Object<'_>) -> Result<(), FieldError> {
         )),
         _ => Err(mode.invalid("\"routed\"")),
     }
+}
+
+/// What is sent to peers as it is would not be encrypted.
+fn encryption(root: &Object<'_>) -> Result<Encryption, FieldError> {
+    let Some(field) = root.optional("encryption") else {
+        return Ok(Encryption::None);
+    };
+    let encryption: Encryption = field.parse_as("\"none\" or \"ipsec\"")?;
+    if !encryption.is_none() && root.optional_bool("directRouting")?.unwrap_or_default() {
+        return Err(field.invalid(
+            "\"none\" where \"directRouting\" is true: what is sent without encapsulation is sent as it is; leave one of them out",
+        ));
+    }
+    Ok(encryption)
 }
 
 fn vni(root: &Object<'_>) -> Result<Option<Vni>, FieldError> {

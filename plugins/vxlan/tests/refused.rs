@@ -63,6 +63,9 @@ fn a_configuration_of_pools_is_taken_and_its_identifier_derived() {
         r#","underlay":"192.0.2.11","directRouting":true"#,
         r#","underlay":"eth1","mtu":1280,"ipMasq":true"#,
         r#","underlay":"2001:db8::11","guard":{"role":"host"}"#,
+        r#","mssClamp":true,"txChecksum":false"#,
+        r#","encryption":"ipsec","port":4790"#,
+        r#","encryption":"none","directRouting":true"#,
     ] {
         taken(config(r#""a""#, keys));
     }

@@ -2,6 +2,7 @@
 
 mod ls;
 mod peers;
+mod rekey;
 mod show;
 
 use bulkhead_ipam::wire::admin::{Filter, ListedOverlay, NodeState};
@@ -23,6 +24,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Give an encrypted network another key. Nodes go over to it without losing a packet, each as soon as the
+    /// other has it.
+    Rekey(rekey::RekeyArgs),
     /// List the nodes that have a network: where each is reached, and what is behind it.
     Peers(Asked),
 }
@@ -38,6 +42,7 @@ pub(crate) struct Asked {
 
 pub(crate) fn run(command: &Command, format: Format) -> Outcome {
     let result = match command {
+        Command::Rekey(args) => return crate::done::outcome(args.run(), format),
         Command::Ls(asked) => asked.rows().map(|rows| ls::told(&rows, format)),
         Command::Peers(asked) => asked.rows().map(|rows| peers::told(&rows, format)),
         Command::Show { network, reach } => {
@@ -84,7 +89,7 @@ const fn state(state: NodeState) -> &'static str {
 #[cfg(test)]
 pub(crate) mod sample {
     use bulkhead_ipam::wire::admin::{ListedEnd, NodeName, Obstacle, OwnEnd};
-    use bulkhead_model::{Mtu, VXLAN_PORT, Vni};
+    use bulkhead_model::{Encryption, Mtu, VXLAN_PORT, Vni};
 
     use super::*;
 
@@ -97,6 +102,7 @@ pub(crate) mod sample {
             underlay: [192, 0, 2, last].into(),
             mac: format!("02:5e:00:53:00:{last:02x}").parse().unwrap(),
             mtu: Mtu::new(1450).unwrap(),
+            key_epoch: None,
             version: "0.1.0".to_owned(),
             at_unix_ms: NOW - 60_000,
             seen_at_unix_ms,
@@ -132,6 +138,8 @@ pub(crate) mod sample {
             vni: Vni::new(4096).unwrap(),
             port: VXLAN_PORT,
             mode: "routed".to_owned(),
+            encryption: Encryption::None,
+            key_epoch: None,
             pools: vec!["default".to_owned()],
             prefixes: vec![
                 "10.4.0.0/16".parse().unwrap(),
@@ -145,11 +153,14 @@ pub(crate) mod sample {
                 mtu: Mtu::new(1450).unwrap(),
                 addresses: Vec::new(),
                 direct_routing: false,
+                mss_clamp: false,
+                tx_checksum: true,
                 stands: true,
                 fault: None,
                 mended: 2,
                 store_read: true,
                 as_of_unix_ms: None,
+                seal: None,
             }),
         }
     }

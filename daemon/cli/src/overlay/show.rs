@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bulkhead_ipam::wire::admin::ListedOverlay;
+use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, OwnSeal};
 
 use super::here;
 use crate::output::{Format, visible};
@@ -40,6 +40,7 @@ fn text(overlay: &ListedOverlay, now_unix_ms: u64) -> String {
     line("UDP port", overlay.port.to_string());
     line("pools", joined(&overlay.pools));
     line("prefixes", shown(&overlay.prefixes));
+    line("encryption", encryption(overlay));
     line("nodes", overlay.ends.len().to_string());
     line("here", here(overlay).to_owned());
     let Some(own) = &overlay.here else {
@@ -58,9 +59,22 @@ fn text(overlay: &ListedOverlay, now_unix_ms: u64) -> String {
         "off"
     };
     line("direct routing", direct.to_owned());
+    line(
+        "MSS clamp",
+        if own.mss_clamp { "on" } else { "off" }.to_owned(),
+    );
+    let checksum = if own.tx_checksum {
+        "left to the links below"
+    } else {
+        "computed before encapsulation"
+    };
+    line("tx checksum", checksum.to_owned());
     let blocks = overlay.ends.iter().find(|end| end.name.id == own.name.id);
     if let Some(end) = blocks {
         line("blocks", shown(&end.blocks));
+    }
+    for text in own.seal.iter().flat_map(|seal| states(overlay, seal)) {
+        line("states", text);
     }
     line("mended", format!("{} times", own.mended));
     if let Some(fault) = &own.fault {
@@ -76,8 +90,44 @@ fn text(overlay: &ListedOverlay, now_unix_ms: u64) -> String {
     text
 }
 
+/// How packets are protected, and how far the nodes are with the latest key.
+fn encryption(overlay: &ListedOverlay) -> String {
+    let Some(epoch) = overlay.key_epoch else {
+        return overlay.encryption.to_string();
+    };
+    let has = |end: &&ListedEnd| end.key_epoch.is_some_and(|applied| applied >= epoch);
+    let have = overlay.ends.iter().filter(has).count();
+    let all = overlay.ends.len();
+    let encryption = overlay.encryption;
+    format!("{encryption}, epoch {epoch}, which {have} of {all} nodes receive by")
+}
+
+/// A line for each other node: what it is sent to by, and what it may send by.
+fn states<'a>(
+    overlay: &'a ListedOverlay,
+    seal: &'a OwnSeal,
+) -> impl Iterator<Item = String> + use<'a> {
+    let others = overlay.ends.iter();
+    let own = overlay.here.as_ref().map(|own| &own.name.id);
+    let others = others.filter(move |end| Some(&end.name.id) != own);
+    others.map(|end| {
+        let name = &end.name.name;
+        let found = seal.peers.iter().find(|peer| peer.name.id == end.name.id);
+        match found {
+            Some(peer) => format!(
+                "{name}: sent to by epoch {}, received by {}",
+                peer.sent_by_epoch, peer.inbound
+            ),
+            None => format!("{name}: none, it has not told how it is keyed"),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use bulkhead_ipam::wire::admin::SealedPeer;
+    use bulkhead_model::Encryption;
+
     use super::*;
     use crate::overlay::sample;
 
@@ -93,15 +143,39 @@ VNI             4096
 UDP port        4789
 pools           default
 prefixes        10.4.0.0/16, fd00:4::/64
+encryption      none
 nodes           2
 here            stands
 device          bhxn7nyh4lwdprh
 underlay        192.0.2.11
 MTU             1450
 direct routing  off
+MSS clamp       off
+tx checksum     left to the links below
 blocks          10.4.11.0/26, fd00:4::b00/122
 mended          2 times
 "
+        );
+        overlay.encryption = Encryption::Ipsec;
+        overlay.key_epoch = Some(2);
+        overlay.ends[0].key_epoch = Some(2);
+        overlay.ends[1].key_epoch = Some(1);
+        overlay.here.as_mut().unwrap().seal = Some(OwnSeal {
+            epoch: 2,
+            peers: vec![SealedPeer {
+                name: overlay.ends[1].name.clone(),
+                sent_by_epoch: 1,
+                inbound: 2,
+            }],
+        });
+        let told = text(&overlay, sample::NOW);
+        assert!(
+            told.contains("encryption      ipsec, epoch 2, which 1 of 2 nodes receive by\n"),
+            "{told}"
+        );
+        assert!(
+            told.contains("states          n2: sent to by epoch 1, received by 2\n"),
+            "{told}"
         );
         let own = overlay.here.as_mut().unwrap();
         own.fault = Some("somebody\u{1b}[31m".to_owned());

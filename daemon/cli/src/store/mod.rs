@@ -2,7 +2,8 @@
 //! store.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bulkhead_ipam::cluster::EmbeddedStore;
@@ -182,14 +183,19 @@ fn operations<'a>(store: &'a EmbeddedStore, schema: &'a Schema) -> Operations<'a
     Operations::new(store, schema)
 }
 
-/// Whoever reads the file sees the old one or the whole new one, also after a power loss.
+/// Whoever reads the file sees the old one or the whole new one, also after a power loss. It is its owner's
+/// alone: the keys of encrypted networks are in it.
 fn replace(file: &Path, text: &[u8]) -> Result<(), Failure> {
     let mut beside = file.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let write = || -> io::Result<()> {
-        fs::write(&beside, text)?;
-        File::open(&beside)?.sync_all()
+        // One that was left by an interrupted run may be open to everybody.
+        let _ = fs::remove_file(&beside);
+        let mut new = File::options();
+        let mut file = new.write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(text)?;
+        file.sync_all()
     };
     write().map_err(at("write", &beside))?;
     fs::rename(&beside, file).map_err(at("replace", file))?;

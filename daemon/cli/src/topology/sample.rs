@@ -4,7 +4,7 @@ use bulkhead_ipam::wire::admin::{
     LeaseState, ListedEnd, ListedLease, ListedNode, ListedOverlay, NodeName, NodeState, OwnEnd,
     PodName,
 };
-use bulkhead_model::{AttachmentKey, Mtu, VXLAN_PORT, Vni};
+use bulkhead_model::{AttachmentKey, Encryption, Mtu, VXLAN_PORT, Vni};
 
 use super::Topology;
 
@@ -41,6 +41,7 @@ fn end(called: &str, last: u8, blocks: &[&str]) -> ListedEnd {
         underlay: [192, 0, 2, last].into(),
         mac: format!("02:5e:00:53:00:{last:02x}").parse().unwrap(),
         mtu: Mtu::new(1450).unwrap(),
+        key_epoch: None,
         version: "0.1.0".to_owned(),
         at_unix_ms: NOW,
         seen_at_unix_ms: None,
@@ -92,6 +93,8 @@ pub(super) fn topology() -> Topology {
             vni: Vni::new(4096).unwrap(),
             port: VXLAN_PORT,
             mode: "routed".to_owned(),
+            encryption: Encryption::None,
+            key_epoch: None,
             pools: vec!["default".to_owned()],
             prefixes: vec![
                 "10.4.0.0/16".parse().unwrap(),
@@ -108,11 +111,14 @@ pub(super) fn topology() -> Topology {
                 mtu: Mtu::new(1450).unwrap(),
                 addresses: Vec::new(),
                 direct_routing: false,
+                mss_clamp: false,
+                tx_checksum: true,
                 stands: true,
                 fault: None,
                 mended: 0,
                 store_read: true,
                 as_of_unix_ms: None,
+                seal: None,
             }),
         }],
         leases: vec![lease("c1", 1, Some(shop)), lease("c2", 2, None)],

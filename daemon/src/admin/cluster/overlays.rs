@@ -2,8 +2,10 @@
 
 use bulkhead_ipam::wire::admin::{Filter, ListedOverlay, PAGE_ROWS, Reply, RequestError};
 
-use super::refusal::unanswered;
+use super::refusal::{no_name, refused, unanswered};
 use crate::admin::{Admin, Replies};
+use crate::overlay::new_secret;
+use bulkhead_ipam::cluster::OverlayName;
 
 impl Admin {
     pub(super) fn overlays(
@@ -26,6 +28,22 @@ impl Admin {
             }
         }
         Ok(Reply::Overlays { rows: last })
+    }
+}
+
+impl Admin {
+    pub(super) fn overlay_rekey(&self, network: &str) -> Result<Reply, RequestError> {
+        let network: OverlayName = network.parse().map_err(no_name)?;
+        let secret = new_secret();
+        let rekeyed = self
+            .operations()
+            .rekey_overlay(&self.somebody(), &network, &secret);
+        let epoch = rekeyed.map_err(|error| refused(error.reason(), &error))?;
+        tracing::info!(%network, epoch, "the network has a new key");
+        let note = format!(
+            "network {network}: epoch {epoch} of its keys; each node is sent to by it once it has it"
+        );
+        Ok(Reply::Done { notes: vec![note] })
     }
 }
 

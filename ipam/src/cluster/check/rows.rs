@@ -9,7 +9,7 @@ use crate::cluster::kv::{Key, Row};
 use crate::cluster::name::{NodeId, PoolName, ReservationName, StickyId};
 use crate::cluster::schema::{
     AppliedRow, AskRow, AuditRow, BlockRow, ChangeRow, EndpointRow, FenceRow, JanitorRow, KeptRow,
-    LeaseRow, LiveRow, MemberRow, MetaRow, NodeRow, ObjectRow, OverlayRow, Place, PoolRow,
+    KeysRow, LeaseRow, LiveRow, MemberRow, MetaRow, NodeRow, ObjectRow, OverlayRow, Place, PoolRow,
     ReservationRow, RevisionRow, RowError, Schema, StickyRow, Value, VtepRow,
 };
 
@@ -191,16 +191,23 @@ fn understood(schema: &Schema, row: &Row, place: Option<&Place>) -> Result<(), R
         Some(Place::PolicyRevision) => value::<RevisionRow>(schema, row).map(drop),
         Some(Place::Object(_)) => value::<ObjectRow>(schema, row).map(drop),
         Some(Place::Member(_)) => value::<MemberRow>(schema, row).map(drop),
+        Some(Place::Keys(_)) => value::<KeysRow>(schema, row).map(drop),
         _ => value::<AuditRow>(schema, row).map(drop),
     }
 }
 
 fn unreadable(row: &Row, error: &RowError) -> Violation {
+    // A row with secrets is secret, also one that is damaged.
+    let evidence = if row.key.as_str().contains("/keys/") {
+        "withheld".to_owned()
+    } else {
+        shown(&row.value)
+    };
     Violation {
         rule: Rule::UnreadableRow,
         subject: row.key.to_string(),
         text: error.to_string(),
-        evidence: vec![store(&row.key, shown(&row.value))],
+        evidence: vec![store(&row.key, evidence)],
         pool: None,
         nodes: Vec::new(),
     }

@@ -38,7 +38,7 @@ pub use listing::{
 };
 pub use lost::{LostError, LostReport, Progress, Watcher};
 pub use migrate::{MigrateError, MigratePreview, MigrateReport, Migration};
-pub use overlays::{End, OverlayAsk, OverlayError};
+pub use overlays::{End, OverlayAsk, OverlayError, REKEY_REST, REKEY_WAIT, RekeyError};
 pub use policies::{
     LONGEST_DOCUMENT, MOST_TOGETHER, ObjectDraft, PolicyChangeError, PolicyRows, PolicyWrites,
     Tried,

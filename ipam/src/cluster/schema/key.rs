@@ -79,6 +79,8 @@ pub enum Place {
     Object(ObjectId),
     /// A member of a security group.
     Member(MemberId),
+    /// What an encrypted one is keyed by.
+    Keys(OverlayName),
     /// Something that happened.
     Audit(AuditPlace),
 }
@@ -184,6 +186,7 @@ impl Schema {
                 id.name,
                 or_none(id.network.as_ref())
             ),
+            Place::Keys(network) => format!("keys/{network}"),
             Place::Audit(audit) => format!(
                 "audit/{}/{:016x}/{:013}-{}-{}",
                 audit.pool, audit.ordinal, audit.at_unix_ms, audit.writer, audit.nth
@@ -249,7 +252,7 @@ impl Schema {
     }
 
     /// Every row of a kind: `pools`, `fences`, `nodes`, `live`, `blocks`, `leases`, `kept`, `asks`,
-    /// `sticky`, `reservations`, `overlays`, `vteps`, `endpoints`, `applied`, `policy` or `audit`.
+    /// `sticky`, `reservations`, `overlays`, `vteps`, `keys`, `endpoints`, `applied`, `policy` or `audit`.
     #[must_use]
     pub fn kind(&self, kind: &str) -> KeyRange {
         KeyRange::prefix(&format!("{}{kind}/", self.root))
@@ -385,6 +388,7 @@ fn parse(parts: &[&str]) -> Option<Place> {
             name: name.parse().ok()?,
             network: or_none_of(network)?,
         }),
+        ["keys", network] => Place::Keys(network.parse().ok()?),
         ["audit", pool, ordinal, entry] => audit(pool, ordinal, entry)?,
         _ => return None,
     })

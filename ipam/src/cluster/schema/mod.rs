@@ -17,6 +17,7 @@ mod object;
 mod overlay;
 mod pool;
 mod row;
+mod seal;
 mod selector;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use object::{MemberRow, ObjectRow, RevisionRow};
 pub use overlay::{OverlayMode, OverlayRow, VtepRow};
 pub use pool::{PoolRow, PoolState};
 pub use row::{RowError, Value, decode, encode};
+pub use seal::{EpochKey, KeysRow, Salt, SealRow, Secret};
 pub use selector::{LabelSelector, Labels, NamePattern, SelectorError};
 
 /// The schema that this release writes, and the latest that it reads.

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use bulkhead_model::{Mac, Mtu, Vni};
+use bulkhead_model::{Encryption, Mac, Mtu, Vni};
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Value};
+use super::{Place, SealRow, Value};
 use crate::cluster::name::{Attempt, NodeId, PoolName};
 
 /// `overlays/<network>`: what nodes have to agree on to have a network together. It is made by the first
@@ -21,6 +21,9 @@ pub struct OverlayRow {
     pub mode: OverlayMode,
     /// Its pools; no other overlay has one of them.
     pub pools: Vec<PoolName>,
+    /// How packets between its nodes are protected.
+    #[serde(default, skip_serializing_if = "Encryption::is_none")]
+    pub encryption: Encryption,
     /// The node that made it.
     pub by: NodeId,
     /// When, in milliseconds since 1970.
@@ -61,6 +64,9 @@ pub struct VtepRow {
     pub link_mac: Option<Mac>,
     /// Its device's MTU, in bytes.
     pub mtu: Mtu,
+    /// How it is keyed, if the overlay is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<SealRow>,
     /// The daemon's release.
     #[serde(default)]
     pub version: String,

@@ -79,6 +79,18 @@ const EXAMPLES: &[(&str, &str)] = &[
         r#"{"v":1,"revision":6,"by":"ops","at_unix_ms":1795000000000}"#,
     ),
     (
+        "overlays/secret",
+        r#"{"v":1,"vni":4097,"port":4790,"mode":"routed","pools":["more"],"encryption":"ipsec","by":"0f3a9c1e77d24b6e","created_at_unix_ms":1795000000000}"#,
+    ),
+    (
+        "vteps/secret/0f3a9c1e77d24b6e",
+        r#"{"v":1,"name":"n1","epoch":1,"underlay":"192.0.2.11","mac":"02:5e:00:53:00:02","mtu":1416,"seal":{"salt":"000102030405060708090a0b0c0d0e0f","applied":1},"version":"0.1.0","at_unix_ms":1795000000000,"attempt":"0f3a9c1e-5bd1-5"}"#,
+    ),
+    (
+        "keys/secret",
+        r#"{"v":1,"epochs":[{"epoch":1,"secret":"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f","by":"0f3a9c1e77d24b6e","at_unix_ms":1795000000000}],"attempt":"0f3a9c1e-5bd1-6"}"#,
+    ),
+    (
         "audit/default/0000000000000041/1795000900000-0f3a9c1e-17",
         r#"{"v":1,"at_unix_ms":1795000900000,"what":"released","node":"0f3a9c1e77d24b6e","reason":"del","attachment":{"network":"blue","container":"c1","interface":"eth0"},"sequence":3,"pod":{"namespace":"team-a","name":"web-0"},"since_unix_ms":1795000000200}"#,
     ),
@@ -128,6 +140,7 @@ fn again(row: &Row) -> Result<Vec<u8>, RowError> {
         Some(Place::PolicyRevision) => one::<RevisionRow>(&schema, row),
         Some(Place::Object(_)) => one::<ObjectRow>(&schema, row),
         Some(Place::Member(_)) => one::<MemberRow>(&schema, row),
+        Some(Place::Keys(_)) => one::<KeysRow>(&schema, row),
         Some(Place::Audit(_)) | None => one::<AuditRow>(&schema, row),
     }
 }

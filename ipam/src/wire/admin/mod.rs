@@ -34,7 +34,7 @@ pub use findings::{
     ChangeKind, CheckReport, Evidence, GcState, History, ListedChange, ListedDead, RepairReport,
     RepairState, Violation, Witness,
 };
-pub use overlays::{ListedEnd, ListedOverlay, Obstacle, OwnEnd};
+pub use overlays::{ListedEnd, ListedOverlay, Obstacle, OwnEnd, OwnSeal, SealedPeer};
 pub use policies::{
     ChangedObject, EndpointName, GroupMember, IdentityStatus, KnownEndpoint, KnownVerdict,
     ListedGroup, ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile,
@@ -273,6 +273,12 @@ pub enum Request {
         group: String,
         /// The endpoints.
         members: Vec<EndpointName>,
+    },
+    /// Another key for an encrypted network: a new epoch, which nodes go over to as they have it.
+    /// [`Reply::Done`], whose note says which epoch. Refused as `Conflict` while they go over to the last one.
+    OverlayRekey {
+        /// The network.
+        network: String,
     },
     /// Every row of the store as it is at one revision. [`Reply::Stored`], by key.
     StoreExport,

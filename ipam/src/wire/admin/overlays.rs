@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, Mac, Mtu, Prefix, Vni};
+use bulkhead_model::{Encryption, IfName, Mac, Mtu, Prefix, Vni};
 use serde::{Deserialize, Serialize};
 
 use super::{NodeName, NodeState};
@@ -21,6 +21,12 @@ pub struct ListedOverlay {
     pub mode: String,
     /// Its pools.
     pub pools: Vec<String>,
+    /// How packets between its nodes are protected.
+    #[serde(default)]
+    pub encryption: Encryption,
+    /// The latest epoch of its keys, if it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_epoch: Option<u64>,
     /// Their prefixes.
     #[serde(default)]
     pub prefixes: Vec<Prefix>,
@@ -47,6 +53,9 @@ pub struct ListedEnd {
     pub mac: Mac,
     /// Its device's MTU, in bytes.
     pub mtu: Mtu,
+    /// The epoch of the network's keys that it says that it receives by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_epoch: Option<u64>,
     /// The release of its daemon.
     #[serde(default)]
     pub version: String,
@@ -79,6 +88,10 @@ pub struct Obstacle {
 
 /// The asked node's own end.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is and what is asked for, each on its own"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnEnd {
     /// Id and name.
@@ -96,6 +109,12 @@ pub struct OwnEnd {
     /// Whether peers on a link of the node's are sent to without encapsulation.
     #[serde(default)]
     pub direct_routing: bool,
+    /// Whether TCP connections over the device are told what their way carries.
+    #[serde(default)]
+    pub mss_clamp: bool,
+    /// Whether the device leaves checksums to the links below.
+    #[serde(default = "yes")]
+    pub tx_checksum: bool,
     /// Whether the kernel had everything of it when it was looked at last.
     pub stands: bool,
     /// What keeps it from that.
@@ -111,4 +130,35 @@ pub struct OwnEnd {
     /// the daemon started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of_unix_ms: Option<u64>,
+    /// How it is encrypted, if it is and its keys were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<OwnSeal>,
+}
+
+/// How the asked node's end of an encrypted network is keyed. No key is told.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnSeal {
+    /// The latest epoch of the network's keys.
+    pub epoch: u64,
+    /// The other nodes, by id.
+    #[serde(default)]
+    pub peers: Vec<SealedPeer>,
+}
+
+/// What there is for another node.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedPeer {
+    /// Id and name.
+    #[serde(flatten)]
+    pub name: NodeName,
+    /// The epoch that it is sent to by.
+    pub sent_by_epoch: u64,
+    /// How many states it may send by: one for each epoch.
+    pub inbound: usize,
+}
+
+const fn yes() -> bool {
+    true
 }

@@ -8,7 +8,8 @@ use bulkhead_model::{IfName, InterfaceAddress, LinkGroup};
 
 use super::Vtep;
 use crate::{
-    Conflict, Dad, DontFragment, Link, LinkKind, LinkSetting, Ns, OnLink, Op, Space, Sysctl, Vxlan,
+    Conflict, Dad, DontFragment, Link, LinkKind, LinkSetting, Ns, OnLink, Op, Space, Switch,
+    Sysctl, Vxlan,
 };
 
 /// What the kernel is told of it. What does not fit the underlay comes back as an error to its sender,
@@ -113,6 +114,9 @@ pub(super) fn prepare(host: &Space, want: &Vtep, ops: &mut Vec<Op>) {
     if found.is_none_or(|found| found.forms_link_local) {
         ops.push(set(device, LinkSetting::NoLinkLocal));
     }
+    if checksums(host, device) != want.tx_checksum {
+        ops.push(set(device, LinkSetting::TxChecksum(want.tx_checksum)));
+    }
     for (sysctl, value) in sysctls(device) {
         let now = host.sysctls.get(&sysctl).filter(|_| found.is_some());
         if now.is_none_or(|now| now != value) {
@@ -141,6 +145,13 @@ pub(super) fn raise(host: &Space, want: &Vtep, ops: &mut Vec<Op>) {
     if !is_up(host, want.device) {
         ops.push(set(want.device, LinkSetting::Up));
     }
+}
+
+/// A new device leaves them to what it sends by, and one of a kernel that does not tell too.
+fn checksums(host: &Space, device: IfName) -> Switch {
+    let found = host.links.get(&device);
+    let known = found.and_then(|_| host.tx_checksums.get(&device));
+    known.copied().unwrap_or(Switch::On)
 }
 
 fn is_up(host: &Space, device: IfName) -> bool {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu, Prefix, Vni};
 
-use crate::{Conflict, Ns, Op, Scope, SpaceScope, World};
+use crate::{Conflict, Ns, Op, Scope, SpaceScope, Switch, World};
 
 mod device;
 mod peers;
@@ -46,6 +46,8 @@ pub struct Vtep {
     pub mtu: Mtu,
     /// What the node itself sends from into the overlay; each alone, not probed.
     pub addresses: Vec<InterfaceAddress>,
+    /// Whether the device leaves checksums to what it sends by, as it does by itself.
+    pub tx_checksum: Switch,
 }
 
 /// A remote VTEP, and what is behind it.
@@ -85,6 +87,10 @@ pub struct Tunnels {
     /// Links on which peers are sent to as they are, with the MAC of each: a packet from a pool is let in by
     /// such a link from one of them alone.
     pub near: BTreeSet<(IfName, Mac)>,
+    /// UDP ports that nothing comes to, and nothing leaves for, but by `IPsec`.
+    pub sealed: BTreeSet<u16>,
+    /// VXLAN devices by which no TCP connection announces more than its way carries.
+    pub clamped: BTreeSet<IfName>,
 }
 
 /// Appends what makes the overlay stand: what a packet needs on its way before the route that sends it
@@ -127,6 +133,7 @@ pub(crate) fn scope(want: &Overlay) -> Scope {
         strangers: destinations(want).collect(),
         neighbours_of: [device].into(),
         fdb_of: [device].into(),
+        tx_checksum_of: [device].into(),
         reach: direct.map(|peer| peer.underlay).collect(),
         sysctls: device::sysctls(device)
             .into_iter()

@@ -36,6 +36,10 @@ const POOLS6: Name = Name::literal("pools6");
 const NEAR_LINKS: Name = Name::literal("near-links");
 /// The peers on them, by link and MAC.
 const NEAR: Name = Name::literal("near");
+/// UDP ports of encrypted overlays.
+const SEALED: Name = Name::literal("sealed");
+/// Devices by which connections are told what their way carries.
+const CLAMPED: Name = Name::literal("clamped");
 
 /// How long a counter stands after its last packet.
 const REMEMBERED: Duration = Duration::from_hours(1);
@@ -52,15 +56,21 @@ pub enum TunnelDrop {
     Misrouted,
     /// From a container to a VXLAN port of a VTEP, remote or the node's own. Counted by link.
     FromContainer,
+    /// To the VXLAN port of an encrypted network, and not by `IPsec`. Counted by port.
+    Plaintext,
+    /// From the node to such a port, and not about to be encrypted. Counted by port.
+    Unsealed,
 }
 
 impl TunnelDrop {
     /// Every reason.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::UnknownSource,
         Self::WrongVni,
         Self::Misrouted,
         Self::FromContainer,
+        Self::Plaintext,
+        Self::Unsealed,
     ];
 
     /// The word for it in counters and metrics.
@@ -71,6 +81,8 @@ impl TunnelDrop {
             Self::WrongVni => "wrong-vni",
             Self::Misrouted => "misrouted",
             Self::FromContainer => "from-container",
+            Self::Plaintext => "plaintext",
+            Self::Unsealed => "unsealed",
         }
     }
 
@@ -121,23 +133,24 @@ pub(crate) fn ensure(world: &World, want: &Tunnels, ops: &mut Vec<Op>) -> Result
                 filter::delete_table(host, table_id(), ops);
             }
         }
-        Some(found) if filter::stands(found, definition()) => {
+        Some(found) if filter::stands(found, Parts::of(want).definition()) => {
             let commands = changes(found, want);
             if !commands.is_empty() {
                 ops.push(filter::commit(commands));
             }
         }
-        _ => filter::load(host, filter::signed(table(want)), ops),
+        _ => filter::load(host, filter::signed(Parts::of(want).table(want)), ops),
     }
     tell_guard(host, want, ops);
     Ok(())
 }
 
 /// What a plan needs to see.
-pub(crate) fn scope(_want: &Tunnels) -> Scope {
+pub(crate) fn scope(want: &Tunnels) -> Scope {
     let mut scope = Scope::default();
-    let chains = definition().chains.iter();
-    let sets = keys().into_iter().map(|(set, _)| set);
+    let parts = Parts::of(want);
+    let chains = parts.definition().chains.iter();
+    let sets = parts.keys().into_iter().map(|(set, _)| set);
     let own = TableScope {
         chains: chains.map(|chain| chain.name.clone()).collect(),
         whole_sets: sets.chain([POOLS4, POOLS6]).collect(),
@@ -152,15 +165,43 @@ pub(crate) fn scope(_want: &Tunnels) -> Scope {
     scope
 }
 
-/// The table with nothing in it.
-fn definition() -> &'static nft::Table {
-    static DEFINITION: OnceLock<nft::Table> = OnceLock::new();
-    DEFINITION.get_or_init(|| filter::signed(table(&Tunnels::default())))
+/// What the table has only where it is asked for: each costs every packet that is forwarded or sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Parts {
+    clamps: bool,
+    seals: bool,
 }
 
-/// Sets of exact keys, with their types.
-fn keys() -> [(Name, Vec<KeyType>); 9] {
-    [
+impl Parts {
+    fn of(want: &Tunnels) -> Self {
+        Self {
+            clamps: !want.clamped.is_empty(),
+            seals: !want.sealed.is_empty(),
+        }
+    }
+
+    /// The table with nothing in it.
+    fn definition(self) -> &'static nft::Table {
+        static DEFINITIONS: [OnceLock<nft::Table>; 4] = [const { OnceLock::new() }; 4];
+        let nth = usize::from(self.clamps) + 2 * usize::from(self.seals);
+        DEFINITIONS[nth].get_or_init(|| filter::signed(self.table(&Tunnels::default())))
+    }
+
+    /// Sets of exact keys, with their types.
+    fn keys(self) -> Vec<(Name, Vec<KeyType>)> {
+        let mut keys = always();
+        if self.clamps {
+            keys.push((CLAMPED, vec![IfName]));
+        }
+        if self.seals {
+            keys.push((SEALED, vec![InetService]));
+        }
+        keys
+    }
+}
+
+fn always() -> Vec<(Name, Vec<KeyType>)> {
+    vec![
         (PORTS, vec![InetService]),
         (KNOWN4, vec![InetService, Integer(4), Ipv4Addr]),
         (KNOWN6, vec![InetService, Integer(4), Ipv6Addr]),
@@ -196,6 +237,12 @@ fn elements(want: &Tunnels) -> BTreeMap<Name, BTreeSet<Key>> {
         add(sources, Key::new([port, remote.clone()]));
         add(vteps, remote.into());
     }
+    for port in &want.sealed {
+        add(SEALED, Datum::InetService(*port).into());
+    }
+    for device in &want.clamped {
+        add(CLAMPED, Datum::IfName(*device).into());
+    }
     all
 }
 
@@ -212,40 +259,45 @@ fn pools(want: &Tunnels, family: Family) -> nft::PrefixSet {
     nft::PrefixSet::new(family, pools)
 }
 
-/// The whole table, not yet signed.
-fn table(want: &Tunnels) -> nft::Table {
-    let mut elements = elements(want);
-    let mut table = nft::Table::new(table_id());
-    for (name, key) in keys() {
-        let mut set = nft::Set::live(name, key);
-        set.elements = nft::Elements::Keys(elements.remove(&set.name).unwrap_or_default());
-        table.sets.push(set);
+impl Parts {
+    /// The whole table, not yet signed.
+    fn table(self, want: &Tunnels) -> nft::Table {
+        let mut elements = elements(want);
+        let mut table = nft::Table::new(table_id());
+        for (name, key) in self.keys() {
+            let mut set = nft::Set::live(name, key);
+            set.elements = nft::Elements::Keys(elements.remove(&set.name).unwrap_or_default());
+            table.sets.push(set);
+        }
+        for (name, key, family) in [
+            (POOLS4, Ipv4Addr, Family::V4),
+            (POOLS6, Ipv6Addr, Family::V6),
+        ] {
+            let mut set = nft::Set::live_prefixes(name, key);
+            set.elements = nft::Elements::Prefixes(pools(want, family));
+            table.sets.push(set);
+        }
+        for reason in TunnelDrop::ALL {
+            let key = match reason {
+                TunnelDrop::UnknownSource
+                | TunnelDrop::WrongVni
+                | TunnelDrop::Plaintext
+                | TunnelDrop::Unsealed => InetService,
+                TunnelDrop::Misrouted | TunnelDrop::FromContainer => IfName,
+            };
+            let tally = nft::Set::meter(reason.tally(), [key], REMEMBERED);
+            table.sets.push(tally);
+        }
+        table.chains = rules::chains(self);
+        table
     }
-    for (name, key, family) in [
-        (POOLS4, Ipv4Addr, Family::V4),
-        (POOLS6, Ipv6Addr, Family::V6),
-    ] {
-        let mut set = nft::Set::live_prefixes(name, key);
-        set.elements = nft::Elements::Prefixes(pools(want, family));
-        table.sets.push(set);
-    }
-    for reason in TunnelDrop::ALL {
-        let key = match reason {
-            TunnelDrop::UnknownSource | TunnelDrop::WrongVni => InetService,
-            TunnelDrop::Misrouted | TunnelDrop::FromContainer => IfName,
-        };
-        let tally = nft::Set::meter(reason.tally(), [key], REMEMBERED);
-        table.sets.push(tally);
-    }
-    table.chains = rules::chains();
-    table
 }
 
 /// What makes the sets of a table that stands as wanted.
 fn changes(found: &TableState, want: &Tunnels) -> Vec<nft::Command> {
     let mut wanted = elements(want);
     let mut commands = Vec::new();
-    for (set, _) in keys() {
+    for (set, _) in Parts::of(want).keys() {
         let wanted = wanted.remove(&set).unwrap_or_default();
         commands.extend(difference(&table_id(), found, &set, &wanted));
     }

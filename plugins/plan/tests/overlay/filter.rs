@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use bulkhead_nft as nft;
-use bulkhead_plan::{Op, TunnelDrop};
+use bulkhead_plan::{Op, TunnelDrop, Tunnels};
 use nft::{Hook, Packet, Policy};
 
 use crate::{ip, name, node, planned, told, tunnels};
 
-fn table() -> nft::Table {
-    let plan = planned(&node(), &told(tunnels()));
+pub(crate) fn table(want: Tunnels) -> nft::Table {
+    let plan = planned(&node(), &told(want));
     let [Op::Nft { transaction, .. }] = plan.ops() else {
         panic!("{plan}")
     };
@@ -22,7 +22,12 @@ fn table() -> nft::Table {
 /// Whether it passes, or why not.
 #[track_caller]
 fn judged(hook: Hook, packet: &Packet) -> Result<(), TunnelDrop> {
-    let found = nft::evaluate(&table(), hook, packet).unwrap();
+    judged_by(&table(tunnels()), hook, packet)
+}
+
+#[track_caller]
+pub(crate) fn judged_by(table: &nft::Table, hook: Hook, packet: &Packet) -> Result<(), TunnelDrop> {
+    let found = nft::evaluate(table, hook, packet).unwrap();
     match found.verdict {
         Policy::Accept => Ok(()),
         Policy::Drop => {
@@ -37,7 +42,7 @@ fn judged(hook: Hook, packet: &Packet) -> Result<(), TunnelDrop> {
 }
 
 /// An IP packet; `next` is its protocol.
-fn packet(from: &str, to: &str, next: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(from: &str, to: &str, next: u8, payload: &[u8]) -> Vec<u8> {
     let len = u16::try_from(payload.len()).unwrap();
     let mut bytes = match (ip(from), ip(to)) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -62,7 +67,7 @@ fn packet(from: &str, to: &str, next: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x30, 0x39];
     bytes.extend(port.to_be_bytes());
     bytes.extend(u16::try_from(8 + payload.len()).unwrap().to_be_bytes());
@@ -71,12 +76,12 @@ fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn vxlan(vni: u32) -> Vec<u8> {
+pub(crate) fn vxlan(vni: u32) -> Vec<u8> {
     [&[8, 0, 0, 0][..], &(vni << 8).to_be_bytes()].concat()
 }
 
 /// As it arrives at the node.
-fn arriving(bytes: &[u8], on: &str) -> Packet {
+pub(crate) fn arriving(bytes: &[u8], on: &str) -> Packet {
     Packet::ip(bytes).unwrap().arriving_on(name(on))
 }
 
@@ -233,4 +238,54 @@ fn a_container_sends_nothing_encapsulated_to_a_vtep() {
     let mut later = first.clone();
     later[7] = 4;
     assert_eq!(judged(&arriving(&later, port).routed_back()), Ok(()));
+}
+
+#[test]
+fn of_tcp_what_begins_a_connection_over_a_clamped_device_is_clamped() {
+    let mut want = tunnels();
+    want.clamped = [name("bhv-blue")].into();
+    let table = table(want);
+    let clamps = |packet: &Packet| {
+        let found = nft::evaluate(&table, Hook::Forward, packet).unwrap();
+        assert_eq!(found.verdict, Policy::Accept);
+        found.trail.iter().any(|step| {
+            let chain = table.chains.iter().find(|chain| chain.name == step.chain);
+            let rule = &chain.unwrap().rules[step.rule];
+            rule.statements.contains(&nft::Statement::ClampMss)
+        })
+    };
+    let tcp = |flags: u8| {
+        let mut header = vec![0; 20];
+        (header[12], header[13]) = (0x50, flags);
+        header
+    };
+    for (from, to) in [("10.1.1.5", "10.1.2.5"), ("fd01::5", "fd01:0:0:2::5")] {
+        let sent = |payload: &[u8]| Packet::ip(&packet(from, to, 6, payload)).unwrap();
+        let (syn, syn_ack, ack, rst) = (tcp(2), tcp(0x12), tcp(0x10), tcp(6));
+        for (flags, is_clamped) in [
+            (syn.clone(), true),
+            (syn_ack, true),
+            (ack, false),
+            (rst, false),
+        ] {
+            let arriving = sent(&flags).arriving_on(name("bhv-blue"));
+            assert_eq!(clamps(&arriving), is_clamped, "{flags:?}");
+            let leaving = sent(&flags)
+                .arriving_on(name("eth0"))
+                .leaving_by(name("bhv-blue"));
+            assert_eq!(clamps(&leaving), is_clamped, "{flags:?}");
+        }
+        let elsewhere = sent(&syn)
+            .arriving_on(name("eth0"))
+            .leaving_by(name("eth1"));
+        assert!(!clamps(&elsewhere));
+        let datagram = packet(from, to, 17, &udp(53, &[2; 20]));
+        let datagram = Packet::ip(&datagram).unwrap().arriving_on(name("bhv-blue"));
+        assert!(!clamps(&datagram));
+    }
+    let mut later = packet("10.1.1.5", "10.1.2.5", 6, &tcp(2));
+    later[7] = 4;
+    assert!(!clamps(
+        &Packet::ip(&later).unwrap().arriving_on(name("bhv-blue"))
+    ));
 }

@@ -1,6 +1,7 @@
 //! Routed overlays, planned: the plans themselves, and the laws they keep whatever there was before.
 
 mod filter;
+mod ipsec;
 mod laws;
 mod plans;
 mod strangers;
@@ -11,7 +12,8 @@ use std::net::IpAddr;
 use bulkhead_model::{IfName, LinkGroup, Mac, Mtu, Prefix, VXLAN_PORT, Vni};
 use bulkhead_plan::{
     FdbEntry, Link, LinkKind, LinkSetting, MAIN_TABLE, NeighbourState, Ns, Op, Overlay,
-    OverlayGone, Peer, Plan, PortFlags, Reach, Route, Space, Tunnels, Vtep, Want, World, plan,
+    OverlayGone, Peer, Plan, PortFlags, Reach, Route, Space, Switch, Tunnels, Vtep, Want, World,
+    plan,
 };
 
 fn name(text: &str) -> IfName {
@@ -57,6 +59,7 @@ fn overlay() -> Overlay {
                 "10.1.1.0/24".parse().unwrap(),
                 "fd01:0:0:1::/64".parse().unwrap(),
             ],
+            tx_checksum: Switch::On,
         },
         peers: vec![peer(2, "192.0.2.2"), peer(3, "198.51.100.3")],
         pools: pools(),
@@ -110,6 +113,7 @@ fn tunnels() -> Tunnels {
         ports: [VXLAN_PORT, 8472].into(),
         pools: pools(),
         near: [(name("eth1"), Mac::new([2, 0, 0, 0, 1, 2]).unwrap())].into(),
+        ..Tunnels::default()
     }
 }
 
@@ -327,6 +331,10 @@ fn of_device() -> Vec<(&'static str, World)> {
             another(|vtep| vtep.local = ip("192.0.2.11")),
         ),
         ("over-ipv6", converged(&node(), &wanted(over_ipv6()))),
+        (
+            "without-offload",
+            another(|vtep| vtep.tx_checksum = Switch::Off),
+        ),
         (
             "another-address",
             another(|vtep| vtep.addresses = vec!["10.1.9.0/32".parse().unwrap()]),

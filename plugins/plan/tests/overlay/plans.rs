@@ -7,12 +7,12 @@ use std::path::Path;
 use bulkhead_plan::{Tunnels, Want, World};
 
 use crate::{
-    converged, damaged, direct, gone, moved, node, over_ipv6, overlay, planned, told, tunnels,
-    wanted,
+    converged, damaged, device, direct, gone, moved, node, over_ipv6, overlay, planned, told,
+    tunnels, wanted,
 };
 
 #[track_caller]
-fn reads(name: &str, world: &World, want: &Want) {
+pub(crate) fn reads(name: &str, world: &World, want: &Want) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/overlay/plans");
     let file = folder.join(format!("{name}.txt"));
     let text = planned(world, want).to_string();
@@ -47,5 +47,11 @@ fn the_filter_reads_as_a_table_and_changes_by_element() {
     other.known.pop_first();
     other.pools.pop_first();
     reads("filter-changed", &stood, &told(other));
+    let mut clamped = tunnels();
+    clamped.clamped = [device()].into();
+    reads("filter-clamps", &stood, &told(clamped));
+    let mut sealed = tunnels();
+    sealed.sealed.insert(8472);
+    reads("filter-seals", &stood, &told(sealed));
     reads("filter-gone", &stood, &told(Tunnels::default()));
 }

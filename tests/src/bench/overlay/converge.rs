@@ -209,6 +209,7 @@ impl Others {
             mac: network.vtep_mac(node.as_str()),
             link_mac: None,
             mtu: Mtu::new(1450).expect("a packet's length"),
+            seal: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at_unix_ms: 0,
             attempt: Attempt::default(),

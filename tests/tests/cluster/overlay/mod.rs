@@ -3,8 +3,10 @@
 mod boot;
 mod direct;
 mod doctor;
+mod encrypted;
 mod flannel;
 mod heal;
+mod options;
 mod outage;
 mod port;
 mod reach;

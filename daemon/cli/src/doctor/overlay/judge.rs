@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, OwnEnd};
-use bulkhead_model::NetworkName;
+use bulkhead_model::{IfName, NetworkName};
 use bulkhead_plan::Stranger;
 
 use super::probe::Probed;
@@ -15,6 +15,9 @@ const AHEAD_MS: u64 = 5_000;
 /// How long ago a daemon's last word may be: it says far more often that it lives.
 const SILENT_MS: u64 = 120_000;
 
+/// Drivers that are known to compute checksums wrong of what is inside (docs/vxlan.md, "Checksums").
+const TRAPS: [&str; 1] = ["vmxnet3"];
+
 /// What was seen of one network.
 pub(super) struct Seen<'a> {
     pub(super) network: NetworkName,
@@ -23,6 +26,10 @@ pub(super) struct Seen<'a> {
     /// By the id of the node that was asked.
     pub(super) probed: BTreeMap<&'a str, Probed>,
     pub(super) differs: Differs,
+    /// What the kernel lacks of `IPsec`, if the network is encrypted.
+    pub(super) unsealed: Vec<String>,
+    /// The link below, and its driver, if it is of one.
+    pub(super) below: Option<(IfName, String)>,
     pub(super) now_unix_ms: u64,
 }
 
@@ -39,10 +46,13 @@ impl Seen<'_> {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let mut all: Vec<Finding> = self.fault().into_iter().chain(self.drift()).collect();
         all.extend(self.differs.strangers.iter().map(|it| self.stranger(it)));
+        all.extend(self.offload());
+        all.extend(self.seal());
         for end in self.others() {
             all.extend(self.answer(end));
             all.extend(self.clock(end));
             all.extend(self.mtu(end));
+            all.extend(self.keys(end));
         }
         all.extend(self.twins());
         let fine = format!(
@@ -101,6 +111,61 @@ impl Seen<'_> {
             .help(route.removal())
     }
 
+    fn offload(&self) -> Option<Finding> {
+        let (link, driver) = self.below.as_ref()?;
+        if !self.own.tx_checksum || !TRAPS.contains(&driver.as_str()) {
+            return None;
+        }
+        let seen = format!(
+            "link {link} below is of driver {driver}, and checksums of what is inside are left to it"
+        );
+        Some(
+            Finding::warn(Id::OverlayOffload, seen)
+                .why("some versions compute them wrong: long transfers stall, pings do not")
+                .help(format!(
+                    "set \"txChecksum\": false for network {} where that is so",
+                    self.network
+                )),
+        )
+    }
+
+    fn seal(&self) -> Option<Finding> {
+        if self.unsealed.is_empty() {
+            return None;
+        }
+        let seen = format!("of IPsec is missing: {}", self.unsealed.join(", "));
+        Some(
+            Finding::problem(Id::OverlaySeal, seen)
+                .why("packets to or from there are dropped, and none leaves in plaintext")
+                .help("ip xfrm policy; ip xfrm state   (what there is; it shows keys)")
+                .help(format!("bulkhead overlay show {}", self.network)),
+        )
+    }
+
+    fn keys(&self, end: &ListedEnd) -> Option<Finding> {
+        let epoch = self.overlay.key_epoch?;
+        let name = &end.name.name;
+        match end.key_epoch {
+            None => Some(
+                Finding::problem(
+                    Id::OverlayKeys,
+                    format!("{name} has not told how it is keyed"),
+                )
+                .why("nothing is sent to it, and nothing is taken from it")
+                .help(format!("bulkhead status   (on {name})")),
+            ),
+            Some(applied) if applied < epoch => Some(
+                Finding::warn(
+                    Id::OverlayKeys,
+                    format!("{name} receives by epoch {applied} of the keys, and {epoch} is the latest"),
+                )
+                .why("it does not reach the store, or its daemon is down; ten minutes after the change it is sent to by the latest all the same")
+                .help(format!("bulkhead status   (on {name})")),
+            ),
+            Some(_) => None,
+        }
+    }
+
     fn answer(&self, end: &ListedEnd) -> Option<Finding> {
         let probed = self.probed.get(end.name.id.as_str())?;
         let (name, at) = (&end.name.name, end.underlay);
@@ -132,7 +197,11 @@ impl Seen<'_> {
             return Some(
                 Finding::problem(Id::OverlayPort, seen)
                     .why("a firewall between the nodes drops it, or that node has no end of the network any more")
-                    .help(format!("open UDP port {port} between the nodes"))
+                    .help(if self.overlay.encryption.is_none() {
+                        format!("open UDP port {port} between the nodes")
+                    } else {
+                        "let ESP (IP protocol 50) pass between the nodes".to_owned()
+                    })
                     .help(format!("bulkhead overlay show {network}   (on {name})")),
             );
         }
@@ -221,6 +290,9 @@ mod tests {
         underlay: true,
     };
 
+    /// Of the link below.
+    const DRIVER: &str = "vmxnet3";
+
     fn findings(
         probed: Probed,
         change: impl FnOnce(&mut ListedOverlay),
@@ -236,6 +308,7 @@ mod tests {
         strangers: &[Stranger],
     ) -> Vec<String> {
         let mut overlay = sample::overlay();
+        overlay.here.as_mut().unwrap().tx_checksum = false;
         change(&mut overlay);
         let own = overlay.here.clone().unwrap();
         let other = overlay.ends[1].name.id.clone();
@@ -248,6 +321,8 @@ mod tests {
                 drift: drift.iter().map(ToString::to_string).collect(),
                 strangers: strangers.to_vec(),
             },
+            unsealed: Vec::new(),
+            below: Some(("ens192".parse().unwrap(), DRIVER.to_owned())),
             now_unix_ms: sample::NOW,
         };
         seen.findings().iter().map(Finding::text).collect()
@@ -321,6 +396,43 @@ mod tests {
             let head = format!("problem  {id}  pods\n  seen  {seen}\n");
             assert!(said[0].starts_with(&head), "{said:?}");
         }
+    }
+
+    #[test]
+    fn a_link_that_is_known_to_compute_wrong_checksums_is_told() {
+        let left = |overlay: &mut ListedOverlay| {
+            overlay.here.as_mut().unwrap().tx_checksum = true;
+        };
+        let said = findings(FINE, left, &[]);
+        assert!(
+            said[0].starts_with(
+                "warn  overlay-offload  pods\n  seen  link ens192 below is of driver vmxnet3"
+            ),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_node_that_has_not_the_latest_key_is_told() {
+        let behind = |overlay: &mut ListedOverlay| {
+            overlay.key_epoch = Some(2);
+            overlay.ends[1].key_epoch = Some(1);
+        };
+        let said = findings(FINE, behind, &[]);
+        assert!(
+            said[0].starts_with(
+                "warn  overlay-keys  pods\n  seen  n2 receives by epoch 1 of the keys, and 2 is the latest"
+            ),
+            "{said:?}"
+        );
+        let silent = |overlay: &mut ListedOverlay| overlay.key_epoch = Some(2);
+        let said = findings(FINE, silent, &[]);
+        assert!(
+            said[0].starts_with(
+                "problem  overlay-keys  pods\n  seen  n2 has not told how it is keyed"
+            ),
+            "{said:?}"
+        );
     }
 
     #[test]

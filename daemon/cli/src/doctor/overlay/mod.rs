@@ -11,14 +11,17 @@ use std::thread;
 
 use bulkhead_ipam::wire::admin::{Filter, ListedEnd, ListedOverlay, OwnEnd};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{InterfaceAddress, NetworkName};
-use bulkhead_plan::{Overlay, Peer, Vtep, Want, obstacles, plan, scope};
+use bulkhead_model::{IfName, InterfaceAddress, NetworkName};
+use bulkhead_plan::{
+    Direction, Ns, Overlay, Peer, PolicyKey, PolicyState, Switch, Tunnels, Vtep, Want, obstacles,
+    plan, scope,
+};
 use clap::Args;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
 use self::judge::{Differs, Seen};
 use self::probe::{Probed, probe};
-use super::finding::{Finding, Severity};
+use super::finding::{Finding, Id, Severity};
 use crate::daemon::Reach;
 use crate::failure::{Failure, Outcome, chain};
 use crate::output::Format;
@@ -50,6 +53,13 @@ pub(super) fn run(args: &OverlayArgs, all: bool, format: Format) -> Outcome {
                 "network {}: this node has no attachment of it, ask one that has",
                 overlay.network
             )),
+        }
+    }
+    // It is of all networks at once.
+    if args.network.is_none() {
+        match unfiltered(&overlays) {
+            Ok(finding) => findings.extend(finding),
+            Err(error) => unread.push(format!("the filter of the networks: {error}")),
         }
     }
     findings.retain(|finding: &Finding| all || finding.severity != Severity::Ok);
@@ -89,6 +99,11 @@ fn look(overlay: &ListedOverlay, unread: &mut Vec<String>) -> Option<Vec<Finding
         own,
         probed,
         differs,
+        unsealed: unsealed(overlay, own).unwrap_or_else(|error| {
+            unread.push(format!("network {}: {error}", overlay.network));
+            Vec::new()
+        }),
+        below: below(own),
         now_unix_ms: time::now_unix_ms(),
     };
     Some(seen.findings())
@@ -138,6 +153,87 @@ fn index_of(own: &OwnEnd) -> rustix::io::Result<u32> {
     netdevice::name_to_index(socket, own.device.as_str())
 }
 
+/// What would bring the filter of the networks' ports to what the store says.
+fn unfiltered(overlays: &[ListedOverlay]) -> Result<Option<Finding>, String> {
+    let mut want = Tunnels::default();
+    for overlay in overlays {
+        let Some(own) = &overlay.here else { continue };
+        want.ports.insert(overlay.port);
+        want.pools.extend(&overlay.prefixes);
+        let known = others(overlay, own).map(|end| (overlay.port, overlay.vni, end.underlay));
+        want.known.extend(known);
+        if !overlay.encryption.is_none() {
+            want.sealed.insert(overlay.port);
+        }
+        if own.mss_clamp {
+            want.clamped.insert(own.device);
+        }
+    }
+    let want = Want::Tunnels(Box::new(want));
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let world = kernel.observe(&scope(&want)).map_err(|e| chain(&e))?;
+    let plan = plan(&world, &want).map_err(|e| chain(&e))?;
+    if plan.is_empty() {
+        return Ok(None);
+    }
+    let finding = Finding::problem(
+        Id::OverlayFilter,
+        "what may reach the networks' UDP ports, must be encrypted or is clamped differs from what the store says",
+    );
+    let finding = finding.why("the daemon mends this within a second if it can");
+    let lines = plan.ops().iter().map(ToString::to_string);
+    Ok(Some(lines.fold(finding, Finding::help)))
+}
+
+/// What the kernel lacks of `IPsec`. Keys are not compared: nobody here has them.
+fn unsealed(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Vec<String>, String> {
+    if overlay.encryption.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let asked = scope(&Want::Ipsec(Box::default()));
+    let world = kernel.observe(&asked).map_err(|e| chain(&e))?;
+    let found = &world.space(&Ns::Host).ipsec;
+    let mut lacking = Vec::new();
+    for (direction, what) in [
+        (Direction::In, "what asks for ESP of what comes"),
+        (Direction::Out, "what asks for ESP of what leaves"),
+    ] {
+        let key = PolicyKey {
+            direction,
+            local: own.local,
+            port: overlay.port,
+        };
+        if found.policies.get(&key) != Some(&PolicyState::Ours) {
+            lacking.push(what.to_owned());
+        }
+    }
+    for end in others(overlay, own).filter(|end| end.key_epoch.is_some()) {
+        let between = |from, to| {
+            let mut states = found.states.iter();
+            states.any(|((it, _), state)| {
+                *it == to && state.source == from && state.port == Some(overlay.port)
+            })
+        };
+        let name = &end.name.name;
+        if !between(own.local, end.underlay) {
+            lacking.push(format!("a state to {name}"));
+        }
+        if !between(end.underlay, own.local) {
+            lacking.push(format!("a state from {name}"));
+        }
+    }
+    Ok(lacking)
+}
+
+/// The link that the node's address is on, and its driver; none of virtual links.
+fn below(own: &OwnEnd) -> Option<(IfName, String)> {
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let link = kernel.underlay(own.local).ok().flatten()?.link;
+    let driver = std::fs::read_link(format!("/sys/class/net/{link}/device/driver")).ok()?;
+    Some((link, driver.file_name()?.to_string_lossy().into_owned()))
+}
+
 /// What the kernel has otherwise than the store says.
 fn differs(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Differs, String> {
     let mut ends = overlay.ends.iter();
@@ -163,6 +259,7 @@ fn differs(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Differs, String> {
                 let own = own.addresses.iter().copied();
                 own.map(InterfaceAddress::alone).collect()
             },
+            tx_checksum: Switch::from(own.tx_checksum),
         },
         peers: others(overlay, own).map(peer).collect(),
         pools: overlay.prefixes.iter().copied().collect(),

@@ -8,12 +8,6 @@ use crate::cluster::name::{Attempt, NodeId, OverlayName, PoolName};
 use crate::cluster::operations::rows::Pools;
 use crate::cluster::schema::{OverlayRow, VtepRow};
 
-/// Longest encapsulation, in bytes: outer Ethernet is not counted by an MTU, so IPv6 (40), UDP (8),
-/// VXLAN (8) and the inner Ethernet header (14).
-const OVERHEAD_V6: u32 = 70;
-/// The same over IPv4.
-const OVERHEAD_V4: u32 = 50;
-
 /// The network's row with what is asked for.
 pub(super) fn row(
     ask: &OverlayAsk,
@@ -38,6 +32,14 @@ pub(super) fn row(
             return Err(OverlayError::VniTaken {
                 network: network.clone(),
                 vni: row.vni,
+                other: other.clone(),
+            });
+        }
+        let is_encrypted = !(row.encryption.is_none() && ask.overlay.encryption.is_none());
+        if is_encrypted && row.port == ask.overlay.port {
+            return Err(OverlayError::PortShared {
+                network: network.clone(),
+                port: row.port,
                 other: other.clone(),
             });
         }
@@ -83,6 +85,10 @@ pub(super) fn same(
     if asked.port != known.port {
         return differs("port", asked.port.to_string(), known.port.to_string());
     }
+    if asked.encryption != known.encryption {
+        let (asked, known) = (asked.encryption, known.encryption);
+        return differs("encryption", asked.to_string(), known.to_string());
+    }
     Ok(())
 }
 
@@ -101,15 +107,12 @@ pub(super) fn carries(
     if !used.any(|(pool, _)| pool.geometry.prefixes().any(|it| it.family() == Family::V6)) {
         return Ok(());
     }
-    let overhead = match Family::of(end.underlay) {
-        Family::V4 => OVERHEAD_V4,
-        Family::V6 => OVERHEAD_V6,
-    };
+    let family = Family::of(end.underlay);
     Err(OverlayError::TooSmall {
         network: network.clone(),
         underlay: end.underlay,
         mtu: end.mtu,
-        needed: needed.bytes() + overhead,
+        needed: row.encryption.needed(family, needed.bytes()),
     })
 }
 

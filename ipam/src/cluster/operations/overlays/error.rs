@@ -58,6 +58,18 @@ pub enum OverlayError {
         /// The node that had it first.
         node: String,
     },
+    /// Of two networks with one port one is encrypted.
+    #[error(
+        "network {network}: UDP port {port} is that of network {other} too, and one of them is encrypted, which the kernel tells by the port; give network {network} a \"port\" of its own"
+    )]
+    PortShared {
+        /// The network.
+        network: OverlayName,
+        /// The port.
+        port: u16,
+        /// Whose it is.
+        other: OverlayName,
+    },
     /// Another node has the address.
     #[error(
         "network {network}: {underlay} is the underlay address of node {other} too; give {node} one of its own in [overlay] of bulkheadd.toml, or declare the other lost"
@@ -111,6 +123,47 @@ pub enum OverlayError {
     Store(#[from] StoreTrouble),
 }
 
+/// Why a network gets no new key.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RekeyError {
+    /// Nobody has such a network.
+    #[error("there is no network {0} that nodes have together; `bulkhead overlay ls` lists them")]
+    NotFound(OverlayName),
+    /// It has no keys.
+    #[error("network {0} is not encrypted, and has no keys to change")]
+    NotEncrypted(OverlayName),
+    /// Nodes are going over to the last one.
+    #[error(
+        "network {network}: nodes are going over to epoch {epoch} of its keys ({who}); try again in {wait_secs} s"
+    )]
+    UnderWay {
+        /// The network.
+        network: OverlayName,
+        /// The latest epoch.
+        epoch: u64,
+        /// Who has not, or that all have and packets may be on their way.
+        who: String,
+        /// When that is over, at the latest.
+        wait_secs: u64,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreTrouble),
+}
+
+impl RekeyError {
+    /// What kind of reason it is.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::NotFound(_) => Reason::NotFound,
+            Self::NotEncrypted(_) => Reason::Invalid,
+            Self::UnderWay { .. } => Reason::Conflict,
+            Self::Store(trouble) => trouble.reason(),
+        }
+    }
+}
+
 impl OverlayError {
     /// What kind of reason it is.
     #[must_use]
@@ -119,6 +172,7 @@ impl OverlayError {
             Self::VniTaken { .. }
             | Self::PoolTaken { .. }
             | Self::Differs { .. }
+            | Self::PortShared { .. }
             | Self::AddressTaken { .. }
             | Self::NameTaken { .. } => Reason::Conflict,
             Self::NoPool { .. } => Reason::NotFound,

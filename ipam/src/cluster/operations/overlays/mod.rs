@@ -4,14 +4,16 @@
 
 mod decide;
 mod error;
+mod keys;
 
-pub use error::OverlayError;
+pub use error::{OverlayError, RekeyError};
+pub use keys::{REKEY_REST, REKEY_WAIT};
 
 use super::commit::{Decision, Draft, ROUNDS, Settled};
 use super::{Operations, Operator, StoreTrouble};
 use crate::cluster::kv::{Compare, Txn, Write};
 use crate::cluster::name::{NodeId, OverlayName};
-use crate::cluster::schema::{FenceRow, FenceState, OverlayRow, Place, VtepRow, encode};
+use crate::cluster::schema::{FenceRow, FenceState, OverlayRow, Place, Secret, VtepRow, encode};
 
 /// What a node asks of a network.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,6 +22,8 @@ pub struct OverlayAsk {
     pub network: OverlayName,
     /// What it is, as the node's configuration says.
     pub overlay: OverlayRow,
+    /// What it is keyed by if it is encrypted and has no key yet.
+    pub secret: Option<Secret>,
 }
 
 /// A node's end of a network.
@@ -112,7 +116,12 @@ impl Operations<'_> {
         let network = &ask.network;
         // A network that others have needs no change that all of the cluster waits for.
         let (known, _) = self.one::<OverlayRow>(&Place::Overlay(network.clone()))?;
+        let is_keyed = known
+            .as_ref()
+            .is_none_or(|known| known.encryption.is_none())
+            || self.keys_of(network)?.0.is_some();
         if let Some(known) = &known
+            && is_keyed
             && ask.overlay.pools.iter().all(|it| known.pools.contains(it))
         {
             return self.fits(ask, known, end);
@@ -125,14 +134,19 @@ impl Operations<'_> {
             self.fits(ask, &row, end)?;
             let key = self.schema.key(&Place::Overlay(network.clone()));
             let found = others.iter().find(|(other, _)| other == network);
-            if found.is_some_and(|(_, found)| *found == row) {
+            let keys = self.first_keys(operator, ask, &row)?;
+            if keys.is_none() && found.is_some_and(|(_, found)| *found == row) {
                 return Ok(Decision::Stands(()));
             }
-            let draft = Draft {
+            let mut draft = Draft {
                 what: format!("network {network} with VNI {}", row.vni),
                 when: Vec::new(),
                 writes: vec![Write::Put(key, encode(&row))],
             };
+            if let Some((compare, write)) = keys {
+                draft.when.push(compare);
+                draft.writes.push(write);
+            }
             Ok(Decision::Write(draft, ()))
         })
     }
@@ -225,7 +239,10 @@ impl Operations<'_> {
                     Compare::Modified(key.clone(), row.modified),
                     Compare::NoneIn(ends.clone()),
                 ],
-                writes: vec![Write::Delete(key.clone())],
+                writes: vec![
+                    Write::Delete(key.clone()),
+                    Write::Delete(self.schema.key(&Place::Keys(network.clone()))),
+                ],
             };
             if self.settle(&txn, &key)? == Settled::Made {
                 return Ok(());

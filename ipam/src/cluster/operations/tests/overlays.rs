@@ -1,10 +1,12 @@
 use std::net::IpAddr;
 
-use bulkhead_model::{Mtu, VXLAN_PORT, Vni};
+use bulkhead_model::{Encryption, Mtu, VXLAN_PORT, Vni};
 
 use super::*;
 use crate::cluster::name::OverlayName;
-use crate::cluster::schema::{OverlayMode, OverlayRow, Place, VtepRow};
+use crate::cluster::schema::{
+    KeysRow, OverlayMode, OverlayRow, Place, Salt, SealRow, Secret, VtepRow,
+};
 
 fn network(name: &str) -> OverlayName {
     name.parse().unwrap()
@@ -18,9 +20,11 @@ fn ask(name: &str, vni: u32, pools: &[&str]) -> OverlayAsk {
             port: VXLAN_PORT,
             mode: OverlayMode::Routed,
             pools: pools.iter().map(|name| pool(name)).collect(),
+            encryption: Encryption::None,
             by: node("n1"),
             created_at_unix_ms: NOW,
         },
+        secret: None,
     }
 }
 
@@ -32,6 +36,7 @@ fn end(name: &str, underlay: &str) -> VtepRow {
         mac: "02:5e:00:53:00:01".parse().unwrap(),
         link_mac: None,
         mtu: Mtu::new(1450).unwrap(),
+        seal: None,
         version: "0.1.0".to_owned(),
         at_unix_ms: 0,
         attempt: Attempt::default(),
@@ -207,4 +212,166 @@ fn a_node_that_is_declared_lost_has_no_end_any_more() {
     assert_eq!(ends[0].row.name, "n2");
     let refused = join(&cluster, &pods, &end("n1", "192.0.2.11")).unwrap_err();
     assert!(matches!(refused, OverlayError::Unregistered { .. }));
+}
+
+/// The same, encrypted; `with` is what its first key would be.
+fn encrypted(ask: OverlayAsk, with: u8) -> OverlayAsk {
+    OverlayAsk {
+        overlay: OverlayRow {
+            encryption: Encryption::Ipsec,
+            ..ask.overlay
+        },
+        secret: Some(Secret::new([with; 32])),
+        ..ask
+    }
+}
+
+fn keys(cluster: &Cluster, name: &str) -> Option<KeysRow> {
+    cluster.value(&Place::Keys(network(name)))
+}
+
+fn rekey(cluster: &Cluster, name: &str, with: u8, at_unix_ms: u64) -> Result<u64, RekeyError> {
+    let operator = Operator {
+        at_unix_ms,
+        ..operator(&format!("rekey-{with}"))
+    };
+    let secret = Secret::new([with; 32]);
+    on(&cluster.store, &cluster.schema).rekey_overlay(&operator, &network(name), &secret)
+}
+
+#[test]
+fn the_first_node_of_an_encrypted_network_keys_it_and_the_last_takes_the_keys_away() {
+    let cluster = Cluster::new();
+    let pods = ask("pods", 4096, &["default"]);
+    join(
+        &cluster,
+        &encrypted(pods.clone(), 1),
+        &end("n1", "192.0.2.11"),
+    )
+    .unwrap();
+    join(&cluster, &encrypted(pods, 2), &end("n2", "192.0.2.12")).unwrap();
+    let row = keys(&cluster, "pods").unwrap();
+    assert_eq!(row.epochs.len(), 1);
+    assert_eq!(row.epochs[0].secret, Secret::new([1; 32]));
+    leave(&cluster, "n1", "pods");
+    assert!(keys(&cluster, "pods").is_some());
+    leave(&cluster, "n2", "pods");
+    assert_eq!(keys(&cluster, "pods"), None);
+}
+
+#[test]
+fn a_network_whose_keys_are_gone_is_keyed_anew() {
+    let cluster = Cluster::new();
+    let pods = encrypted(ask("pods", 4096, &["default"]), 1);
+    join(&cluster, &pods, &end("n1", "192.0.2.11")).unwrap();
+    cluster.delete(&Place::Keys(network("pods")));
+    let again = OverlayAsk {
+        secret: Some(Secret::new([9; 32])),
+        ..pods
+    };
+    join(&cluster, &again, &end("n1", "192.0.2.11")).unwrap();
+    let row = keys(&cluster, "pods").unwrap();
+    assert_eq!(row.epochs[0].secret, Secret::new([9; 32]));
+}
+
+#[test]
+fn a_new_key_begins_an_epoch_and_the_one_before_is_kept_beside_it() {
+    let cluster = Cluster::new();
+    let pods = encrypted(ask("pods", 4096, &["default"]), 1);
+    join(&cluster, &pods, &end("n1", "192.0.2.11")).unwrap();
+    assert_eq!(rekey(&cluster, "pods", 2, NOW + 1), Ok(2));
+    // The same attempt again, whose answer did not come.
+    assert_eq!(rekey(&cluster, "pods", 2, NOW + 1), Ok(2));
+    let soon = |after: u64| {
+        let refused = rekey(&cluster, "pods", 3, NOW + 1 + after).unwrap_err();
+        refused.to_string()
+    };
+    assert_eq!(
+        soon(60_000),
+        "network pods: nodes are going over to epoch 2 of its keys (n1 not yet); try again in 660 s"
+    );
+    let applied = VtepRow {
+        seal: Some(SealRow {
+            salt: Salt::new([1; 16]),
+            applied: 2,
+        }),
+        ..end("n1", "192.0.2.11")
+    };
+    join(&cluster, &pods, &applied).unwrap();
+    assert_eq!(
+        soon(10_000),
+        "network pods: nodes are going over to epoch 2 of its keys (all have it); try again in 20 s"
+    );
+    assert_eq!(rekey(&cluster, "pods", 3, NOW + 1 + REKEY_REST), Ok(3));
+    assert_eq!(
+        rekey(&cluster, "pods", 4, NOW + 1 + REKEY_REST + REKEY_WAIT),
+        Ok(4)
+    );
+    let epochs: Vec<_> = keys(&cluster, "pods").unwrap().epochs;
+    let shown: Vec<_> = epochs.iter().map(|key| key.epoch).collect();
+    assert_eq!(shown, [3, 4]);
+    assert_eq!(epochs[1].secret, Secret::new([4; 32]));
+}
+
+#[test]
+fn what_has_no_keys_gets_no_new_one() {
+    let cluster = Cluster::new();
+    let pods = ask("pods", 4096, &["default"]);
+    join(&cluster, &pods, &end("n1", "192.0.2.11")).unwrap();
+    assert_eq!(
+        rekey(&cluster, "pods", 2, NOW).unwrap_err().to_string(),
+        "network pods is not encrypted, and has no keys to change"
+    );
+    assert_eq!(
+        rekey(&cluster, "gone", 2, NOW).unwrap_err().to_string(),
+        "there is no network gone that nodes have together; `bulkhead overlay ls` lists them"
+    );
+}
+
+#[test]
+fn a_node_that_would_speak_in_the_clear_is_refused_and_both_are_named() {
+    let cluster = Cluster::new();
+    cluster.put(&Place::Pool(pool("more")), &pool_row(&["10.5.0.0/16"]));
+    let pods = ask("pods", 4096, &["default"]);
+    join(
+        &cluster,
+        &encrypted(pods.clone(), 1),
+        &end("n1", "192.0.2.11"),
+    )
+    .unwrap();
+    let blue = ask("blue", 4097, &["more"]);
+    let small = VtepRow {
+        mtu: Mtu::new(1279).unwrap(),
+        ..end("n2", "192.0.2.12")
+    };
+    let before = cluster.contents();
+    for (ask, end, expected) in [
+        (
+            pods.clone(),
+            end("n2", "192.0.2.12"),
+            "network pods: \"encryption\" is none here and ipsec on node n1; make the configuration the same on every node",
+        ),
+        (
+            blue.clone(),
+            end("n2", "192.0.2.12"),
+            "network blue: UDP port 4789 is that of network pods too, and one of them is encrypted, which the kernel tells by the port; give network blue a \"port\" of its own",
+        ),
+        (
+            encrypted(pods, 2),
+            small,
+            "network pods: an underlay at 192.0.2.12 leaves 1279 bytes for packets, and IPv6 needs 1280 (RFC 8200 section 5); raise its MTU to 1364, or name pools without IPv6",
+        ),
+    ] {
+        let refused = join(&cluster, &ask, &end).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+        assert_eq!(cluster.contents(), before, "{expected}");
+    }
+    let own_port = OverlayAsk {
+        overlay: OverlayRow {
+            port: 4790,
+            ..blue.overlay
+        },
+        ..blue
+    };
+    join(&cluster, &own_port, &end("n2", "192.0.2.12")).unwrap();
 }

@@ -6,8 +6,8 @@ use bulkhead_nft as nft;
 use nft::{Datum, Field, Name, Op, Operand, PayloadBase, Rule, Statement};
 
 use super::{
-    KNOWN4, KNOWN6, NEAR, NEAR_LINKS, POOLS4, POOLS6, PORTS, SOURCES4, SOURCES6, TunnelDrop,
-    VTEPS4, VTEPS6,
+    CLAMPED, KNOWN4, KNOWN6, NEAR, NEAR_LINKS, POOLS4, POOLS6, PORTS, Parts, SEALED, SOURCES4,
+    SOURCES6, TunnelDrop, VTEPS4, VTEPS6,
 };
 
 /// Where a packet to a judged port of the node is.
@@ -22,6 +22,10 @@ const JUDGED: Name = Name::literal("judged");
 const INSIDE: Name = Name::literal("inside");
 /// Where one is that came in where it should not.
 const STRAY: Name = Name::literal("stray");
+/// Where a packet over a device is whose connections are told what their way carries.
+const SEGMENT: Name = Name::literal("segment");
+/// `IPPROTO_TCP` (`linux/in.h`).
+const TCP: u8 = 6;
 /// What the names of containers' ports begin with.
 const PORT_PREFIX: &str = "bhp";
 /// The second word of a VXLAN header, behind the eight bytes of UDP's (RFC 7348 section 5).
@@ -35,10 +39,10 @@ const UDP: u8 = 17;
 /// `IPPROTO_FRAGMENT` (RFC 8200 section 4.5).
 const FRAGMENT: u8 = 44;
 
-pub(super) fn chains() -> Vec<nft::Chain> {
+pub(super) fn chains(parts: Parts) -> Vec<nft::Chain> {
     let mut chains = vec![
         // NF_IP_PRI_FILTER (linux/netfilter_ipv4.h): the last before delivery, beside the host's own.
-        hooked("input", nft::Hook::Input, 0, input()),
+        hooked("input", nft::Hook::Input, 0, input(parts)),
         // Before connection tracking (NF_IP_PRI_CONNTRACK, -200): what is dropped makes no flow.
         hooked("prerouting", nft::Hook::Prerouting, -290, prerouting()),
         hooked("output", nft::Hook::Output, -290, output()),
@@ -50,16 +54,78 @@ pub(super) fn chains() -> Vec<nft::Chain> {
         regular(CONTAINER, container()),
     ];
     chains.extend(TunnelDrop::ALL.map(|reason| regular(reason.chain(), dropped(reason))));
+    if parts.seals {
+        // Behind whatever may send a packet another way, and before it is transformed: what is then comes
+        // by once more, as ESP.
+        chains.push(hooked("seal", nft::Hook::Output, 300, seal()));
+    }
+    if parts.clamps {
+        // NF_IP_PRI_MANGLE (linux/netfilter_ipv4.h), where others do the same.
+        chains.push(hooked("clamp", nft::Hook::Forward, -150, clamp()));
+        chains.push(regular(SEGMENT, segment()));
+    }
     chains
 }
 
-/// IPv4 is put together by now, IPv6 is not (`ip6_input`, `net/ipv6/ip6_input.c`).
-fn input() -> Vec<Rule> {
+/// What would leave for an encrypted network as it is: a policy of somebody else's may have said so.
+fn seal() -> Vec<Rule> {
+    let passes = |later: Vec<Statement>| Rule::new([later, vec![Statement::accept()]].concat());
     vec![
-        known(Field::Ip4Saddr, KNOWN4),
-        Rule::new([later_fragments6(), vec![Statement::accept()]].concat()),
-        Rule::new([to_port(), Statement::goto(TUNNEL)]),
+        passes(later_fragments4()),
+        passes(later_fragments6()),
+        unless_by(Field::RtIpsec, TunnelDrop::Unsealed),
     ]
+}
+
+/// Drops what is for an encrypted network's port and not protected.
+fn unless_by(protection: Field, reason: TunnelDrop) -> Rule {
+    Rule::new([
+        Statement::in_set([Field::UdpDport], SEALED),
+        Statement::is(protection, Datum::Boolean(false)),
+        Statement::goto(reason.chain()),
+    ])
+}
+
+/// What comes by the overlay and goes on, or comes and goes on by it. The node's own connections know
+/// their way.
+fn clamp() -> Vec<Rule> {
+    let by = |link| Rule::new([Statement::in_set([link], CLAMPED), Statement::goto(SEGMENT)]);
+    vec![by(Field::Iifname), by(Field::Oifname)]
+}
+
+/// A packet that begins a connection, or answers one that does.
+fn segment() -> Vec<Rule> {
+    /// Behind ports, sequence numbers and offset (RFC 9293 section 3.1).
+    const FLAGS: Field = Field::Raw {
+        base: PayloadBase::Transport,
+        offset: 13,
+        len: 1,
+    };
+    const SYN: u8 = 0x02;
+    const RST: u8 = 0x04;
+    let passes = |later: Vec<Statement>| Rule::new([later, vec![Statement::accept()]].concat());
+    vec![
+        passes(later_fragments4()),
+        passes(later_fragments6()),
+        Rule::new([
+            Statement::is(Field::L4Proto, Datum::InetProto(TCP)),
+            Statement::masked(FLAGS, [SYN | RST], Op::Eq, [SYN]),
+            Statement::ClampMss,
+        ]),
+    ]
+}
+
+/// IPv4 is put together by now, IPv6 is not (`ip6_input`, `net/ipv6/ip6_input.c`).
+fn input(parts: Parts) -> Vec<Rule> {
+    let known = known(Field::Ip4Saddr, KNOWN4);
+    let later = Rule::new([later_fragments6(), vec![Statement::accept()]].concat());
+    let to_port = Rule::new([to_port(), Statement::goto(TUNNEL)]);
+    if parts.seals {
+        // Before anyone is believed.
+        let sealed = unless_by(Field::MetaIpsec, TunnelDrop::Plaintext);
+        return vec![later, sealed, known, to_port];
+    }
+    vec![known, later, to_port]
 }
 
 /// A packet to a judged port from a VTEP that is in the network.
@@ -198,7 +264,10 @@ fn to_port() -> Statement {
 /// Counts by what the sender cannot choose, so that it fills no set.
 fn dropped(reason: TunnelDrop) -> Vec<Rule> {
     let by = match reason {
-        TunnelDrop::UnknownSource | TunnelDrop::WrongVni => Field::UdpDport,
+        TunnelDrop::UnknownSource
+        | TunnelDrop::WrongVni
+        | TunnelDrop::Plaintext
+        | TunnelDrop::Unsealed => Field::UdpDport,
         TunnelDrop::Misrouted | TunnelDrop::FromContainer => Field::Iifname,
     };
     vec![
