@@ -168,7 +168,7 @@ impl Node {
     /// # Panics
     /// When it does not listen.
     pub fn start(&mut self) {
-        let boot_id = self.state.path().with_extension("boot");
+        let boot_id = self.state.path().join("boot-id");
         let boot_id = (self.boots > 0).then_some(boot_id.as_path());
         let state = self.state.path();
         let daemon = Daemon::start_in(&self.host, state, &self.settings, boot_id);
@@ -203,7 +203,7 @@ impl Node {
         }
         self.boots += 1;
         let boot_id = format!("00000000-0000-4000-8000-{:012}\n", self.boots);
-        let file = self.state.path().with_extension("boot");
+        let file = self.state.path().join("boot-id");
         std::fs::write(file, boot_id).expect("the directory is there");
         self.start();
     }

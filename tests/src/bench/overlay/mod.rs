@@ -10,10 +10,10 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netns_fixtures::{Container, Ns, Verb};
+use netns_fixtures::Ns;
 
 use super::sample::Sample;
-use crate::nodes::{LIMIT, Nodes, addresses};
+use crate::nodes::{LIMIT, Nodes};
 pub use converge::{AtPeers, Converged, Converging, converge};
 
 use by_hand::ByHand;
@@ -59,8 +59,9 @@ struct Way {
 /// # Panics
 /// When a node or a container does not come up.
 pub fn paths(effort: &Paths) -> io::Result<Vec<Path>> {
-    let (nodes, client, server, at) = ours(Masquerade::Off);
-    let (tracking, tracked_client, tracked_server, tracked_at) = ours(Masquerade::On);
+    let nodes = Nodes::start(2);
+    let (client, _) = nodes.container(0, "client");
+    let (server, at) = nodes.container(1, "server");
     let routed = ByHand::routed(&nodes.sandbox).map_err(io::Error::other)?;
     let tunnelled = ByHand::tunnelled(&nodes.sandbox).map_err(io::Error::other)?;
     let mut ways = vec![
@@ -78,14 +79,7 @@ pub fn paths(effort: &Paths) -> io::Result<Vec<Path>> {
             &tunnelled.server,
             tunnelled.address,
         ),
-        Way::new("bulkhead-vxlan", 1450, &client, &server, at),
-        Way::new(
-            "bulkhead-vxlan, masquerading",
-            1450,
-            &tracked_client,
-            &tracked_server,
-            tracked_at,
-        ),
+        Way::new("bulkhead-vxlan", 1450, &client, &server, at[0]),
     ];
     eprintln!("node to node");
     for nth in 0..effort.rounds {
@@ -96,29 +90,7 @@ pub fn paths(effort: &Paths) -> io::Result<Vec<Path>> {
         }
         ways.rotate_right(first);
     }
-    drop(tracking);
     Ok(ways.into_iter().map(|way| way.path).collect())
-}
-
-/// Whether what leaves the network has the node's address, for which the kernel tracks every flow.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Masquerade {
-    On,
-    Off,
-}
-
-/// Two nodes of ours with a container on each, and the second's address.
-fn ours(masquerade: Masquerade) -> (Nodes, Container, Container, IpAddr) {
-    let nodes = Nodes::start(2);
-    let added = |nth: usize, name: &str| {
-        let (node, container) = (&nodes.all[nth], nodes.bare(nth, name));
-        let mut network = node.network();
-        network["ipMasq"] = (masquerade == Masquerade::On).into();
-        let result = node.call(Verb::Add, &container, &network).result();
-        (container, addresses(&result))
-    };
-    let ((client, _), (server, at)) = (added(0, "client"), added(1, "server"));
-    (nodes, client, server, at[0])
 }
 
 impl Way {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bulkhead_model::Prefix;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -69,21 +70,15 @@ impl Monitor {
         while matches!(self.messages(), Ok(Some(_))) {}
     }
 
-    /// How many changes were told since, but of neighbours on other links than `device`: those are asked for
-    /// by the kernel whenever it likes.
+    /// How many changes were told since, each also on standard error. Neighbours that the kernel asks for by
+    /// itself, on other links than `device`, and its entries for groups are none.
     pub(super) fn pending(&mut self, device: u32) -> io::Result<usize> {
         let mut count = 0;
         while let Some(messages) = self.messages()? {
-            let is_of_another = |message: &NetlinkMessage<RouteNetlinkMessage>| {
-                matches!(
-                    &message.payload,
-                    NetlinkPayload::InnerMessage(
-                        RouteNetlinkMessage::NewNeighbour(neighbour)
-                        | RouteNetlinkMessage::DelNeighbour(neighbour)
-                    ) if neighbour.header.ifindex != device
-                )
-            };
-            count += messages.iter().filter(|it| !is_of_another(it)).count();
+            for message in messages.iter().filter(|it| !is_the_kernels(it, device)) {
+                eprintln!("  changed: {:?}", message.payload);
+                count += 1;
+            }
         }
         Ok(count)
     }
@@ -129,6 +124,16 @@ impl Monitor {
         }
         Ok(Some(messages))
     }
+}
+
+fn is_the_kernels(message: &NetlinkMessage<RouteNetlinkMessage>, device: u32) -> bool {
+    let NetlinkPayload::InnerMessage(
+        RouteNetlinkMessage::NewNeighbour(neighbour) | RouteNetlinkMessage::DelNeighbour(neighbour),
+    ) = &message.payload
+    else {
+        return false;
+    };
+    neighbour.header.ifindex != device || neighbour.header.state == NeighbourState::Noarp
 }
 
 fn destination(route: &RouteMessage) -> Option<Prefix> {

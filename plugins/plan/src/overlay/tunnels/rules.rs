@@ -28,6 +28,8 @@ const SEGMENT: Name = Name::literal("segment");
 const TCP: u8 = 6;
 /// What the names of containers' ports begin with.
 const PORT_PREFIX: &str = "bhp";
+/// What the names of VXLAN devices begin with.
+const DEVICE_PREFIX: &str = "bhx";
 /// The second word of a VXLAN header, behind the eight bytes of UDP's (RFC 7348 section 5).
 const WORD: Field = Field::Raw {
     base: PayloadBase::Transport,
@@ -215,6 +217,9 @@ fn inside() -> Vec<Rule> {
             Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
             Statement::goto(STRAY),
         ]),
+        // Ours, where it was routed back to: whose it is, its own filter or the tunnel's asks.
+        Rule::new([arriving_by(PORT_PREFIX), Statement::accept()]),
+        Rule::new([arriving_by(DEVICE_PREFIX), Statement::accept()]),
         Rule::new([
             Statement::in_set([Field::Iifname], NEAR_LINKS),
             Statement::Match(near),
@@ -235,7 +240,12 @@ fn stray() -> Vec<Rule> {
 }
 
 fn from_container() -> Statement {
-    let prefix = PORT_PREFIX.parse().expect("three letters");
+    arriving_by(PORT_PREFIX)
+}
+
+/// By a link whose name begins so.
+fn arriving_by(prefix: &str) -> Statement {
+    let prefix = prefix.parse().expect("three letters");
     Statement::Match(nft::Match::new(
         [Field::Iifname],
         Op::Eq,
