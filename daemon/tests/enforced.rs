@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bulkhead_ipam::wire::admin::{Must, ObjectName, PolicyFile, Reply, Request};
+use bulkhead_ipam::wire::admin::{Must, ObjectName, PolicyFile, PolicyVerified, Reply, Request};
 use common::{LIMIT, Node};
 use netns_fixtures::{Container, wait_for, wait_until};
 use serde_json::{Value, json};
@@ -331,6 +331,9 @@ fn a_restart_changes_nothing_and_damage_is_put_right() {
     let another = Pod::add(&node, "another", "stranger", "bulkhead-ipv6");
     another.del(&node);
     assert_eq!(node_listing(&node), before);
+    let seen = verified(&node);
+    assert_eq!((seen.endpoints, seen.healed), (2, 0));
+    assert_eq!(seen.differences, [""; 0]);
     node.host
         .sh("nft flush chain inet bulkhead-policy forward")
         .unwrap();
@@ -339,6 +342,18 @@ fn a_restart_changes_nothing_and_damage_is_put_right() {
         (!stranger.reaches(server.at(0), &receiver)).then_some(())
     });
     assert!(node.log().contains("put right"), "{}", node.log());
+    let healed = || verified(&node).healed > 0;
+    wait_for("it to be counted", LIMIT, || healed().then_some(()));
+}
+
+fn verified(node: &Node) -> PolicyVerified {
+    let request = Request::PolicyVerify;
+    wait_for("the policies to be known", LIMIT, || {
+        match node.ask(&request).pop() {
+            Some(Reply::PolicyVerified(verified)) => Some(verified),
+            _ => None,
+        }
+    })
 }
 
 fn node_listing(node: &Node) -> Vec<String> {

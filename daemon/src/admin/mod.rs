@@ -93,6 +93,7 @@ impl Admin {
             Request::PolicyGet { object } => self.policy_get(&object),
             Request::PolicySnapshot => self.policy_snapshot(replies),
             Request::PolicyStatus => self.policy_status(),
+            Request::PolicyVerify => self.policy_verify(),
             Request::Verdicts => Ok(self.verdicts(replies)),
             Request::Known => Ok(self.known(replies)),
             Request::Groups { group } => self.groups(group.as_deref(), replies),

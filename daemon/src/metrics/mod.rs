@@ -88,6 +88,10 @@ pub(crate) struct Metrics {
     pub(crate) guard_drops: Family<ReasonLabels, Counter>,
     /// Overlays, or what filters them, found otherwise than they had been left, and mended.
     pub(crate) overlay_mended: Counter,
+    /// Policies found otherwise in the kernel than they had been left, and mended.
+    pub(crate) policy_mended: Counter,
+    /// Connections cut because they were no longer allowed.
+    pub(crate) policy_cut: Counter,
     /// How long endpoints took from their call to their row in the store.
     pub(crate) endpoint_published: Histogram,
     /// Endpoints whose rows wait to be published.
@@ -214,6 +218,14 @@ impl Metrics {
             drift_mended: to.add("drift_mended", "Attachments mended"),
             reclaimed: to.add("leaks_reclaimed", "Attachments of dead containers detached"),
             guard_drops: to.add("guard_drops", "Packets from ports that the guard dropped"),
+            policy_mended: to.add(
+                "policy_mended",
+                "Tables of policies found otherwise in the kernel than they had been left, and mended",
+            ),
+            policy_cut: to.add(
+                "policy_cut",
+                "Connections cut because policies no longer allow them",
+            ),
             overlay_mended: to.add(
                 "overlay_mended",
                 "Overlays found otherwise than they had been left, and mended",

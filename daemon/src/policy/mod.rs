@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bulkhead_attach::policies::device;
 use bulkhead_cni::CniError;
+use bulkhead_ipam::wire::admin::PolicyVerified;
 use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
 use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_policy::{EndpointId, Local};
@@ -34,9 +35,9 @@ pub(crate) struct Enforcer {
     state: Mutex<State>,
     is_ending: AtomicBool,
     /// How often the table was found otherwise than it had been left, and put right.
-    pub(crate) healed: AtomicU64,
+    healed: AtomicU64,
     /// Connections that were cut because they are no longer allowed.
-    pub(crate) cut: AtomicU64,
+    cut: AtomicU64,
 }
 
 struct State {
@@ -45,15 +46,6 @@ struct State {
     stand: Stand,
     /// What was known when the kernel was told last.
     mark: Mark,
-}
-
-/// What is known of the table.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Verified {
-    /// The revision of the policies that it was compiled from.
-    pub(crate) revision: u64,
-    /// What is otherwise than it should be; none if the kernel enforces exactly that.
-    pub(crate) differences: Vec<String>,
 }
 
 impl Enforcer {
@@ -105,18 +97,21 @@ impl Enforcer {
         self.is_ending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the kernel enforces exactly what it should; `None` while nothing is to be enforced here.
+    /// Whether the kernel enforces exactly what it should.
     ///
     /// # Errors
     /// The kernel does not answer, or it is not known what it should enforce.
-    pub(crate) fn verify(&self) -> Result<Option<Verified>, Trouble> {
+    pub(crate) fn verify(&self) -> Result<PolicyVerified, Trouble> {
         let mut state = self.state();
         let revision = state.mark.policies;
         let differences = state.stand.differences()?;
-        Ok(differences.map(|differences| Verified {
-            revision,
-            differences,
-        }))
+        Ok(PolicyVerified {
+            revision: differences.is_some().then_some(revision),
+            endpoints: state.local.len() as u64,
+            differences: differences.unwrap_or_default(),
+            healed: self.healed.load(Ordering::Relaxed),
+            cut: self.cut.load(Ordering::Relaxed),
+        })
     }
 
     /// Puts right what somebody else has changed; what that was.
@@ -232,6 +227,7 @@ fn go_on(node: &Node) {
         if let Some(judge) = judge {
             let cut = scissors.cut(node, &judge);
             enforcer.cut.fetch_add(cut, Ordering::Relaxed);
+            node.metrics.policy_cut.inc_by(cut);
         }
         // As often as attachments are compared with their want.
         let interval = node.config().reconcile;
@@ -240,6 +236,7 @@ fn go_on(node: &Node) {
             match enforcer.heal() {
                 Ok(found) if found.is_empty() => {}
                 Ok(found) => {
+                    node.metrics.policy_mended.inc();
                     tracing::warn!(
                         ?found,
                         "policies stood otherwise in the kernel, and were put right"

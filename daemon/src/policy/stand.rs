@@ -6,7 +6,7 @@ use bulkhead_kernel::{ApplyError, Deletion, Kernel, ObserveError};
 use bulkhead_nft::{Command, Standing, Table, Transaction, change};
 use bulkhead_plan::{Ns, Op, Plan};
 use bulkhead_policy::compile::{Judge, Said, table_id};
-use bulkhead_policy::{Local, World, compile};
+use bulkhead_policy::{Compiler, Local, World};
 
 /// Why the kernel does not enforce what it should.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,7 @@ pub(super) struct Stand {
     /// What the verdicts of the table stand for.
     pub(super) outcomes: BTreeMap<String, Said>,
     cut_is_due: bool,
+    compiler: Compiler,
 }
 
 impl Stand {
@@ -53,6 +54,7 @@ impl Stand {
             judge: Judge::default(),
             outcomes: BTreeMap::new(),
             cut_is_due: false,
+            compiler: Compiler::default(),
         }
     }
 
@@ -67,7 +69,7 @@ impl Stand {
 
     /// Brings the table to what `world` says; without endpoints there is none.
     pub(super) fn bring_to(&mut self, world: &World, local: &Local) -> Result<(), Trouble> {
-        let ruleset = compile(world, local);
+        let ruleset = self.compiler.compile(world, local);
         let wanted = (!local.endpoints.is_empty()).then_some(ruleset.table);
         if self.is_unknown() {
             self.stands = self.found(wanted.as_ref())?;

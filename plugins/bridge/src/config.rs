@@ -161,10 +161,10 @@ fn segmentation(root: &Object<'_>) -> Result<Segmentation, FieldError> {
 /// Neighbours on a segment reach each other past the node, and nothing there could be enforced.
 fn policed(root: &Object<'_>, segmentation: Segmentation) -> Result<bool, FieldError> {
     let is_asked = policies::is_asked(root)?;
-    if is_asked && segmentation != Segmentation::Layer3 {
-        let field = root.required("policy", "true or false")?;
-        return Err(field.invalid(
-            "false where containers reach each other past the node: set \"segmentation\": \"l3\"",
+    let on_segment = is_asked && segmentation != Segmentation::Layer3;
+    if let Some(field) = root.optional("policy").filter(|_| on_segment) {
+        return Err(field.unsupported(
+            "neighbours on a segment reach each other past the node, where nothing is enforced; set \"segmentation\": \"l3\"",
         ));
     }
     Ok(is_asked)

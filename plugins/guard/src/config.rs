@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use bulkhead_attach::{GuardConfig, keys};
+use bulkhead_attach::{GuardConfig, keys, policies};
 use bulkhead_cni::json::{FieldError, Object};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_model::{InterfaceAddress, Mac};
@@ -33,6 +33,11 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         return Err(ipam
             .unsupported("the addresses are those the plugin before it gave; remove the key")
             .into());
+    }
+    let is_policed = policies::is_asked(&root)?;
+    if let Some(field) = root.optional("policy").filter(|_| is_policed) {
+        let reason = "policies are enforced for containers of our own main plugins; remove the key";
+        return Err(field.unsupported(reason).into());
     }
     Ok(Config {
         guard: GuardConfig::parse(call)?.refuse_groups()?,

@@ -38,8 +38,8 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         }
     };
     let (prefixes, mut link) = Layer3::parse(call, prefixes)?;
-    if prefixes && link.policed {
-        let field = root.required("prefixPerContainer", "true or false")?;
+    let own_prefix = root.optional("prefixPerContainer");
+    if let Some(field) = own_prefix.filter(|_| prefixes && link.policed) {
         return Err(field
             .unsupported(
                 "policies are about addresses, and such a container has a whole prefix: remove the key, or \"policy\"",

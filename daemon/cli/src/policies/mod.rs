@@ -6,6 +6,7 @@ mod files;
 mod kind;
 mod list;
 mod state;
+mod verify;
 
 use clap::Subcommand;
 
@@ -30,6 +31,10 @@ pub(crate) enum Command {
     Get(list::GetArgs),
     /// Tell where policies are enforced: on how many nodes, at which revision, and who is behind.
     Status(state::StatusArgs),
+    /// Read back what the asked node's kernel enforces, and compare it with what it should.
+    ///
+    /// Exit status 5 if anything is otherwise.
+    Verify(verify::VerifyArgs),
     /// Print all that the asked node knows as a file of objects, which `explain`, `matrix`, `diff` and `lint`
     /// read.
     Snapshot(state::SnapshotArgs),
@@ -44,6 +49,7 @@ pub(crate) fn run(command: &Command, format: Format) -> Outcome {
         Command::Ls(args) => list::ls(args, format).into(),
         Command::Get(args) => list::get(args, format).into(),
         Command::Status(args) => state::status(args, format).into(),
+        Command::Verify(args) => verify::verify(args, format),
         Command::Snapshot(args) => state::snapshot(args, format).into(),
         Command::Endpoints(args) => state::endpoints(args, format).into(),
     }

@@ -1,7 +1,7 @@
 //! Names and numbers that follow from what something is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
 
 use sha2::{Digest as _, Sha256};
 
@@ -12,14 +12,20 @@ pub(super) struct Digest(u64);
 impl Digest {
     /// Of bytes.
     pub(super) fn of_bytes(bytes: &[u8]) -> Self {
-        let digest = Sha256::digest(bytes);
+        Self::head(&Sha256::digest(bytes))
+    }
+
+    fn head(digest: &[u8]) -> Self {
         let head = digest[..8].iter();
         Self(head.fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// Of a value, by all that is in it: none of ours leaves a part of itself out there.
-    pub(super) fn of(value: &impl Debug) -> Self {
-        Self::of_bytes(format!("{value:?}").as_bytes())
+    /// Of a value, by all that is in it: none of ours leaves a part of itself out there. Another release of the
+    /// compiler may come to another one, and then makes a table anew that means the same.
+    pub(super) fn of(value: &impl Hash) -> Self {
+        let mut feed = Feed(Sha256::new());
+        value.hash(&mut feed);
+        Self::head(&feed.0.finalize())
     }
 
     /// Of several, in their order.
@@ -34,6 +40,20 @@ impl Digest {
     /// 16 hexadecimal digits.
     pub(super) fn hex(self) -> String {
         format!("{:016x}", self.0)
+    }
+}
+
+/// Hands on what is hashed.
+struct Feed(Sha256);
+
+impl Hasher for Feed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        // Nobody asks: a digest has more bits.
+        0
     }
 }
 

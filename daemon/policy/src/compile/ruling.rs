@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use bulkhead_model::NetworkName;
 
-use super::class::{Class, Classes, Peers, Stage, Step};
+use super::class::{Class, Classes, Peers, Stage, Step, Target};
 use super::digest::Digest;
-use super::identity::{Identities, Identity};
+use super::identity::{Identities, Identity, Marks};
 use super::spans::{Line, Lines, Span};
 use crate::{Action, Decision, Mode, NamedPort, PolicyId};
 
@@ -66,7 +67,7 @@ pub(super) type Ruling = Lines<Outcome>;
 /// What the classes say.
 #[derive(Debug)]
 pub(super) struct Rulings {
-    pub(super) all: BTreeMap<Digest, Ruling>,
+    pub(super) all: BTreeMap<Digest, Arc<Ruling>>,
     pub(super) of: BTreeMap<Digest, OfClass>,
 }
 
@@ -79,22 +80,42 @@ pub(super) struct OfClass {
     pub(super) others: BTreeMap<Digest, Digest>,
 }
 
-pub(super) fn rulings(classes: &Classes<'_>, identities: &Identities<'_>) -> Rulings {
+/// The rulings of each class in the last world.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory(HashMap<Digest, Made>);
+
+/// Rulings by what they follow from.
+type Made = HashMap<Matched, (Digest, Arc<Ruling>)>;
+
+pub(super) fn rulings(
+    memory: &mut Memory,
+    classes: &Classes<'_>,
+    identities: &Identities<'_>,
+) -> Rulings {
     let mut rulings = Rulings {
         all: BTreeMap::new(),
         of: BTreeMap::new(),
     };
     let places = identities.targets.iter().copied().zip(0..).collect();
+    let mut before = std::mem::take(&mut memory.0);
     for (digest, class) in &classes.all {
-        let mut bench = Bench::new(class, &places);
-        let default = bench.ruling(&mut rulings.all, None);
+        let mut bench = Bench::new(class, &places, before.remove(digest).unwrap_or_default());
+        let default = bench.ruling(None);
         let mut others = BTreeMap::new();
         for (identity, known) in &identities.all {
-            let ruling = bench.ruling(&mut rulings.all, Some(known));
+            if bench.asks_nothing_of(known) {
+                continue;
+            }
+            let ruling = bench.ruling(Some(known));
             if ruling != default {
                 others.insert(*identity, ruling);
             }
         }
+        let made = bench.made.values();
+        rulings
+            .all
+            .extend(made.map(|(ruling, what)| (*ruling, Arc::clone(what))));
+        memory.0.insert(*digest, bench.made);
         rulings.of.insert(*digest, OfClass { default, others });
     }
     let used = rulings.of.values();
@@ -109,9 +130,12 @@ struct Bench<'c, 'w> {
     class: &'c Class<'w>,
     /// Of each step, which marks it asks for; `None` for none.
     asked: Vec<Option<Vec<usize>>>,
+    /// All of them.
+    all_asked: Marks,
     own_node: Option<usize>,
     asks_names: bool,
-    made: HashMap<Matched, Digest>,
+    before: Made,
+    made: Made,
 }
 
 /// All that a ruling follows from.
@@ -123,26 +147,34 @@ struct Matched {
 }
 
 impl<'c, 'w> Bench<'c, 'w> {
-    fn new(class: &'c Class<'w>, places: &HashMap<super::class::Target<'w>, usize>) -> Self {
+    fn new(class: &'c Class<'w>, places: &HashMap<Target<'w>, usize>, before: Made) -> Self {
         let asked = class.steps.iter().map(|step| match &step.peers {
             Peers::All => None,
             Peers::Of(targets) => Some(targets.iter().map(|target| places[target]).collect()),
         });
+        let mut all_asked = Marks::none(places.len());
+        for target in class.targets() {
+            all_asked.set(places[&target]);
+        }
         Self {
             class,
             asked: asked.collect(),
+            all_asked,
             own_node: class.own_node.map(|target| places[&target]),
             asks_names: class.names().next().is_some(),
+            before,
             made: HashMap::new(),
         }
     }
 
+    /// Whether the class says of it what it says of everybody.
+    fn asks_nothing_of(&self, identity: &Identity) -> bool {
+        let has_names = self.asks_names && !identity.ports.is_empty();
+        !has_names && !identity.marks.meets(&self.all_asked)
+    }
+
     /// The ruling about an identity, or about somebody of whom nothing is known.
-    fn ruling(
-        &mut self,
-        all: &mut BTreeMap<Digest, Ruling>,
-        identity: Option<&Identity>,
-    ) -> Digest {
+    fn ruling(&mut self, identity: Option<&Identity>) -> Digest {
         let has = |nth: usize| identity.is_some_and(|identity| identity.marks.has(nth));
         let matches = |(_, asked): &(usize, &Option<Vec<usize>>)| match asked {
             None => true,
@@ -157,13 +189,16 @@ impl<'c, 'w> Bench<'c, 'w> {
                 _ => BTreeSet::new(),
             },
         };
-        if let Some(made) = self.made.get(&follows) {
+        if let Some((made, _)) = self.made.get(&follows) {
             return *made;
         }
-        let ruling = self.class.ruling(&follows);
-        let digest = Digest::of(&(self.class.direction, &ruling));
-        all.insert(digest, ruling);
-        self.made.insert(follows, digest);
+        let made = self.before.remove(&follows).unwrap_or_else(|| {
+            let ruling = self.class.ruling(&follows);
+            let digest = Digest::of(&(self.class.direction, &ruling));
+            (digest, Arc::new(ruling))
+        });
+        let digest = made.0;
+        self.made.insert(follows, made);
         digest
     }
 }

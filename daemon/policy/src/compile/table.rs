@@ -1,6 +1,6 @@
 //! The table, put together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bulkhead_nft as nft;
@@ -31,32 +31,40 @@ pub const fn table_id() -> nft::TableId {
     }
 }
 
+/// The chains of rulings and outcomes in the last world.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory(BTreeMap<Digest, (nft::Chain, BTreeMap<Digest, Said>)>);
+
 pub(super) fn assemble(
+    memory: &mut Memory,
     ends: &Ends<'_>,
     classes: &Classes<'_>,
-    identities: &Identities<'_>,
+    (identities, identity_numbers): (&Identities<'_>, &BTreeMap<Digest, u32>),
     rulings: &Rulings,
 ) -> Ruleset {
     let class_numbers = numbers(classes.all.keys().copied());
-    let identity_numbers = numbers(identities.all.keys().copied());
     let mut sets = local_sets(ends, classes, &class_numbers);
-    sets.extend(peer_sets(identities, &identity_numbers));
+    sets.extend(peer_sets(identities, identity_numbers));
     let mut chains = fixed();
     let mut outcomes = BTreeMap::new();
-    let mut made = BTreeSet::new();
+    let mut before = std::mem::take(&mut memory.0);
     for (class, of_it) in &rulings.of {
         let direction = classes.all[class].direction;
         let has_others = !of_it.others.is_empty();
         chains.push(of_class(*class, direction, of_it.default, has_others));
         if has_others {
-            sets.extend(sets_of_class(*class, &of_it.others, &identity_numbers));
+            sets.extend(sets_of_class(*class, &of_it.others, identity_numbers));
         }
         for ruling in of_it.others.values().chain([&of_it.default]) {
-            if made.insert(*ruling) {
-                let (chain, said) = of_ruling(*ruling, &rulings.all[ruling], direction);
-                chains.push(chain);
-                outcomes.extend(said);
+            if memory.0.contains_key(ruling) {
+                continue;
             }
+            let made = before
+                .remove(ruling)
+                .unwrap_or_else(|| of_ruling(*ruling, &rulings.all[ruling], direction));
+            chains.push(made.0.clone());
+            outcomes.extend(made.1.clone());
+            memory.0.insert(*ruling, made);
         }
     }
     chains.extend(

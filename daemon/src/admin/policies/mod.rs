@@ -4,6 +4,7 @@
 mod groups;
 mod name;
 mod state;
+mod verify;
 
 use std::collections::BTreeSet;
 

@@ -38,7 +38,7 @@ pub use overlays::{ListedEnd, ListedOverlay, OwnEnd};
 pub use policies::{
     ChangedObject, EndpointName, GroupMember, IdentityStatus, KnownEndpoint, KnownVerdict,
     ListedGroup, ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile,
-    PolicyNode, PolicyState,
+    PolicyNode, PolicyState, PolicyVerified,
 };
 pub use pools::{
     ListedPool, ListedReservation, PoolChange, PoolSpec, PoolState, PoolUsage, Reservation,
@@ -247,6 +247,8 @@ pub enum Request {
     PolicySnapshot,
     /// Where policies are enforced. [`Reply::PolicyState`].
     PolicyStatus,
+    /// Whether this node's kernel enforces exactly what it should. [`Reply::PolicyVerified`].
+    PolicyVerify,
     /// Endpoints as policies see them, of the networks that this node is on. [`Reply::Known`], by name.
     Known,
     /// What the verdicts in the kernel's log stand for. [`Reply::Verdicts`], by id.
@@ -437,6 +439,8 @@ pub enum Reply {
     },
     /// Of [`Request::PolicyStatus`].
     PolicyState(Box<PolicyState>),
+    /// Of [`Request::PolicyVerify`].
+    PolicyVerified(PolicyVerified),
     /// Of [`Request::Known`].
     Known {
         /// By name.

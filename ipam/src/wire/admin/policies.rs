@@ -210,6 +210,24 @@ pub struct PolicyNode {
     pub errors: Vec<String>,
 }
 
+/// What a node's kernel enforces, read back and compared.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PolicyVerified {
+    /// The revision of the policies that it should enforce; none where no endpoint of the node has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Endpoints of the node that policies are enforced for.
+    pub endpoints: u64,
+    /// What is otherwise, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
+    /// How often something was otherwise since the daemon started, and was put right.
+    pub healed: u64,
+    /// Connections that were cut since then because they were no longer allowed.
+    pub cut: u64,
+}
+
 /// An endpoint as policies see it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
