@@ -63,7 +63,7 @@ fn walk(nodes: &Nodes, ends: usize, seed: u64) {
         let judge = Matcher::new(&world);
         for _ in 0..PROBES {
             let probe = Probe::any(&mut dice, ends);
-            let packet = nodes.packet(&probe);
+            let packet = Nodes::packet(&probe);
             let said = judge.evaluate(&packet);
             let delivered = nodes.send(&probe, said.decision);
             assert_eq!(

@@ -192,7 +192,7 @@ impl Nodes {
         self.sides[0].sh("nft -s list ruleset").unwrap()
     }
 
-    pub(crate) fn packet(&self, probe: &Probe) -> Packet {
+    pub(crate) fn packet(probe: &Probe) -> Packet {
         Packet {
             space: Space::Node,
             source: address(probe.from, probe.is_six),
