@@ -55,8 +55,8 @@ fn what_is_written_is_applied_whole_listed_and_taken_back() {
         tried.starts_with("NetworkPolicy shop/front: created\nnote: nothing is changed"),
         "{tried}"
     );
-    let none = node.ask("policy get netpol shop/front");
-    assert_eq!(none.code, 3, "{none:?}");
+    let missing = node.ask("policy get netpol shop/front");
+    assert_eq!(missing.code, 3, "{missing:?}");
     let applied = node.ask("policy apply -f $DIR/front.yaml").ok();
     assert_eq!(applied, "NetworkPolicy shop/front: created\nrevision 1\n");
     assert_eq!(node.ask("policy get netpol shop/front").ok(), POLICY);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use bulkhead_model::{Family, IfName, Protocol};
 use bulkhead_nft as nft;
 
-use crate::compile::{Device, Local, Ruleset, Said, compile};
+use crate::compile::{Device, Local, Ruleset, Said, compile, digest_of};
 use crate::{Decision, EndpointId, NodeName, Packet, Place, Space, Traffic, World};
 
 /// The tables of all nodes of a world.
@@ -35,25 +35,26 @@ impl Local {
     /// wherever those are of which no node is known.
     #[must_use]
     pub fn of(world: &World, node: Option<&NodeName>) -> Self {
-        let on_node = world.endpoints.iter().enumerate();
-        let on_node = on_node.filter(|(_, (id, endpoint))| {
+        let on_node = world.endpoints.iter().filter(|(id, endpoint)| {
             endpoint.node.as_ref() == node
                 && endpoint.place == Place::Port
                 && world.space_of(id) == Space::Node
         });
-        let device = |nth: usize| -> Device {
-            let name = format!("bhp{nth:012}");
-            name.parse().expect("15 characters")
-        };
-        let endpoints: BTreeMap<EndpointId, Device> = on_node
-            .map(|(nth, (id, _))| (id.clone(), device(nth)))
-            .collect();
+        // The same whoever else is there.
+        let endpoints: BTreeMap<EndpointId, Device> =
+            on_node.map(|(id, _)| (id.clone(), device_of(id))).collect();
         Self {
             devices: endpoints.values().copied().collect(),
             endpoints,
             ..Self::default()
         }
     }
+}
+
+/// A device that is an endpoint's alone.
+fn device_of(id: &EndpointId) -> Device {
+    let name = format!("bhp{:.12}", digest_of(id));
+    name.parse().expect("15 characters")
 }
 
 impl Interpreter {

@@ -242,7 +242,9 @@ impl Mirror {
             return;
         }
         let rows: Vec<At> = self.rows_of(network).cloned().collect();
-        rows.iter().for_each(|at| self.remove_row(at));
+        for at in &rows {
+            self.remove_row(at);
+        }
         self.about.remove(network);
         self.settle_network(network);
     }
@@ -283,7 +285,9 @@ impl Mirror {
         let gone = self.rows_of(network);
         let gone = gone.filter(|at| at.1 != self.own && !there.contains(*at));
         let gone: Vec<At> = gone.cloned().collect();
-        gone.iter().for_each(|at| self.remove_row(at));
+        for at in &gone {
+            self.remove_row(at);
+        }
         for one in listed {
             let at = (network.clone(), one.node, one.id.to_string());
             if at.1 != self.own {
@@ -372,19 +376,23 @@ impl Mirror {
     fn changed(&mut self, kind: &'static str) {
         if kind == "policy" {
             let networks: BTreeSet<NetworkName> = self.world.networks.keys().cloned().collect();
-            networks
-                .iter()
-                .for_each(|network| self.settle_network(network));
+            for network in &networks {
+                self.settle_network(network);
+            }
             self.note(None);
             let touched = std::mem::take(&mut self.touched);
             let touched: Vec<EndpointId> = touched.iter().flat_map(|it| self.called(it)).collect();
-            touched.into_iter().for_each(|id| self.settle(id));
+            for id in touched {
+                self.settle(id);
+            }
             return;
         }
         self.settle_nodes();
         // Fences say which rows are void, nodes what nodes are called.
         let named: Vec<EndpointId> = self.named.keys().cloned().collect();
-        named.into_iter().for_each(|id| self.settle(id));
+        for id in named {
+            self.settle(id);
+        }
     }
 
     /// The endpoints of a name, on whatever network.

@@ -213,7 +213,9 @@ impl Identities {
             .values()
             .map(|entry| entry.row.attachment.clone())
             .collect();
-        published.iter().for_each(|key| desk.dirty(key, &[]));
+        for key in &published {
+            desk.dirty(key, &[]);
+        }
         desk.compared_at = Some(Instant::now());
         Ok(())
     }

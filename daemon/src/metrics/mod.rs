@@ -218,14 +218,8 @@ impl Metrics {
             drift_mended: to.add("drift_mended", "Attachments mended"),
             reclaimed: to.add("leaks_reclaimed", "Attachments of dead containers detached"),
             guard_drops: to.add("guard_drops", "Packets from ports that the guard dropped"),
-            policy_mended: to.add(
-                "policy_mended",
-                "Tables of policies found otherwise in the kernel than they had been left, and mended",
-            ),
-            policy_cut: to.add(
-                "policy_cut",
-                "Connections cut because policies no longer allow them",
-            ),
+            policy_mended: to.add("policy_mended", "Tables of policies mended"),
+            policy_cut: to.add("policy_cut", "Connections that policies had cut"),
             overlay_mended: to.add(
                 "overlay_mended",
                 "Overlays found otherwise than they had been left, and mended",

@@ -17,7 +17,7 @@ use bulkhead_cni::CniError;
 use bulkhead_ipam::wire::admin::PolicyVerified;
 use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
 use bulkhead_model::{AttachmentKey, IfName};
-use bulkhead_policy::{EndpointId, Local};
+use bulkhead_policy::{EndpointId, Local, World};
 
 use crate::identity::{Identities, Mark};
 use crate::node::Node;
@@ -150,9 +150,17 @@ impl State {
             endpoints: endpoints.collect(),
             ..Local::default()
         };
-        let mark = identities
-            .read(|world, mark| self.stand.bring_to(world, &local).map(|()| mark))
-            .unwrap_or(Err(Trouble::Unknown))?;
+        // What is not told one by one, or goes on while it is told, is compiled.
+        let changed = identities.await_change(self.mark, Duration::ZERO);
+        let bring = |world: &World, mark: Mark| {
+            let is_told = !changed.everything && changed.mark == mark && mark != Mark::default();
+            let follows = is_told && self.mark.change > 0;
+            if !follows || !self.stand.follow(world, &local, &changed.endpoints)? {
+                self.stand.bring_to(world, &local)?;
+            }
+            Ok(mark)
+        };
+        let mark = identities.read(bring).unwrap_or(Err(Trouble::Unknown))?;
         identities.verdicts_are(&self.stand.outcomes);
         self.mark = mark;
         Ok(mark)

@@ -1,12 +1,12 @@
 //! The table in the kernel, from one world to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_kernel::{ApplyError, Deletion, Kernel, ObserveError};
 use bulkhead_nft::{Command, Standing, Table, Transaction, change};
 use bulkhead_plan::{Ns, Op, Plan};
 use bulkhead_policy::compile::{Judge, Said, table_id};
-use bulkhead_policy::{Compiler, Local, World};
+use bulkhead_policy::{Compiler, EndpointId, Local, World};
 
 /// Why the kernel does not enforce what it should.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,29 @@ impl Stand {
         self.outcomes = ruleset.outcomes;
         self.cut_is_due |= narrows;
         Ok(())
+    }
+
+    /// Brings the table to where nothing but these endpoints is otherwise than in the last world; whether it could.
+    pub(super) fn follow(
+        &mut self,
+        world: &World,
+        local: &Local,
+        changed: &BTreeSet<EndpointId>,
+    ) -> Result<bool, Trouble> {
+        let Stands::This(table) = &self.stands else {
+            return Ok(false);
+        };
+        let Some(moves) = self.compiler.follow(world, local, changed) else {
+            return Ok(false);
+        };
+        let commands = moves.commands(table);
+        let narrows = commands.iter().any(may_narrow);
+        self.commit(commands)?;
+        if let Stands::This(table) = &mut self.stands {
+            moves.apply(table, &mut self.judge);
+        }
+        self.cut_is_due |= narrows;
+        Ok(true)
     }
 
     /// What an earlier daemon left, if it is exactly what is wanted.

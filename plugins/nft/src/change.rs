@@ -17,9 +17,6 @@ use crate::transaction::Command;
 /// different by different names.
 #[must_use]
 pub fn change(from: &Table, to: &Table) -> Vec<Command> {
-    if from == to {
-        return Vec::new();
-    }
     let change = Change {
         table: &to.id,
         from_sets: by_name(&from.sets, |set| &set.name),
@@ -130,12 +127,14 @@ impl Change<'_> {
 }
 
 fn is_of_one_kind(one: &Set, other: &Set) -> bool {
-    let bare = |set: &Set| {
-        let mut bare = set.clone();
-        bare.elements.clear();
-        bare
+    let family = |set: &Set| match &set.elements {
+        Elements::Prefixes(prefixes) => Some(prefixes.family()),
+        _ => None,
     };
-    bare(one) == bare(other)
+    let kind = |set: &Set| (std::mem::discriminant(&set.elements), family(set));
+    kind(one) == kind(other)
+        && (&one.key, &one.data, one.timeout, one.part)
+            == (&other.key, &other.data, other.timeout, other.part)
 }
 
 fn missing<'s, 'a: 's, T>(
@@ -153,7 +152,12 @@ fn minus(one: &Elements, other: &Elements) -> Elements {
             Elements::Keys(one.difference(other).cloned().collect())
         }
         (Elements::Map(one), Elements::Map(other)) => {
-            let is_new = |(key, entry): &(&Key, &Entry)| other.get(*key) != Some(*entry);
+            // Both are in order.
+            let mut others = other.iter().peekable();
+            let is_new = |(key, entry): &(&Key, &Entry)| {
+                while others.next_if(|(other, _)| other < key).is_some() {}
+                others.peek() != Some(&(*key, *entry))
+            };
             let new = one.iter().filter(is_new);
             Elements::Map(
                 new.map(|(key, entry)| (key.clone(), entry.clone()))

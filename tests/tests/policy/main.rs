@@ -9,9 +9,9 @@ mod node;
 mod worlds;
 
 use bulkhead_nft::{Command, Standing, change};
-use bulkhead_policy::{Matcher, PolicyId, World, compile};
+use bulkhead_policy::{Decision, Matcher, PolicyId, World, compile};
 use dice::Dice;
-use node::{Node, Probe};
+use node::{Nodes, Probe};
 
 /// Steps of the walk, and packets after each.
 const STEPS: usize = 80;
@@ -42,63 +42,85 @@ fn edit(dice: &mut Dice, world: &mut World) {
     }
 }
 
-#[test]
-fn packets_are_delivered_as_the_judge_says_at_every_step_of_a_walk() {
-    let mut dice = Dice::new(11);
-    let node = Node::new(6);
-    let mut world = node.world();
-    let mut table = compile(&world, &node.local()).table;
-    node.commit(vec![Command::AddTable(table.clone())]);
+fn walk(nodes: &Nodes, ends: usize, seed: u64) {
+    let mut dice = Dice::new(seed);
+    let mut world = nodes.world();
+    let mut tables: Vec<_> = nodes
+        .sides()
+        .map(|side| compile(&world, &nodes.local(side)).table)
+        .collect();
+    for side in nodes.sides() {
+        nodes.commit(side, vec![Command::AddTable(tables[side].clone())]);
+    }
     let mut came = [0; 2];
     for step in 0..STEPS {
         edit(&mut dice, &mut world);
-        let next = compile(&world, &node.local()).table;
-        node.commit(change(&table, &next));
-        table = next;
+        for side in nodes.sides() {
+            let next = compile(&world, &nodes.local(side)).table;
+            nodes.commit(side, change(&tables[side], &next));
+            tables[side] = next;
+        }
         let judge = Matcher::new(&world);
         for _ in 0..PROBES {
-            let probe = Probe::any(&mut dice, 6);
-            let packet = node.packet(&probe);
+            let probe = Probe::any(&mut dice, ends);
+            let packet = Nodes::packet(&probe);
             let said = judge.evaluate(&packet);
-            let delivered = node.send(&probe);
+            let delivered = nodes.send(&probe, said.decision);
             assert_eq!(
                 delivered,
-                said.decision == bulkhead_policy::Decision::Allow,
+                said.decision == Decision::Allow,
                 "step {step}: {packet}: {said:#?}"
             );
             came[usize::from(delivered)] += 1;
         }
-        let standing = node.standing().expect("the table is there");
-        let should = Standing::of(&table, &|_| 0);
-        assert_eq!(standing.differences(&should), [""; 0], "step {step}");
+        for side in nodes.sides() {
+            let standing = nodes.standing(side).expect("the table is there");
+            let should = Standing::of(&tables[side], &|_| 0);
+            assert_eq!(standing.differences(&should), [""; 0], "step {step}");
+        }
     }
     println!("{} came, {} did not", came[1], came[0]);
     assert!(came.iter().all(|count| *count > 300), "{came:?}");
 }
 
 #[test]
+fn packets_are_delivered_as_the_judge_says_at_every_step_of_a_walk() {
+    walk(&Nodes::new(1, 6), 6, 11);
+}
+
+#[test]
+fn packets_are_delivered_as_the_judge_says_between_two_nodes() {
+    walk(&Nodes::new(2, 6), 6, 12);
+}
+
+#[test]
 fn a_device_is_closed_to_whoever_is_not_known_there() {
-    let node = Node::new(3);
+    let node = Nodes::new(1, 3);
     let mut world = node.world();
-    let mut local = node.local();
+    let mut local = node.local(0);
     let known: Vec<_> = local.endpoints.keys().cloned().collect();
     local.devices = local.endpoints.values().copied().collect();
     local.endpoints.remove(&known[0]);
     world.endpoints.remove(&known[0]);
     let table = compile(&world, &local).table;
-    node.commit(vec![Command::AddTable(table)]);
+    node.commit(0, vec![Command::AddTable(table)]);
     for (from, to, comes) in [(0, 1, false), (1, 0, false), (1, 2, true)] {
         let probe = Probe::datagram(from, to);
-        assert_eq!(node.send(&probe), comes, "{from} to {to}");
+        let should = if comes {
+            Decision::Allow
+        } else {
+            Decision::Deny
+        };
+        assert_eq!(node.send(&probe, should), comes, "{from} to {to}");
     }
 }
 
 #[test]
 fn what_somebody_else_did_to_the_table_is_seen() {
-    let node = Node::new(3);
-    let table = compile(&node.world(), &node.local()).table;
+    let node = Nodes::new(1, 3);
+    let table = compile(&node.world(), &node.local(0)).table;
     let should = Standing::of(&table, &|_| 0);
-    assert_eq!(node.standing(), None);
+    assert_eq!(node.standing(0), None);
     let class = table
         .chains
         .iter()
@@ -114,11 +136,11 @@ fn what_somebody_else_did_to_the_table_is_seen() {
         "add chain inet bulkhead-policy strange".to_owned(),
         "delete table inet bulkhead-policy".to_owned(),
     ] {
-        node.commit(vec![Command::ReplaceTable(table.clone())]);
-        let whole = node.standing().expect("it was loaded");
+        node.commit(0, vec![Command::ReplaceTable(table.clone())]);
+        let whole = node.standing(0).expect("it was loaded");
         assert_eq!(whole.differences(&should), [""; 0]);
         node.nft(&damage);
-        let seen = node.standing();
+        let seen = node.standing(0);
         let differs = seen.is_none_or(|standing| !standing.differences(&should).is_empty());
         assert!(differs, "{damage}");
     }
@@ -127,14 +149,14 @@ fn what_somebody_else_did_to_the_table_is_seen() {
 #[test]
 fn nft_loads_the_text_and_lists_the_same() {
     let dice = &mut Dice::new(5);
-    let (bytes, text) = (Node::new(0), Node::new(0));
+    let (bytes, text) = (Nodes::new(1, 0), Nodes::new(1, 0));
     for _ in 0..5 {
         let world = worlds::world(dice);
         let name = bulkhead_policy::NodeName::new("n1");
         let local = bulkhead_policy::Local::of(&world, Some(&name));
         let command = Command::ReplaceTable(compile(&world, &local).table);
         text.nft(&command.to_string());
-        bytes.commit(vec![command]);
+        bytes.commit(0, vec![command]);
         assert_eq!(bytes.listing(), text.listing());
     }
 }

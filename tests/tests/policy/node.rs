@@ -1,5 +1,7 @@
-//! A node with endpoints behind devices of their own, routed as layer 3 links are, and packets between them.
+//! One node or two with endpoints behind devices of their own, routed as layer 3 links are, and packets between
+//! them.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -11,22 +13,26 @@ use bulkhead_nft::{Command, Standing, Transaction};
 use bulkhead_plan::{Ns as Place, Op, Plan};
 use bulkhead_policy::compile::table_id;
 use bulkhead_policy::{
-    Endpoint, EndpointId, Labels, Local, NamedPort, NodeName, Packet, Place as Attached, Space,
-    Traffic, World,
+    Decision, Endpoint, EndpointId, Labels, Local, NamedPort, NodeName, Packet, Place as Attached,
+    Space, Traffic, World,
 };
-use netns_fixtures::{Ns, Sandbox};
+use netns_fixtures::{Ns, Sandbox, wait_until};
 
 use crate::dice::Dice;
 
-const NODE: &str = "n1";
+const NODES: [&str; 2] = ["n1", "n2"];
 const NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const PORTS: [u16; 2] = [80, 81];
-/// What a handshake may take that is let through: it is done in the call that begins it.
+/// Longer than anything takes on a loaded machine.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How long it is looked whether a handshake is done that should not be.
 const HANDSHAKE: Duration = Duration::from_millis(5);
 
-pub(crate) struct Node {
-    ns: Ns,
+pub(crate) struct Nodes {
+    sides: Vec<Ns>,
     ends: Vec<End>,
+    /// Datagrams so far, each of which has a number.
+    sent: Cell<u64>,
     _sandbox: Sandbox,
 }
 
@@ -91,26 +97,50 @@ fn id(nth: usize) -> EndpointId {
     EndpointId::new(NAMESPACES[nth % 3], format!("e{nth}"))
 }
 
-impl Node {
-    pub(crate) fn new(ends: usize) -> Self {
+impl Nodes {
+    /// So many nodes, one or two, which have so many endpoints in turn.
+    pub(crate) fn new(nodes: usize, ends: usize) -> Self {
         let sandbox = Sandbox::new();
-        let ns = sandbox.ns("node").unwrap();
-        for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
-            ns.set_sysctl(key, "1").unwrap();
+        let sides: Vec<Ns> = NODES[..nodes]
+            .iter()
+            .map(|name| sandbox.ns(name).unwrap())
+            .collect();
+        for ns in &sides {
+            for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+                ns.set_sysctl(key, "1").unwrap();
+            }
         }
-        let ends = (0..ends).map(|nth| End::new(&sandbox, &ns, nth)).collect();
+        if let [one, other] = sides.as_slice() {
+            join(one, other);
+        }
+        let ends = (0..ends)
+            .map(|nth| End::new(&sandbox, &sides, nth))
+            .collect();
         Self {
-            ns,
+            sides,
             ends,
+            sent: Cell::new(0),
             _sandbox: sandbox,
         }
     }
 
+    pub(crate) fn sides(&self) -> std::ops::Range<usize> {
+        0..self.sides.len()
+    }
+
+    fn side_of(&self, end: usize) -> usize {
+        end % self.sides.len()
+    }
+
     pub(crate) fn world(&self) -> World {
         let mut world = World::default();
-        world
-            .nodes
-            .insert(NodeName::new(NODE), bulkhead_policy::Node::default());
+        for (nth, name) in NODES.iter().enumerate().take(self.sides.len()) {
+            let node = bulkhead_policy::Node {
+                addresses: [false, true].map(|is_six| between(nth, is_six)).into(),
+                ..bulkhead_policy::Node::default()
+            };
+            world.nodes.insert(NodeName::new(*name), node);
+        }
         for nth in 0..self.ends.len() {
             let endpoint = Endpoint {
                 labels: Labels::from_iter([("app", if nth % 2 == 0 { "a" } else { "b" })]),
@@ -122,7 +152,7 @@ impl Node {
                     port: PORTS[nth % 2],
                 }]
                 .into(),
-                node: Some(NodeName::new(NODE)),
+                node: Some(NodeName::new(NODES[self.side_of(nth)])),
                 place: Attached::Port,
             };
             world.endpoints.insert(id(nth), endpoint);
@@ -130,38 +160,39 @@ impl Node {
         world
     }
 
-    pub(crate) fn local(&self) -> Local {
-        let each = (0..self.ends.len()).map(|nth| (id(nth), device(nth).parse().unwrap()));
+    pub(crate) fn local(&self, side: usize) -> Local {
+        let there = (0..self.ends.len()).filter(|nth| self.side_of(*nth) == side);
+        let each = there.map(|nth| (id(nth), device(nth).parse().unwrap()));
         Local {
             endpoints: each.collect(),
             ..Local::default()
         }
     }
 
-    pub(crate) fn commit(&self, commands: Vec<Command>) {
+    pub(crate) fn commit(&self, side: usize, commands: Vec<Command>) {
         let op = Op::Nft {
             ns: Place::Host,
             transaction: Transaction(commands),
             generation: None,
         };
         let apply = || Kernel::new(Deletion::Blocking).apply(&Plan::new(vec![op]));
-        self.ns.enter(apply).unwrap().unwrap();
+        self.sides[side].enter(apply).unwrap().unwrap();
     }
 
-    pub(crate) fn standing(&self) -> Option<Standing> {
+    pub(crate) fn standing(&self, side: usize) -> Option<Standing> {
         let read = || Kernel::new(Deletion::Blocking).standing(&table_id());
-        self.ns.enter(read).unwrap().unwrap()
+        self.sides[side].enter(read).unwrap().unwrap()
     }
 
     pub(crate) fn nft(&self, script: &str) {
-        self.ns.nft(script).unwrap();
+        self.sides[0].nft(script).unwrap();
     }
 
     pub(crate) fn listing(&self) -> String {
-        self.ns.sh("nft -s list ruleset").unwrap()
+        self.sides[0].sh("nft -s list ruleset").unwrap()
     }
 
-    pub(crate) fn packet(&self, probe: &Probe) -> Packet {
+    pub(crate) fn packet(probe: &Probe) -> Packet {
         Packet {
             space: Space::Node,
             source: address(probe.from, probe.is_six),
@@ -173,40 +204,82 @@ impl Node {
         }
     }
 
-    /// Whether it comes.
-    pub(crate) fn send(&self, probe: &Probe) -> bool {
+    /// Whether it comes, which is waited for where it should. What came although it should not is found by
+    /// whoever reads the same socket next.
+    pub(crate) fn send(&self, probe: &Probe, should: Decision) -> bool {
         let to = SocketAddr::new(address(probe.to, probe.is_six), PORTS[probe.port]);
         let (from, receiver) = (&self.ends[probe.from], &self.ends[probe.to]);
-        match probe.protocol {
-            Protocol::Udp => {
-                let socket = &receiver.udp[probe.port];
-                let mut buffer = [0; 8];
-                from.senders[usize::from(probe.is_six)]
-                    .send_to(b"probe", to)
-                    .ok();
-                // It is delivered, or dropped, in the call that sends it.
-                match socket.recv_from(&mut buffer) {
-                    Ok(_) => true,
-                    Err(error) => {
-                        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
-                        false
-                    }
-                }
+        let patience = match should {
+            Decision::Allow => LIMIT,
+            Decision::Deny => HANDSHAKE,
+        };
+        if probe.protocol != Protocol::Udp {
+            let connect = || TcpStream::connect_timeout(&to, patience);
+            let connected = from.ns.enter(connect).unwrap();
+            if connected.is_ok() {
+                receiver.tcp[probe.port].accept().unwrap();
             }
-            _ => {
-                let connect = || TcpStream::connect_timeout(&to, HANDSHAKE);
-                let connected = from.ns.enter(connect).unwrap();
-                if connected.is_ok() {
-                    receiver.tcp[probe.port].accept().unwrap();
-                }
-                connected.is_ok()
+            return connected.is_ok();
+        }
+        let number = self.sent.get() + 1;
+        self.sent.set(number);
+        let sender = &from.senders[usize::from(probe.is_six)];
+        sender.send_to(&number.to_be_bytes(), to).ok();
+        let socket = &receiver.udp[probe.port];
+        let mut buffer = [0; 8];
+        let came = || match socket.recv_from(&mut buffer) {
+            Ok(_) => {
+                assert_eq!(
+                    u64::from_be_bytes(buffer),
+                    number,
+                    "an earlier one came late"
+                );
+                Some(())
             }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+                None
+            }
+        };
+        match should {
+            Decision::Allow => wait_until(LIMIT, came).is_some(),
+            Decision::Deny => wait_until(Duration::from_millis(1), came).is_some(),
         }
     }
 }
 
+/// A node's address on the link between two.
+fn between(side: usize, is_six: bool) -> IpAddr {
+    let host = u16::try_from(side + 1).expect("two nodes");
+    if is_six {
+        Ipv6Addr::new(0xfd00, 0xff, 0, 0, 0, 0, 0, host).into()
+    } else {
+        let [_, low] = host.to_be_bytes();
+        Ipv4Addr::new(10, 255, 0, low).into()
+    }
+}
+
+/// A link between two nodes.
+fn join(one: &Ns, other: &Ns) {
+    one.ip(&format!(
+        "link add up0 type veth peer name up0 netns {}",
+        other.name()
+    ))
+    .unwrap();
+    for (side, ns) in [one, other].into_iter().enumerate() {
+        let [v4, v6] = [false, true].map(|is_six| between(side, is_six));
+        ns.ip_batch(&[
+            format!("addr add {v4}/30 dev up0"),
+            format!("addr add {v6}/126 dev up0 nodad"),
+            "link set up0 up".to_owned(),
+        ])
+        .unwrap();
+    }
+}
+
 impl End {
-    fn new(sandbox: &Sandbox, node: &Ns, nth: usize) -> Self {
+    fn new(sandbox: &Sandbox, sides: &[Ns], nth: usize) -> Self {
+        let node = &sides[nth % sides.len()];
         let ns = sandbox.ns(&format!("end{nth}")).unwrap();
         let device = device(nth);
         let (v4, v6) = (address(nth, false), address(nth, true));
@@ -231,6 +304,17 @@ impl End {
             format!("route add {v6}/128 dev {device}"),
         ])
         .unwrap();
+        for (side, other) in sides.iter().enumerate() {
+            if side != nth % sides.len() {
+                let [by4, by6] = [false, true].map(|is_six| between(nth % sides.len(), is_six));
+                other
+                    .ip_batch(&[
+                        format!("route add {v4}/32 via {by4}"),
+                        format!("route add {v6}/128 via {by6}"),
+                    ])
+                    .unwrap();
+            }
+        }
         ns.ip_batch(&[
             format!("neigh add 169.254.1.1 lladdr {port} dev eth0 nud permanent"),
             format!("neigh add fe80::1 lladdr {port} dev eth0 nud permanent"),

@@ -28,12 +28,11 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DeleteArgs {
-    /// What kind of objects: NetworkPolicy (netpol), ClusterNetworkPolicy (cnp), Policy, SecurityGroup (sg),
-    /// Namespace (ns) or Network (net).
+    /// What kind of objects: netpol, cnp, policy, sg, ns or net, or the kind's name.
     #[arg(value_parser = kind, requires = "names", required_unless_present = "files")]
     kind: Option<String>,
 
-    /// Their names; of a NetworkPolicy NAMESPACE/NAME.
+    /// Their names; of a netpol NAMESPACE/NAME.
     names: Vec<String>,
 
     /// And the objects that are written in this file, a directory of files, or `-`; may be repeated.

@@ -26,12 +26,11 @@ pub(crate) struct LsArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct GetArgs {
-    /// What kind of object: NetworkPolicy (netpol), ClusterNetworkPolicy (cnp), Policy, SecurityGroup (sg),
-    /// Namespace (ns) or Network (net).
+    /// What kind of object: netpol, cnp, policy, sg, ns or net, or the kind's name.
     #[arg(value_parser = kind)]
     kind: String,
 
-    /// Its name; of a NetworkPolicy NAMESPACE/NAME.
+    /// Its name; of a netpol NAMESPACE/NAME.
     name: String,
 
     #[command(flatten)]

@@ -20,8 +20,8 @@ use crate::output::Format;
 pub(crate) enum Command {
     /// Write policies, security groups, namespaces and networks: all that the files have, or nothing.
     ///
-    /// Kubernetes' NetworkPolicy, ClusterNetworkPolicy and Namespace are taken as they are, and objects of
-    /// our own. What is not understood is told with file and line, and then nothing is changed.
+    /// Kubernetes' network policies, of namespaces and of clusters, and its namespaces are taken as they are, and
+    /// objects of our own. What is not understood is told with file and line, and then nothing is changed.
     Apply(change::ApplyArgs),
     /// Remove objects, all of those that are named, or none.
     Delete(change::DeleteArgs),

@@ -47,10 +47,13 @@ pub(super) fn snapshot(args: &SnapshotArgs, format: Format) -> Result<String, Fa
         _ => None,
     })?;
     Ok(format.render(&documents, |_| {
-        let documents = documents.iter();
-        documents
-            .map(|document| format!("---\n{document}"))
-            .collect()
+        let begun = documents.iter().map(|document| {
+            format!(
+                "---
+{document}"
+            )
+        });
+        begun.collect::<Vec<_>>().concat()
     }))
 }
 

@@ -197,11 +197,15 @@ fn shown(group: &ListedGroup) -> String {
     };
     let members: Vec<_> = group.members.iter().map(row).collect();
     let document = group.document.as_deref().unwrap_or_default().trim_end();
-    let used: String = group
-        .used_by
-        .iter()
-        .map(|user| format!("# used by {}\n", spoken(user)))
-        .collect();
+    let users = group.used_by.iter();
+    let users = users.map(|user| {
+        format!(
+            "# used by {}
+",
+            spoken(user)
+        )
+    });
+    let used = users.collect::<Vec<_>>().concat();
     let rules = visible(&format!(
         "# revision {}\n{used}{document}\n\n",
         group.revision

@@ -61,8 +61,8 @@ pub(super) fn document(group: &str, ingress: &[Rule], egress: &[Rule]) -> String
                 .map(|peer| format!("{other}: [{{{peer}}}]"));
             let ports =
                 (!rule.ports.is_empty()).then(|| format!("ports: [{}]", rule.ports.join(", ")));
-            let parts: Vec<String> = peer.into_iter().chain(ports).collect();
-            let _ = writeln!(text, "  - {{{}}}", parts.join(", "));
+            let said: Vec<String> = peer.into_iter().chain(ports).collect();
+            let _ = writeln!(text, "  - {{{}}}", said.join(", "));
         }
     }
     text

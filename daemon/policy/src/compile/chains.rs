@@ -6,7 +6,7 @@ use bulkhead_model::Protocol;
 use bulkhead_nft as nft;
 use nft::{Datum, Field, Key, Name, Rule, Statement, Verdict};
 
-use super::digest::Digest;
+use super::digest::{ALLOWED, Digest};
 use super::ruling::{Outcome, Ruling};
 use super::spans::{Line, Run};
 use super::{Cause, Said, Told};
@@ -41,6 +41,8 @@ pub(super) const PEERS4: Name = Name::literal("peers4");
 pub(super) const PEERS6: Name = Name::literal("peers6");
 pub(super) const AROUND4: Name = Name::literal("around4");
 pub(super) const AROUND6: Name = Name::literal("around6");
+const LEAVING: Name = Name::literal("leaving");
+const ARRIVING: Name = Name::literal("arriving");
 const TO_NODE: Name = Name::literal("to-node");
 const FROM: Name = Name::literal("from-end");
 const TO: Name = Name::literal("to-end");
@@ -70,13 +72,17 @@ pub(super) fn fixed() -> Vec<nft::Chain> {
         ..chain(name, going_on().into_iter().chain(rules).collect())
     };
     // Each chain is gone to from as few places as can be: the kernel follows every way at every change.
+    let mut leaving = judged(FROM);
+    leaving.push(on(Field::Oifname, Statement::goto(ARRIVING)));
+    let mut to_node = vec![asks_for_configuration()];
+    to_node.extend(judged(FROM));
     vec![
         base(
             Name::literal("forward"),
             Forward,
             vec![
-                on(Field::Iifname, Statement::jump(FROM)),
-                on(Field::Oifname, Statement::jump(TO)),
+                on(Field::Iifname, Statement::goto(LEAVING)),
+                on(Field::Oifname, Statement::goto(ARRIVING)),
             ],
         ),
         base(
@@ -89,7 +95,9 @@ pub(super) fn fixed() -> Vec<nft::Chain> {
             Output,
             vec![on(Field::Oifname, Statement::goto(OWN_NODE))],
         ),
-        chain(TO_NODE, vec![asks_for_configuration(), jump(FROM)]),
+        chain(LEAVING, leaving),
+        chain(ARRIVING, judged(TO)),
+        chain(TO_NODE, to_node),
         chain(
             OWN_NODE,
             vec![Rule::new([Statement::Counter, Statement::accept()])],
@@ -133,9 +141,25 @@ fn ends(device: Field, addresses: [(Field, Name); 2], classes: &Name) -> Vec<Rul
             },
         ])
     };
-    let mut rules: Vec<Rule> = DISCOVERY.map(discovery).to_vec();
-    rules.extend(addresses.map(class));
+    let mut rules: Vec<Rule> = addresses.map(class).to_vec();
     rules.push(Rule::new([Statement::goto(STRANGER)]));
+    rules
+}
+
+/// What one end says, and nothing goes on without a word of it. A packet that is under way while a transaction is
+/// committed passes the rules of before and looks into the maps of after (`nft_do_chain`, `nft_lookup_eval`): then it
+/// comes to chains that have no rules yet, and out of them again.
+fn judged(end: Name) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = DISCOVERY.map(discovery).to_vec();
+    rules.extend([
+        jump(end),
+        Rule::new([
+            Statement::is_not(Field::Priority, Datum::ClassId(ALLOWED)),
+            Statement::Counter,
+            Statement::drop(),
+        ]),
+        Rule::new([Statement::SetPriority(0)]),
+    ]);
     rules
 }
 
@@ -149,7 +173,7 @@ fn discovery((first, last): (u8, u8)) -> Rule {
             Datum::Icmpv6Type(last),
         )
     };
-    Rule::new([kind, Statement::Verdict(Verdict::Return)])
+    Rule::new([kind, Statement::accept()])
 }
 
 /// An address by itself, or else what it lies in.
@@ -428,7 +452,7 @@ fn of_icmp(line: Line, verdict: Verdict) -> Rule {
     ])
 }
 
-/// The chain of an outcome: counted, told, and done. The priority is what it is of most packets.
+/// The chain of an outcome: counted, told, and done.
 pub(super) fn of_outcome(digest: Digest, said: &Said, told: Told) -> nft::Chain {
     let mut rules = Vec::new();
     if !said.outcome.would_deny.is_empty() {
@@ -443,7 +467,7 @@ pub(super) fn of_outcome(digest: Digest, said: &Said, told: Told) -> nft::Chain 
     }
     let mut statements = vec![Statement::Counter];
     if said.decision() == Decision::Allow {
-        statements.push(Statement::SetPriority(0));
+        statements.push(Statement::SetPriority(ALLOWED));
     }
     statements.push(Statement::Verdict(end));
     let why = label(&said.outcome.cause, said.direction);

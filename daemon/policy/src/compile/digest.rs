@@ -57,6 +57,10 @@ impl Hasher for Feed {
     }
 }
 
+/// The number that a packet has which was let go: none of [`numbers`].
+pub(super) const ALLOWED: u32 = u32::MAX - 1;
+const HIGHEST: u32 = ALLOWED - 1;
+
 /// A number for each digest, none of which is 0 or the highest of all, for which nft has words: its first 32
 /// bits, or the next number that no lower digest has. It follows from the digests alone.
 pub(super) fn numbers(digests: impl IntoIterator<Item = Digest>) -> BTreeMap<Digest, u32> {
@@ -65,13 +69,9 @@ pub(super) fn numbers(digests: impl IntoIterator<Item = Digest>) -> BTreeMap<Dig
     let mut numbers = BTreeMap::new();
     for digest in sorted {
         let head = u32::try_from(digest.0 >> 32).expect("32 bits are left");
-        let mut number = head.clamp(1, u32::MAX - 1);
+        let mut number = head.clamp(1, HIGHEST);
         while !taken.insert(number) {
-            number = if number == u32::MAX - 1 {
-                1
-            } else {
-                number + 1
-            };
+            number = if number == HIGHEST { 1 } else { number + 1 };
         }
         numbers.insert(digest, number);
     }
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(number(Digest(5 << 32)), 5);
         assert_eq!(number(Digest(5 << 32 | 7)), 6);
         assert_eq!(number(Digest(0)), 1);
-        assert_eq!(number(Digest(u64::MAX)), u32::MAX - 1);
+        assert_eq!(number(Digest(u64::MAX)), HIGHEST);
         let turned = digests.into_iter().rev();
         assert_eq!(numbers(turned), found);
     }

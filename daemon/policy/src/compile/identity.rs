@@ -24,7 +24,7 @@ impl Marks {
         self.0[nth / 64] |= 1 << (nth % 64);
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         for (word, more) in self.0.iter_mut().zip(&other.0) {
             *word |= more;
         }
@@ -67,6 +67,19 @@ pub(super) struct Identities<'w> {
     pub(super) exact: BTreeMap<IpAddr, Digest>,
     /// All others: from the key to the address.
     pub(super) ranges: BTreeMap<IpAddr, (IpAddr, Digest)>,
+    /// The identities of ranges, those too that were joined with others.
+    pub(super) of_ranges: BTreeSet<Digest>,
+    /// Every address of which something is known, also where it is who all around it are.
+    pub(super) of_addresses: HashMap<IpAddr, Digest>,
+    /// The digest of each target.
+    pub(super) digests: Vec<Digest>,
+    /// The ports' names that are asked for.
+    pub(super) names: BTreeSet<&'w str>,
+    pub(super) world_nth: Option<usize>,
+    /// Of each range that blocks and pools cut, what its addresses are before anything is known of one.
+    pub(super) around: BTreeMap<IpAddr, Around>,
+    /// What nodes and gateways are.
+    pub(super) nodes: BTreeMap<IpAddr, Marks>,
 }
 
 pub(super) fn identities<'w>(world: &'w World, classes: &Classes<'w>) -> Identities<'w> {
@@ -91,30 +104,23 @@ struct Known<'w> {
 
 struct Search<'w> {
     world: &'w World,
-    names: BTreeSet<&'w str>,
-    /// Of each kind of endpoint, what it is.
+    /// What kinds of endpoints can be, each once.
     kinds: Vec<Marks>,
     /// What is known of addresses.
     known: BTreeMap<IpAddr, Known<'w>>,
-    /// The digest of each target.
-    digests: Vec<Digest>,
-    world_nth: Option<usize>,
-    /// Of each range, what its addresses are, before anything is known of one.
-    around: BTreeMap<IpAddr, Around>,
     found: Identities<'w>,
 }
 
 /// A range of addresses that all blocks and pools hold or do not hold.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Around {
-    last: IpAddr,
-    blocks: Marks,
-    in_pool: bool,
+pub(super) struct Around {
+    pub(super) blocks: Marks,
+    pub(super) in_pool: bool,
 }
 
 impl<'w> Search<'w> {
     fn new(world: &'w World, targets: Vec<Target<'w>>, names: BTreeSet<&'w str>) -> Self {
-        let (numbers, known) = endpoints(world, &names);
+        let (numbers, mut known) = endpoints(world, &names);
         let mut kinds = vec![Marks::none(targets.len()); numbers.len()];
         for (nth, target) in targets.iter().enumerate() {
             if let Target::Endpoints(selector) = target {
@@ -124,16 +130,20 @@ impl<'w> Search<'w> {
                 }
             }
         }
+        let kinds = once(kinds, &mut known);
         let world_nth = targets.iter().position(|target| *target == Target::World);
         let mut search = Self {
             world,
-            names,
             kinds,
             known,
-            digests: targets.iter().map(Digest::of).collect(),
-            world_nth,
-            around: BTreeMap::new(),
             found: Identities {
+                digests: targets.iter().map(Digest::of).collect(),
+                names,
+                world_nth,
+                around: BTreeMap::new(),
+                nodes: BTreeMap::new(),
+                of_ranges: BTreeSet::new(),
+                of_addresses: HashMap::new(),
                 targets,
                 all: BTreeMap::new(),
                 exact: BTreeMap::new(),
@@ -183,6 +193,7 @@ impl<'w> Search<'w> {
                     marks.set(nth);
                 }
             }
+            self.found.nodes.insert(address, marks.clone());
             self.known.entry(address).or_default().marks = Some(marks);
         }
     }
@@ -196,7 +207,7 @@ impl<'w> Search<'w> {
                 prefixes.extend(&block.except);
             }
         }
-        let pools: BTreeSet<Prefix> = match self.world_nth {
+        let pools: BTreeSet<Prefix> = match self.found.world_nth {
             Some(_) => self
                 .networks()
                 .flat_map(|network| &network.pools)
@@ -230,16 +241,13 @@ impl<'w> Search<'w> {
         }
         let in_pool = pools.iter().any(|pool| pool.contains(first));
         let mut marks = blocks.clone();
-        if let Some(nth) = self.world_nth.filter(|_| !in_pool) {
+        if let Some(nth) = self.found.world_nth.filter(|_| !in_pool) {
             marks.set(nth);
         }
         let digest = self.identity(marks, BTreeSet::new());
-        let around = Around {
-            last,
-            blocks,
-            in_pool,
-        };
-        self.around.insert(first, around);
+        self.found.of_ranges.insert(digest);
+        let around = Around { blocks, in_pool };
+        self.found.around.insert(first, around);
         let before = self.found.ranges.range_mut(..first).next_back();
         match before {
             // The same goes on.
@@ -258,7 +266,7 @@ impl<'w> Search<'w> {
         let mut seen: HashMap<(Known<'w>, IpAddr), Digest> = HashMap::new();
         for (address, known) in std::mem::take(&mut self.known) {
             let (first, around) = {
-                let found = self.around.range(..=address).next_back();
+                let found = self.found.around.range(..=address).next_back();
                 found.expect("ranges leave nothing out")
             };
             let key = (known, *first);
@@ -274,6 +282,7 @@ impl<'w> Search<'w> {
                 let found = self.found.ranges.range(..=address).next_back();
                 found.expect("ranges leave nothing out")
             };
+            self.found.of_addresses.insert(address, digest);
             if *of_range != digest {
                 self.found.exact.insert(address, digest);
             }
@@ -289,23 +298,48 @@ impl<'w> Search<'w> {
             marks.add(more);
         }
         let is_world = !known.is_endpoint && known.marks.is_none() && !around.in_pool;
-        if let Some(nth) = self.world_nth.filter(|_| is_world) {
+        if let Some(nth) = self.found.world_nth.filter(|_| is_world) {
             marks.set(nth);
         }
         self.identity(marks, known.ports.iter().copied().cloned().collect())
     }
 
     fn identity(&mut self, marks: Marks, ports: BTreeSet<NamedPort>) -> Digest {
-        debug_assert!(
-            ports
-                .iter()
-                .all(|port| self.names.contains(port.name.as_str()))
-        );
-        let of_targets = marks.iter().map(|nth| self.digests[nth]);
-        let digest = Digest::of_all(of_targets.chain([Digest::of(&ports)]));
+        let digest = identity_digest(&self.found.digests, &marks, &ports);
         self.found.all.insert(digest, Identity { marks, ports });
         digest
     }
+}
+
+/// What somebody is called who is these of the targets, and has these ports.
+pub(super) fn identity_digest(
+    targets: &[Digest],
+    marks: &Marks,
+    ports: &BTreeSet<NamedPort>,
+) -> Digest {
+    let of_targets = marks.iter().map(|nth| targets[nth]);
+    Digest::of_all(of_targets.chain([Digest::of(ports)]))
+}
+
+/// Kinds that nobody tells apart here are one, and one that nobody speaks of is none.
+fn once(kinds: Vec<Marks>, known: &mut BTreeMap<IpAddr, Known<'_>>) -> Vec<Marks> {
+    let mut numbers: HashMap<Marks, usize> = HashMap::new();
+    let mut all = Vec::new();
+    let of_kind: Vec<Option<usize>> = kinds
+        .into_iter()
+        .map(|marks| {
+            marks.iter().next()?;
+            Some(*numbers.entry(marks).or_insert_with_key(|marks| {
+                all.push(marks.clone());
+                all.len() - 1
+            }))
+        })
+        .collect();
+    for known in known.values_mut() {
+        let kinds = known.kinds.iter();
+        known.kinds = kinds.filter_map(|kind| of_kind[*kind]).collect();
+    }
+    all
 }
 
 /// Endpoints' addresses, and the kinds of endpoints.

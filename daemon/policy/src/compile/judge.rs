@@ -17,13 +17,16 @@ use crate::{Decision, Direction, Packet, Space, Traffic};
 
 /// All that a node's table knows, without the table.
 #[derive(Clone, Debug, Default)]
-pub struct Judge(Arc<Known>);
+pub struct Judge {
+    known: Arc<Known>,
+    /// Addresses that are somebody else than those around them.
+    exact: Arc<HashMap<IpAddr, Digest>>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
     /// The classes of local addresses, as source and as destination.
     ends: HashMap<IpAddr, [Digest; 2]>,
-    exact: HashMap<IpAddr, Digest>,
     ranges: BTreeMap<IpAddr, (IpAddr, Digest)>,
     classes: BTreeMap<Digest, OfClass>,
     rulings: BTreeMap<Digest, Arc<Ruling>>,
@@ -41,19 +44,30 @@ impl Judge {
             let both = [of(*id, Direction::Egress), of(*id, Direction::Ingress)];
             (*address, both)
         });
-        Self(Arc::new(Known {
-            ends: ends.collect(),
-            exact: identities.exact.into_iter().collect(),
-            ranges: identities.ranges,
-            classes: rulings.of,
-            rulings: rulings.all,
-        }))
+        Self {
+            exact: Arc::new(identities.exact.into_iter().collect()),
+            known: Arc::new(Known {
+                ends: ends.collect(),
+                ranges: identities.ranges,
+                classes: rulings.of,
+                rulings: rulings.all,
+            }),
+        }
+    }
+
+    /// An address is somebody else now, or who all around it are.
+    pub(super) fn moves(&mut self, address: IpAddr, identity: Option<Digest>) {
+        let exact = Arc::make_mut(&mut self.exact);
+        match identity {
+            Some(identity) => drop(exact.insert(address, identity)),
+            None => drop(exact.remove(&address)),
+        }
     }
 
     /// Whether the node enforces anything for the address.
     #[must_use]
     pub fn is_local(&self, address: IpAddr) -> bool {
-        self.0.ends.contains_key(&address)
+        self.known.ends.contains_key(&address)
     }
 
     /// What becomes of the first packet of a connection on this node.
@@ -67,16 +81,16 @@ impl Judge {
             (packet.destination, 1, packet.source),
         ];
         let said = sides.into_iter().filter_map(|(end, way, other)| {
-            let class = self.0.ends.get(&end)?[way];
+            let class = self.known.ends.get(&end)?[way];
             self.outcome(class, other, packet)
         });
         said.fold(Decision::Allow, |all, outcome| all.and(outcome.decision))
     }
 
     fn outcome(&self, class: Digest, other: IpAddr, packet: &Packet) -> Option<&Outcome> {
-        let known = &*self.0;
+        let known = &*self.known;
         let of_class = known.classes.get(&class)?;
-        let identity = match known.exact.get(&other) {
+        let identity = match self.exact.get(&other) {
             Some(identity) => *identity,
             None => known.ranges.range(..=other).next_back()?.1.1,
         };

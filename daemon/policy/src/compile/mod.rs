@@ -16,6 +16,7 @@
 mod chains;
 mod class;
 mod digest;
+mod follow;
 mod identity;
 mod judge;
 mod local;
@@ -31,6 +32,7 @@ use bulkhead_nft as nft;
 use crate::{Decision, Direction, EndpointId, World};
 
 pub use chains::{LOG_GROUP, OWN_NODE, STRANGER};
+pub use follow::Moves;
 pub use judge::Judge;
 pub use local::{Device, Local, Told};
 pub use ruling::{Cause, Outcome};
@@ -67,6 +69,11 @@ impl Ruleset {
     }
 }
 
+/// 16 hexadecimal digits that are an endpoint's alone.
+pub(crate) fn digest_of(id: &EndpointId) -> String {
+    digest::Digest::of(id).hex()
+}
+
 /// What a verdict chain says.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Said {
@@ -96,6 +103,7 @@ pub fn compile(world: &World, local: &Local) -> Ruleset {
 pub struct Compiler {
     rulings: ruling::Memory,
     chains: table::Memory,
+    kept: Option<follow::Kept>,
 }
 
 impl Compiler {
@@ -106,8 +114,31 @@ impl Compiler {
         let classes = class::classes(world, &ends);
         let identities = identity::identities(world, &classes);
         let rulings = ruling::rulings(&mut self.rulings, &classes, &identities);
-        let mut ruleset = table::assemble(&mut self.chains, &ends, &classes, &identities, &rulings);
+        let numbers = digest::numbers(identities.all.keys().copied());
+        let mut ruleset = table::assemble(
+            &mut self.chains,
+            &ends,
+            &classes,
+            (&identities, &numbers),
+            &rulings,
+        );
+        self.kept = Some(follow::Kept::new(world, local, &identities, numbers));
         ruleset.judge = Judge::new(&ends, &classes, identities, rulings);
         ruleset
+    }
+
+    /// What is to be done where nothing but these endpoints is otherwise in `world` than in the last one; `None` if
+    /// that is to be compiled. It costs what they are, however many others there are.
+    #[must_use]
+    pub fn follow(
+        &mut self,
+        world: &World,
+        local: &Local,
+        changed: &std::collections::BTreeSet<EndpointId>,
+    ) -> Option<Moves> {
+        let mut kept = self.kept.take()?;
+        let moves = kept.follow(world, local, changed)?;
+        self.kept = Some(kept);
+        Some(moves)
     }
 }

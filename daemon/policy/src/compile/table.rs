@@ -39,13 +39,12 @@ pub(super) fn assemble(
     memory: &mut Memory,
     ends: &Ends<'_>,
     classes: &Classes<'_>,
-    identities: &Identities<'_>,
+    (identities, identity_numbers): (&Identities<'_>, &BTreeMap<Digest, u32>),
     rulings: &Rulings,
 ) -> Ruleset {
     let class_numbers = numbers(classes.all.keys().copied());
-    let identity_numbers = numbers(identities.all.keys().copied());
     let mut sets = local_sets(ends, classes, &class_numbers);
-    sets.extend(peer_sets(identities, &identity_numbers));
+    sets.extend(peer_sets(identities, identity_numbers));
     let mut chains = fixed();
     let mut outcomes = BTreeMap::new();
     let mut before = std::mem::take(&mut memory.0);
@@ -54,7 +53,7 @@ pub(super) fn assemble(
         let has_others = !of_it.others.is_empty();
         chains.push(of_class(*class, direction, of_it.default, has_others));
         if has_others {
-            sets.extend(sets_of_class(*class, &of_it.others, &identity_numbers));
+            sets.extend(sets_of_class(*class, &of_it.others, identity_numbers));
         }
         for ruling in of_it.others.values().chain([&of_it.default]) {
             if memory.0.contains_key(ruling) {

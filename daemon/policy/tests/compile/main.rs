@@ -12,13 +12,14 @@ mod dice;
 mod mutants;
 mod worlds;
 
+use std::collections::BTreeSet;
 use std::env;
 
 use bulkhead_nft::{change, changed};
 use bulkhead_policy::compile::{Cause, Outcome, Said};
 use bulkhead_policy::{
-    Compiler, Decision, Direction, Interpreter, Local, Matcher, NodeName, Reason, Verdict, World,
-    compile,
+    Compiler, Decision, Direction, EndpointId, Interpreter, Local, Matcher, NodeName, Reason,
+    Verdict, World, compile,
 };
 use dice::Dice;
 
@@ -130,6 +131,49 @@ fn soak_a_table_becomes_the_next_by_what_differs() {
             assert_eq!(table, fresh, "seed {seed}, step {step}");
         }
     }
+}
+
+#[test]
+fn soak_endpoints_elsewhere_are_followed_without_compiling() {
+    let node = NodeName::new("n1");
+    let mut followed = 0;
+    for seed in seeds(8, 2_000) {
+        let mut dice = Dice::new(seed);
+        let mut world = worlds::world(&mut dice);
+        let mut local = Local::of(&world, Some(&node));
+        let mut compiler = Compiler::default();
+        let ruleset = compiler.compile(&world, &local);
+        let (mut table, mut judge) = (ruleset.table, ruleset.judge);
+        for step in 0..60 {
+            let before = world.clone();
+            worlds::move_endpoint(&mut dice, &mut world);
+            let ids = before.endpoints.keys().chain(world.endpoints.keys());
+            let is_other = |id: &&EndpointId| before.endpoints.get(id) != world.endpoints.get(id);
+            let moved: BTreeSet<EndpointId> = ids.filter(is_other).cloned().collect();
+            local = Local::of(&world, Some(&node));
+            let fresh = compile(&world, &local);
+            if let Some(moves) = compiler.follow(&world, &local, &moved) {
+                let commands = moves.commands(&table);
+                let by_commands = changed(&table, &commands);
+                moves.apply(&mut table, &mut judge);
+                assert_eq!(by_commands.as_ref(), Ok(&table), "seed {seed}, step {step}");
+                assert_eq!(table, fresh.table, "seed {seed}, step {step}");
+                followed += 1;
+            } else {
+                let ruleset = compiler.compile(&world, &local);
+                (table, judge) = (ruleset.table, ruleset.judge);
+            }
+            for packet in worlds::packets(&world).step_by(97) {
+                assert_eq!(
+                    judge.decide(&packet),
+                    fresh.judge.decide(&packet),
+                    "{packet}"
+                );
+            }
+        }
+    }
+    println!("{followed} steps were followed");
+    assert!(followed > 50);
 }
 
 #[test]

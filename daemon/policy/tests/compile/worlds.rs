@@ -106,6 +106,18 @@ pub(crate) fn edit(dice: &mut Dice, world: &mut World) {
     }
 }
 
+/// Somebody comes, goes, or is otherwise.
+pub(crate) fn move_endpoint(dice: &mut Dice, world: &mut World) {
+    if dice.percent(70) {
+        put_endpoint(dice, world);
+        return;
+    }
+    let names: Vec<EndpointId> = world.endpoints.keys().cloned().collect();
+    if names.len() > 2 {
+        world.endpoints.remove(&dice.one(&names));
+    }
+}
+
 pub(crate) fn namespace(dice: &mut Dice) -> Namespace {
     Namespace {
         labels: labels(dice),

@@ -69,9 +69,12 @@ impl Admin {
                 })
             });
         let revision = changed.map_err(|Refusal(error)| error)?;
-        let outcome = |id: &MemberId| match new.contains(id) {
-            true => ObjectOutcome::Created,
-            false => ObjectOutcome::Unchanged,
+        let outcome = |id: &MemberId| {
+            if new.contains(id) {
+                ObjectOutcome::Created
+            } else {
+                ObjectOutcome::Unchanged
+            }
         };
         Ok(changes(revision, &members, outcome))
     }

@@ -8,11 +8,11 @@ mod verify;
 
 use std::collections::BTreeSet;
 
-use bulkhead_ipam::cluster::ObjectId;
 use bulkhead_ipam::cluster::operations::{
     AppliedListed, ObjectDraft, PolicyChangeError, PolicyRows, PolicyWrites, Tried,
 };
 use bulkhead_ipam::cluster::schema::{FenceState, ObjectRow};
+use bulkhead_ipam::cluster::{ObjectId, ObjectPart};
 use bulkhead_ipam::wire::admin::{
     ChangedObject, ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile,
     Reason, Reply, RequestError,
@@ -129,7 +129,7 @@ impl Admin {
         let nodes = self.operations().applied().map_err(told)?;
         let revision = rows.last.revision;
         let meant = |id: &ObjectId| {
-            let of = id.namespace.as_ref().map(|it| it.as_str());
+            let of = id.namespace.as_ref().map(ObjectPart::as_str);
             kind.is_none_or(|kind| kind == id.kind.as_str())
                 && namespace.is_none_or(|namespace| of == Some(namespace))
         };

@@ -4,7 +4,8 @@ use super::{RowError, Value, decode};
 use crate::cluster::geometry::Block;
 use crate::cluster::kv::{Key, KeyRange, Row};
 use crate::cluster::name::{
-    MemberId, NodeId, ObjectId, ObjectPart, OverlayName, PoolName, ReservationName, StickyId,
+    MemberId, NameError, NodeId, ObjectId, ObjectPart, OverlayName, PoolName, ReservationName,
+    StickyId,
 };
 
 use super::{BlockRow, Wanted};
@@ -379,14 +380,14 @@ fn parse(parts: &[&str]) -> Option<Place> {
         ["policy", "revision"] => Place::PolicyRevision,
         ["policy", "objects", kind, namespace, name] => Place::Object(ObjectId {
             kind: kind.parse().ok()?,
-            namespace: or_none_of(namespace)?,
+            namespace: or_none_of(namespace).ok()?,
             name: name.parse().ok()?,
         }),
         ["policy", "members", group, namespace, name, network] => Place::Member(MemberId {
             group: group.parse().ok()?,
             namespace: namespace.parse().ok()?,
             name: name.parse().ok()?,
-            network: or_none_of(network)?,
+            network: or_none_of(network).ok()?,
         }),
         ["keys", network] => Place::Keys(network.parse().ok()?),
         ["audit", pool, ordinal, entry] => audit(pool, ordinal, entry)?,
@@ -401,11 +402,10 @@ fn or_none(part: Option<&ObjectPart>) -> &str {
     part.map_or(NONE, ObjectPart::as_str)
 }
 
-/// `None` if it is neither a part nor what stands for none.
-fn or_none_of(text: &str) -> Option<Option<ObjectPart>> {
+fn or_none_of(text: &str) -> Result<Option<ObjectPart>, NameError> {
     match text {
-        NONE => Some(None),
-        part => part.parse().ok().map(Some),
+        NONE => Ok(None),
+        part => part.parse().map(Some),
     }
 }
 
