@@ -127,6 +127,14 @@ impl Registering {
         metric
     }
 
+    /// A histogram of durations.
+    fn add_seconds(&mut self, name: &str, help: &str) -> Histogram {
+        let metric = Histogram::new(BUCKETS);
+        self.0
+            .register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+
     fn add_unit<M>(&mut self, name: &str, help: &str, unit: Unit) -> M
     where
         M: prometheus_client::registry::Metric + Clone + Default,
@@ -152,13 +160,12 @@ impl Metrics {
         let latencies: Latencies = Family::new_with_constructor(|| Histogram::new(BUCKETS));
         let help = "How long CNI calls took, by stage";
         to.0.register_with_unit("call", help, Unit::Seconds, latencies.clone());
-        let endpoint_published = Histogram::new(BUCKETS);
-        let help = "How long endpoints took from their call to their row in the store";
-        let name = "endpoint_publish";
-        to.0.register_with_unit(name, help, Unit::Seconds, endpoint_published.clone());
         Self {
             latencies,
-            endpoint_published,
+            endpoint_published: to.add_seconds(
+                "endpoint_publish",
+                "How long endpoints took from their call to their row in the store",
+            ),
             endpoints_waiting: to.add(
                 "endpoint_unpublished_rows",
                 "Endpoints the store has not heard of yet",
