@@ -163,14 +163,18 @@ fn the_matrix_is_drawn_as_svg_and_html() {
 }
 
 #[test]
-fn an_engine_that_is_not_there_is_refused_by_name() {
-    let refused = scratch().bulkhead(&format!("policy matrix {FILES} --engine ruleset"));
-    assert_eq!(refused.code, 1);
-    assert!(
-        refused.stderr.contains("engine ruleset"),
-        "{}",
-        refused.stderr
-    );
+fn what_would_be_loaded_says_what_is_written() {
+    let scratch = scratch();
+    let cells = |engine: &str| {
+        let line = format!(
+            "policy matrix {FILES} --ports 80/tcp,sql/tcp,icmp --outside 203.0.113.9 -o json --engine {engine}"
+        );
+        let mut told: serde_json::Value =
+            serde_json::from_str(&scratch.bulkhead(&line).ok()).unwrap();
+        assert_eq!(told["engine"], engine);
+        told["cells"].take()
+    };
+    assert_eq!(cells("ruleset"), cells("matcher"));
 }
 
 #[test]
