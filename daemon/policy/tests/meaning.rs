@@ -354,3 +354,48 @@ fn what_is_said_in_vain_is_found() {
         Vec::<String>::new()
     );
 }
+
+/// Wherever in a policy a field is written that nobody knows, nothing is allowed that was not.
+#[test]
+fn an_unknown_field_widens_nothing() {
+    let probes = vec![
+        Probe::Port(Protocol::Tcp, 80),
+        Probe::Port(Protocol::Tcp, 81),
+        Probe::Port(Protocol::Udp, 9),
+        Probe::Echo,
+    ];
+    let outside = ["203.0.113.9".parse().unwrap()];
+    let asked = |text: &str| {
+        let mut reader = Reader::new();
+        reader.read("people.yaml", &people()).unwrap();
+        reader.read("policies.yaml", text).unwrap();
+        let reading = reader.finish();
+        let told = matrix(
+            &reading.world,
+            &Matcher::new(&reading.world),
+            &outside,
+            probes.clone(),
+        )
+        .unwrap();
+        let decisions = told.cells.into_iter().map(|cell| cell.judgement.decision);
+        (decisions.collect::<Vec<_>>(), reading.complaints.len())
+    };
+    let mut places = 0;
+    for policies in some_policies() {
+        let text = policies.join("\n---\n");
+        let (before, _) = asked(&text);
+        for (at, _) in text.match_indices('{') {
+            let changed = format!("{}{{unheard: 1, {}", &text[..at], &text[at + 1..]);
+            let (after, complaints) = asked(&changed);
+            let is_metadata = text[..at].ends_with("metadata: ");
+            assert!(complaints > 0 || is_metadata, "{changed}");
+            let widened = before
+                .iter()
+                .zip(&after)
+                .any(|(was, is)| *was == Decision::Deny && *is == Decision::Allow);
+            assert!(!widened, "{changed}");
+            places += 1;
+        }
+    }
+    assert!(places > 60, "{places}");
+}
