@@ -1,161 +1,387 @@
-//! Policies and security groups as an operator writes them, beside a daemon.
+//! `bulkhead policy` on files: no cluster, no daemon, no root.
 
 mod common;
 
-use std::net::UdpSocket;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
-use common::daemon::{Daemon, LIMIT};
-use common::ours::{Node, dual};
-use netns_fixtures::wait_for;
-use serde_json::json;
+use common::{BULKHEAD, Scratch};
 
-/// Loops that come only when asked for.
-const QUIET: &str = "collector.interval_secs = 0\nreconcile.interval_secs = 0\n";
-
-const POLICY: &str = "\
-# Who may reach the shop.
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {namespace: shop, name: front}
-spec:
-  podSelector: {matchLabels: {app: front}}
+const WORLD: &str = "apiVersion: v1
+kind: Namespace
+metadata: {name: web, labels: {team: front}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: web, labels: {app: web}}
+status: {phase: Running, podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b, namespace: db, labels: {app: db}}
+spec: {containers: [{name: c, ports: [{name: sql, containerPort: 5432}]}]}
+status: {phase: Running, podIPs: [{ip: 10.0.0.2}, {ip: 'fd00::2'}]}
 ";
 
-#[test]
-fn what_is_written_is_applied_whole_listed_and_taken_back() {
-    let Some(node) = Node::with_daemon("what_is_written_is_applied_whole_listed_and_taken_back")
-    else {
-        return;
-    };
-    node.network("blue", dual(1), &[]);
-    let _daemon = Daemon::start(&node, QUIET);
-    node.scratch.write("front.yaml", POLICY);
-    node.scratch.write(
-        "wrong.yaml",
-        &POLICY
-            .replace("podSelector", "podSelectors")
-            .replace("front}", "back}"),
-    );
-    wait_for("the store to serve", LIMIT, || {
-        (node.ask("policy ls").code == 0).then_some(())
-    });
-    let both = node.ask("policy apply -f $DIR/front.yaml -f $DIR/wrong.yaml");
-    let (code, said) = both.refused();
-    assert_eq!(code, 1);
-    assert!(
-        said.contains(
-            "$DIR/wrong.yaml:6: NetworkPolicy shop/back: spec.podSelectors: unknown field"
-        ),
-        "{said}"
-    );
-    let tried = node.ask("policy apply --dry-run -f $DIR/front.yaml").ok();
-    assert!(
-        tried.starts_with("NetworkPolicy shop/front: created\nnote: nothing is changed"),
-        "{tried}"
-    );
-    let missing = node.ask("policy get netpol shop/front");
-    assert_eq!(missing.code, 3, "{missing:?}");
-    let applied = node.ask("policy apply -f $DIR/front.yaml").ok();
-    assert_eq!(applied, "NetworkPolicy shop/front: created\nrevision 1\n");
-    assert_eq!(node.ask("policy get netpol shop/front").ok(), POLICY);
-    let listed = node.ask("policy ls --kind netpol").ok();
-    assert!(
-        listed.contains("NetworkPolicy  shop       front  1 "),
-        "{listed}"
-    );
-    wait_for("the node to enforce it", LIMIT, || {
-        let status = node.ask("policy status").ok();
-        status
-            .starts_with("enforced on 1 of 1 nodes at revision 1\n")
-            .then_some(())
-    });
-    let deleted = node.ask("policy delete -f $DIR/front.yaml").ok();
-    assert_eq!(deleted, "NetworkPolicy shop/front: deleted\nrevision 2\n");
+const POLICY: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: sql, namespace: db}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress:
+  - from: [{namespaceSelector: {matchLabels: {team: front}}}]
+    ports: [{port: sql}]
+";
+
+fn scratch() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.write("world.yaml", WORLD);
+    scratch.write("policies/sql.yaml", POLICY);
+    scratch.write("policies/README.md", "not an object");
+    scratch
 }
 
+const FILES: &str = "-f $DIR/world.yaml -f $DIR/policies";
+
 #[test]
-fn a_group_is_made_attached_shown_and_removed() {
-    let Some(node) = Node::with_daemon("a_group_is_made_attached_shown_and_removed") else {
-        return;
-    };
-    node.network("blue", dual(1), &[]);
-    let _daemon = Daemon::start(&node, QUIET);
-    wait_for("the store to serve", LIMIT, || {
-        (node.ask("sg ls").code == 0).then_some(())
-    });
-    let made = node.ask("sg create web --ingress any").ok();
-    assert_eq!(made, "SecurityGroup web: created\nrevision 1\n");
-    assert_eq!(node.ask("sg create web").code, 1);
-    assert_eq!(node.ask("sg update db").code, 3);
-    assert_eq!(node.ask("sg attach web c1").code, 2);
-    let attached = node.ask("sg attach web blue/c1").ok();
-    assert_eq!(attached, "Member blue/c1: created\nrevision 2\n");
-    node.attach("blue", "c1", "");
-    let shown = node.ask("sg inspect web").ok();
-    assert!(
-        shown.contains("# revision 1\napiVersion: bulkhead/v1\nkind: SecurityGroup\n"),
-        "{shown}"
-    );
-    assert!(shown.contains("blue/c1  10.1.0.2"), "{shown}");
-    let (code, said) = node.ask("sg rm web").refused();
-    assert_eq!(code, 1);
-    assert!(
-        said.contains("SecurityGroup web is in use: its members are blue/c1;"),
-        "{said}"
-    );
-    let known = node.ask("policy endpoints").ok();
-    assert!(known.contains("blue/c1@blue  10.1.0.2"), "{known}");
-    let snapshot = node.ask("policy snapshot").ok();
-    node.scratch.write("now.yaml", &snapshot);
-    let explained = node.scratch.bulkhead("policy lint -f $DIR/now.yaml");
-    assert!([0, 5].contains(&explained.code), "{explained:?}");
-    node.ask("sg detach web blue/c1").ok();
-    node.ask("sg rm web").ok();
+fn the_matrix_says_who_can_talk_to_whom() {
+    let scratch = scratch();
     assert_eq!(
-        node.ask("sg ls").ok(),
-        "GROUP  REVISION  MEMBERS  USED BY\n"
+        scratch
+            .bulkhead(&format!(
+                "policy matrix {FILES} --ports 5432/tcp,sql/tcp,80/tcp"
+            ))
+            .ok(),
+        "5432/tcp\n\
+         FROM \\ TO  1  2\n\
+         1 db/b     .  .\n\
+         2 web/a    .  .\n\
+         \n\
+         sql/tcp\n\
+         FROM \\ TO  1  2\n\
+         1 db/b     .  X\n\
+         2 web/a    .  X\n\
+         \n\
+         80/tcp\n\
+         FROM \\ TO  1  2\n\
+         1 db/b     .  .\n\
+         2 web/a    X  .\n"
     );
 }
 
 #[test]
-fn what_is_denied_is_told_with_names_as_it_happens() {
-    let Some(node) = Node::with_daemon("what_is_denied_is_told_with_names_as_it_happens") else {
-        return;
-    };
-    let mut keys = dual(1);
-    keys["policy"] = json!(true);
-    keys["segmentation"] = json!("l3");
-    node.network("blue", keys, &[]);
-    let _daemon = Daemon::start(&node, QUIET);
-    wait_for("the store to serve", LIMIT, || {
-        (node.ask("sg create closed").code == 0).then_some(())
-    });
-    node.ask("sg attach closed blue/c2").ok();
-    let sender = node.attach("blue", "c1", "");
-    node.attach("blue", "c2", "");
-    let ends = AtomicBool::new(false);
-    let told = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let send = || {
-                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-                while !ends.load(Ordering::Relaxed) {
-                    let _ = socket.send_to(b"x", "10.1.0.3:7000");
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-            };
-            sender.enter(send).unwrap();
+fn the_matrix_for_programs_has_a_cell_for_every_pair_port_and_family() {
+    let scratch = scratch();
+    let json = scratch
+        .bulkhead(&format!(
+            "policy matrix {FILES} --ports 80/tcp,sql/tcp,icmp --outside 203.0.113.9 -o json"
+        ))
+        .ok();
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(told["engine"], "matcher");
+    assert_eq!(
+        told["ports"],
+        serde_json::json!(["80/tcp", "sql/tcp", "icmp"])
+    );
+    assert_eq!(
+        told["ends"][0],
+        serde_json::json!({
+            "name": "db/b", "namespace": "db", "pod": "b", "network": null, "addresses": ["10.0.0.2", "fd00::2"],
+        })
+    );
+    assert_eq!(
+        told["ends"][2],
+        serde_json::json!({
+            "name": "203.0.113.9", "namespace": null, "pod": null, "network": null, "addresses": ["203.0.113.9"],
+        })
+    );
+    let cells = told["cells"].as_array().unwrap();
+    // Two pods, each to both in both families, and to and from the address outside in one.
+    assert_eq!(cells.len(), 3 * (4 * 2 + 4));
+    let of = |source: &str, destination: &str, probe: &str, family: &str| {
+        let mut found = cells.iter().filter(|cell| {
+            cell["source"] == source
+                && cell["destination"] == destination
+                && cell["probe"] == probe
+                && cell["family"] == family
         });
-        let told = node.ask("flows --denied -c 1 --for 15s");
-        ends.store(true, Ordering::Relaxed);
-        told.ok()
-    });
-    let line = "blue/c1@blue (10.1.0.2) > blue/c2@blue (10.1.0.3)  UDP ";
-    assert!(told.contains("  deny   ingress  "), "{told}");
-    assert!(told.contains(line), "{told}");
+        (found.next().unwrap().clone(), found.next().is_none())
+    };
+    let (cell, is_alone) = of("web/a", "db/b", "80/tcp", "ipv6");
+    assert!(is_alone);
+    assert_eq!(
+        cell,
+        serde_json::json!({
+            "source": "web/a", "destination": "db/b", "probe": "80/tcp", "protocol": "tcp", "port": 80,
+            "family": "ipv6", "sourceAddress": "fd00::1", "destinationAddress": "fd00::2",
+            "allowed": false, "egress": true, "ingress": false, "loopback": false,
+        })
+    );
+    let (cell, _) = of("web/a", "db/b", "sql/tcp", "ipv4");
+    assert_eq!(
+        (&cell["port"], &cell["allowed"]),
+        (&5432.into(), &true.into())
+    );
+    let (cell, _) = of("db/b", "web/a", "sql/tcp", "ipv4");
+    assert_eq!(
+        (&cell["port"], &cell["allowed"]),
+        (&serde_json::Value::Null, &false.into())
+    );
+    let (cell, _) = of("web/a", "203.0.113.9", "icmp", "ipv4");
+    assert_eq!(
+        (&cell["ingress"], &cell["protocol"]),
+        (&serde_json::Value::Null, &"icmp".into())
+    );
+    let (cell, _) = of("db/b", "db/b", "80/tcp", "ipv4");
+    assert_eq!(
+        (&cell["loopback"], &cell["allowed"]),
+        (&true.into(), &true.into())
+    );
+    let denied = cells.iter().filter(|cell| cell["allowed"] == false).count();
+    assert_eq!(told["denied"], denied);
+}
+
+#[test]
+fn the_matrix_is_drawn_as_svg_and_html() {
+    let scratch = scratch();
+    for format in ["svg", "html"] {
+        let drawing = scratch
+            .bulkhead(&format!("policy matrix {FILES} -o {format}"))
+            .ok();
+        let body = drawing
+            .strip_prefix("<!DOCTYPE html>\n")
+            .unwrap_or(&drawing);
+        let tree = roxmltree::Document::parse(body).unwrap();
+        let titles = tree
+            .descendants()
+            .filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "title")));
+        let titles: Vec<_> = titles.filter_map(|node| node.text()).collect();
+        assert!(titles.contains(&"web/a to db/b: allow"), "{titles:?}");
+    }
+    let refused = scratch.bulkhead("net ls -o svg");
+    assert_eq!(refused.code, 2);
+}
+
+#[test]
+fn what_would_be_loaded_says_what_is_written() {
+    let scratch = scratch();
+    let cells = |engine: &str| {
+        let line = format!(
+            "policy matrix {FILES} --ports 80/tcp,sql/tcp,icmp --outside 203.0.113.9 -o json --engine {engine}"
+        );
+        let mut told: serde_json::Value =
+            serde_json::from_str(&scratch.bulkhead(&line).ok()).unwrap();
+        assert_eq!(told["engine"], engine);
+        told["cells"].take()
+    };
+    assert_eq!(cells("ruleset"), cells("matcher"));
+}
+
+#[test]
+fn standard_input_is_a_file_too() {
+    let mut child = Command::new(BULKHEAD)
+        .args(["policy", "matrix", "-f", "-", "--ports", "80/tcp"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(WORLD.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
     assert!(
-        told.contains(" > 7000  isolated by SecurityGroup closed"),
-        "{told}"
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("1 db/b     .  .")
+    );
+}
+
+#[test]
+fn what_is_not_understood_is_closed_told_and_an_error() {
+    let scratch = scratch();
+    scratch.write(
+        "more.yaml",
+        &POLICY
+            .replace("name: sql", "name: more")
+            .replace("from:", "form:")
+            .replace("app: db", "app: web")
+            .replace("namespace: db", "namespace: web"),
+    );
+    let ran = scratch.bulkhead(&format!(
+        "policy matrix {FILES} -f $DIR/more.yaml --ports 80/tcp"
+    ));
+    assert_eq!(ran.code, 4);
+    assert!(ran.stdout.contains("1 db/b     .  X"), "{}", ran.stdout);
+    assert_eq!(
+        ran.stderr,
+        "bulkhead: $DIR/more.yaml:7: NetworkPolicy web/more: spec.ingress[0].form: unknown field; it fails closed\n"
+    );
+    scratch.write("broken.yaml", "a: [1\nb: 2\n");
+    let ran = scratch.bulkhead("policy matrix -f $DIR/broken.yaml");
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, ""));
+    assert!(
+        ran.stderr
+            .starts_with("bulkhead: objects in $DIR/broken.yaml: line 2: not YAML: "),
+        "{}",
+        ran.stderr
+    );
+    let ran = scratch.bulkhead("policy matrix -f $DIR/nowhere.yaml");
+    assert_eq!(ran.code, 4);
+    assert!(ran.stderr.contains("nowhere.yaml"), "{}", ran.stderr);
+}
+
+#[test]
+fn explain_tells_who_says_so_and_what_would_turn_it_around() {
+    let scratch = scratch();
+    let denied = scratch
+        .bulkhead(&format!("policy explain web/a to db/b:80/tcp {FILES}"))
+        .ok();
+    assert_eq!(
+        denied,
+        "web/a -> db/b 80/tcp by IPv4: denied
+  source       10.0.0.1 is web/a's, labels app=web
+  egress       allowed at web/a: no policy is about it
+  way          the objects name no nodes
+  ingress      denied at db/b: isolated by NetworkPolicy db/sql ($DIR/policies/sql.yaml:1), and none of their rules allows this
+               NetworkPolicy db/sql  $DIR/policies/sql.yaml:1  isolates
+               NetworkPolicy db/sql rule 1  $DIR/policies/sql.yaml:7  about other traffic: from all endpoints of namespaces team=front, sql/tcp
+  destination  10.0.0.2 is db/b's, labels app=db
+to allow it:
+  put first among the ingress rules of NetworkPolicy db/sql
+      - {from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: web}}, podSelector: {matchLabels: {app: \"web\"}}}], ports: [{protocol: TCP, port: 80}]}
+or:
+  remove NetworkPolicy db/sql ($DIR/policies/sql.yaml:1)
+
+by IPv6 (fd00::1 -> fd00::2) the same
+"
+    );
+    for question in [
+        "'web/a -> db/b:5432/tcp'",
+        "web/a -> db/b:5432/tcp",
+        "web/a db/b:sql/tcp",
+        "[fd00::1] db/b:sql/tcp",
+    ] {
+        let question = question.replace('\'', "");
+        let ran = scratch.bulkhead(&format!("policy explain {question} {FILES} -o json"));
+        let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let is_address = question.starts_with('[');
+        // An address is judged as whoever has it.
+        assert_eq!(
+            told["families"][0]["allowed"], true,
+            "{question} {is_address}: {told:#}"
+        );
+    }
+}
+
+#[test]
+fn a_change_that_is_told_does_what_it_says() {
+    let scratch = scratch();
+    let json = scratch
+        .bulkhead(&format!(
+            "policy explain web/a to db/b:80/tcp {FILES} -o json"
+        ))
+        .ok();
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let write = told["families"][0]["flips"][0][0]["write"]
+        .as_str()
+        .unwrap();
+    let rules = POLICY.replace("  ingress:\n", &format!("  ingress:\n  {write}"));
+    scratch.write("policies/sql.yaml", &rules);
+    let grid = scratch
+        .bulkhead(&format!("policy matrix {FILES} --ports 80/tcp"))
+        .ok();
+    assert!(grid.contains("2 web/a    .  ."), "{grid}");
+}
+
+#[test]
+fn a_question_about_nobody_is_told() {
+    let scratch = scratch();
+    for (question, code, said) in [
+        ("web/a db/c:80/tcp", 3, "there is no endpoint \"db/c\""),
+        ("web/a db/b", 1, "is no question"),
+        ("web/a db/b:80", 1, "is no question"),
+        (
+            "192.0.2.1 192.0.2.2:80/tcp",
+            1,
+            "neither 192.0.2.1 nor 192.0.2.2 is an endpoint",
+        ),
+        ("db/b web/a:sql/tcp", 3, "there is nothing to judge"),
+        ("db/b 192.0.2.2:sql/tcp", 3, "there is nothing to judge"),
+    ] {
+        let ran = scratch.bulkhead(&format!("policy explain {question} {FILES}"));
+        assert_eq!(ran.code, code, "{question}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{question}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn diff_tells_what_a_change_means() {
+    let scratch = scratch();
+    scratch.write("old.yaml", POLICY);
+    scratch.write("new.yaml", &POLICY.replace("port: sql", "port: 5433"));
+    scratch.write(
+        "same.yaml",
+        &POLICY
+            .replace("port: sql", "port: 5432")
+            .replace("name: sql", "name: other"),
+    );
+    let ran = scratch.bulkhead("policy diff $DIR/old.yaml $DIR/new.yaml -f $DIR/world.yaml");
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (
+            5,
+            "newly allowed\n  web/a -> db/b  5433/tcp\nnewly denied\n  web/a -> db/b  5432/tcp\n",
+            ""
+        )
+    );
+    let same = scratch.bulkhead("policy diff $DIR/old.yaml $DIR/same.yaml -f $DIR/world.yaml");
+    assert_eq!(same.ok(), "no difference in who can talk to whom\n");
+    let json = scratch
+        .bulkhead(
+            "policy diff $DIR/old.yaml $DIR/new.yaml -f $DIR/world.yaml -o json --fail-on never",
+        )
+        .ok();
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        told["allowed"],
+        serde_json::json!([
+            {"source": ["web/a"], "destination": ["db/b"], "traffic": ["5433/tcp"], "families": ["ipv4", "ipv6"]},
+        ])
+    );
+    let empty = scratch.bulkhead("policy diff $DIR/old.yaml $DIR/new.yaml");
+    assert_eq!(empty.code, 3);
+    scratch.write(
+        "less.yaml",
+        &POLICY.replace("  ingress:\n", "  ingress:\n  - {}\n"),
+    );
+    let wider = |which: &str| {
+        scratch
+            .bulkhead(&format!(
+                "policy diff $DIR/old.yaml $DIR/less.yaml -f $DIR/world.yaml --fail-on {which}"
+            ))
+            .code
+    };
+    assert_eq!([wider("allowed"), wider("denied")], [5, 0]);
+}
+
+#[test]
+fn lint_tells_what_is_said_in_vain() {
+    let scratch = scratch();
+    assert_eq!(scratch.bulkhead(&format!("policy lint {FILES}")).ok(), "");
+    scratch.write(
+        "policies/sql.yaml",
+        &POLICY.replace("port: sql", "port: slq"),
+    );
+    let ran = scratch.bulkhead(&format!("policy lint {FILES}"));
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (
+            5,
+            "$DIR/policies/sql.yaml:7: NetworkPolicy db/sql ingress rule 1: no endpoint that it is about calls a port slq [unknown-port-name]\n"
+        )
     );
 }

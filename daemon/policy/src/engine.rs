@@ -1,8 +1,8 @@
-//! Who is asked about a packet: the judge of what is written, or what would be loaded.
+//! Who is asked about a packet: the judge of what is written, or what would be loaded, interpreted.
 
 use std::fmt;
 
-use crate::{Decision, Direction, Matcher, Packet, World};
+use crate::{Decision, Direction, Interpreter, Matcher, Packet, Space};
 
 /// What is decided about a packet.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -46,15 +46,26 @@ impl Engine for Matcher<'_> {
     }
 }
 
-/// What would be loaded for `world`, interpreted. What compiles a world puts itself here.
-///
-/// # Errors
-/// [`NoRuleset`] as long as nothing does.
-pub const fn ruleset(_world: &World) -> Result<Box<dyn Engine + '_>, NoRuleset> {
-    Err(NoRuleset)
+impl Engine for Interpreter {
+    fn judge(&self, packet: &Packet) -> Result<Judgement, Undecided> {
+        let undecided = |why: String| Undecided {
+            packet: packet.clone(),
+            why,
+        };
+        if packet.space != Space::Node {
+            return Err(undecided(
+                "nothing is loaded for networks that may overlap others".to_owned(),
+            ));
+        }
+        let judged = || -> Result<Judgement, bulkhead_nft::Undefined> {
+            let decision = self.evaluate(packet)?;
+            let [egress, ingress] = self.sides(packet)?;
+            Ok(Judgement {
+                decision,
+                egress,
+                ingress,
+            })
+        };
+        judged().map_err(|undefined| undecided(undefined.to_string()))
+    }
 }
-
-/// There is nothing that would be loaded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("engine ruleset: this release compiles no policies, ask --engine matcher")]
-pub struct NoRuleset;

@@ -102,6 +102,28 @@ impl Interpreter {
         })
     }
 
+    /// What each end says by itself, as where the other is on another node: where the packet leaves, and
+    /// where it arrives. `None` where no endpoint is.
+    ///
+    /// # Errors
+    /// As [`Interpreter::evaluate`].
+    pub fn sides(&self, packet: &Packet) -> Result<[Option<Decision>; 2], nft::Undefined> {
+        let mut sides = [None; 2];
+        for node in self.nodes.iter().filter(|_| packet.space == Space::Node) {
+            let device = |end| node.devices.get(&end).copied();
+            let alone = [
+                (device(packet.source), None),
+                (None, device(packet.destination)),
+            ];
+            for (side, ends) in sides.iter_mut().zip(alone) {
+                if let Some(evaluation) = node.run(packet, ends)? {
+                    *side = Some(decision_of(evaluation.verdict));
+                }
+            }
+        }
+        Ok(sides)
+    }
+
     /// As [`Interpreter::evaluate`], with everything that was said on the way, node by node.
     ///
     /// # Errors
@@ -114,11 +136,7 @@ impl Interpreter {
         }
         for node in &self.nodes {
             if let Some(evaluation) = node.evaluate(packet)? {
-                let at_node = match evaluation.verdict {
-                    nft::Policy::Accept => Decision::Allow,
-                    nft::Policy::Drop => Decision::Deny,
-                };
-                decision = decision.and(at_node);
+                decision = decision.and(decision_of(evaluation.verdict));
                 said.extend(node.ruleset.said(&evaluation).cloned());
             }
         }
@@ -151,16 +169,26 @@ impl Node {
 
     /// `None` if it passes no hook for which something is said.
     fn evaluate(&self, packet: &Packet) -> Result<Option<nft::Evaluation>, nft::Undefined> {
-        let [from, to] = [packet.source, packet.destination].map(|end| self.devices.get(&end));
+        let device = |end| self.devices.get(&end).copied();
+        self.run(packet, (device(packet.source), device(packet.destination)))
+    }
+
+    /// As [`Node::evaluate`], for a packet that comes from, or goes to, those devices; `None` for what is not
+    /// on the node.
+    fn run(
+        &self,
+        packet: &Packet,
+        ends: (Option<Device>, Option<Device>),
+    ) -> Result<Option<nft::Evaluation>, nft::Undefined> {
         let own = |end: IpAddr| self.own.contains(&end);
-        let (hook, iif, oif) = match (from, to) {
+        let (hook, iif, oif) = match ends {
             (None, None) => return Ok(None),
-            (None, Some(to)) if own(packet.source) => (nft::Hook::Output, None, Some(*to)),
-            (Some(from), None) if own(packet.destination) => (nft::Hook::Input, Some(*from), None),
+            (None, Some(to)) if own(packet.source) => (nft::Hook::Output, None, Some(to)),
+            (Some(from), None) if own(packet.destination) => (nft::Hook::Input, Some(from), None),
             (from, to) => (
                 nft::Hook::Forward,
-                Some(from.copied().unwrap_or_else(uplink)),
-                Some(to.copied().unwrap_or_else(uplink)),
+                Some(from.unwrap_or_else(uplink)),
+                Some(to.unwrap_or_else(uplink)),
             ),
         };
         let mut seen = nft::Packet::ip(&bytes(packet)).expect("it has a header of its family");
@@ -171,6 +199,13 @@ impl Node {
             seen = seen.leaving_by(oif);
         }
         nft::evaluate(&self.ruleset.table, hook, &seen).map(Some)
+    }
+}
+
+const fn decision_of(verdict: nft::Policy) -> Decision {
+    match verdict {
+        nft::Policy::Accept => Decision::Allow,
+        nft::Policy::Drop => Decision::Deny,
     }
 }
 

@@ -28,7 +28,7 @@ mod world;
 
 pub use compile::{Compiler, Local, Ruleset, compile};
 pub use endpoint::{Endpoint, EndpointId, GroupName, NamedPort, NodeName, Place};
-pub use engine::{Engine, Judgement, NoRuleset, Undecided, ruleset};
+pub use engine::{Engine, Judgement, Undecided};
 pub use interpret::Interpreter;
 pub use labels::Labels;
 pub use matcher::{Matcher, evaluate};

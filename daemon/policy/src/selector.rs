@@ -77,12 +77,18 @@ impl Requirement {
     /// Whether `labels` meet it.
     #[must_use]
     pub fn is_met(&self, labels: &Labels) -> bool {
-        let value = labels.of(&self.key);
-        match &self.test {
-            Test::In(values) => value.is_some_and(|value| values.contains(value)),
-            Test::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
-            Test::Exists => value.is_some(),
-            Test::DoesNotExist => value.is_none(),
+        self.test.is_passed(labels.of(&self.key))
+    }
+}
+
+impl Test {
+    /// Whether a key passes that has this value, or is not there.
+    pub(crate) fn is_passed(&self, value: Option<&str>) -> bool {
+        match self {
+            Self::In(values) => value.is_some_and(|value| values.contains(value)),
+            Self::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+            Self::Exists => value.is_some(),
+            Self::DoesNotExist => value.is_none(),
         }
     }
 }

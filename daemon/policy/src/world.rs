@@ -7,7 +7,7 @@ use bulkhead_model::{NetworkName, Prefix};
 
 use crate::{
     Direction, Endpoint, EndpointId, EndpointSelector, Labels, Namespaces, NodeName, Packet, Place,
-    Policy, PolicyId, Space, Tier,
+    Policy, PolicyId, Selector, Space, Tier,
 };
 
 /// All that is known. What is not in it is not known: an address of nobody here is nobody's.
@@ -92,6 +92,19 @@ impl World {
         labels
     }
 
+    /// Whether `selector` selects a namespace: as [`World::labels_of`] has its labels, which are not copied
+    /// for each question.
+    fn is_selected(&self, selector: &Selector, namespace: &str) -> bool {
+        let written = self.namespaces.get(namespace);
+        selector.requirements().all(|requirement| {
+            let value = match requirement.key.as_str() {
+                NAME_LABEL => Some(namespace),
+                key => written.and_then(|known| known.labels.of(key)),
+            };
+            requirement.test.is_passed(value)
+        })
+    }
+
     /// Whether `selector` means the endpoint. False for those on their node's network.
     #[must_use]
     pub fn selects(
@@ -107,9 +120,7 @@ impl World {
             EndpointSelector::Labelled { namespaces, labels } => {
                 let namespace = match namespaces {
                     Namespaces::Named(name) => *name == id.namespace,
-                    Namespaces::Selected(selector) => {
-                        selector.selects(&self.labels_of(&id.namespace))
-                    }
+                    Namespaces::Selected(selector) => self.is_selected(selector, &id.namespace),
                 };
                 namespace && labels.selects(&endpoint.labels)
             }

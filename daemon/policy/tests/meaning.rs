@@ -5,11 +5,11 @@ use std::fmt::Write;
 
 use bulkhead_model::{Family, Protocol};
 use bulkhead_policy::diff::diff;
-use bulkhead_policy::edit::flips;
+use bulkhead_policy::edit::{Edit, flips};
 use bulkhead_policy::lint::lint;
 use bulkhead_policy::matrix::{End, Probe, matrix};
-use bulkhead_policy::read::Reader;
-use bulkhead_policy::{Decision, Matcher, Packet, Space, Traffic, World};
+use bulkhead_policy::read::{Effect, Reader};
+use bulkhead_policy::{Decision, Matcher, Packet, PolicyKind, Space, Traffic, World};
 
 /// Pods a to c in namespaces x and y, by both families.
 fn people() -> String {
@@ -40,6 +40,12 @@ fn cluster(name: &str, tier: &str, priority: u16, ingress: &str) -> String {
     )
 }
 
+fn own(ingress: &str) -> String {
+    format!(
+        "{{apiVersion: bulkhead/v1, kind: Policy, metadata: {{name: o}}, spec: {{tier: admin, priority: 3, subject: [{{endpoints: {{namespace: x}}}}], ingress: [{ingress}]}}}}"
+    )
+}
+
 fn world(policies: &[String]) -> World {
     let mut reader = Reader::new();
     reader.read("people.yaml", &people()).unwrap();
@@ -55,6 +61,9 @@ fn world(policies: &[String]) -> World {
 fn some_policies() -> Vec<Vec<String>> {
     vec![
         vec![],
+        vec![own(
+            "{action: deny, from: [{endpoints: {labels: {matchLabels: {pod: b}}}}], ports: [80/tcp, icmp]}",
+        )],
         vec![policy("p", "{podSelector: {}}")],
         vec![policy(
             "p",
@@ -210,10 +219,7 @@ fn every_change_that_is_told_turns_the_verdict_around() {
                     let mut changed = world.clone();
                     for edit in &way {
                         edit.apply(&mut changed);
-                        // What is to be written is understood when it is read.
-                        if let Some(snippet) = edit.snippet() {
-                            assert!(!snippet.is_empty() && snippet.ends_with('\n'));
-                        }
+                        understood(edit);
                     }
                     assert_ne!(
                         Matcher::new(&changed).evaluate(&packet).decision,
@@ -226,6 +232,46 @@ fn every_change_that_is_told_turns_the_verdict_around() {
         }
     }
     assert!(told > 100, "{told}");
+}
+
+/// What is to be written is understood when it is read.
+fn understood(edit: &Edit) {
+    let Some(snippet) = edit.snippet() else {
+        return;
+    };
+    let text = match edit {
+        Edit::AddRule {
+            policy: id,
+            direction,
+            ..
+        } => {
+            let (version, spec) = match id.kind {
+                PolicyKind::NetworkPolicy => ("networking.k8s.io/v1", "podSelector: {}"),
+                PolicyKind::ClusterNetworkPolicy => (
+                    "policy.networking.k8s.io/v1alpha2",
+                    "tier: Admin\n  priority: 1\n  subject: {namespaces: {}}",
+                ),
+                PolicyKind::Policy | PolicyKind::SecurityGroup => (
+                    "bulkhead/v1",
+                    "tier: admin\n  priority: 1\n  subject: [{group: g}]",
+                ),
+            };
+            format!(
+                "apiVersion: {version}\nkind: {}\nmetadata: {{name: p}}\nspec:\n  {spec}\n  {direction}:\n  {snippet}",
+                id.kind
+            )
+        }
+        _ => snippet,
+    };
+    let mut reader = Reader::new();
+    reader.read("snippet.yaml", &text).unwrap();
+    let reading = reader.finish();
+    let wrong = reading
+        .complaints
+        .iter()
+        .find(|complaint| complaint.effect != Effect::Told);
+    assert_eq!(wrong, None, "{text}");
+    assert_eq!(reading.world.policies.len(), 1, "{text}");
 }
 
 #[test]
@@ -353,4 +399,49 @@ fn what_is_said_in_vain_is_found() {
         found(&[policy("p", "{podSelector: {}}")]),
         Vec::<String>::new()
     );
+}
+
+/// Wherever in a policy a field is written that nobody knows, nothing is allowed that was not.
+#[test]
+fn an_unknown_field_widens_nothing() {
+    let probes = vec![
+        Probe::Port(Protocol::Tcp, 80),
+        Probe::Port(Protocol::Tcp, 81),
+        Probe::Port(Protocol::Udp, 9),
+        Probe::Echo,
+    ];
+    let outside = ["203.0.113.9".parse().unwrap()];
+    let asked = |text: &str| {
+        let mut reader = Reader::new();
+        reader.read("people.yaml", &people()).unwrap();
+        reader.read("policies.yaml", text).unwrap();
+        let reading = reader.finish();
+        let told = matrix(
+            &reading.world,
+            &Matcher::new(&reading.world),
+            &outside,
+            probes.clone(),
+        )
+        .unwrap();
+        let decisions = told.cells.into_iter().map(|cell| cell.judgement.decision);
+        (decisions.collect::<Vec<_>>(), reading.complaints.len())
+    };
+    let mut places = 0;
+    for policies in some_policies() {
+        let text = policies.join("\n---\n");
+        let (before, _) = asked(&text);
+        for (at, _) in text.match_indices('{') {
+            let changed = format!("{}{{unheard: 1, {}", &text[..at], &text[at + 1..]);
+            let (after, complaints) = asked(&changed);
+            let is_metadata = text[..at].ends_with("metadata: ");
+            assert!(complaints > 0 || is_metadata, "{changed}");
+            let widened = before
+                .iter()
+                .zip(&after)
+                .any(|(was, is)| *was == Decision::Deny && *is == Decision::Allow);
+            assert!(!widened, "{changed}");
+            places += 1;
+        }
+    }
+    assert!(places > 60, "{places}");
 }

@@ -8,7 +8,7 @@ mod matrix;
 mod objects;
 
 use bulkhead_policy::read::SyntaxError;
-use bulkhead_policy::{NoQuestion, NoRuleset, Undecided};
+use bulkhead_policy::{NoQuestion, Undecided};
 use clap::Subcommand;
 
 use crate::failure::{Exit, Outcome};
@@ -74,9 +74,6 @@ pub(crate) enum PolicyError {
         "{0}: there are no pods among the objects, so there is nobody to compare: give them with -f"
     )]
     Deserted(String),
-    /// There is no such engine.
-    #[error(transparent)]
-    NoRuleset(#[from] NoRuleset),
 }
 
 impl PolicyError {
@@ -86,7 +83,7 @@ impl PolicyError {
             Self::NoQuestion(NoQuestion::Nobody(_)) | Self::NoWay(_) | Self::Deserted(_) => {
                 Exit::NotFound
             }
-            Self::NoQuestion(_) | Self::Undecided(_) | Self::NoRuleset(_) => Exit::Failed,
+            Self::NoQuestion(_) | Self::Undecided(_) => Exit::Failed,
         }
     }
 }

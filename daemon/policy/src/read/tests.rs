@@ -814,3 +814,55 @@ spec: {{podSelector: {{matchLabels: {{{labels}}}, matchExpressions: [{{key: l1, 
     let policy = world.policies.values().next().unwrap();
     assert!(world.is_about(policy, id, endpoint));
 }
+
+/// A text that is changed anywhere is read, or refused, and never more than that.
+#[test]
+fn nothing_that_is_written_brings_the_reader_down() {
+    let text = "---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: x, annotations: {bulkhead/mode: audit}}
+spec:
+  podSelector: &s {matchLabels: {app: 'db'}, matchExpressions: [{key: tier, operator: In, values: [a, b]}]}
+  ingress:
+  - from: [{podSelector: *s}, {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, \"10.2.0.0/16\"]}}]
+    ports: [{port: 5432, endPort: 5440}, {port: http, protocol: UDP}]
+---
+{\"apiVersion\": \"v1\", \"kind\": \"Pod\", \"metadata\": {\"name\": \"a\\u00e9\"}, \"status\": {\"podIPs\": [{\"ip\": \"fd00::1\"}]}}
+";
+    let marks = [
+        '{', '}', '[', ']', ':', '-', '&', '*', '\'', '"', '\n', ' ', '!', '|', '?', '\\', '\0',
+        '9', 'é', '\u{feff}',
+    ];
+    let characters: Vec<char> = text.chars().collect();
+    let mut seed: usize = 1;
+    let mut next = |below: usize| {
+        // Knuth's MMIX: enough to choose places.
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut read_as_objects = 0;
+    for _ in 0..3_000 {
+        let mut changed = characters.clone();
+        for _ in 0..=next(3) {
+            let at = next(changed.len());
+            match next(3) {
+                0 => changed.truncate(at.max(1)),
+                1 => changed.insert(at, marks[next(marks.len())]),
+                _ => changed[at] = marks[next(marks.len())],
+            }
+        }
+        let changed: String = changed.into_iter().collect();
+        let mut reader = Reader::new();
+        if reader.read("f.yaml", &changed).is_ok() {
+            read_as_objects += 1;
+        }
+        let reading = reader.finish();
+        for complaint in &reading.complaints {
+            assert!(!complaint.to_string().is_empty());
+        }
+    }
+    assert!(read_as_objects > 300, "{read_as_objects}");
+}

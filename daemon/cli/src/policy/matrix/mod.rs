@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::Family;
 use bulkhead_policy::matrix::{Cell, End, Matrix, Probe, matrix};
-use bulkhead_policy::{Decision, Engine, Matcher, Traffic, World, ruleset};
+use bulkhead_policy::{Decision, Engine, Interpreter, Matcher, Traffic, World};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -60,7 +60,7 @@ fn told(args: &MatrixArgs, world: &World, format: Format) -> Result<String, Fail
     };
     let engine: Box<dyn Engine + '_> = match args.engine {
         Kind::Matcher => Box::new(Matcher::new(world)),
-        Kind::Ruleset => ruleset(world).map_err(PolicyError::from)?,
+        Kind::Ruleset => Box::new(Interpreter::new(world)),
     };
     let matrix = matrix(world, &*engine, &args.outside, probes).map_err(PolicyError::from)?;
     Ok(match format {
