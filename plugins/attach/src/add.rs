@@ -8,6 +8,7 @@ use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, Family};
 use bulkhead_plan::{
     Attached, Binding, Ns, Op, Place, Plan, Want, World, filter_table, host_port_table,
+    segment_table,
 };
 
 use crate::converge::{Before, converge};
@@ -128,7 +129,8 @@ pub(crate) fn complete(
         let mut ops = plan.ops().iter();
         ops.any(|op| matches!(op, Op::Nft { transaction, .. } if transaction.loads(&table)))
     };
-    let bindings = loads(filter_table()) && want.filter.others.is_empty();
+    let bindings =
+        (loads(filter_table()) || loads(segment_table())) && want.filter.others.is_empty();
     let forwards = loads(host_port_table()) && want.host_ports.others.is_empty();
     if !bindings && !forwards {
         return Ok(false);

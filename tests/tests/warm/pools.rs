@@ -67,6 +67,7 @@ impl PoolLeases for Ledger {
                 ordinal,
             },
             addresses: address(ordinal),
+            block: Vec::new(),
             description: Pool {
                 sets: PREFIXES.iter().map(set).collect(),
                 ..Pool::default()
