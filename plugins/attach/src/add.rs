@@ -11,7 +11,7 @@ use bulkhead_plan::{
     segment_table,
 };
 
-use crate::converge::{Before, converge};
+use crate::converge::{Before, Start, converge_from};
 use crate::failure::Failure;
 use crate::grant::{self, Age};
 use crate::{
@@ -54,7 +54,7 @@ fn attach<N: Network>(network: &N, call: &Call, host: &mut dyn Host) -> Result<C
     let (key, age) = (recorded.record.key.clone(), recorded.age);
     // From here on something is recorded, and whatever fails has to take it back.
     let plugged = grant::granted(host.kernel(), network, call, recorded)
-        .and_then(|grant| plug(host.kernel(), network, call, &state, &grant));
+        .and_then(|grant| plug(host.kernel(), network, call, &state, &grant, age));
     plugged.map_err(|failure| match age {
         Age::Known => failure,
         Age::New => match undo(host, network, call, &state, &key) {
@@ -81,18 +81,24 @@ fn plug<N: Network>(
     call: &Call,
     state: &StateDir,
     grant: &Grant,
+    age: Age,
 ) -> Result<CniResult, Failure> {
     let wanted = network.want(grant)?;
     // An answer that the caller's version cannot say must be known before anything is made.
     let asked = network.capabilities();
     answer(&World::default(), &wanted, grant, call, asked).to_json(call.config.version)?;
     let want = wanted.clone();
-    let world = stand(kernel, state, &grant.key, want, |_| ())?;
+    let start = match age {
+        Age::New => Start::Nothing,
+        Age::Known => Start::Anything,
+    };
+    let world = stand(start, kernel, state, &grant.key, want, |_| ())?;
     Ok(answer(&world, &wanted, grant, call, asked))
 }
 
 /// Brings the kernel to an attachment's want; `planned` is told every plan before it is applied.
 pub(crate) fn stand(
+    start: Start,
     kernel: &mut Kernel,
     state: &StateDir,
     key: &AttachmentKey,
@@ -104,7 +110,7 @@ pub(crate) fn stand(
         .map(|bridge| state.bridge_lock(&bridge.name, LockMode::Shared))
         .transpose()?;
     let mut want = Want::Attached(Box::new(want));
-    converge(kernel, &mut want, |world, plan, want| {
+    converge_from(start, kernel, &mut want, |world, plan, want| {
         let Want::Attached(want) = want else {
             return Ok(Before::Apply);
         };
