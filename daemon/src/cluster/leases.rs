@@ -54,6 +54,7 @@ impl PoolLeases for Cluster {
                             ordinal: grant.ordinal,
                         },
                         addresses: grant.addresses,
+                        block: grant.block,
                         description: grant.description,
                     });
                 }

@@ -8,9 +8,10 @@ use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, Family};
 use bulkhead_plan::{
     Attached, Binding, Ns, Op, Place, Plan, Want, World, filter_table, host_port_table,
+    segment_table,
 };
 
-use crate::converge::{Before, converge};
+use crate::converge::{Before, Start, converge_from};
 use crate::failure::Failure;
 use crate::grant::{self, Age};
 use crate::{
@@ -56,7 +57,7 @@ fn attach<N: Network>(network: &N, call: &Call, host: &mut dyn Host) -> Result<C
     let admitted = policies::admit(host, &recorded.record).map_err(Failure::from);
     let plugged = admitted
         .and_then(|()| grant::granted(host.kernel(), network, call, recorded))
-        .and_then(|grant| plug(host.kernel(), network, call, &state, &grant));
+        .and_then(|grant| plug(host.kernel(), network, call, &state, &grant, age));
     plugged.map_err(|failure| match age {
         Age::Known => failure,
         Age::New => match undo(host, network, call, &state, &key) {
@@ -83,18 +84,24 @@ fn plug<N: Network>(
     call: &Call,
     state: &StateDir,
     grant: &Grant,
+    age: Age,
 ) -> Result<CniResult, Failure> {
     let wanted = network.want(grant)?;
     // An answer that the caller's version cannot say must be known before anything is made.
     let asked = network.capabilities();
     answer(&World::default(), &wanted, grant, call, asked).to_json(call.config.version)?;
     let want = wanted.clone();
-    let world = stand(kernel, state, &grant.key, want, |_| ())?;
+    let start = match age {
+        Age::New => Start::Nothing,
+        Age::Known => Start::Anything,
+    };
+    let world = stand(start, kernel, state, &grant.key, want, |_| ())?;
     Ok(answer(&world, &wanted, grant, call, asked))
 }
 
 /// Brings the kernel to an attachment's want; `planned` is told every plan before it is applied.
 pub(crate) fn stand(
+    start: Start,
     kernel: &mut Kernel,
     state: &StateDir,
     key: &AttachmentKey,
@@ -106,7 +113,7 @@ pub(crate) fn stand(
         .map(|bridge| state.bridge_lock(&bridge.name, LockMode::Shared))
         .transpose()?;
     let mut want = Want::Attached(Box::new(want));
-    converge(kernel, &mut want, |world, plan, want| {
+    converge_from(start, kernel, &mut want, |world, plan, want| {
         let Want::Attached(want) = want else {
             return Ok(Before::Apply);
         };
@@ -131,7 +138,8 @@ pub(crate) fn complete(
         let mut ops = plan.ops().iter();
         ops.any(|op| matches!(op, Op::Nft { transaction, .. } if transaction.loads(&table)))
     };
-    let bindings = loads(filter_table()) && want.filter.others.is_empty();
+    let bindings =
+        (loads(filter_table()) || loads(segment_table())) && want.filter.others.is_empty();
     let forwards = loads(host_port_table()) && want.host_ports.others.is_empty();
     if !bindings && !forwards {
         return Ok(false);

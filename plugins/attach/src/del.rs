@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bulkhead_cni::exec::{self, Delegates};
 use bulkhead_cni::{Answer, Call, CniError, Verb};
 use bulkhead_ipam::{
-    Access, AttachmentRecord, HostChange, Ipam, LockMode, LockedStore, OpenError, Released,
+    Access, AttachmentRecord, Guards, HostChange, Ipam, LockMode, LockedStore, OpenError, Released,
     StateDir,
 };
 use bulkhead_kernel::Kernel;
@@ -294,10 +294,14 @@ fn network_gone(
     bridge: Option<IfName>,
     changes: &[HostChange],
 ) -> Result<NetworkGone, Failure> {
+    // Who guards another plugin's port may have named the same blocks and gateways.
+    let guarded = Guards::of(state.path()).of_this_boot()?;
+    let needed: BTreeSet<_> = guarded.iter().flat_map(guard::named).collect();
+    let restore = changes.iter().filter_map(claims::restore);
     Ok(NetworkGone {
         bridge,
         tables: vec![nat_table(&key.network)],
-        restore: changes.iter().filter_map(claims::restore).collect(),
+        restore: restore.filter(|one| !needed.contains(one)).collect(),
         node_is_empty: node_is_empty(state, key)?,
     })
 }

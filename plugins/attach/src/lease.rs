@@ -11,7 +11,7 @@ use bulkhead_ipam::{
 use crate::failure::Failure;
 use crate::host::timed;
 use crate::pools::{PoolAsk, PoolLeases};
-use crate::{Host, Source, Stage, grant, state_dir};
+use crate::{Host, Source, Stage, grant, guard, state_dir};
 
 /// What was recorded, and what the record says of the network.
 pub(crate) struct Leased {
@@ -90,6 +90,7 @@ fn from_pools(
     let asked = ask(&draft, config)?;
     let picked = timed(host, Stage::Pick, || pools.acquire(&asked))?;
     draft.pool = Some(picked.lease);
+    guard::note_share(&mut draft.names, &picked.block);
     let (addresses, description) = (picked.addresses, picked.description);
     let recorded = || recorded(store, draft, addresses, &description);
     match timed(host, Stage::Record, recorded) {

@@ -49,7 +49,7 @@ pub use chained::{
 pub use grant::{Grant, GrantedAddress};
 pub use guard::{
     GUARD, GuardBudgets, GuardConfig, GuardRole, GuardSwitch, Holder, PREFIX, of_names as guard_of,
-    own_prefixes, recorded_binding,
+    own_prefixes, recorded_binding, share as share_of,
 };
 pub use host::{Host, InProcess, Stage};
 pub use ipam::release;

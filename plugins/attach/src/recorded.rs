@@ -9,7 +9,7 @@ use bulkhead_kernel::{Deletion, Identity, Kernel, Netns};
 use bulkhead_model::{Mac, Mtu};
 use bulkhead_plan::{Attached, Interface, Op, Plan, Want, World, plan, scope};
 
-use crate::converge::ConvergeError;
+use crate::converge::{ConvergeError, Start};
 use crate::failure::Failure;
 use crate::{Grant, Host, Network, Origin, add, del};
 
@@ -115,9 +115,16 @@ pub fn repair<N: Network>(
     attachment.compare()?;
     let mut done = Vec::new();
     let Attachment { kernel, want, .. } = &mut attachment;
-    add::stand(kernel, state, &record.key, want.clone(), |plan| {
-        done.extend_from_slice(plan.ops());
-    })?;
+    add::stand(
+        Start::Anything,
+        kernel,
+        state,
+        &record.key,
+        want.clone(),
+        |plan| {
+            done.extend_from_slice(plan.ops());
+        },
+    )?;
     Ok(Plan::new(done))
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_attach::{Addressing, Grant, GuardRole, GuardSwitch, Holder, guard_of, nat_table};
+use bulkhead_attach::{
+    Addressing, Grant, GuardRole, GuardSwitch, Holder, guard_of, nat_table, share_of,
+};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
@@ -40,6 +42,8 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         ifb: names.ifb,
         around: Surroundings {
             own_blocks: own_blocks(config, grant),
+            shares: shares(config, grant),
+            bridge: Some(config.bridge),
             gateways: gateways.iter().map(|gateway| gateway.address()).collect(),
             ..Surroundings::default()
         },
@@ -183,6 +187,14 @@ fn own_blocks(config: &Config, grant: &Grant) -> BTreeSet<Prefix> {
     }
     let blocks = config.addressing.own_blocks(&grant.subnets);
     blocks.into_iter().collect()
+}
+
+/// The same, of the cluster's pools.
+fn shares(config: &Config, grant: &Grant) -> BTreeSet<Prefix> {
+    match config.gateway {
+        Gateway::None => BTreeSet::new(),
+        Gateway::OnLink | Gateway::Default => share_of(&grant.names),
+    }
 }
 
 /// The gateway addresses the bridge carries: those the IPAM names, else each subnet's first.

@@ -315,6 +315,7 @@ impl Run<'_> {
                 request::set_link(index, LinkAttribute::Controller(bridge))
             }
             LinkSetting::NoBridge => request::set_link(index, LinkAttribute::Controller(0)),
+            LinkSetting::Groups(groups) => request::set_groups(index, groups),
             LinkSetting::NoLinkLocal => request::no_link_local(index),
             LinkSetting::NoLinkLocalLearning => request::no_link_local_learning(index),
         };

@@ -175,15 +175,30 @@ pub(crate) fn no_link_local(index: u32) -> Vec<u8> {
 
 /// Port attributes as a change of the bridge's own data about the link.
 pub(crate) fn set_port(index: u32, flags: PortFlags) -> Vec<u8> {
-    let data = InfoPortData::BridgePort(vec![
-        InfoBridgePort::HairpinMode(flags.hairpin),
-        InfoBridgePort::Isolated(flags.isolated),
-        InfoBridgePort::MulticastRouter(match flags.multicast_router {
-            MulticastRouter::Learned => BridgeMulticastRouterType::TempQuery,
-            MulticastRouter::Never => BridgeMulticastRouterType::Disabled,
-        }),
-        InfoBridgePort::MulticastMaxGroups(flags.max_groups.map_or(0, NonZeroU32::get)),
-    ]);
+    port_data(
+        index,
+        vec![
+            InfoBridgePort::HairpinMode(flags.hairpin),
+            InfoBridgePort::Isolated(flags.isolated),
+            InfoBridgePort::MulticastRouter(match flags.multicast_router {
+                MulticastRouter::Learned => BridgeMulticastRouterType::TempQuery,
+                MulticastRouter::Never => BridgeMulticastRouterType::Disabled,
+            }),
+            InfoBridgePort::MulticastMaxGroups(flags.max_groups.map_or(0, NonZeroU32::get)),
+        ],
+    )
+}
+
+/// One of them alone.
+pub(crate) fn set_groups(index: u32, groups: NonZeroU32) -> Vec<u8> {
+    port_data(
+        index,
+        vec![InfoBridgePort::MulticastMaxGroups(groups.get())],
+    )
+}
+
+fn port_data(index: u32, attributes: Vec<InfoBridgePort>) -> Vec<u8> {
+    let data = InfoPortData::BridgePort(attributes);
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes.push(LinkAttribute::LinkInfo(vec![

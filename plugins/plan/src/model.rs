@@ -341,6 +341,7 @@ impl World {
                 link.port = PortFlags::default();
             }
             LinkSetting::Promiscuous(switch) => link.promiscuous = switch == Switch::On,
+            LinkSetting::Groups(groups) => link.port.max_groups = Some(groups),
             LinkSetting::NoLinkLocal => link.forms_link_local = false,
             LinkSetting::NoLinkLocalLearning => link.learns_link_local = false,
         }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix, ROUTE_PROTOCOL};
 use bulkhead_nft as nft;
@@ -317,6 +318,9 @@ pub enum LinkSetting {
     /// The bridge learns nothing from frames to link-local groups, which no hook of the bridge's sees
     /// (`br_handle_local_finish`, `net/bridge/br_input.c`).
     NoLinkLocalLearning,
+    /// How many multicast groups may be joined through it (`IFLA_BRPORT_MCAST_MAX_GROUPS`), whatever else
+    /// whoever made the port has set.
+    Groups(NonZeroU32),
 }
 
 /// On or off.
@@ -599,6 +603,9 @@ impl fmt::Display for LinkSetting {
             Self::Mac(mac) => write!(f, "address {mac}"),
             Self::Bridge(bridge) => write!(f, "master {bridge}"),
             Self::NoBridge => f.write_str("nomaster"),
+            Self::Groups(groups) => {
+                write!(f, "type bridge_slave # netlink: mcast_max_groups {groups}")
+            }
             Self::Promiscuous(switch) => write!(f, "promisc {switch}"),
             Self::NoLinkLocal => f.write_str("addrgenmode none"),
             Self::NoLinkLocalLearning => f.write_str("type bridge no_linklocal_learn 1"),

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use crate::{
     Attached, Conflict, Detached, Neighbour, Ns, OnLink, Op, Place, Plan, Scope, Space, TableScope,
     Want, World, bridge, detached, filter, guarded, host_ports, link, nat, overlay, point_to_point,
+    segments,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -125,13 +126,15 @@ fn where_others_may_be<'w>(host: &Space, want: &'w Attached) -> Cow<'w, Attached
     let others = want.interface.neighbours.iter();
     let is_another = |gateway: &Neighbour| found.mac.is_some_and(|mac| mac != gateway.mac);
     let joined = !found.is_ours();
-    let assumes = joined && !want.filter.binding.around.own_blocks.is_empty();
+    let around = &want.filter.binding.around;
+    let assumes = joined && !(around.own_blocks.is_empty() && around.shares.is_empty());
     if !assumes && !others.clone().any(is_another) {
         return Cow::Borrowed(want);
     }
     let mut want = want.clone();
     if joined {
         want.filter.binding.around.own_blocks.clear();
+        want.filter.binding.around.shares.clear();
         // A MAC that is not ours may change.
         if want.interface.on_link == OnLink::Prefix {
             want.interface.neighbours.clear();
@@ -189,6 +192,9 @@ fn attached_scope(want: &Attached) -> Scope {
     }
     host.tables
         .insert(filter::table_id(), filter::scope(&want.filter.binding));
+    let segments = segments::scope(&want.filter.binding);
+    host.tables
+        .extend(segments.map(|scope| (segments::table_id(), scope)));
     if let Some(table) = &want.nat {
         host.tables.insert(table.id.clone(), nat::scope(table));
     }
@@ -227,9 +233,19 @@ fn detached_scope(want: &Detached) -> Scope {
         _ => filter::whole_scope(want.port),
     };
     host.tables.insert(filter::table_id(), table);
+    let segments = match &want.binding {
+        Some(binding) => segments::end_scope(binding),
+        None => segments::whole_scope(),
+    };
+    host.tables.insert(segments::table_id(), segments);
     let Some(gone) = &want.network else {
         return scope;
     };
+    let shared = segments::network_scope(gone.bridge, &gone.restore);
+    host.tables
+        .entry(segments::table_id())
+        .or_default()
+        .extend(shared);
     host.links.extend(gone.bridge);
     host.ports_of.extend(gone.bridge);
     host.sysctls.extend(gone.bridge.map(bridge::localnet));

@@ -1,6 +1,7 @@
 //! What should be. A want claims fields: what it does not mention is nobody's drift.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use bulkhead_model::{
     Bandwidth, HostAddress, HostPort, IfName, InterfaceAddress, Mac, Mtu, Prefix,
@@ -26,7 +27,7 @@ pub enum Want {
         forwards: Vec<Forward>,
     },
     /// A port that another program made is judged by the filter.
-    Guarded(Box<Filter>),
+    Guarded(Box<Guarded>),
     /// Nothing of such a port is left in the filter.
     Unguarded(Box<Unguarded>),
     /// A network's overlay stands on this node, and leads to every peer.
@@ -297,6 +298,15 @@ pub struct Filter {
     pub hook: Hook,
 }
 
+/// A port of another program's that is judged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Guarded {
+    /// What it is judged by.
+    pub filter: Filter,
+    /// How many multicast groups it may join, if it is a bridge's.
+    pub groups: Option<NonZeroU32>,
+}
+
 /// How the filter is bound to ports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hook {
@@ -335,6 +345,10 @@ pub struct Unguarded {
     pub mac: Option<Mac>,
     /// What it could send; without it the whole sets are searched.
     pub binding: Option<Binding>,
+    /// Gateways and blocks that nobody else on the node has named.
+    pub restore: Vec<Restore>,
+    /// Whether no other port on its bridge is guarded, so that nothing is known of the bridge any more.
+    pub last_on_bridge: bool,
     /// Whether no attachment of any network is left, so that the filter goes too.
     pub node_is_empty: bool,
 }

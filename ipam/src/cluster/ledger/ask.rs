@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use bulkhead_model::AttachmentKey;
+use bulkhead_model::{AttachmentKey, Prefix};
 
 use super::refusal::PoolRefusal;
 use crate::cluster::name::PoolName;
@@ -46,6 +46,8 @@ pub struct PoolGrant {
     pub ordinal: u64,
     /// Its addresses, IPv4 first.
     pub addresses: Vec<LeasedAddress>,
+    /// The prefixes of this node's block that it is in; empty if that is another node's.
+    pub block: Vec<Prefix>,
     /// The pool as the network's store records it.
     pub description: Pool,
 }

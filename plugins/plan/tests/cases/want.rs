@@ -164,6 +164,14 @@ fn restore(case: &Case) -> Vec<Restore> {
     }
     let blocks = case.blackholes.iter().map(|block| prefix(block));
     all.extend(blocks.map(|destination| Restore::Blackhole { destination }));
+    let blocks = case.own_blocks.iter().chain(&case.shares);
+    let blocks: Vec<_> = blocks.map(|block| prefix(block)).collect();
+    if !blocks.is_empty() {
+        let gateways = case.gateways.iter();
+        let gateways = gateways.map(|a| a.split('/').next().unwrap().parse().unwrap());
+        all.extend(gateways.map(|address| Restore::Gateway { address }));
+        all.extend(blocks.into_iter().map(|prefix| Restore::Block { prefix }));
+    }
     if case.foreign == Foreign::Adopt {
         let link = case.bridge();
         let ground = case.ground.space(&Ns::Host);
