@@ -14,7 +14,7 @@ use bulkhead_ipam::{
 };
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, IfName};
-use bulkhead_plan::{Detached, NetworkGone, Want};
+use bulkhead_plan::{Detached, NetworkGone, Ns, Want};
 
 use crate::addressing::OWN_IPAM;
 use crate::converge::{Before, converge};
@@ -184,6 +184,7 @@ fn detached(
     let addresses = addresses.iter().map(|leased| leased.address.address());
     let on_bridge = |address: IpAddr| bridge.map(|bridge| (bridge, address));
     Detached {
+        node: Ns::Host,
         port: record
             .and_then(|r| r.names.port)
             .unwrap_or_else(|| key.id().port()),

@@ -17,6 +17,7 @@ mod overlay;
 mod planner;
 mod point_to_point;
 mod scope;
+mod segment;
 mod shape;
 mod space;
 mod want;
@@ -38,6 +39,7 @@ pub use overlay::{
 };
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
+pub use segment::{Segment, SegmentGone, Station};
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use want::{

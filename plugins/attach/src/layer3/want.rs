@@ -7,7 +7,7 @@ use bulkhead_cni::CniError;
 use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
     Advertised, Attached, Dad, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour,
-    NetworkNat, OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
+    NetworkNat, Ns, OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
 };
 
 use super::{GATEWAY_V6, Layer3, gateway, port_mac};
@@ -55,6 +55,7 @@ pub(super) fn link(
     };
     let binding = guard.binding(port, &holder);
     Ok(Attached {
+        node: Ns::Host,
         place: Place::PointToPoint(PointToPoint {
             gateways: families
                 .contains(&Family::V6)
@@ -70,6 +71,7 @@ pub(super) fn link(
             mac: port_mac,
             mtu: config.mtu,
             flags: PortFlags::default(),
+            is_told: false,
         },
         interface: Interface {
             ns: grant.container.clone(),

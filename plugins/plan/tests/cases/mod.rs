@@ -297,6 +297,7 @@ pub(crate) fn host_world(device_prefix: bool) -> World {
             ..Features::default()
         },
         spaces: spaces.collect(),
+        named: [].into(),
     }
 }
 
@@ -416,6 +417,7 @@ fn networks() -> Vec<Case> {
         isolated: true,
         multicast_router: MulticastRouter::Never,
         max_groups: NonZeroU32::new(32),
+        ..PortFlags::default()
     };
     vec![
         dual(),
