@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bulkhead_ipam::cluster::operations::{Filter, NodeListed};
-use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
+use bulkhead_ipam::cluster::schema::{OverlayRow, VtepRow};
 use bulkhead_ipam::cluster::{KvError, NodeId, OverlayName};
 use bulkhead_ipam::wire::admin::{ListedEnd, ListedOverlay, NodeState, OwnEnd};
 use bulkhead_model::{NetworkName, Prefix};
@@ -81,9 +81,7 @@ impl Overlays {
                 network: network.to_string(),
                 vni: overlay.vni,
                 port: overlay.port,
-                mode: match overlay.mode {
-                    OverlayMode::Routed => "routed".to_owned(),
-                },
+                mode: overlay.mode.to_string(),
                 pools: overlay.pools.iter().map(ToString::to_string).collect(),
                 prefixes: mirror.prefixes(&overlay.pools).into_iter().collect(),
                 ends,

@@ -158,6 +158,7 @@ fn ask(call: &Call, draft: &Draft, config: &ClusterConfig) -> Result<PoolAsk, Cn
         labels: pod::labels(call)?,
         requested: config.requested.clone(),
         sticky: config.sticky,
+        segment: false,
     })
 }
 
