@@ -11,6 +11,7 @@ mod listen;
 mod member;
 mod mirror;
 mod pass;
+mod segment;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +67,8 @@ struct State {
     passed: u64,
     /// Links that the kernel told of, by index.
     heard: BTreeSet<u32>,
+    /// Networks in whose own namespaces something changed.
+    stirred: BTreeSet<NetworkName>,
     /// Whether some of what it told was missed.
     missed: bool,
 }
@@ -78,6 +81,8 @@ struct Turn {
     is_new: bool,
     /// Links that the kernel told of; `None` for any.
     heard: Option<BTreeSet<u32>>,
+    /// Networks in whose own namespaces something changed.
+    stirred: BTreeSet<NetworkName>,
 }
 
 impl Overlays {
@@ -158,7 +163,8 @@ impl Overlays {
             let waited = self.work.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        if state.wanted == state.passed && state.heard.is_empty() && !state.missed && !self.ends() {
+        let is_quiet = state.heard.is_empty() && state.stirred.is_empty() && !state.missed;
+        if state.wanted == state.passed && is_quiet && !self.ends() {
             let waited = self.work.wait_timeout(state, TICK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -170,6 +176,7 @@ impl Overlays {
             wanted: state.wanted,
             is_new: state.wanted > state.passed,
             heard: (!missed).then_some(heard),
+            stirred: std::mem::take(&mut state.stirred),
         }
     }
 

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bulkhead_attach::OverlayEnd;
+use bulkhead_attach::{OverlayEnd, end_exit, stand_exit};
 use bulkhead_ipam::cluster::OverlayName;
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{Family, InterfaceAddress, NetworkName, Prefix, Vni};
-use bulkhead_plan::{Overlay, OverlayGone, Peer, Tunnels, Vtep, Want, plan, scope};
+use bulkhead_model::{Family, NetworkName, Prefix, Vni};
+use bulkhead_plan::{OverlayGone, Peer, SegmentGone, Tunnels, Want, plan, scope};
 
 use super::facts::{self, Place};
-use super::{Overlays, Turn, member};
+use super::{Overlays, Turn, member, segment};
 use crate::cluster::own_addresses;
 use crate::loops::index_of;
 use crate::node::Node;
@@ -36,23 +37,25 @@ pub(super) struct Passes {
     kept: BTreeMap<NetworkName, Kept>,
     tunnels: Tunnels,
     last_full: Option<Instant>,
+    /// Those that listen to segments' namespaces.
+    listeners: BTreeMap<NetworkName, JoinHandle<()>>,
 }
 
 #[derive(Clone)]
 struct Kept {
-    want: Overlay,
+    want: Want,
     links: BTreeSet<u32>,
     told_at: Option<Instant>,
 }
 
 /// A network as a pass sees it.
-struct Seen {
-    network: NetworkName,
-    end: OverlayEnd,
-    peers: Vec<Peer>,
-    pools: BTreeSet<Prefix>,
+pub(super) struct Seen {
+    pub(super) network: NetworkName,
+    pub(super) end: OverlayEnd,
+    pub(super) peers: Vec<Peer>,
+    pub(super) pools: BTreeSet<Prefix>,
     /// The node's own addresses in it.
-    addresses: BTreeSet<IpAddr>,
+    pub(super) addresses: BTreeSet<IpAddr>,
     /// Whether the store says of this node what the node says of itself.
     is_told: bool,
 }
@@ -70,6 +73,7 @@ impl Passes {
             kept: BTreeMap::new(),
             tunnels: Tunnels::default(),
             last_full: None,
+            listeners: BTreeMap::new(),
         }
     }
 
@@ -100,9 +104,11 @@ impl Passes {
         let Some(kept) = self.kept.get(network) else {
             return true;
         };
-        turn.heard
-            .as_ref()
-            .is_none_or(|heard| !heard.is_disjoint(&kept.links))
+        turn.stirred.contains(network)
+            || turn
+                .heard
+                .as_ref()
+                .is_none_or(|heard| !heard.is_disjoint(&kept.links))
     }
 
     /// The network with the place it has now in the underlay, whose address and MTU may have changed.
@@ -132,26 +138,13 @@ impl Passes {
     /// Brings one network's end to what the store says.
     fn keep(&mut self, node: &Node, seen: &Seen) {
         let overlays = &node.overlays;
-        let want = Overlay {
-            vtep: Vtep {
-                device: seen.network.vxlan_device(),
-                mac: seen.network.vtep_mac(overlays.cluster.node.as_str()),
-                vni: seen.end.vni,
-                port: seen.end.port,
-                local: seen.end.local,
-                mtu: seen.end.mtu,
-                addresses: {
-                    let own = seen.addresses.iter().copied();
-                    own.map(InterfaceAddress::alone).collect()
-                },
-            },
-            peers: seen.peers.clone(),
-            pools: seen.pools.clone(),
-        };
+        let want = overlays.want(seen);
         let before = self.kept.get(&seen.network);
         let was_so = before.is_some_and(|kept| kept.want == want);
         let told_at = before.and_then(|kept| kept.told_at);
-        match self.converge(&Want::Overlay(Box::new(want.clone()))) {
+        let compared = self.converge(&want);
+        let compared = compared.and_then(|compared| self.exit(node, seen, compared));
+        match compared {
             Ok(compared) => {
                 let mended = overlays.kept(node, &seen.network, was_so, &compared);
                 if let Some(plan) = mended {
@@ -164,15 +157,51 @@ impl Passes {
                     told_at,
                 };
                 self.kept.insert(seen.network.clone(), kept);
+                self.listen(node, seen);
             }
             Err(error) => overlays.failed(node, &seen.network, &error),
+        }
+    }
+
+    /// Has a segment's exit stand as well.
+    fn exit(&mut self, node: &Node, seen: &Seen, compared: Compared) -> Result<Compared, String> {
+        let (kernel, state) = (&mut self.kernel, &node.overlays.state_dir);
+        let done = stand_exit(kernel, state, &seen.network, &seen.end);
+        let done = done.map_err(|error| error.to_string())?;
+        let mut done: Vec<String> = done.ops().iter().map(ToString::to_string).collect();
+        Ok(match compared {
+            Compared::Sound if done.is_empty() => Compared::Sound,
+            Compared::Sound => Compared::Changed(done),
+            Compared::Changed(mut plan) => {
+                plan.append(&mut done);
+                Compared::Changed(plan)
+            }
+        })
+    }
+
+    /// Listens to the namespace of a segment from now on, where that is done not yet.
+    fn listen(&mut self, node: &Node, seen: &Seen) {
+        let Some(segment) = &seen.end.segment else {
+            return;
+        };
+        self.listeners.retain(|_, listener| !listener.is_finished());
+        if self.listeners.contains_key(&seen.network) {
+            return;
+        }
+        let listener = segment::listen(&node.overlays, &seen.network, &segment.netns);
+        match listener {
+            Ok(listener) => drop(self.listeners.insert(seen.network.clone(), listener)),
+            Err(error) => node.failed("changes of a segment are not heard of at once", &error),
         }
     }
 
     /// The links whose changes matter.
     fn links(&mut self, seen: &Seen) -> BTreeSet<u32> {
         let below = self.kernel.underlay(seen.end.local).ok().flatten();
-        let device = index_of(seen.network.vxlan_device());
+        let device = match &seen.end.segment {
+            Some(_) => index_of(seen.network.exit().id().port()),
+            None => index_of(seen.network.vxlan_device()),
+        };
         below
             .map(|below| below.index)
             .into_iter()
@@ -192,7 +221,12 @@ impl Passes {
         let want = Tunnels {
             known: all.iter().flat_map(of).collect(),
             ports: all.iter().map(|seen| seen.end.port).collect(),
-            pools: all.iter().flat_map(|seen| seen.pools.clone()).collect(),
+            pools: all
+                .iter()
+                // A segment's addresses are in a namespace of its own, and may be anybody's out here.
+                .filter(|seen| seen.end.segment.is_none())
+                .flat_map(|seen| seen.pools.clone())
+                .collect(),
         };
         let was_so = want == self.tunnels;
         match self.converge(&Want::Tunnels(Box::new(want.clone()))) {
@@ -250,11 +284,19 @@ impl Passes {
     fn unplug(&mut self, node: &Node) {
         let overlays = &node.overlays;
         for (network, end) in overlays.leaving() {
-            let want = OverlayGone {
-                device: network.vxlan_device(),
-                pools: overlays.state().mirror.prefixes(&end.pools),
+            let want = match &end.segment {
+                Some(segment) => Want::NoSegment(Box::new(SegmentGone {
+                    ns: segment.ns(),
+                    links: [network.vxlan_device(), network.segment_bridge()].into(),
+                })),
+                None => Want::NoOverlay(Box::new(OverlayGone {
+                    device: network.vxlan_device(),
+                    pools: overlays.state().mirror.prefixes(&end.pools),
+                })),
             };
-            if let Err(error) = self.converge(&Want::NoOverlay(Box::new(want))) {
+            let ended = end_exit(&mut self.kernel, &overlays.state_dir, &network, &end);
+            let ended = ended.map_err(|error| error.to_string());
+            if let Err(error) = ended.and_then(|()| self.converge(&want)) {
                 let what = format!("the end of network {network} is not taken down");
                 node.failed(&what, &error);
                 continue;

@@ -15,6 +15,7 @@ use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Role, Surroundings};
 
 use crate::failure::Failure;
+use crate::segment;
 
 pub use budgets::GuardBudgets;
 pub use recorded::GUARD;
@@ -340,7 +341,9 @@ pub fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
         });
     };
     // Who guards another plugin's port knows the node's addresses from that one's result alone.
-    let named = record.addresses.iter().filter(|_| record.kind == GUARD);
+    // On a segment of many nodes every node is the pool's gateway.
+    let knows = record.kind == GUARD || segment::of_names(&record.names).is_some();
+    let named = record.addresses.iter().filter(|_| knows);
     let gateways = named.filter_map(|leased| leased.gateway).collect();
     let holder = Holder {
         mac,

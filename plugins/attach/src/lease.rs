@@ -11,7 +11,7 @@ use bulkhead_ipam::{
 use crate::failure::Failure;
 use crate::host::timed;
 use crate::pools::{PoolAsk, PoolLeases};
-use crate::{Host, Source, Stage, grant, pod, state_dir};
+use crate::{Host, Source, Stage, grant, pod, segment, state_dir};
 
 /// What was recorded, and what the record says of the network.
 pub(crate) struct Leased {
@@ -90,6 +90,9 @@ fn from_pools(
     let asked = ask(call, &draft, config)?;
     let picked = timed(host, Stage::Pick, || pools.acquire(&asked))?;
     draft.pool = Some(picked.lease);
+    if let Some(mac) = segment::station(&draft) {
+        draft.names.interface_mac = Some(mac);
+    }
     let (addresses, description) = (picked.addresses, picked.description);
     let recorded = || recorded(store, draft, addresses, &description);
     match timed(host, Stage::Record, recorded) {
@@ -111,7 +114,9 @@ fn recorded(
     description: &Pool,
 ) -> Result<Leased, Failure> {
     let mut store = store.lock()?;
-    grant::refuse_taken_mac(&store, &draft)?;
+    if segment::station(&draft).is_none() {
+        grant::refuse_taken_mac(&store, &draft)?;
+    }
     store.describe(description)?;
     let acquired = store.record(draft, addresses, Ipam::Own)?;
     Ok(Leased::of(acquired, &store))
@@ -158,7 +163,7 @@ fn ask(call: &Call, draft: &Draft, config: &ClusterConfig) -> Result<PoolAsk, Cn
         labels: pod::labels(call)?,
         requested: config.requested.clone(),
         sticky: config.sticky,
-        segment: false,
+        segment: segment::of_names(&draft.names).is_some(),
     })
 }
 

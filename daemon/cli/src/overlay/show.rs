@@ -33,6 +33,15 @@ fn text(overlay: &ListedOverlay) -> String {
         return text;
     };
     line("device", own.device.to_string());
+    if let Some(segment) = &own.segment {
+        line("namespace", segment.netns.clone());
+        let replicated = if segment.replication {
+            "to every node that has the network"
+        } else {
+            "off"
+        };
+        line("replication", replicated.to_owned());
+    }
     line("underlay", own.local.to_string());
     line("MTU", own.mtu.to_string());
     if !own.addresses.is_empty() {
@@ -44,7 +53,9 @@ fn text(overlay: &ListedOverlay) -> String {
     } else {
         "off"
     };
-    line("direct routing", direct.to_owned());
+    if own.segment.is_none() {
+        line("direct routing", direct.to_owned());
+    }
     let blocks = overlay.ends.iter().find(|end| end.name.id == own.name.id);
     if let Some(end) = blocks {
         line("blocks", shown(&end.blocks));
@@ -64,6 +75,8 @@ fn text(overlay: &ListedOverlay) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bulkhead_ipam::wire::admin::OwnSegment;
+
     use super::*;
     use crate::overlay::sample;
 
@@ -93,6 +106,14 @@ mended          2 times
         own.fault = Some("somebody\u{1b}[31m".to_owned());
         assert!(text(&overlay).contains("here            fault\n"));
         assert!(text(&overlay).ends_with("fault           somebody\u{fffd}[31m\n"));
+        let own = overlay.here.as_mut().unwrap();
+        own.segment = Some(OwnSegment {
+            netns: "/run/netns/bhn-n7nyh4lwdprh".to_owned(),
+            replication: false,
+        });
+        let segment = "namespace       /run/netns/bhn-n7nyh4lwdprh\nreplication     off\n";
+        assert!(text(&overlay).contains(segment));
+        assert!(!text(&overlay).contains("direct routing"));
         overlay.here = None;
         assert!(text(&overlay).ends_with("here            -\n"));
     }

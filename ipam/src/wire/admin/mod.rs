@@ -33,7 +33,7 @@ pub use findings::{
     ChangeKind, CheckReport, Evidence, GcState, History, ListedChange, ListedDead, RepairReport,
     RepairState, Violation, Witness,
 };
-pub use overlays::{ListedEnd, ListedOverlay, OwnEnd};
+pub use overlays::{ListedEnd, ListedOverlay, OwnEnd, OwnSegment};
 pub use pools::{
     ListedPool, ListedReservation, PoolChange, PoolSpec, PoolState, PoolUsage, Reservation,
     ReservedFor,

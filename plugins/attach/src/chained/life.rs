@@ -5,9 +5,9 @@ use std::path::Path;
 use bulkhead_ipam::{Access, AttachmentRecord, Guards, LockedGuards, OpenError, StateDir};
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, IfName};
-use bulkhead_plan::{Filter, Hook, Op, Plan, Unguarded, Want, filter_table};
+use bulkhead_plan::{Filter, Hook, Ns, Op, Plan, Unguarded, Want, filter_table};
 
-use crate::add::{other_records, recorded_bindings};
+use crate::add::{other_records, others_at};
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
 use crate::guard::{recorded_binding, shared};
@@ -58,7 +58,7 @@ pub(super) fn complete(
         return Ok(false);
     }
     want.others = if let Some(state) = look_beside(state)? {
-        recorded_bindings(&other_records(&state, key)?, &state)?
+        others_at(&Ns::Host, &other_records(&state, key)?, &state)?
     } else {
         let guarded = Guards::of(state).of_this_boot()?.into_iter();
         let others = guarded.filter(|record| record.key != *key);

@@ -1,5 +1,6 @@
 //! `bulkhead-vxlan` over several nodes whose underlay is routed.
 
+mod bridged;
 mod doctor;
 mod heal;
 mod outage;
