@@ -12,6 +12,7 @@ mod member;
 mod mirror;
 mod pass;
 mod remember;
+mod segment;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,8 @@ struct State {
     passed: u64,
     /// Links that the kernel told of, by index.
     heard: BTreeSet<u32>,
+    /// Networks in whose own namespaces something changed.
+    stirred: BTreeSet<NetworkName>,
     /// Whether some of what it told was missed.
     missed: bool,
 }
@@ -82,6 +85,8 @@ struct Turn {
     is_new: bool,
     /// Links that the kernel told of; `None` for any.
     heard: Option<BTreeSet<u32>>,
+    /// Networks in whose own namespaces something changed.
+    stirred: BTreeSet<NetworkName>,
 }
 
 impl Overlays {
@@ -163,7 +168,8 @@ impl Overlays {
             let waited = self.work.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        if state.wanted == state.passed && state.heard.is_empty() && !state.missed && !self.ends() {
+        let is_quiet = state.heard.is_empty() && state.stirred.is_empty() && !state.missed;
+        if state.wanted == state.passed && is_quiet && !self.ends() {
             let waited = self.work.wait_timeout(state, TICK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -175,6 +181,7 @@ impl Overlays {
             wanted: state.wanted,
             is_new: state.wanted > state.passed,
             heard: (!missed).then_some(heard),
+            stirred: std::mem::take(&mut state.stirred),
         }
     }
 

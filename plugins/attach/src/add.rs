@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::grant::{self, Age};
 use crate::{
     Capabilities, Grant, GrantedAddress, Host, Network, claims, del, guard, host_ports, policies,
-    state_dir,
+    segment, state_dir,
 };
 
 pub(crate) fn add<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
@@ -87,6 +87,7 @@ fn plug<N: Network>(
     age: Age,
 ) -> Result<CniResult, Failure> {
     let wanted = network.want(grant)?;
+    segment::admit(kernel, &wanted.node)?;
     // An answer that the caller's version cannot say must be known before anything is made.
     let asked = network.capabilities();
     answer(&World::default(), &wanted, grant, call, asked).to_json(call.config.version)?;
@@ -144,10 +145,11 @@ pub(crate) fn complete(
     if !bindings && !forwards {
         return Ok(false);
     }
-    let others = other_records(state, key)?;
+    let mut others = other_records(state, key)?;
     if bindings {
-        want.filter.others = recorded_bindings(&others, state)?;
+        want.filter.others = others_at(&want.node, &others, state)?;
     }
+    others.retain(|record| segment::node(&record.names) == want.node);
     if forwards {
         want.host_ports.others = others.iter().flat_map(host_ports::recorded).collect();
     }
@@ -175,8 +177,24 @@ pub(crate) fn other_records(
     Ok(all)
 }
 
+/// The bindings of those of recorded attachments that are where `node` plays the node's part; in the host's
+/// namespace with the exits of all segments.
+pub(crate) fn others_at(
+    node: &Ns,
+    records: &[AttachmentRecord],
+    state: &StateDir,
+) -> Result<Vec<Binding>, Failure> {
+    let here = |record: &&AttachmentRecord| segment::node(&record.names) == *node;
+    let here: Vec<_> = records.iter().filter(here).cloned().collect();
+    let mut bindings = recorded_bindings(&here, state)?;
+    if *node == Ns::Host {
+        bindings.extend(segment::exits(records));
+    }
+    Ok(bindings)
+}
+
 /// The bindings of recorded attachments, with what their networks have on this node.
-pub(crate) fn recorded_bindings(
+fn recorded_bindings(
     records: &[AttachmentRecord],
     state: &StateDir,
 ) -> Result<Vec<Binding>, Failure> {
@@ -199,16 +217,21 @@ fn answer(
     call: &Call,
     asked: &Capabilities,
 ) -> CniResult {
-    let host = |name| world.space(&Ns::Host).links.get(&name);
+    let host = |name| world.space(&want.node).links.get(&name);
     let inside = world
         .space(&want.interface.ns)
         .links
         .get(&want.interface.name);
     let mtu = inside.map(|link| link.mtu.bytes());
+    let at = match &want.node {
+        Ns::Network(path) => Some(path.clone()),
+        Ns::Host | Ns::Container(_) => None,
+    };
     let interface = |name: bulkhead_model::IfName, mac: bulkhead_model::Mac, mtu| Interface {
         name: name.to_string(),
         mac: Some(mac.to_string()),
         mtu,
+        sandbox: at.clone(),
         ..Interface::default()
     };
     let sandbox = call.netns.as_ref().map(|path| path.display().to_string());

@@ -15,6 +15,7 @@ use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Restore, Role, Surroundings};
 
 use crate::failure::Failure;
+use crate::segment;
 
 pub use budgets::GuardBudgets;
 pub use recorded::GUARD;
@@ -354,13 +355,16 @@ pub fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
 }
 
 /// What a record says of what there is around its port. Who guards another plugin's port knows the node's
-/// addresses from that one's result alone, and its blocks from the configuration.
+/// addresses from that one's result alone, and its blocks from the configuration. On a segment of many nodes
+/// every node is the pool's gateway.
 fn recorded_surroundings(record: &AttachmentRecord) -> Surroundings {
-    let named = record.addresses.iter().filter(|_| record.kind == GUARD);
+    let on_segment = segment::of_names(&record.names).is_some();
+    let knows = record.kind == GUARD || on_segment;
+    let named = record.addresses.iter().filter(|_| knows);
     Surroundings {
         own_blocks: prefixes_in(&record.names, BLOCKS),
         shares: share(&record.names),
-        bridge: record.names.bridge,
+        bridge: record.names.bridge.filter(|_| !on_segment),
         gateways: named.filter_map(|leased| leased.gateway).collect(),
         ..Surroundings::default()
     }

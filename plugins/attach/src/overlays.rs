@@ -47,6 +47,20 @@ pub struct OverlayAsk {
     pub mtu: Option<Mtu>,
     /// Whether peers on a link of the node's are sent to without encapsulation.
     pub direct: bool,
+    /// What is asked of the segment, if the network is one over all nodes; else each container has a link
+    /// of its own.
+    pub segment: Option<SegmentAsk>,
+}
+
+/// What a network asks for that is one segment over all nodes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SegmentAsk {
+    /// Whether IPv4 leaves it, behind the node's address.
+    pub v4: bool,
+    /// Whether IPv6 does.
+    pub v6: bool,
+    /// Whether what is for everybody or a group is sent to every node.
+    pub replicate: bool,
 }
 
 /// What a node is reached by from the others.
@@ -101,6 +115,36 @@ pub struct OverlayEnd {
     pub most: Option<Mtu>,
     /// Whether peers on a link of the node's are sent to without encapsulation.
     pub direct: bool,
+    /// The node's part of the segment, if the network is one over all nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<SegmentEnd>,
+}
+
+/// A node's part of a network's segment.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SegmentEnd {
+    /// The path of the namespace that the network has for itself.
+    pub netns: String,
+    /// The number of its exit among those of the node, from 1 on.
+    pub exit: u16,
+    /// Whether IPv4 leaves the segment.
+    pub v4: bool,
+    /// Whether IPv6 does.
+    pub v6: bool,
+    /// Whether what is for everybody or a group is sent to every node.
+    pub replicate: bool,
+}
+
+impl SegmentEnd {
+    /// What it was asked for.
+    #[must_use]
+    pub const fn ask(&self) -> SegmentAsk {
+        SegmentAsk {
+            v4: self.v4,
+            v6: self.v6,
+            replicate: self.replicate,
+        }
+    }
 }
 
 impl OverlayEnd {

@@ -51,6 +51,9 @@ pub struct PoolAsk {
     pub requested: Vec<IpAddr>,
     /// Whether the pod keeps its address for life, on whichever node it runs.
     pub sticky: bool,
+    /// Whether it is on a segment that its network has for itself, so that others may have the same
+    /// addresses.
+    pub segment: bool,
 }
 
 /// What was picked.

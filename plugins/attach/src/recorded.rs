@@ -11,7 +11,7 @@ use bulkhead_plan::{Attached, Interface, Op, Plan, Want, World, plan, scope};
 
 use crate::converge::{ConvergeError, Start};
 use crate::failure::Failure;
-use crate::{Grant, Host, Network, Origin, add, del};
+use crate::{Grant, Host, Network, Origin, add, del, segment};
 
 /// What should be, what is, and what leads from this to that.
 #[derive(Debug)]
@@ -258,6 +258,7 @@ impl<'k> Attachment<'k> {
         let grant = Grant::of(network, record, pool, path)?;
         let mut want = network.want(&grant)?;
         let claims = previous.map_or(Claims::Both, |previous| claim_previous(&mut want, previous));
+        segment::admit(kernel, &want.node)?;
         kernel.admit(grant.container.clone(), netns);
         Ok(Self {
             kernel,

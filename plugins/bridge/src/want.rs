@@ -9,7 +9,8 @@ use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
     Advertised, Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE,
-    MulticastRouter, Neighbour, NetworkNat, OnLink, Place, Port, PortFlags, Route, Surroundings,
+    MulticastRouter, Neighbour, NetworkNat, Ns, OnLink, Place, Port, PortFlags, Route,
+    Surroundings,
 };
 
 use crate::REFLECTS;
@@ -51,6 +52,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
     let binding = guard.binding(port, &holder);
     let forwards = grant.forwards()?;
     Ok(Attached {
+        node: Ns::Host,
         place: Place::Bridge(Bridge {
             name: config.bridge,
             mac: grant.key.network.bridge_mac(&grant.node),
@@ -69,6 +71,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
                 hairpin: config.port.hairpin || names.other.contains_key(REFLECTS),
                 ..limited(config.port, grant)
             },
+            is_told: false,
         },
         interface: Interface {
             ns: grant.container.clone(),

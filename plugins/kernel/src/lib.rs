@@ -15,6 +15,7 @@ mod links;
 mod local;
 mod log;
 mod maps;
+mod named;
 mod netns;
 mod nfnetlink;
 mod nftables;

@@ -17,6 +17,7 @@ mod overlay;
 mod planner;
 mod point_to_point;
 mod scope;
+mod segment;
 mod segments;
 mod shape;
 mod space;
@@ -41,6 +42,7 @@ pub use overlay::{
 };
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
+pub use segment::{Segment, SegmentGone, Station};
 pub use segments::table_id as segment_table;
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};

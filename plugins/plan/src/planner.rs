@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::{
     Attached, Conflict, Detached, Neighbour, Ns, OnLink, Op, Place, Plan, Scope, Space, TableScope,
     Want, World, bridge, detached, filter, guarded, host_ports, link, nat, overlay, point_to_point,
-    segments,
+    segment, segments,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -16,6 +16,23 @@ use crate::{
 /// # Errors
 /// [`Conflict`] if something that is not ours stands in the way; nothing has been changed then.
 pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
+    match elsewhere(want) {
+        Some(ns) => Ok(planned(&world.within(ns), want)?.within(ns)),
+        None => planned(world, want),
+    }
+}
+
+/// The namespace that plays the node's part, if it is not the host's.
+fn elsewhere(want: &Want) -> Option<&Ns> {
+    let node = match want {
+        Want::Attached(want) => &want.node,
+        Want::Detached(want) => &want.node,
+        _ => return None,
+    };
+    (*node != Ns::Host).then_some(node)
+}
+
+fn planned(world: &World, want: &Want) -> Result<Plan, Conflict> {
     let mut ops = Vec::new();
     match want {
         Want::Attached(want) => {
@@ -32,6 +49,8 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
         Want::Unguarded(want) => guarded::end(world, want, &mut ops),
         Want::Overlay(want) => overlay::ensure(world, want, &mut ops)?,
         Want::NoOverlay(want) => overlay::end(world, want, &mut ops),
+        Want::Segment(want) => segment::ensure(world, want, &mut ops)?,
+        Want::NoSegment(want) => segment::end(world, want, &mut ops),
         Want::Tunnels(want) => overlay::tunnels(world, want, &mut ops)?,
         Want::Loopback { ns, up } => link::loopback(world.space(ns), ns, *up, &mut ops),
     }
@@ -41,6 +60,13 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
 /// What [`plan`] looks at to decide about `want`.
 #[must_use]
 pub fn scope(want: &Want) -> Scope {
+    match elsewhere(want) {
+        Some(ns) => seen(want).within(ns),
+        None => seen(want),
+    }
+}
+
+fn seen(want: &Want) -> Scope {
     match want {
         Want::Attached(want) => attached_scope(want),
         Want::Detached(want) => detached_scope(want),
@@ -56,6 +82,8 @@ pub fn scope(want: &Want) -> Scope {
         Want::Unguarded(want) => guarded::end_scope(want),
         Want::Overlay(want) => overlay::scope(want),
         Want::NoOverlay(want) => overlay::end_scope(want),
+        Want::Segment(want) => segment::scope(want),
+        Want::NoSegment(want) => segment::end_scope(want),
         Want::Tunnels(want) => overlay::tunnels_scope(want),
         Want::Loopback { ns, .. } => {
             let mut scope = Scope::default();
@@ -171,6 +199,9 @@ fn attached_scope(want: &Attached) -> Scope {
     let host = scope.space(&Ns::Host);
     let link = want.node_link();
     host.links.extend([link, want.port.name]);
+    let told = want.port.is_told;
+    host.stations
+        .extend(told.then_some((want.port.name, want.interface.mac)));
     host.links
         .extend(want.filter.others.iter().map(|other| other.port));
     let bindings = std::iter::once(&want.filter.binding).chain(&want.filter.others);

@@ -9,7 +9,8 @@ use bulkhead_model::{
 use bulkhead_nft as nft;
 
 use crate::{
-    Binding, Dad, Ns, OnLink, Overlay, OverlayGone, PortFlags, Route, Switch, Sysctl, Tunnels,
+    Binding, Dad, Ns, OnLink, Overlay, OverlayGone, PortFlags, Route, Segment, SegmentGone, Switch,
+    Sysctl, Tunnels,
 };
 
 /// An attachment as it should be: there, or gone.
@@ -34,6 +35,10 @@ pub enum Want {
     Overlay(Box<Overlay>),
     /// Nothing of it is left.
     NoOverlay(Box<OverlayGone>),
+    /// A network's segment stands on this node, and leads to every station of the others.
+    Segment(Box<Segment>),
+    /// Nothing of it is left.
+    NoSegment(Box<SegmentGone>),
     /// The VXLAN ports of the node are open to the known VTEPs alone; without any there is no filter.
     Tunnels(Box<Tunnels>),
     /// The loopback interface of a namespace is up, or down.
@@ -48,6 +53,8 @@ pub enum Want {
 /// An attachment that stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attached {
+    /// What plays the node's part: the host's namespace, or one that the network has for itself.
+    pub node: Ns,
     /// Where its port is plugged.
     pub place: Place,
     /// The host end.
@@ -245,6 +252,8 @@ pub struct Port {
     pub mtu: Option<Mtu>,
     /// Its attributes on the bridge.
     pub flags: PortFlags,
+    /// The bridge is told that the interface's MAC is behind it, and has nothing to learn.
+    pub is_told: bool,
 }
 
 /// The container end of a veth pair.
@@ -321,6 +330,8 @@ pub enum Hook {
 /// An attachment that is gone.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Detached {
+    /// What plays the node's part, as in [`Attached`].
+    pub node: Ns,
     /// The port; deleted only if it is ours.
     pub port: IfName,
     /// The MAC its filter accepted, if any is known; without one the whole set is searched.

@@ -63,6 +63,8 @@ fn a_configuration_of_pools_is_taken_and_its_identifier_derived() {
         r#","underlay":"192.0.2.11","directRouting":true"#,
         r#","underlay":"eth1","mtu":1280,"ipMasq":true"#,
         r#","underlay":"2001:db8::11","guard":{"role":"host"}"#,
+        r#","mode":"bridged","ipMasq":{"ipv4":true},"guard":{"role":"router","prefixes":["10.7.0.0/24"]}"#,
+        r#","mode":"bridged","replication":true,"multicast":"link-local""#,
     ] {
         taken(config(r#""a""#, keys));
     }

@@ -26,6 +26,9 @@ pub struct PoolAsk {
     pub requested: Vec<IpAddr>,
     /// Whether the pod keeps its ordinal, on whichever node it runs.
     pub sticky: bool,
+    /// Whether it is on a segment that its network has for itself, so that others may have the same
+    /// addresses.
+    pub segment: bool,
 }
 
 /// Which pools an ordinal may come from.

@@ -17,7 +17,7 @@ pub struct ListedOverlay {
     pub vni: Vni,
     /// The UDP port.
     pub port: u16,
-    /// How its containers are joined: `routed`.
+    /// How its containers are joined: `routed`, or `bridged`.
     pub mode: String,
     /// Its pools.
     pub pools: Vec<String>,
@@ -86,6 +86,9 @@ pub struct OwnEnd {
     pub name: NodeName,
     /// Its device.
     pub device: IfName,
+    /// The node's part of the segment, if the network is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<OwnSegment>,
     /// Its address in the underlay.
     pub local: IpAddr,
     /// Its device's MTU, in bytes.
@@ -111,4 +114,15 @@ pub struct OwnEnd {
     /// the daemon started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of_unix_ms: Option<u64>,
+}
+
+/// The asked node's part of a network's segment.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnSegment {
+    /// The path of the namespace that the network has for itself.
+    pub netns: String,
+    /// Whether what is for everybody or a group is sent to every node.
+    #[serde(default)]
+    pub replication: bool,
 }

@@ -7,10 +7,10 @@ use bulkhead_ipam::{Access, AttachmentRecord, Guards, LockedGuards, OpenError, S
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_plan::{
-    Filter, Guarded, Hook, Op, Plan, Restore, Unguarded, Want, filter_table, segment_table,
+    Filter, Guarded, Hook, Ns, Op, Plan, Restore, Unguarded, Want, filter_table, segment_table,
 };
 
-use crate::add::{other_records, recorded_bindings};
+use crate::add::{other_records, others_at};
 use crate::claims;
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
@@ -70,7 +70,7 @@ pub(super) fn complete(
         return Ok(false);
     }
     want.others = if let Some(state) = look_beside(state)? {
-        recorded_bindings(&other_records(&state, key)?, &state)?
+        others_at(&Ns::Host, &other_records(&state, key)?, &state)?
     } else {
         let guarded = Guards::of(state).of_this_boot()?.into_iter();
         let others = guarded.filter(|record| record.key != *key);

@@ -309,6 +309,7 @@ pub(crate) fn host_world(device_prefix: bool) -> World {
             ..Features::default()
         },
         spaces: spaces.collect(),
+        named: [].into(),
     }
 }
 
@@ -470,6 +471,7 @@ fn networks() -> Vec<Case> {
         isolated: true,
         multicast_router: MulticastRouter::Never,
         max_groups: NonZeroU32::new(32),
+        ..PortFlags::default()
     };
     vec![
         dual(),

@@ -15,12 +15,14 @@ pub(crate) fn attached(case: &Case) -> Want {
     let forwarding = [Sysctl::ipv4_forwarding(), Sysctl::ipv6_forwarding()];
     let company = || case.company.as_deref().into_iter();
     Want::Attached(Box::new(Attached {
+        node: Ns::Host,
         place: place(case),
         port: Port {
             name: id.port(),
             mac: case.port_mac(),
             mtu: case.mtu.and_then(Mtu::new),
             flags: case.flags,
+            is_told: false,
         },
         interface: Interface {
             ns: case.container(),
@@ -130,6 +132,7 @@ pub(crate) fn detached(case: &Case) -> Detached {
         node_is_empty: true,
     };
     Detached {
+        node: Ns::Host,
         port: case.port(),
         binding: Some(case.binding()),
         ifb: case.ifb(),
