@@ -7,7 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bulkhead_attach::{GuardSwitch, guard_of};
 use bulkhead_cni::{CniError, CniVersion, Code, Environment, Output};
+use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_ipam::wire::{Answer, CallFrame, Kind, Spoken, peer_is_gone};
 use bulkhead_kernel::{Deletion, Wait};
@@ -192,8 +194,25 @@ impl Call {
         if let (Some(key), 0) = (&key, said.code) {
             self.remember(node, key);
             self.tell(node, key);
+            self.tell_unguarded(node, key);
         }
         self.log(key.as_ref(), said, queued, lost);
+    }
+
+    /// A port that may send anything is somebody's decision, and one that others have to live with. A
+    /// configuration that does not name the guard leaves it on, so that its records need not be read.
+    fn tell_unguarded(&self, node: &Node, key: &AttachmentKey) {
+        const NAME: &[u8] = b"\"guard\"";
+        let named = self.frame.stdin.windows(NAME.len()).any(|it| it == NAME);
+        if self.verb() != "ADD" || !named {
+            return;
+        }
+        let known = node.state.network(&key.network).read().ok().flatten();
+        let record = known.and_then(|known| known.find(&key.id()).ok().flatten());
+        let is_off = |record: &AttachmentRecord| guard_of(&record.names).switch != GuardSwitch::On;
+        if record.is_some_and(|record| record.names.port.is_some() && is_off(&record)) {
+            tracing::warn!(attachment = %key, "the guard is off, and what the port sends is not judged");
+        }
     }
 
     fn remember(&self, node: &Node, key: &AttachmentKey) {

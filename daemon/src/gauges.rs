@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use bulkhead_ipam::cluster::ledger::{Counters, Ledger, PoolUsage};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_plan::{Reason, filter_table};
+use bulkhead_plan::{Reason, filter_table, segment_table};
 
 use crate::cluster::Backend;
 use crate::metrics::{
@@ -58,13 +58,16 @@ fn guard(node: &Node) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     for (reason, last) in Reason::ALL.into_iter().zip(seen.iter_mut()) {
-        let counts = kernel.rule_counts(&filter_table(), &reason.chain());
-        let Ok(counts) = counts else { return };
-        let now = counts
-            .into_iter()
-            .flatten()
-            .map(|count| count.packets)
-            .sum();
+        // What leads to a bridge from outside is counted beside what ports send.
+        let outside = (reason == Reason::Dead).then(segment_table);
+        let mut now = 0;
+        for table in std::iter::once(filter_table()).chain(outside) {
+            let Ok(counts) = kernel.rule_counts(&table, &reason.chain()) else {
+                return;
+            };
+            let packets = counts.iter().flatten().map(|count| count.packets);
+            now += packets.sum::<u64>();
+        }
         let since = if now < *last { now } else { now - *last };
         *last = now;
         let labels = ReasonLabels {

@@ -3,7 +3,8 @@
 mod common;
 
 use bulkhead_ipam::wire::{ClientError, RefusalCode, Spoken};
-use common::{Node, call};
+use common::{LIMIT, Node, call};
+use netns_fixtures::wait_for;
 use serde_json::json;
 
 /// The releases that a plugin may be of, beside this daemon.
@@ -51,6 +52,29 @@ fn add_check_and_del_are_served_for_plugins_of_every_release() {
     }
     assert_eq!(node.status().attachments, 0);
     assert_eq!(node.status().daemon.calls, 12);
+}
+
+#[test]
+fn a_guard_that_is_off_is_told_in_the_log() {
+    let node = Node::start("");
+    let added = |name: &str, guard: bool| {
+        let config = node.network(&json!({"guard": guard}));
+        let container = node.container(name);
+        node.call_as(Spoken::OURS, "ADD", &container, &config)
+            .unwrap()
+            .result();
+    };
+    added("judged", true);
+    added("open", false);
+    // The line comes behind the answer.
+    let told = || {
+        let log = node.log();
+        let lines = log.lines().filter(|line| line.contains("the guard is off"));
+        let lines: Vec<_> = lines.map(str::to_owned).collect();
+        (!lines.is_empty()).then_some(lines)
+    };
+    let told = wait_for("the line in the log", LIMIT, told);
+    assert!(told.len() == 1 && told[0].contains("open"), "{told:?}");
 }
 
 #[test]

@@ -41,6 +41,7 @@ impl PoolLeases for Cluster {
             labels: ask.labels.clone(),
             requested: ask.requested.clone(),
             sticky: ask.sticky,
+            segment: ask.segment,
         };
         let began = Instant::now();
         let (until, heard_until) = (began + PATIENCE, began + HEARSAY);
@@ -54,6 +55,7 @@ impl PoolLeases for Cluster {
                             ordinal: grant.ordinal,
                         },
                         addresses: grant.addresses,
+                        block: grant.block,
                         description: grant.description,
                     });
                 }

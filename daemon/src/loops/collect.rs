@@ -100,7 +100,7 @@ fn judge(known: &Snapshot, record: AttachmentRecord) -> Option<Dead> {
     let evidence = match (reason, port) {
         (StaleReason::OtherBoot, _) => boot(),
         // The path is somebody's word; the port says whether the namespace lives on without it.
-        (_, Some(port)) if port::stands(port) != Some(false) => return None,
+        (_, Some(_)) if port::stands_of(&record) != Some(false) => return None,
         (_, Some(port)) => format!("{reason}, and port {port} with it"),
         (_, None) => reason.to_string(),
     };

@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::workers::{NoThread, Workers};
 
 pub(crate) use collect::{Dead, PATIENCE, dead, detach, reclaim};
-pub(crate) use port::{index_of, name_of, stands};
+pub(crate) use port::{index_of, name_of, stands_in, stands_of};
 pub(crate) use reconcile::{Verdict, mend};
 
 /// Stack of the thread, in bytes.

@@ -1,7 +1,11 @@
 //! The one fact that the kernel alone can say: whether a port stands. It goes with its container's
 //! network namespace, whoever else held that open.
 
+use bulkhead_attach::recorded_node;
+use bulkhead_ipam::AttachmentRecord;
+use bulkhead_kernel::{Netns, NetnsError};
 use bulkhead_model::IfName;
+use bulkhead_plan::Ns;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
@@ -18,6 +22,23 @@ pub(crate) fn stands(port: IfName) -> Option<bool> {
         Err(Errno::NODEV) => Some(false),
         Err(_) => None,
     }
+}
+
+/// The same where `ns` plays the node's part: with a namespace that is gone every link in it is.
+pub(crate) fn stands_in(ns: &Ns, port: IfName) -> Option<bool> {
+    let Ns::Network(path) = ns else {
+        return stands(port);
+    };
+    match Netns::open(path) {
+        Ok(netns) => netns.within(|| stands(port)).ok()?,
+        Err(NetnsError::Missing { .. } | NetnsError::NotANamespace { .. }) => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// Whether the port of a recorded attachment is there; `None` if it has none, or the kernel does not say.
+pub(crate) fn stands_of(record: &AttachmentRecord) -> Option<bool> {
+    stands_in(&recorded_node(record), record.names.port?)
 }
 
 /// The index of a link in the node's namespace; `None` if it is not there, or the kernel does not say.

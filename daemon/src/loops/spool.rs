@@ -134,10 +134,7 @@ fn one(node: &Node, worker: &mut Worker, tombstone: &Tombstone) -> Result<&'stat
 /// what a call of the daemon's was about to make; then the port tells: whoever attached anew has made
 /// another.
 fn is_meant(tombstone: &Tombstone, record: &AttachmentRecord) -> bool {
-    let port_is_gone = || {
-        let port = record.names.port;
-        port.is_none_or(|port| port::stands(port) == Some(false))
-    };
+    let port_is_gone = || record.names.port.is_none() || port::stands_of(record) == Some(false);
     match tombstone.sequence {
         Some(sequence) => sequence == record.sequence,
         None => port_is_gone(),

@@ -1,25 +1,30 @@
 //! A call that is about to have an attachment of a network that nodes have together.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bulkhead_attach::{OverlayAsk, OverlayEnd};
+use bulkhead_attach::{OverlayAsk, OverlayEnd, SegmentEnd};
 use bulkhead_cni::{CniError, Code};
 use bulkhead_ipam::cluster::operations::{OverlayAsk as Ask, OverlayError, Reason};
 use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
 use bulkhead_ipam::cluster::{Attempt, OverlayName};
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{AttachmentKey, Family, Mac, NetworkName};
+use bulkhead_plan::Ns;
 
 use super::member::Member;
 use super::{Overlays, State, facts, new_secret};
 use crate::clock::unix_ms;
 use crate::cluster::{Backend, own_addresses};
-use crate::loops::stands;
+use crate::loops::stands_in;
 
 /// Longest that an ADD waits for the store and for the kernel: plugins wait a minute.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where namespaces that networks have for themselves are mounted: `ip netns` finds them there.
+const NETNS: &str = "/run/netns";
 
 /// How long to wait before the store is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,9 +43,10 @@ impl bulkhead_attach::Overlays for Overlays {
         if let Some(end) = self.known(key, ask)? {
             return Ok(end);
         }
-        let (end, link_mac) = self.new_end(network, ask)?;
+        let (mut end, link_mac) = self.new_end(network, ask)?;
         let by_memory = self.register(network, (&end, link_mac), until)? == Told::Before;
-        self.tell(|state| {
+        let end = self.tell(|state| {
+            state.number(network, &mut end)?;
             state.leaving.remove(network);
             let member = state.members.entry(network.clone());
             let member = member.or_insert_with(|| Member::new(end.clone(), link_mac));
@@ -50,7 +56,8 @@ impl bulkhead_attach::Overlays for Overlays {
             }
             member.by_memory |= by_memory;
             member.expect(key);
-        });
+            Ok::<_, CniError>(end)
+        })?;
         self.wait_for(network, until)?;
         Ok(end)
     }
@@ -97,9 +104,12 @@ impl Overlays {
             && ask.underlay == member.end.underlay
             && ask.mtu == member.end.most
             && ask.tuning == member.end.tuning
-            && ask.encryption == member.end.encryption;
+            && ask.encryption == member.end.encryption
+            && ask.segment == member.end.segment.as_ref().map(SegmentEnd::ask);
         // Before the store was read the kernel has what an earlier daemon left.
-        let has_device = || stands(network.vxlan_device()) == Some(true);
+        let place = member.end.segment.as_ref().map(SegmentEnd::ns);
+        let device = network.vxlan_device();
+        let has_device = || stands_in(place.as_ref().unwrap_or(&Ns::Host), device) == Some(true);
         if is_asked_for && (member.stands || !is_read && has_device()) {
             member.expect(key);
             return Ok(Some(member.end.clone()));
@@ -143,6 +153,13 @@ impl Overlays {
             direct: ask.direct,
             tuning: ask.tuning,
             encryption: ask.encryption,
+            segment: ask.segment.map(|ask| SegmentEnd {
+                netns: format!("{NETNS}/{}", network.namespace(self.cluster.node.as_str())),
+                exit: 0,
+                v4: ask.v4,
+                v6: ask.v6,
+                replicate: ask.replicate,
+            }),
         };
         Ok((end, place.below.mac))
     }
@@ -204,7 +221,11 @@ impl Overlays {
         let overlay = OverlayRow {
             vni: end.vni,
             port: end.port,
-            mode: OverlayMode::Routed,
+            mode: if end.segment.is_some() {
+                OverlayMode::Bridged
+            } else {
+                OverlayMode::Routed
+            },
             pools: end.pools.clone(),
             encryption: end.encryption,
             by: self.cluster.node.clone(),
@@ -278,6 +299,35 @@ impl Overlays {
     }
 }
 
+impl State {
+    /// Gives a segment's exit the number that it has, or one that no other of the node has.
+    fn number(&self, network: &NetworkName, end: &mut OverlayEnd) -> Result<(), CniError> {
+        let Some(segment) = &mut end.segment else {
+            return Ok(());
+        };
+        let numbered = |end: &OverlayEnd| Some(end.segment.as_ref()?.exit);
+        let known = self.members.get(network).map(|member| &member.end);
+        let known = known.or_else(|| self.leaving.get(network));
+        if let Some(exit) = known.and_then(numbered) {
+            segment.exit = exit;
+            return Ok(());
+        }
+        let members = self.members.values().map(|member| &member.end);
+        let taken: BTreeSet<u16> = members
+            .chain(self.leaving.values())
+            .filter_map(numbered)
+            .collect();
+        let mut free = (1..SegmentEnd::MOST_EXITS).filter(|exit| !taken.contains(exit));
+        segment.exit = free.next().ok_or_else(|| {
+            CniError::try_again(format!(
+                "network {network}: this node has {} segments already; remove one",
+                taken.len()
+            ))
+        })?;
+        Ok(())
+    }
+}
+
 fn not_yet(state: &State, target: u64) -> &'static str {
     if state.known().is_none() {
         "the store has not been read yet; try again"
@@ -330,6 +380,11 @@ fn refuse_other(network: &NetworkName, end: &OverlayEnd, ask: &OverlayAsk) -> Re
     };
     if ask.vni != end.vni {
         return differs("vni", ask.vni.to_string(), end.vni.to_string());
+    }
+    let word = |is_segment| if is_segment { "bridged" } else { "routed" }.to_owned();
+    let (asked, has) = (ask.segment.is_some(), end.segment.is_some());
+    if asked != has {
+        return differs("mode", word(asked), word(has));
     }
     if ask.port != end.port {
         return differs("port", ask.port.to_string(), end.port.to_string());

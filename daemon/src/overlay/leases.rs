@@ -43,6 +43,8 @@ impl PoolLeases for Leases {
 
     fn released(&self, record: &AttachmentRecord, reason: &str) {
         self.cluster.released(record, reason);
+        // A second ADD of what was recorded waited for nothing.
+        self.overlays.settled(&record.key);
         self.overlays.released(&record.key.network);
     }
 

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_ipam::cluster::geometry::{Block, Geometry};
+use bulkhead_ipam::cluster::geometry::{Block, Geometry, Subnet};
 use bulkhead_ipam::cluster::schema::{
     FenceRow, FenceState, KeysRow, OverlayRow, Place, PoolRow, Schema, VtepRow,
 };
 use bulkhead_ipam::cluster::{
     Event, Key, KnownBlock, NodeId, OverlayName, OverlaysFile, PoolName, Row,
 };
-use bulkhead_model::Prefix;
-use bulkhead_plan::Peer;
+use bulkhead_model::{InterfaceAddress, NetworkName, Prefix};
+use bulkhead_plan::{Peer, Station};
 
 /// The kinds of rows that are followed.
 pub(super) const KINDS: [&str; 6] = ["pools", "fences", "blocks", "overlays", "keys", "vteps"];
@@ -225,6 +225,52 @@ impl Mirror {
             link_mac: row.link_mac,
         };
         self.others(network, own).map(peer).collect()
+    }
+
+    /// Who may be on a network's segment behind each of the others: whoever has or will have a place of
+    /// their blocks.
+    pub(super) fn stations(
+        &self,
+        network: &NetworkName,
+        name: &OverlayName,
+        own: &NodeId,
+        pools: &[PoolName],
+    ) -> Vec<Station> {
+        let underlay: BTreeMap<&NodeId, IpAddr> = self
+            .others(name, own)
+            .map(|(node, row)| (node, row.underlay))
+            .collect();
+        let mut all = Vec::new();
+        for pool in pools {
+            let Some(geometry) = self.geometry(pool) else {
+                continue;
+            };
+            let blocks = self.of_pool(pool);
+            let blocks = blocks.filter_map(|(block, node)| Some((*block, *underlay.get(node)?)));
+            for (block, underlay) in blocks {
+                let used = block.ordinals().filter(|it| geometry.is_usable(*it));
+                all.extend(used.map(|ordinal| {
+                    let mac = network.station_mac(pool.as_str(), ordinal);
+                    let mut addresses = geometry.addresses(ordinal);
+                    addresses.push(mac.link_local().into());
+                    Station {
+                        mac,
+                        underlay,
+                        addresses,
+                    }
+                }));
+            }
+        }
+        all
+    }
+
+    /// The gateways of a network's pools, with the length of their prefixes.
+    pub(super) fn gateways(&self, pools: &[PoolName]) -> Vec<InterfaceAddress> {
+        let known = pools.iter().filter_map(|pool| self.geometry(pool));
+        let layouts = known.map(Geometry::layout);
+        let subnets = layouts.flat_map(|layout| layout.v4.into_iter().chain(layout.v6));
+        let gateway = |subnet: Subnet| InterfaceAddress::new(subnet.gateway?, subnet.prefix.len());
+        subnets.filter_map(gateway).collect()
     }
 
     /// The addresses that a node has itself: those that its blocks keep for it.

@@ -13,6 +13,7 @@ mod mirror;
 mod pass;
 mod remember;
 mod seal;
+mod segment;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +80,8 @@ struct State {
     passed: u64,
     /// Links that the kernel told of, by index.
     heard: BTreeSet<u32>,
+    /// Networks in whose own namespaces something changed.
+    stirred: BTreeSet<NetworkName>,
     /// Whether some of what it told was missed.
     missed: bool,
     /// Whether states or policies of `IPsec` changed.
@@ -95,6 +98,8 @@ struct Turn {
     heard: Option<BTreeSet<u32>>,
     /// Whether states or policies of `IPsec` may have changed.
     heard_ipsec: bool,
+    /// Networks in whose own namespaces something changed.
+    stirred: BTreeSet<NetworkName>,
 }
 
 impl Overlays {
@@ -177,8 +182,8 @@ impl Overlays {
             let waited = self.work.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        let is_quiet =
-            state.heard.is_empty() && !state.missed && !state.heard_ipsec && !self.ends();
+        let is_quiet = state.heard.is_empty() && state.stirred.is_empty() && !state.missed;
+        let is_quiet = is_quiet && !state.heard_ipsec && !self.ends();
         if state.wanted == state.passed && is_quiet {
             let waited = self.work.wait_timeout(state, TICK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -193,6 +198,7 @@ impl Overlays {
             is_new: state.wanted > state.passed,
             heard: (!missed).then_some(heard),
             heard_ipsec,
+            stirred: std::mem::take(&mut state.stirred),
         }
     }
 

@@ -2,21 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bulkhead_attach::OverlayEnd;
+use bulkhead_attach::{OverlayEnd, end_exit, stand_exit};
 use bulkhead_ipam::cluster::{OverlayName, PoolName};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, NetworkName, Prefix, Vni};
+use bulkhead_model::{Family, IfName, Mac, NetworkName, Prefix, Vni};
 use bulkhead_plan::{
-    Ipsec, Overlay, OverlayGone, Peer, Stranger, Switch, Tunnels, Vtep, Want, World, near,
-    obstacles, plan, scope,
+    Ipsec, OverlayGone, Peer, SegmentGone, Stranger, Tunnels, Want, World, near, obstacles, plan,
+    scope,
 };
 
 use super::facts::{self, Place};
 use super::remember::Writer;
 use super::seal::{Keyed, Sealing};
-use super::{Overlays, Turn, member};
+use super::{Overlays, Turn, member, segment};
 use crate::cluster::own_addresses;
 use crate::loops::{index_of, name_of};
 use crate::node::Node;
@@ -47,11 +48,13 @@ pub(super) struct Passes {
     pub(super) sealing: Sealing,
     last_full: Option<Instant>,
     memory: Writer,
+    /// Those that listen to segments' namespaces.
+    listeners: BTreeMap<NetworkName, JoinHandle<()>>,
 }
 
 #[derive(Clone)]
 struct Kept {
-    want: Overlay,
+    want: Want,
     links: BTreeSet<u32>,
     /// Peers that are sent to as they are, by link and MAC.
     near: BTreeSet<(IfName, Mac)>,
@@ -63,10 +66,10 @@ pub(super) struct Seen {
     pub(super) end: OverlayEnd,
     /// The MAC of the link that the node is reached by.
     link_mac: Option<Mac>,
-    peers: Vec<Peer>,
-    pools: BTreeSet<Prefix>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) pools: BTreeSet<Prefix>,
     /// The node's own addresses in it.
-    addresses: BTreeSet<IpAddr>,
+    pub(super) addresses: BTreeSet<IpAddr>,
     /// The same as the store has it.
     told_mac: Option<Mac>,
     /// Whether the store says of this node what the node says of itself otherwise.
@@ -92,6 +95,7 @@ impl Passes {
             sealing: Sealing::default(),
             last_full: None,
             memory: Writer::default(),
+            listeners: BTreeMap::new(),
         }
     }
 
@@ -152,7 +156,7 @@ impl Passes {
         let concerns =
             |link: &u32| kept.links.contains(link) || seen.end.direct && may_lead_to_peers(*link);
         let heard = turn.heard.as_ref();
-        heard.is_none_or(|heard| heard.iter().any(concerns))
+        turn.stirred.contains(&seen.network) || heard.is_none_or(|heard| heard.iter().any(concerns))
     }
 
     /// The network with the place it has now in the underlay, whose address and MTU may have changed.
@@ -185,47 +189,75 @@ impl Passes {
     /// Brings one network's end to what the store says.
     fn keep(&mut self, node: &Node, seen: &Seen) {
         let overlays = &node.overlays;
-        let want = Overlay {
-            vtep: Vtep {
-                device: seen.network.vxlan_device(),
-                mac: seen.network.vtep_mac(overlays.cluster.node.as_str()),
-                vni: seen.end.vni,
-                port: seen.end.port,
-                local: seen.end.local,
-                mtu: seen.end.mtu,
-                addresses: {
-                    let own = seen.addresses.iter().copied();
-                    own.map(InterfaceAddress::alone).collect()
-                },
-                tx_checksum: Switch::from(!seen.end.tuning.own_checksums),
-            },
-            peers: seen.peers.clone(),
-            pools: seen.pools.clone(),
-        };
+        let want = overlays.want(seen);
         let before = self.kept.get(&seen.network);
         let was_so = before.is_some_and(|kept| kept.want == want);
-        match self.converge(&Want::Overlay(Box::new(want.clone()))) {
+        let compared = self.converge(&want);
+        let compared =
+            compared.and_then(|(compared, world)| Ok((self.exit(node, seen, compared)?, world)));
+        match compared {
             Ok((compared, world)) => {
-                let hindered = obstacles(&world, &want).into_iter();
-                let hindered = hindered.map(|(to, by)| (to, by.clone())).collect();
+                let (hindered, near) = match &want {
+                    Want::Overlay(want) => {
+                        let hindered = obstacles(&world, want).into_iter();
+                        let hindered = hindered.map(|(to, by)| (to, by.clone())).collect();
+                        (hindered, near(&world, want))
+                    }
+                    _ => Default::default(),
+                };
                 overlays.hindered(&seen.network, hindered);
                 let mended = overlays.kept(node, &seen.network, was_so, &compared);
                 if let Some(plan) = mended {
                     tracing::warn!(network = %seen.network, plan, "mended the overlay");
                 }
                 let links = self.links(seen);
-                let near = near(&world, &want);
                 let kept = Kept { want, links, near };
                 self.kept.insert(seen.network.clone(), kept);
+                self.listen(node, seen);
             }
             Err(error) => overlays.failed(node, &seen.network, &error),
+        }
+    }
+
+    /// Has a segment's exit stand as well.
+    fn exit(&mut self, node: &Node, seen: &Seen, compared: Compared) -> Result<Compared, String> {
+        let (kernel, state) = (&mut self.kernel, &node.overlays.state_dir);
+        let done = stand_exit(kernel, state, &seen.network, &seen.end);
+        let done = done.map_err(|error| error.to_string())?;
+        let mut done: Vec<String> = done.ops().iter().map(ToString::to_string).collect();
+        Ok(match compared {
+            Compared::Sound if done.is_empty() => Compared::Sound,
+            Compared::Sound => Compared::Changed(done),
+            Compared::Changed(mut plan) => {
+                plan.append(&mut done);
+                Compared::Changed(plan)
+            }
+        })
+    }
+
+    /// Listens to the namespace of a segment from now on, where that is done not yet.
+    fn listen(&mut self, node: &Node, seen: &Seen) {
+        let Some(segment) = &seen.end.segment else {
+            return;
+        };
+        self.listeners.retain(|_, listener| !listener.is_finished());
+        if self.listeners.contains_key(&seen.network) {
+            return;
+        }
+        let listener = segment::listen(&node.overlays, &seen.network, &segment.netns);
+        match listener {
+            Ok(listener) => drop(self.listeners.insert(seen.network.clone(), listener)),
+            Err(error) => node.failed("changes of a segment are not heard of at once", &error),
         }
     }
 
     /// The links whose changes matter.
     fn links(&mut self, seen: &Seen) -> BTreeSet<u32> {
         let below = self.kernel.underlay(seen.end.local).ok().flatten();
-        let device = index_of(seen.network.vxlan_device());
+        let device = match &seen.end.segment {
+            Some(_) => index_of(seen.network.exit().id().port()),
+            None => index_of(seen.network.vxlan_device()),
+        };
         below
             .map(|below| below.index)
             .into_iter()
@@ -245,7 +277,12 @@ impl Passes {
         let want = Tunnels {
             known: all.iter().flat_map(of).collect(),
             ports: all.iter().map(|seen| seen.end.port).collect(),
-            pools: all.iter().flat_map(|seen| seen.pools.clone()).collect(),
+            pools: all
+                .iter()
+                // A segment's addresses are in a namespace of its own, and may be anybody's out here.
+                .filter(|seen| seen.end.segment.is_none())
+                .flat_map(|seen| seen.pools.clone())
+                .collect(),
             near: self.near(),
             sealed: {
                 let sealed = all.iter().filter(|seen| seen.keyed.is_some());
@@ -326,11 +363,19 @@ impl Passes {
         let overlays = &node.overlays;
         let mut plugged = BTreeSet::new();
         for (network, end) in overlays.leaving() {
-            let want = OverlayGone {
-                device: network.vxlan_device(),
-                pools: overlays.prefixes(&end.pools),
+            let want = match &end.segment {
+                Some(segment) => Want::NoSegment(Box::new(SegmentGone {
+                    ns: segment.ns(),
+                    links: [network.vxlan_device(), network.segment_bridge()].into(),
+                })),
+                None => Want::NoOverlay(Box::new(OverlayGone {
+                    device: network.vxlan_device(),
+                    pools: overlays.prefixes(&end.pools),
+                })),
             };
-            if let Err(error) = self.converge(&Want::NoOverlay(Box::new(want))) {
+            let ended = end_exit(&mut self.kernel, &overlays.state_dir, &network, &end);
+            let ended = ended.map_err(|error| error.to_string());
+            if let Err(error) = ended.and_then(|()| self.converge(&want)) {
                 let what = format!("the end of network {network} is not taken down");
                 node.failed(&what, &error);
                 plugged.insert(end.port);

@@ -4,18 +4,19 @@
 
 use std::time::{Duration, Instant};
 
-use bulkhead_attach::OverlayEnd;
+use bulkhead_attach::{OverlayEnd, SegmentEnd};
 use bulkhead_ipam::cluster::schema::OverlayRow;
 use bulkhead_ipam::cluster::{OverlayName, OverlaysFile};
 use bulkhead_ipam::{FileError, StateDir};
 use bulkhead_model::NetworkName;
+use bulkhead_plan::Ns;
 
 use super::member::Member;
 use super::mirror::Mirror;
 use super::{Overlays, State};
 use crate::clock::unix_ms;
 use crate::cluster::Cluster;
-use crate::loops::stands;
+use crate::loops::stands_in;
 use crate::node::Node;
 
 /// How often it is written at most: while many nodes come and go, not for each of them.
@@ -100,7 +101,10 @@ impl State {
     /// filter that all of them share is not made by halves.
     pub(super) fn begin_by_memory(&mut self) {
         let is_away = |(network, member): (&NetworkName, &Member)| {
-            member.by_memory || stands(network.vxlan_device()) == Some(false)
+            let place = member.end.segment.as_ref().map(SegmentEnd::ns);
+            let device = network.vxlan_device();
+            member.by_memory
+                || stands_in(place.as_ref().unwrap_or(&Ns::Host), device) == Some(false)
         };
         if self.memory.is_some() && self.members.iter().all(is_away) {
             let members = self.members.values_mut();

@@ -6,7 +6,7 @@ use bulkhead_ipam::cluster::operations::{Filter, NodeListed};
 use bulkhead_ipam::cluster::schema::{KeysRow, OverlayMode, OverlayRow, VtepRow};
 use bulkhead_ipam::cluster::{KvError, NodeId, OverlayName};
 use bulkhead_ipam::wire::admin::{
-    ListedEnd, ListedOverlay, NodeState, Obstacle, OwnEnd, OwnSeal, SealedPeer,
+    ListedEnd, ListedOverlay, NodeState, Obstacle, OwnEnd, OwnSeal, OwnSegment, SealedPeer,
 };
 use bulkhead_model::{NetworkName, Prefix};
 use bulkhead_plan::Stranger;
@@ -91,9 +91,7 @@ impl Overlays {
                 network: network.to_string(),
                 vni: overlay.vni,
                 port: overlay.port,
-                mode: match overlay.mode {
-                    OverlayMode::Routed => "routed".to_owned(),
-                },
+                mode: overlay.mode.to_string(),
                 pools: overlay.pools.iter().map(ToString::to_string).collect(),
                 encryption: overlay.encryption,
                 key_epoch: mirror
@@ -105,12 +103,18 @@ impl Overlays {
                 here: member.map(|(name, member)| OwnEnd {
                     name: node_name(&self.cluster.node, &self.cluster.name),
                     device: name.vxlan_device(),
+                    segment: member.end.segment.as_ref().map(|it| OwnSegment {
+                        netns: it.netns.clone(),
+                        replication: it.replicate,
+                    }),
                     local: member.end.local,
                     mtu: member.end.mtu,
-                    addresses: mirror
-                        .own_addresses(&self.cluster.node, &overlay.pools)
-                        .into_iter()
-                        .collect(),
+                    addresses: if overlay.mode == OverlayMode::Bridged {
+                        Vec::new()
+                    } else {
+                        let own = mirror.own_addresses(&self.cluster.node, &overlay.pools);
+                        own.into_iter().collect()
+                    },
                     direct_routing: member.end.direct,
                     mss_clamp: member.end.tuning.mss_clamp,
                     tx_checksum: !member.end.tuning.own_checksums,

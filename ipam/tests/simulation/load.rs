@@ -80,6 +80,7 @@ pub(crate) fn ask(node: usize, nth: u64) -> PoolAsk {
         labels: Labels::new(),
         requested: Vec::new(),
         sticky: false,
+        segment: false,
     }
 }
 

@@ -8,14 +8,15 @@ use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, Family};
 use bulkhead_plan::{
     Attached, Binding, Ns, Op, Place, Plan, Want, World, filter_table, host_port_table,
+    segment_table,
 };
 
-use crate::converge::{Before, converge};
+use crate::converge::{Before, Start, converge_from};
 use crate::failure::Failure;
 use crate::grant::{self, Age};
 use crate::{
     Capabilities, Grant, GrantedAddress, Host, Network, claims, del, guard, host_ports, policies,
-    state_dir,
+    segment, state_dir,
 };
 
 pub(crate) fn add<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
@@ -56,7 +57,7 @@ fn attach<N: Network>(network: &N, call: &Call, host: &mut dyn Host) -> Result<C
     let admitted = policies::admit(host, &recorded.record).map_err(Failure::from);
     let plugged = admitted
         .and_then(|()| grant::granted(host.kernel(), network, call, recorded))
-        .and_then(|grant| plug(host.kernel(), network, call, &state, &grant));
+        .and_then(|grant| plug(host.kernel(), network, call, &state, &grant, age));
     plugged.map_err(|failure| match age {
         Age::Known => failure,
         Age::New => match undo(host, network, call, &state, &key) {
@@ -83,18 +84,25 @@ fn plug<N: Network>(
     call: &Call,
     state: &StateDir,
     grant: &Grant,
+    age: Age,
 ) -> Result<CniResult, Failure> {
     let wanted = network.want(grant)?;
+    segment::admit(kernel, &wanted.node)?;
     // An answer that the caller's version cannot say must be known before anything is made.
     let asked = network.capabilities();
     answer(&World::default(), &wanted, grant, call, asked).to_json(call.config.version)?;
     let want = wanted.clone();
-    let world = stand(kernel, state, &grant.key, want, |_| ())?;
+    let start = match age {
+        Age::New => Start::Nothing,
+        Age::Known => Start::Anything,
+    };
+    let world = stand(start, kernel, state, &grant.key, want, |_| ())?;
     Ok(answer(&world, &wanted, grant, call, asked))
 }
 
 /// Brings the kernel to an attachment's want; `planned` is told every plan before it is applied.
 pub(crate) fn stand(
+    start: Start,
     kernel: &mut Kernel,
     state: &StateDir,
     key: &AttachmentKey,
@@ -106,7 +114,7 @@ pub(crate) fn stand(
         .map(|bridge| state.bridge_lock(&bridge.name, LockMode::Shared))
         .transpose()?;
     let mut want = Want::Attached(Box::new(want));
-    converge(kernel, &mut want, |world, plan, want| {
+    converge_from(start, kernel, &mut want, |world, plan, want| {
         let Want::Attached(want) = want else {
             return Ok(Before::Apply);
         };
@@ -131,15 +139,17 @@ pub(crate) fn complete(
         let mut ops = plan.ops().iter();
         ops.any(|op| matches!(op, Op::Nft { transaction, .. } if transaction.loads(&table)))
     };
-    let bindings = loads(filter_table()) && want.filter.others.is_empty();
+    let bindings =
+        (loads(filter_table()) || loads(segment_table())) && want.filter.others.is_empty();
     let forwards = loads(host_port_table()) && want.host_ports.others.is_empty();
     if !bindings && !forwards {
         return Ok(false);
     }
-    let others = other_records(state, key)?;
+    let mut others = other_records(state, key)?;
     if bindings {
-        want.filter.others = recorded_bindings(&others, state)?;
+        want.filter.others = others_at(&want.node, &others, state)?;
     }
+    others.retain(|record| segment::node(&record.names) == want.node);
     if forwards {
         want.host_ports.others = others.iter().flat_map(host_ports::recorded).collect();
     }
@@ -167,8 +177,24 @@ pub(crate) fn other_records(
     Ok(all)
 }
 
+/// The bindings of those of recorded attachments that are where `node` plays the node's part; in the host's
+/// namespace with the exits of all segments.
+pub(crate) fn others_at(
+    node: &Ns,
+    records: &[AttachmentRecord],
+    state: &StateDir,
+) -> Result<Vec<Binding>, Failure> {
+    let here = |record: &&AttachmentRecord| segment::node(&record.names) == *node;
+    let here: Vec<_> = records.iter().filter(here).cloned().collect();
+    let mut bindings = recorded_bindings(&here, state)?;
+    if *node == Ns::Host {
+        bindings.extend(segment::exits(records));
+    }
+    Ok(bindings)
+}
+
 /// The bindings of recorded attachments, with what their networks have on this node.
-pub(crate) fn recorded_bindings(
+fn recorded_bindings(
     records: &[AttachmentRecord],
     state: &StateDir,
 ) -> Result<Vec<Binding>, Failure> {
@@ -191,16 +217,21 @@ fn answer(
     call: &Call,
     asked: &Capabilities,
 ) -> CniResult {
-    let host = |name| world.space(&Ns::Host).links.get(&name);
+    let host = |name| world.space(&want.node).links.get(&name);
     let inside = world
         .space(&want.interface.ns)
         .links
         .get(&want.interface.name);
     let mtu = inside.map(|link| link.mtu.bytes());
+    let at = match &want.node {
+        Ns::Network(path) => Some(path.clone()),
+        Ns::Host | Ns::Container(_) => None,
+    };
     let interface = |name: bulkhead_model::IfName, mac: bulkhead_model::Mac, mtu| Interface {
         name: name.to_string(),
         mac: Some(mac.to_string()),
         mtu,
+        sandbox: at.clone(),
         ..Interface::default()
     };
     let sandbox = call.netns.as_ref().map(|path| path.display().to_string());

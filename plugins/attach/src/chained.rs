@@ -4,17 +4,18 @@
 mod life;
 mod state;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Verb};
 use bulkhead_ipam::{AttachmentRecord, Boot, Guards, Ipam, LeasedAddress, Names, Netns};
 use bulkhead_kernel::{Deletion, Identity, Kernel};
-use bulkhead_model::{IfName, Mac};
+use bulkhead_model::{IfName, Mac, Prefix};
 use bulkhead_plan::{Hook, Ns, Plan, Scope, World, plan, scope};
 
 use crate::converge::ConvergeError;
 use crate::failure::Failure;
-use crate::guard::GUARD;
+use crate::guard::{GUARD, note_blocks};
 use crate::{GuardConfig, Host, gc, pod, state_dir, status};
 
 pub use state::{GuardedState, guard_state};
@@ -32,6 +33,9 @@ pub trait Chained: Sized {
 
     /// What the port may send besides what its addresses say.
     fn guard(&self) -> &GuardConfig;
+
+    /// What of the network's addresses nobody but guarded ports of this node holds.
+    fn blocks(&self) -> &BTreeSet<Prefix>;
 
     /// How the filter is bound to ports, if it has to be loaded.
     fn hook(&self) -> Hook;
@@ -57,6 +61,8 @@ pub struct Guarded {
     pub port: IfName,
     /// Its own MAC, by which it is known from a later one of the same name.
     pub port_mac: Option<Mac>,
+    /// The bridge it is on, if it is on one.
+    pub bridge: Option<IfName>,
     /// The interface's MAC.
     pub mac: Mac,
     /// Its addresses, with the gateways named beside them; empty where nobody gave it any.
@@ -163,6 +169,17 @@ fn look<C: Chained>(
             plugin: "prevResult".to_owned(),
         },
     };
+    let mut names = Names {
+        port: Some(guarded.port),
+        port_mac: guarded.port_mac,
+        interface_mac: Some(guarded.mac),
+        other: [(GUARD.to_owned(), plugin.guard().to_string())].into(),
+        ..Names::default()
+    };
+    if !plugin.blocks().is_empty() {
+        names.bridge = guarded.bridge;
+        note_blocks(&mut names, plugin.blocks());
+    }
     Ok(AttachmentRecord {
         key,
         sequence: 0,
@@ -170,13 +187,7 @@ fn look<C: Chained>(
         created_at_unix_ms: boot.now().unix_ms,
         kind: GUARD.to_owned(),
         netns: Some(netns_of(path, identity)),
-        names: Names {
-            port: Some(guarded.port),
-            port_mac: guarded.port_mac,
-            interface_mac: Some(guarded.mac),
-            other: [(GUARD.to_owned(), plugin.guard().to_string())].into(),
-            ..Names::default()
-        },
+        names,
         config_digest: String::new(),
         addresses: guarded.addresses,
         ipam,
@@ -230,6 +241,8 @@ fn check<C: Chained>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniErro
     let told = AttachmentRecord {
         names: Names {
             other: recorded.names.other.clone(),
+            // Of account with the blocks alone, which are the recorded ones.
+            bridge: recorded.names.bridge.and(now.names.bridge),
             ..now.names.clone()
         },
         pod: recorded.pod.clone(),

@@ -25,6 +25,10 @@ pub(crate) fn claim(
     world: &World,
     want: &Attached,
 ) -> Result<(), Failure> {
+    // What is in a namespace of the network's own goes with that.
+    if want.node != Ns::Host {
+        return Ok(());
+    }
     let changes = changes(world, want);
     if changes.is_empty() {
         return Ok(());
@@ -57,6 +61,8 @@ fn changes(world: &World, want: &Attached) -> Vec<HostChange> {
     if found.is_none_or(Link::is_ours) {
         let own_blocks = want.filter.binding.around.own_blocks.iter();
         all.extend(own_blocks.map(|block| change(format!("block {block}"))));
+        let shares = want.filter.binding.around.shares.iter();
+        all.extend(shares.map(|share| change(format!("share {share}"))));
     }
     let gateways = want.filter.binding.around.gateways.iter();
     all.extend(gateways.map(|gateway| change(format!("gateway {gateway}"))));
@@ -93,7 +99,8 @@ pub(crate) fn surroundings(changes: &HostChanges, network: &NetworkName) -> Surr
     let of_network = all.filter(|(_, networks)| networks.contains(network));
     for (change, _) in of_network {
         match restore(change) {
-            Some(Restore::Block { prefix }) => {
+            // A share is recorded with each attachment that has an address of it.
+            Some(Restore::Block { prefix }) if change.key.starts_with("block ") => {
                 around.own_blocks.insert(prefix);
             }
             Some(Restore::Gateway { address }) => {
@@ -117,7 +124,7 @@ pub(crate) fn restore(change: &HostChange) -> Option<Restore> {
         ("gateway", Some(address), None) => Some(Restore::Gateway {
             address: address.parse().ok()?,
         }),
-        ("block", Some(prefix), None) => Some(Restore::Block {
+        ("block" | "share", Some(prefix), None) => Some(Restore::Block {
             prefix: prefix.parse().ok()?,
         }),
         ("blackhole", Some(block), None) => Some(Restore::Blackhole {

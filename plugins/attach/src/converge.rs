@@ -43,6 +43,26 @@ pub(crate) enum Before {
 pub(crate) fn converge(
     kernel: &mut Kernel,
     want: &mut Want,
+    before: impl FnMut(&World, &Plan, &mut Want) -> Result<Before, Failure>,
+) -> Result<World, Failure> {
+    converge_from(Start::Anything, kernel, want, before)
+}
+
+/// What may be there before the first look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Start {
+    /// Anything.
+    Anything,
+    /// Nothing of the attachment's own in the tables: it has just been recorded. To look for elements that
+    /// are not there costs more than to add them, which the kernel takes for those that are.
+    Nothing,
+}
+
+/// As [`converge`], from what there may be.
+pub(crate) fn converge_from(
+    start: Start,
+    kernel: &mut Kernel,
+    want: &mut Want,
     mut before: impl FnMut(&World, &Plan, &mut Want) -> Result<Before, Failure>,
 ) -> Result<World, Failure> {
     let mut last = Plan::default();
@@ -53,6 +73,13 @@ pub(crate) fn converge(
         round += 1;
         let mut scope = scope(want);
         let unseen = !stands && hold_back_flows(&mut scope);
+        if start == Start::Nothing && !stands {
+            let tables = scope
+                .spaces
+                .values_mut()
+                .flat_map(|space| space.tables.values_mut());
+            tables.for_each(|table| table.elements.clear());
+        }
         let world = kernel.observe(&scope)?;
         last = match planned(&world, want) {
             // A table that is being committed shows for a moment without its comment.

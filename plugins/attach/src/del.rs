@@ -9,17 +9,19 @@ use std::sync::Arc;
 use bulkhead_cni::exec::{self, Delegates};
 use bulkhead_cni::{Answer, Call, CniError, Verb};
 use bulkhead_ipam::{
-    Access, AttachmentRecord, HostChange, Ipam, LockMode, LockedStore, OpenError, Released,
+    Access, AttachmentRecord, Guards, HostChange, Ipam, LockMode, LockedStore, OpenError, Released,
     StateDir,
 };
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, IfName};
-use bulkhead_plan::{Detached, NetworkGone, Want};
+use bulkhead_plan::{Detached, NetworkGone, Ns, Want};
 
 use crate::addressing::OWN_IPAM;
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::{Host, Network, claims, guard, host_ports, lease, nat_table, policies, state_dir};
+use crate::{
+    Host, Network, claims, guard, host_ports, lease, nat_table, policies, segment, state_dir,
+};
 
 pub(crate) fn del<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let key = call.attachment()?;
@@ -120,8 +122,11 @@ fn unplug(
     if let Some(binding) = &mut want.binding {
         binding.around.shared = shared;
     }
-    let mut wanted = Want::Detached(Box::new(want.clone()));
-    converge(host.kernel(), &mut wanted, |_, _, _| Ok(Before::Apply))?;
+    // With a namespace that is gone everything in it is.
+    if let segment::Found::There = segment::found(host.kernel(), &want.node)? {
+        let mut wanted = Want::Detached(Box::new(want.clone()));
+        converge(host.kernel(), &mut wanted, |_, _, _| Ok(Before::Apply))?;
+    }
     release_delegated(host.delegates(), call, record)?;
     Ok(Unplugged {
         want,
@@ -155,6 +160,10 @@ fn forget(
         bridge,
         configured,
     } = gone;
+    if want.node != Ns::Host {
+        // The node daemon takes the namespace down with everything that the network shared.
+        return Ok(());
+    }
     if locked.live_count() == 0 {
         let kernel = host.kernel();
         take_down(kernel, state, &locked, key, want.clone(), bridge)?;
@@ -185,6 +194,7 @@ fn detached(
     let addresses = addresses.iter().map(|leased| leased.address.address());
     let on_bridge = |address: IpAddr| bridge.map(|bridge| (bridge, address));
     Detached {
+        node: record.map_or(Ns::Host, |record| segment::node(&record.names)),
         port: record
             .and_then(|r| r.names.port)
             .unwrap_or_else(|| key.id().port()),
@@ -277,7 +287,7 @@ pub(crate) fn everything(
     let key = &record.key;
     let want = detached(key, Some(record), bridge);
     let known = state.network(&key.network).read()?;
-    if known.is_some_and(|known| known.live_count() > 1) {
+    if want.node != Ns::Host || known.is_some_and(|known| known.live_count() > 1) {
         return Ok(want);
     }
     let changes = state.host_changes()?.last_needed_by(&key.network);
@@ -294,25 +304,29 @@ fn network_gone(
     bridge: Option<IfName>,
     changes: &[HostChange],
 ) -> Result<NetworkGone, Failure> {
+    // Who guards another plugin's port may have named the same blocks and gateways.
+    let guarded = Guards::of(state.path()).of_this_boot()?;
+    let needed: BTreeSet<_> = guarded.iter().flat_map(guard::named).collect();
+    let restore = changes.iter().filter_map(claims::restore);
     Ok(NetworkGone {
         bridge,
         tables: vec![nat_table(&key.network)],
-        restore: changes.iter().filter_map(claims::restore).collect(),
+        restore: restore.filter(|one| !needed.contains(one)).collect(),
         node_is_empty: node_is_empty(state, key)?,
     })
 }
 
-fn node_is_empty(state: &StateDir, key: &AttachmentKey) -> Result<bool, Failure> {
+/// Whether no attachment of another network needs anything in the host's namespace.
+pub(crate) fn node_is_empty(state: &StateDir, key: &AttachmentKey) -> Result<bool, Failure> {
     for network in state
         .networks()?
         .iter()
         .filter(|network| **network != key.network)
     {
-        if state
-            .network(network)
-            .read()?
-            .is_some_and(|known| known.live_count() > 0)
-        {
+        let Some(known) = state.network(network).read()? else {
+            continue;
+        };
+        if known.live_count() > 0 && known.attachments()?.iter().any(segment::is_on_host) {
             return Ok(false);
         }
     }

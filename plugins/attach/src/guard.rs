@@ -12,15 +12,20 @@ use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError, Code};
 use bulkhead_ipam::{AttachmentRecord, Ipam, Names};
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
-use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Role, Surroundings};
+use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Restore, Role, Surroundings};
 
 use crate::failure::Failure;
+use crate::segment;
 
 pub use budgets::GuardBudgets;
 pub use recorded::GUARD;
 
 /// Among the other names of a record: present if the container has a prefix of its own.
 pub const PREFIX: &str = "prefix";
+/// Among the other names of a record: the prefixes of the node's block of a pool that its addresses are in.
+const SHARE: &str = "share";
+/// Among the other names of a guarded port's record: what nobody but guarded ports of this node holds.
+const BLOCKS: &str = "blocks";
 /// Among the other names of a record of a release without the guard: present if the port's filter
 /// checked the source MAC.
 const CHECKED_MAC: &str = "checkedMac";
@@ -339,20 +344,68 @@ pub fn recorded_binding(record: &AttachmentRecord) -> Option<Binding> {
             around: Surroundings::default(),
         });
     };
-    // Who guards another plugin's port knows the node's addresses from that one's result alone.
-    let named = record.addresses.iter().filter(|_| record.kind == GUARD);
-    let gateways = named.filter_map(|leased| leased.gateway).collect();
     let holder = Holder {
         mac,
         addresses: (record.ipam != Ipam::None).then_some(addresses),
         prefixes: own_prefixes(&record.names, record.addresses.iter().map(|a| &a.address)),
         ifb: record.names.ifb,
-        around: Surroundings {
-            gateways,
-            ..Surroundings::default()
-        },
+        around: recorded_surroundings(record),
     };
     Some(of_names(&record.names).binding(port, &holder))
+}
+
+/// What a record says of what there is around its port. Who guards another plugin's port knows the node's
+/// addresses from that one's result alone, and its blocks from the configuration. On a segment of many nodes
+/// every node is the pool's gateway.
+fn recorded_surroundings(record: &AttachmentRecord) -> Surroundings {
+    let on_segment = segment::of_names(&record.names).is_some();
+    let knows = record.kind == GUARD || on_segment;
+    let named = record.addresses.iter().filter(|_| knows);
+    Surroundings {
+        own_blocks: prefixes_in(&record.names, BLOCKS),
+        shares: share(&record.names),
+        bridge: record.names.bridge.filter(|_| !on_segment),
+        gateways: named.filter_map(|leased| leased.gateway).collect(),
+        ..Surroundings::default()
+    }
+}
+
+/// The gateways and blocks that a record names.
+pub(crate) fn named(record: &AttachmentRecord) -> impl Iterator<Item = Restore> {
+    let around = recorded_surroundings(record);
+    let blocks = around.own_blocks.into_iter();
+    let blocks = blocks.map(|prefix| Restore::Block { prefix });
+    let gateways = around.gateways.into_iter();
+    blocks.chain(gateways.map(|address| Restore::Gateway { address }))
+}
+
+/// Records the block of a pool that an attachment's addresses are in.
+pub(crate) fn note_share(names: &mut Names, block: &[Prefix]) {
+    note(names, SHARE, block);
+}
+
+/// Records what nobody but guarded ports of this node holds.
+pub(crate) fn note_blocks(names: &mut Names, blocks: &BTreeSet<Prefix>) {
+    note(names, BLOCKS, blocks);
+}
+
+fn note<'a>(names: &mut Names, what: &str, prefixes: impl IntoIterator<Item = &'a Prefix>) {
+    let words: Vec<_> = prefixes.into_iter().map(ToString::to_string).collect();
+    if !words.is_empty() {
+        names.other.insert(what.to_owned(), words.join(" "));
+    }
+}
+
+/// The prefixes of the node's block of a pool that an attachment's addresses are in.
+#[must_use]
+pub fn share(names: &Names) -> BTreeSet<Prefix> {
+    prefixes_in(names, SHARE)
+}
+
+fn prefixes_in(names: &Names, what: &str) -> BTreeSet<Prefix> {
+    let words = names.other.get(what).into_iter();
+    let words = words.flat_map(|text| text.split(' '));
+    words.filter_map(|word| word.parse().ok()).collect()
 }
 
 /// Addresses that an attachment was allowed besides its own, and that one of the others holds too: a

@@ -11,7 +11,7 @@ use bulkhead_ipam::{
 use crate::failure::Failure;
 use crate::host::timed;
 use crate::pools::{PoolAsk, PoolLeases};
-use crate::{Host, Source, Stage, grant, state_dir};
+use crate::{Host, Source, Stage, grant, guard, segment, state_dir};
 
 /// What was recorded, and what the record says of the network.
 pub(crate) struct Leased {
@@ -90,6 +90,11 @@ fn from_pools(
     let asked = ask(&draft, config)?;
     let picked = timed(host, Stage::Pick, || pools.acquire(&asked))?;
     draft.pool = Some(picked.lease);
+    // An address of the block that is elsewhere is behind the same bridge where a segment spans nodes.
+    match segment::station(&draft) {
+        Some(mac) => draft.names.interface_mac = Some(mac),
+        None => guard::note_share(&mut draft.names, &picked.block),
+    }
     let (addresses, description) = (picked.addresses, picked.description);
     let recorded = || recorded(store, draft, addresses, &description);
     match timed(host, Stage::Record, recorded) {
@@ -111,7 +116,9 @@ fn recorded(
     description: &Pool,
 ) -> Result<Leased, Failure> {
     let mut store = store.lock()?;
-    grant::refuse_taken_mac(&store, &draft)?;
+    if segment::station(&draft).is_none() {
+        grant::refuse_taken_mac(&store, &draft)?;
+    }
     store.describe(description)?;
     let acquired = store.record(draft, addresses, Ipam::Own)?;
     Ok(Leased::of(acquired, &store))
@@ -158,6 +165,7 @@ fn ask(draft: &Draft, config: &ClusterConfig) -> Result<PoolAsk, CniError> {
         labels: draft.labels.clone(),
         requested: config.requested.clone(),
         sticky: config.sticky,
+        segment: segment::of_names(&draft.names).is_some(),
     })
 }
 

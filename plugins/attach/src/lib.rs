@@ -30,6 +30,7 @@ mod pod;
 pub mod policies;
 mod pools;
 mod recorded;
+mod segment;
 mod shim;
 mod status;
 mod under_way;
@@ -49,20 +50,21 @@ pub use chained::{
 pub use grant::{Grant, GrantedAddress};
 pub use guard::{
     GUARD, GuardBudgets, GuardConfig, GuardRole, GuardSwitch, Holder, PREFIX, of_names as guard_of,
-    own_prefixes, recorded_binding,
+    own_prefixes, recorded_binding, share as share_of,
 };
 pub use host::{Host, InProcess, Stage};
 pub use ipam::release;
 pub use keys::Masquerade;
 pub use layer3::Layer3;
 pub use origin::{Origin, Own, configured, origins};
-pub use overlays::{OverlayAsk, OverlayEnd, Overlays, Tuning, Underlay};
+pub use overlays::{OverlayAsk, OverlayEnd, Overlays, SegmentAsk, SegmentEnd, Tuning, Underlay};
 pub use plugin::Plugin;
 pub use policies::Policies;
 pub use pools::{PoolAsk, PoolGrant, PoolLeases};
 pub use recorded::{
     Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, is_sound, repair,
 };
+pub use segment::{end_exit, recorded_node, stand_exit};
 pub use under_way::{Turn, UnderWay};
 
 /// A main plugin: a configuration with nothing wrong in it, and what it wants.

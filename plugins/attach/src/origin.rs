@@ -6,7 +6,7 @@ use bulkhead_cni::Call;
 use bulkhead_model::{Family, IfName, InterfaceAddress};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
-    Advertised, Attached, Guard, Ns, Op, Plan, Shape, Sysctl, filter_table, host_port_table,
+    Advertised, Attached, Guard, Op, Plan, Shape, Sysctl, filter_table, host_port_table,
 };
 
 use crate::{Inspection, Rehearsal, guard_of};
@@ -100,7 +100,7 @@ fn interface(seen: &Inspection, rehearsal: &Rehearsal, own: &Own) -> Vec<Origin>
     ];
     let link = |ns, name| seen.world.space(ns).links.get(&name);
     if let Some(inside) = link(&interface.ns, interface.name) {
-        let port = link(&Ns::Host, seen.want.port.name);
+        let port = link(&seen.want.node, seen.want.port.name);
         let source = if port.is_none_or(|port| port.mtu == inside.mtu) {
             own.mtu.as_str()
         } else {
@@ -170,6 +170,8 @@ fn interface_mac(seen: &Inspection) -> &'static str {
     let mac = seen.want.interface.mac;
     if mac == seen.grant.id.interface_mac() {
         "digest of the id, recorded"
+    } else if seen.want.port.is_told {
+        "digest of network, pool and place in it, recorded"
     } else if seen.grant.names.interface_mac == Some(mac) {
         "asked for at ADD, recorded"
     } else {
@@ -184,7 +186,7 @@ fn port(seen: &Inspection, rehearsal: &Rehearsal, mtu: &str) -> Vec<Origin> {
         Origin::new("port", port.name, named),
         Origin::new("port MAC", port.mac, "digest of the id, recorded"),
     ];
-    if let Some(link) = seen.world.space(&Ns::Host).links.get(&port.name) {
+    if let Some(link) = seen.world.space(&seen.want.node).links.get(&port.name) {
         rows.push(Origin::new("port MTU", link.mtu, mtu));
     }
     if let Some(limit) = seen.want.bandwidth.ingress {
@@ -240,7 +242,11 @@ fn filter(seen: &Inspection) -> Vec<Origin> {
 fn own_chain(seen: &Inspection) -> Option<nft::Name> {
     let binding = &seen.want.filter.binding;
     let is_own = |name: &&nft::Name| name.as_str().ends_with(binding.port.as_str());
-    let table = seen.world.space(&Ns::Host).tables.get(&filter_table());
+    let table = seen
+        .world
+        .space(&seen.want.node)
+        .tables
+        .get(&filter_table());
     let standing = table.and_then(|table| table.chains.keys().find(is_own));
     let added = || {
         seen.remainder

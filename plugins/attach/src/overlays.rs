@@ -51,6 +51,9 @@ pub struct OverlayAsk {
     pub tuning: Tuning,
     /// How packets between nodes are protected.
     pub encryption: Encryption,
+    /// What is asked of the segment, if the network is one over all nodes; else each container has a link
+    /// of its own.
+    pub segment: Option<SegmentAsk>,
 }
 
 /// What a VXLAN device does to packets that not every underlay needs.
@@ -61,6 +64,17 @@ pub struct Tuning {
     pub mss_clamp: bool,
     /// Whether checksums are there before it takes a packet, and left to no link below (`txChecksum` off).
     pub own_checksums: bool,
+}
+
+/// What a network asks for that is one segment over all nodes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SegmentAsk {
+    /// Whether IPv4 leaves it, behind the node's address.
+    pub v4: bool,
+    /// Whether IPv6 does.
+    pub v6: bool,
+    /// Whether what is for everybody or a group is sent to every node.
+    pub replicate: bool,
 }
 
 /// What a node is reached by from the others.
@@ -121,6 +135,36 @@ pub struct OverlayEnd {
     /// How packets between nodes are protected.
     #[serde(default, skip_serializing_if = "Encryption::is_none")]
     pub encryption: Encryption,
+    /// The node's part of the segment, if the network is one over all nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<SegmentEnd>,
+}
+
+/// A node's part of a network's segment.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SegmentEnd {
+    /// The path of the namespace that the network has for itself.
+    pub netns: String,
+    /// The number of its exit among those of the node, from 1 on.
+    pub exit: u16,
+    /// Whether IPv4 leaves the segment.
+    pub v4: bool,
+    /// Whether IPv6 does.
+    pub v6: bool,
+    /// Whether what is for everybody or a group is sent to every node.
+    pub replicate: bool,
+}
+
+impl SegmentEnd {
+    /// What it was asked for.
+    #[must_use]
+    pub const fn ask(&self) -> SegmentAsk {
+        SegmentAsk {
+            v4: self.v4,
+            v6: self.v6,
+            replicate: self.replicate,
+        }
+    }
 }
 
 impl OverlayEnd {

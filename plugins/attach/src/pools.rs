@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bulkhead_cni::CniError;
 use bulkhead_ipam::{AttachmentRecord, Labels, LeasedAddress, PodRef, Pool, PoolChoice, PoolLease};
-use bulkhead_model::AttachmentKey;
+use bulkhead_model::{AttachmentKey, Prefix};
 
 /// The node's share of the cluster's pools.
 ///
@@ -51,6 +51,9 @@ pub struct PoolAsk {
     pub requested: Vec<IpAddr>,
     /// Whether the pod keeps its address for life, on whichever node it runs.
     pub sticky: bool,
+    /// Whether it is on a segment that its network has for itself, so that others may have the same
+    /// addresses.
+    pub segment: bool,
 }
 
 /// What was picked.
@@ -60,6 +63,8 @@ pub struct PoolGrant {
     pub lease: PoolLease,
     /// The addresses, one of each family, IPv4 first, with the pool's prefix length and gateway.
     pub addresses: Vec<LeasedAddress>,
+    /// The prefixes of this node's block that they are in; empty if they are in none of its own.
+    pub block: Vec<Prefix>,
     /// The pool as the network's store records it: of each family one set of one range, which is the
     /// pool's whole prefix.
     pub description: Pool,

@@ -9,9 +9,9 @@ use bulkhead_kernel::{Deletion, Identity, Kernel, Netns};
 use bulkhead_model::{Mac, Mtu};
 use bulkhead_plan::{Attached, Interface, Op, Plan, Want, World, plan, scope};
 
-use crate::converge::ConvergeError;
+use crate::converge::{ConvergeError, Start};
 use crate::failure::Failure;
-use crate::{Grant, Host, Network, Origin, add, del};
+use crate::{Grant, Host, Network, Origin, add, del, segment};
 
 /// What should be, what is, and what leads from this to that.
 #[derive(Debug)]
@@ -115,9 +115,16 @@ pub fn repair<N: Network>(
     attachment.compare()?;
     let mut done = Vec::new();
     let Attachment { kernel, want, .. } = &mut attachment;
-    add::stand(kernel, state, &record.key, want.clone(), |plan| {
-        done.extend_from_slice(plan.ops());
-    })?;
+    add::stand(
+        Start::Anything,
+        kernel,
+        state,
+        &record.key,
+        want.clone(),
+        |plan| {
+            done.extend_from_slice(plan.ops());
+        },
+    )?;
     Ok(Plan::new(done))
 }
 
@@ -251,6 +258,7 @@ impl<'k> Attachment<'k> {
         let grant = Grant::of(network, record, pool, path)?;
         let mut want = network.want(&grant)?;
         let claims = previous.map_or(Claims::Both, |previous| claim_previous(&mut want, previous));
+        segment::admit(kernel, &want.node)?;
         kernel.admit(grant.container.clone(), netns);
         Ok(Self {
             kernel,

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_attach::{Addressing, Grant, GuardRole, GuardSwitch, Holder, guard_of, nat_table};
+use bulkhead_attach::{
+    Addressing, Grant, GuardRole, GuardSwitch, Holder, guard_of, nat_table, share_of,
+};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
     Advertised, Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE,
-    MulticastRouter, Neighbour, NetworkNat, OnLink, Place, Port, PortFlags, Route, Surroundings,
+    MulticastRouter, Neighbour, NetworkNat, Ns, OnLink, Place, Port, PortFlags, Route,
+    Surroundings,
 };
 
 use crate::REFLECTS;
@@ -40,6 +43,8 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         ifb: names.ifb,
         around: Surroundings {
             own_blocks: own_blocks(config, grant),
+            shares: shares(config, grant),
+            bridge: Some(config.bridge),
             gateways: gateways.iter().map(|gateway| gateway.address()).collect(),
             ..Surroundings::default()
         },
@@ -47,6 +52,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
     let binding = guard.binding(port, &holder);
     let forwards = grant.forwards()?;
     Ok(Attached {
+        node: Ns::Host,
         place: Place::Bridge(Bridge {
             name: config.bridge,
             mac: grant.key.network.bridge_mac(&grant.node),
@@ -65,6 +71,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
                 hairpin: config.port.hairpin || names.other.contains_key(REFLECTS),
                 ..limited(config.port, grant)
             },
+            is_told: false,
         },
         interface: Interface {
             ns: grant.container.clone(),
@@ -183,6 +190,14 @@ fn own_blocks(config: &Config, grant: &Grant) -> BTreeSet<Prefix> {
     }
     let blocks = config.addressing.own_blocks(&grant.subnets);
     blocks.into_iter().collect()
+}
+
+/// The same, of the cluster's pools.
+fn shares(config: &Config, grant: &Grant) -> BTreeSet<Prefix> {
+    match config.gateway {
+        Gateway::None => BTreeSet::new(),
+        Gateway::OnLink | Gateway::Default => share_of(&grant.names),
+    }
 }
 
 /// The gateway addresses the bridge carries: those the IPAM names, else each subnet's first.

@@ -1,12 +1,13 @@
-//! The configuration of `bulkhead-guard`: `guard`, `multicast`, `portFilter`, `stateDir`, and what the
+//! The configuration of `bulkhead-guard`: `guard`, `multicast`, `blocks`, `portFilter`, `stateDir`, and what the
 //! runtime asked of the plugin before.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bulkhead_attach::{GuardConfig, keys, policies};
-use bulkhead_cni::json::{FieldError, Object};
+use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError};
-use bulkhead_model::{InterfaceAddress, Mac};
+use bulkhead_model::{InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::Hook;
 
 /// A configuration with nothing wrong in it.
@@ -14,6 +15,8 @@ use bulkhead_plan::Hook;
 pub struct Config {
     /// `guard` and `multicast`.
     pub guard: GuardConfig,
+    /// `blocks`: of which addresses none is anybody's but a guarded container's of this node.
+    pub blocks: BTreeSet<Prefix>,
     /// `portFilter`.
     pub hook: Hook,
     /// The MAC that the runtime asked for.
@@ -40,11 +43,24 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         return Err(field.unsupported(reason).into());
     }
     Ok(Config {
-        guard: GuardConfig::parse(call)?.refuse_groups()?,
+        guard: GuardConfig::parse(call)?,
+        blocks: blocks(&root)?,
         hook: keys::hook(&root)?,
         mac: keys::mac(call)?,
         addresses: requested(call)?,
     })
+}
+
+/// Prefixes that do not stand for every address.
+fn blocks(root: &Object<'_>) -> Result<BTreeSet<Prefix>, FieldError> {
+    let read = |field: &Field<'_>| {
+        let prefix: Prefix = field.parse()?;
+        if prefix.is_default() {
+            return Err(field.invalid("a prefix of the network's own, such as its subnet"));
+        }
+        Ok(prefix)
+    };
+    root.items("blocks")?.iter().map(read).collect()
 }
 
 /// `runtimeConfig.ips`, `args.cni.ips` and `IP` of `CNI_ARGS`.

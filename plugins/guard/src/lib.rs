@@ -5,9 +5,11 @@
 mod config;
 mod port;
 
+use std::collections::BTreeSet;
+
 use bulkhead_attach::{Chained, GuardConfig, Guarded};
 use bulkhead_cni::{Call, CniError, CniResult};
-use bulkhead_model::IfName;
+use bulkhead_model::{IfName, Prefix};
 use bulkhead_plan::{Hook, Ns, World};
 
 pub use config::Config;
@@ -22,6 +24,10 @@ impl Chained for Config {
 
     fn guard(&self) -> &GuardConfig {
         &self.guard
+    }
+
+    fn blocks(&self) -> &BTreeSet<Prefix> {
+        &self.blocks
     }
 
     fn hook(&self) -> Hook {

@@ -42,6 +42,7 @@ pub(crate) fn find(
     Ok(Guarded {
         port,
         port_mac: found.and_then(|link| link.mac),
+        bridge: found.and_then(|link| link.bridge),
         mac,
         addresses,
     })

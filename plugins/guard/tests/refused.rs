@@ -211,6 +211,20 @@ fn what_contradicts_itself_is_refused() {
         "guard.allowedAddresses: 192.0.2.9 is outside of the network's 10.1.0.0/24, fd01::/64, name one inside",
     );
     refused(
+        r#""guard": {"role": "router"},"#,
+        "",
+        &world(),
+        7,
+        "guard: {\"role\":\"router\"} is not a router's: name the \"prefixes\" it forwards for",
+    );
+    refused(
+        r#""blocks": ["10.1.0.0/24", "::/0"],"#,
+        "",
+        &world(),
+        7,
+        "blocks[1]: \"::/0\" is not a prefix of the network's own, such as its subnet",
+    );
+    refused(
         r#""ipam": {"type": "host-local"},"#,
         "",
         &world(),

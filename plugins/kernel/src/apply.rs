@@ -2,6 +2,7 @@
 //! one send, links to be deleted in one deletion.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bulkhead_model::{IfName, Mac};
 use bulkhead_nft::{Command, Transaction};
@@ -15,7 +16,7 @@ use crate::pending::{Doomed, Failure, Pending};
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{self, End};
 use crate::wait::{await_addresses, await_forwarding};
-use crate::{announce, deletion, ethtool, nftables, xfrm};
+use crate::{announce, deletion, ethtool, named, nftables, xfrm};
 
 pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> {
     let mut run = Run {
@@ -97,16 +98,9 @@ impl Run<'_> {
             Op::AddIfb { ns, name, mac, mtu } => {
                 self.queue(nth, ns, request::add_ifb(*name, *mac, *mtu))
             }
-            Op::AddVxlan {
-                ns,
-                name,
-                mac,
-                mtu,
-                vxlan,
-            } => {
-                let end = End::new(*name, *mac);
-                self.queue(nth, ns, request::add_vxlan(&end, *mtu, vxlan))
-            }
+            Op::AddNetns { ns } => self.add_netns(ns).map_err(failed),
+            Op::DelNetns { ns } => self.del_netns(ns).map_err(failed),
+            Op::AddVxlan { .. } => self.add_vxlan(nth, op),
             Op::SetShape { ns, link, shape } => {
                 self.about(nth, ns, *link, |index| request::set_shape(index, shape))
             }
@@ -168,6 +162,12 @@ impl Run<'_> {
             | Op::DelSa { ns, .. }
             | Op::AddPolicy { ns, .. }
             | Op::DelPolicy { ns, .. } => self.queue_ipsec(nth, ns, xfrm::request(op)),
+            Op::AddFlood { ns, link, remote } => {
+                self.about(nth, ns, *link, |index| request::add_flood(index, *remote))
+            }
+            Op::SetStation { ns, port, mac } => {
+                self.about(nth, ns, *port, |index| request::set_station(index, *mac))
+            }
             Op::SetSysctl { ns, sysctl, value } => {
                 self.set_sysctl(ns, sysctl, value).map_err(failed)
             }
@@ -256,6 +256,52 @@ impl Run<'_> {
             .map_err(|error| (nth, error))
     }
 
+    fn add_netns(&mut self, ns: &Ns) -> Result<(), OpError> {
+        let Ns::Network(path) = ns else {
+            return Err(OpError::Unknown(ns.clone()));
+        };
+        let made = named::add(Path::new(path), self.kernel.netns(ns))?;
+        if let Some(made) = made {
+            self.kernel.admit(ns.clone(), made);
+        }
+        Ok(())
+    }
+
+    fn del_netns(&mut self, ns: &Ns) -> Result<(), OpError> {
+        let Ns::Network(path) = ns else {
+            return Err(OpError::Unknown(ns.clone()));
+        };
+        named::remove(Path::new(path))?;
+        self.kernel.dismiss_one(ns);
+        Ok(())
+    }
+
+    fn add_vxlan(&mut self, nth: usize, op: &Op) -> Result<(), Failure> {
+        let Op::AddVxlan {
+            ns,
+            below,
+            name,
+            mac,
+            mtu,
+            vxlan,
+        } = op
+        else {
+            return Ok(());
+        };
+        if !self.kernel.knows(ns) {
+            return Err((nth, OpError::Unknown(ns.clone())));
+        }
+        let netns = (ns != below).then(|| self.kernel.netns(ns)).flatten();
+        let (name, mac) = (*name, *mac);
+        let request = request::add_vxlan(
+            &End { name, mac },
+            *mtu,
+            vxlan,
+            netns.map(std::os::fd::AsFd::as_fd),
+        );
+        self.queue(nth, below, request)
+    }
+
     fn add_veth(&mut self, nth: usize, op: &Op) -> Result<(), Failure> {
         let Op::AddVeth {
             ns,
@@ -335,6 +381,7 @@ impl Run<'_> {
                 request::set_link(index, LinkAttribute::Controller(bridge))
             }
             LinkSetting::NoBridge => request::set_link(index, LinkAttribute::Controller(0)),
+            LinkSetting::Groups(groups) => request::set_groups(index, groups),
             LinkSetting::NoLinkLocal => request::no_link_local(index),
             LinkSetting::NoLinkLocalLearning => request::no_link_local_learning(index),
         };
@@ -451,6 +498,8 @@ fn stands_alone(op: &Op) -> bool {
         | Op::DelRoute { .. }
         | Op::SetFdb { .. }
         | Op::DelFdb { .. }
+        | Op::AddFlood { .. }
+        | Op::SetStation { .. }
         | Op::AddBlackhole { .. }
         | Op::DelBlackhole { .. }
         | Op::SetNeighbour { .. }
@@ -463,7 +512,9 @@ fn stands_alone(op: &Op) -> bool {
         | Op::AddPolicy { .. }
         | Op::DelPolicy { .. }
         | Op::DelFlow { .. } => false,
-        Op::AddBridge { .. }
+        Op::AddNetns { .. }
+        | Op::DelNetns { .. }
+        | Op::AddBridge { .. }
         | Op::AddVeth { .. }
         | Op::AddIfb { .. }
         | Op::AddVxlan { .. }

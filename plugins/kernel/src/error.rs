@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use bulkhead_model::IfName;
 use bulkhead_plan::Ns;
@@ -125,6 +126,9 @@ pub enum ObserveError {
         /// Why.
         source: io::Error,
     },
+    /// One that a network has for itself.
+    #[error("a network's own network namespace")]
+    Named(#[source] NetnsError),
     /// The own namespace.
     #[error("the own network namespace")]
     Own(#[from] NetnsError),
@@ -143,6 +147,24 @@ pub enum OpError {
         ns: Ns,
         /// What the kernel said.
         source: Errno,
+    },
+    /// A network's own namespace that cannot be made, mounted or taken away.
+    #[error(
+        "network namespace {path} cannot be made, mounted or taken away; CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed"
+    )]
+    Name {
+        /// Its path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// One that was made and cannot be used.
+    #[error("network namespace {path} was made and cannot be used")]
+    Named {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: Box<NetnsError>,
     },
     /// A link that is not there (any more).
     #[error("there is no link {0}")]

@@ -17,6 +17,7 @@ mod local;
 mod log;
 mod maps;
 mod message;
+mod named;
 mod netns;
 mod nfnetlink;
 mod nftables;

@@ -25,6 +25,8 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const IFLA_BRPORT_MULTICAST_ROUTER: u16 = 25;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BRPORT_MCAST_MAX_GROUPS: u16 = 42;
@@ -33,6 +35,8 @@ const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
 const NO_LL_LEARN: u32 = 1;
 /// `MDB_RTR_TYPE_DISABLED`.
 const MDB_RTR_TYPE_DISABLED: u8 = 0;
+/// `MDB_RTR_TYPE_PERM`.
+const MDB_RTR_TYPE_PERM: u8 = 2;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IFLA_INET_CONF: u16 = 1;
@@ -188,8 +192,11 @@ impl RawLink {
         self.port = PortFlags {
             hairpin: byte(IFLA_BRPORT_MODE) == Some(1),
             isolated: byte(IFLA_BRPORT_ISOLATED) == Some(1),
+            untaught: byte(IFLA_BRPORT_LEARNING) == Some(0),
+            known_only: byte(IFLA_BRPORT_UNICAST_FLOOD) == Some(0),
             multicast_router: match byte(IFLA_BRPORT_MULTICAST_ROUTER) {
                 Some(MDB_RTR_TYPE_DISABLED) => MulticastRouter::Never,
+                Some(MDB_RTR_TYPE_PERM) => MulticastRouter::Always,
                 _ => MulticastRouter::Learned,
             },
             max_groups: find(data, IFLA_BRPORT_MCAST_MAX_GROUPS)
@@ -206,6 +213,7 @@ fn vxlan(data: &[u8]) -> Vxlan {
     const IFLA_VXLAN_GROUP: u16 = 2;
     const IFLA_VXLAN_LOCAL: u16 = 4;
     const IFLA_VXLAN_LEARNING: u16 = 7;
+    const IFLA_VXLAN_PROXY: u16 = 11;
     const IFLA_VXLAN_PORT: u16 = 15;
     const IFLA_VXLAN_GROUP6: u16 = 16;
     const IFLA_VXLAN_LOCAL6: u16 = 17;
@@ -227,6 +235,7 @@ fn vxlan(data: &[u8]) -> Vxlan {
             Some(2) => DontFragment::Inherit,
             _ => DontFragment::Unset,
         },
+        proxy: byte(IFLA_VXLAN_PROXY) == Some(1),
     }
 }
 

@@ -54,7 +54,12 @@ pub struct Identity {
 impl Identity {
     /// The calling thread's; `None` without a `/proc`.
     pub(crate) fn current() -> Option<Self> {
-        let stat = rustix::fs::stat(CURRENT).ok()?;
+        Self::at(CURRENT)
+    }
+
+    /// The one at a path.
+    pub(crate) fn at(path: &str) -> Option<Self> {
+        let stat = rustix::fs::stat(path).ok()?;
         Some(Self {
             dev: stat.st_dev,
             ino: stat.st_ino,
@@ -177,7 +182,10 @@ impl Netns {
     }
 
     /// Runs `body` in this namespace, on the calling thread, and returns to the thread's own.
-    pub(crate) fn within<R>(&self, body: impl FnOnce() -> R) -> Result<R, Errno> {
+    ///
+    /// # Errors
+    /// The namespace cannot be entered.
+    pub fn within<R>(&self, body: impl FnOnce() -> R) -> Result<R, Errno> {
         let home = Home(
             File::open(CURRENT)
                 .map_err(|source| Errno::from_io_error(&source).unwrap_or(Errno::IO))?

@@ -33,6 +33,9 @@ struct Seen {
 pub(crate) fn observe(kernel: &mut Kernel, scope: &Scope) -> Result<World, ObserveError> {
     let mut seen = BTreeMap::new();
     for (ns, wanted) in &scope.spaces {
+        if !kernel.finds(ns)? {
+            continue;
+        }
         let place = kernel
             .place(ns)
             .ok_or_else(|| ObserveError::Unknown(ns.clone()))?;
@@ -41,8 +44,11 @@ pub(crate) fn observe(kernel: &mut Kernel, scope: &Scope) -> Result<World, Obser
         seen.insert(ns.clone(), found);
     }
     resolve_peers(&mut seen, |one, two| kernel.are_one(one, two));
+    let named = scope.spaces.keys().filter(|ns| kernel.is_named(ns));
+    let named = named.cloned().collect();
     Ok(World {
         features: kernel.features(),
+        named,
         spaces: seen
             .into_iter()
             .map(|(ns, seen)| (ns, seen.space))

@@ -11,7 +11,7 @@ use bulkhead_plan::{FdbEntry, NeighbourState, Reach, Space, SpaceScope};
 use crate::attributes::{address, find, number};
 use crate::error::{NetlinkError, ObserveError};
 use crate::place::{Kernel, Place, PlaceError};
-use crate::request::{get_addresses, get_fdb, get_neighbours, get_route};
+use crate::request::{get_addresses, get_fdb, get_neighbours, get_route, get_station};
 use crate::routes::{decode_address, decode_neighbour};
 
 /// Length of `struct ndmsg` (`linux/neighbour.h`).
@@ -35,7 +35,28 @@ pub(crate) fn observe(
             }
         }
     }
+    for (port, mac) in &wanted.stations {
+        if is_station(place, *port, *mac)? {
+            space.stations.insert((*port, *mac));
+        }
+    }
     observe_reach(place, &wanted.reach, space)
+}
+
+/// Whether a bridge was told that a MAC is behind its port.
+fn is_station(place: &mut Place, port: IfName, mac: Mac) -> Result<bool, PlaceError> {
+    const NUD_NOARP: u16 = 0x40;
+    let Some(index) = place.indexes.get(&port).copied() else {
+        return Ok(false);
+    };
+    match place.route()?.get(get_station(index, mac)) {
+        // Unknown, or the port is on no bridge.
+        Err(NetlinkError::Refused(_)) => Ok(false),
+        answer => Ok(answer?.is_some_and(|found| {
+            let same = found.body.get(4..).and_then(number) == Some(index);
+            same && state(&found.body) & NUD_NOARP != 0
+        })),
+    }
 }
 
 /// The answers to a question about a link; none if there is no such link.
@@ -66,7 +87,12 @@ fn show_fdb(link: IfName, body: &[u8], space: &mut Space) {
     const NDA_VNI: u16 = 7;
     const NDA_IFINDEX: u16 = 8;
     const NDA_NH_ID: u16 = 13;
+    const NDA_MASTER: u16 = 9;
     let rest = body.get(NDMSG..).unwrap_or_default();
+    // What the bridge knows that the device is a port of is not the device's.
+    if find(rest, NDA_MASTER).is_some() {
+        return;
+    }
     let Some(mac) = find(rest, NDA_LLADDR).and_then(|mac| mac.try_into().ok()) else {
         return;
     };

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::deletion::Deletion;
 use crate::error::{ApplyError, NetlinkError, ObserveError};
 use crate::links::RawLink;
-use crate::netns::{Identity, Netns};
+use crate::netns::{Identity, Netns, NetnsError};
 use crate::request::{Links, get_links};
 use crate::ruleset::Known;
 use crate::socket::{Socket, Subsystem};
@@ -52,6 +52,36 @@ impl Kernel {
     /// As [`Kernel::with`].
     pub fn admit(&mut self, ns: Ns, netns: Netns) {
         self.places.insert(ns, Place::new(Some(netns)));
+    }
+
+    /// Forgets a namespace that is gone.
+    pub(crate) fn dismiss_one(&mut self, ns: &Ns) {
+        self.places.remove(ns);
+    }
+
+    /// Whether there is such a namespace: a network's own is opened where it is found, and one that is open
+    /// is there whatever became of its path.
+    pub(crate) fn finds(&mut self, ns: &Ns) -> Result<bool, ObserveError> {
+        let Ns::Network(path) = ns else {
+            return Ok(true);
+        };
+        if self.knows(ns) {
+            return Ok(true);
+        }
+        match Netns::open(path) {
+            Ok(netns) => self.admit(ns.clone(), netns),
+            Err(NetnsError::Missing { .. } | NetnsError::NotANamespace { .. }) => return Ok(false),
+            Err(error) => return Err(ObserveError::Named(error)),
+        }
+        Ok(true)
+    }
+
+    /// Whether a network's own namespace is found at its path.
+    pub(crate) fn is_named(&self, ns: &Ns) -> bool {
+        let (Ns::Network(path), Some(netns)) = (ns, self.netns(ns)) else {
+            return false;
+        };
+        Identity::at(path) == Some(netns.identity())
     }
 
     /// Ends a call: every namespace but the host's is forgotten, and of that what was seen in it.

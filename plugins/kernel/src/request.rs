@@ -13,8 +13,8 @@ use bulkhead_plan::{
     PortFlags, Route, Shape, Switch, Vxlan,
 };
 use netlink_packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload,
+    DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
@@ -47,12 +47,6 @@ pub(crate) struct End {
     pub(crate) mac: Mac,
 }
 
-impl End {
-    pub(crate) const fn new(name: IfName, mac: Mac) -> Self {
-        Self { name, mac }
-    }
-}
-
 pub(crate) fn add_bridge(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
     let mut message = LinkMessage::default();
     message.attributes = named(&End { name, mac }, mtu);
@@ -81,8 +75,14 @@ pub(crate) fn add_ifb(name: IfName, mac: Mac, mtu: Mtu) -> Vec<u8> {
 }
 
 /// A VXLAN device. What is not said is as the kernel has it: UDP checksums on, over IPv6 needed too; the
-/// hop limit of the node's own packets; no FDB entry of the kernel's making, for it has no remote.
-pub(crate) fn add_vxlan(end: &End, mtu: Mtu, vxlan: &Vxlan) -> Vec<u8> {
+/// hop limit of the node's own packets; no FDB entry of the kernel's making, for it has no remote. `netns` is
+/// where it goes if that is another namespace than its socket's, which is the one that is asked.
+pub(crate) fn add_vxlan(
+    end: &End,
+    mtu: Mtu,
+    vxlan: &Vxlan,
+    netns: Option<BorrowedFd<'_>>,
+) -> Vec<u8> {
     let mut data = vec![
         InfoVxlan::Id(vxlan.vni),
         InfoVxlan::Port(vxlan.port),
@@ -101,11 +101,15 @@ pub(crate) fn add_vxlan(end: &End, mtu: Mtu, vxlan: &Vxlan) -> Vec<u8> {
         IpAddr::V4(v4) => InfoVxlan::Group(v4),
         IpAddr::V6(v6) => InfoVxlan::Group6(v6),
     }));
+    data.extend(vxlan.proxy.then_some(InfoVxlan::Proxy(true)));
     let mut message = LinkMessage::default();
     message.attributes = named(end, mtu);
     message
         .attributes
         .push(LinkAttribute::Group(LinkGroup::OWNED.0));
+    message
+        .attributes
+        .extend(netns.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Vxlan),
         LinkInfo::Data(InfoData::Vxlan(data)),
@@ -181,15 +185,33 @@ pub(crate) fn no_link_local(index: u32) -> Vec<u8> {
 
 /// Port attributes as a change of the bridge's own data about the link.
 pub(crate) fn set_port(index: u32, flags: PortFlags) -> Vec<u8> {
-    let data = InfoPortData::BridgePort(vec![
-        InfoBridgePort::HairpinMode(flags.hairpin),
-        InfoBridgePort::Isolated(flags.isolated),
-        InfoBridgePort::MulticastRouter(match flags.multicast_router {
-            MulticastRouter::Learned => BridgeMulticastRouterType::TempQuery,
-            MulticastRouter::Never => BridgeMulticastRouterType::Disabled,
-        }),
-        InfoBridgePort::MulticastMaxGroups(flags.max_groups.map_or(0, NonZeroU32::get)),
-    ]);
+    port_data(
+        index,
+        vec![
+            InfoBridgePort::HairpinMode(flags.hairpin),
+            InfoBridgePort::Isolated(flags.isolated),
+            InfoBridgePort::Learning(!flags.untaught),
+            InfoBridgePort::UnicastFlood(!flags.known_only),
+            InfoBridgePort::MulticastRouter(match flags.multicast_router {
+                MulticastRouter::Learned => BridgeMulticastRouterType::TempQuery,
+                MulticastRouter::Never => BridgeMulticastRouterType::Disabled,
+                MulticastRouter::Always => BridgeMulticastRouterType::Permanent,
+            }),
+            InfoBridgePort::MulticastMaxGroups(flags.max_groups.map_or(0, NonZeroU32::get)),
+        ],
+    )
+}
+
+/// One of them alone.
+pub(crate) fn set_groups(index: u32, groups: NonZeroU32) -> Vec<u8> {
+    port_data(
+        index,
+        vec![InfoBridgePort::MulticastMaxGroups(groups.get())],
+    )
+}
+
+fn port_data(index: u32, attributes: Vec<InfoBridgePort>) -> Vec<u8> {
+    let data = InfoPortData::BridgePort(attributes);
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes.push(LinkAttribute::LinkInfo(vec![
@@ -547,6 +569,37 @@ pub(crate) fn set_fdb(index: u32, mac: Mac, remote: IpAddr) -> Vec<u8> {
         RouteNetlinkMessage::NewNeighbour(message),
         NLM_F_CREATE | NLM_F_REPLACE,
     )
+}
+
+/// Adds one more remote to those of what has no entry.
+pub(crate) fn add_flood(index: u32, remote: IpAddr) -> Vec<u8> {
+    let mut message = fdb(index, [0; 6]);
+    message.header.state = NeighbourState::Permanent;
+    let remote = NeighbourAttribute::Destination(neighbour_address(remote));
+    message.attributes.push(remote);
+    encode(
+        RouteNetlinkMessage::NewNeighbour(message),
+        NLM_F_CREATE | NLM_F_APPEND,
+    )
+}
+
+/// Tells a bridge that a MAC is behind its port. Static is `NUD_NOARP` here: a permanent entry would be of
+/// the bridge itself (`fdb_add_entry`, `net/bridge/br_fdb.c`).
+pub(crate) fn set_station(index: u32, mac: Mac) -> Vec<u8> {
+    let mut message = fdb(index, mac.octets());
+    message.header.flags = NeighbourFlags::Controller;
+    message.header.state = NeighbourState::Noarp;
+    encode(
+        RouteNetlinkMessage::NewNeighbour(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+    )
+}
+
+/// Asks a bridge what it knows of a MAC behind its port.
+pub(crate) fn get_station(index: u32, mac: Mac) -> Vec<u8> {
+    let mut message = fdb(index, mac.octets());
+    message.header.flags = NeighbourFlags::Controller;
+    encode(RouteNetlinkMessage::GetNeighbour(message), 0)
 }
 
 /// Without a remote it is about all of them (`__vxlan_fdb_delete`, `drivers/net/vxlan/vxlan_core.c`).

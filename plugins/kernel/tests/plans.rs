@@ -410,6 +410,7 @@ fn an_operation_does_what_its_line_says() {
                     isolated: true,
                     multicast_router: MulticastRouter::Never,
                     max_groups: None,
+                    ..PortFlags::default()
                 },
             },
             set(&inside, "eth0", LinkSetting::NoLinkLocal),

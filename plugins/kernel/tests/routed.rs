@@ -222,6 +222,7 @@ fn a_bridge_and_its_port_are_told_what_to_learn() {
         isolated: true,
         multicast_router: MulticastRouter::Never,
         max_groups: NonZeroU32::new(3),
+        ..PortFlags::default()
     };
     let flags = features.possible(asked);
     let set_flags = |flags| Op::SetPort {

@@ -196,6 +196,45 @@ impl NetworkName {
         Mac::from_digest(&digest("vtep mac", &[&self.0, node]))
     }
 
+    /// The name of the namespace that the network has for itself on the node that `node` names in the
+    /// cluster, if it is one segment over all nodes: `bhn-` and twelve base32 characters.
+    #[must_use]
+    pub fn namespace(&self, node: &str) -> String {
+        format!("bhn-{}", base32(&digest("namespace", &[&self.0, node]), 12))
+    }
+
+    /// The name of the bridge in there, the same on every node.
+    #[must_use]
+    pub fn segment_bridge(&self) -> IfName {
+        let name = self.derived("bhb");
+        name.parse().expect("three letters and twelve")
+    }
+
+    /// The MAC of the segment's gateway: the same on every node, each of which answers for it.
+    #[must_use]
+    pub fn gateway_mac(&self) -> Mac {
+        Mac::from_digest(&digest("gateway mac", &[&self.0]))
+    }
+
+    /// The MAC of whoever has that place of a pool on the segment: known to every node before anybody
+    /// has it.
+    #[must_use]
+    pub fn station_mac(&self, pool: &str, ordinal: u64) -> Mac {
+        let place = ordinal.to_string();
+        Mac::from_digest(&digest("station mac", &[&self.0, pool, &place]))
+    }
+
+    /// The link by which the segment's namespace reaches the node, named and addressed as an attachment's
+    /// is.
+    #[must_use]
+    pub fn exit(&self) -> AttachmentKey {
+        AttachmentKey {
+            network: self.clone(),
+            container: "exit".parse().expect("four letters"),
+            interface: "exit0".parse().expect("five letters"),
+        }
+    }
+
     /// The identifier that the network has unless another is asked for.
     #[must_use]
     pub fn vni(&self) -> Vni {
@@ -270,6 +309,24 @@ mod tests {
         assert_eq!(id.interface_mac().octets()[0] & 0b11, 0b10);
         assert_ne!(id.interface_mac(), id.port_mac());
         assert_eq!(id.port_mac().octets()[0], 0xfe);
+    }
+
+    #[test]
+    fn a_station_s_mac_is_of_its_network_pool_and_place() {
+        let (blue, red): (NetworkName, NetworkName) =
+            ("blue".parse().unwrap(), "red".parse().unwrap());
+        let mac = blue.station_mac("a", 7);
+        assert_eq!(mac, blue.station_mac("a", 7));
+        for other in [
+            red.station_mac("a", 7),
+            blue.station_mac("b", 7),
+            blue.station_mac("a", 8),
+            blue.gateway_mac(),
+        ] {
+            assert_ne!(mac, other);
+        }
+        assert_eq!(blue.namespace("n1").len(), 16);
+        assert_ne!(blue.namespace("n1"), blue.namespace("n2"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bulkhead_model::{IfName, LinkGroup};
 
 use crate::{
     Detached, Features, Guard, Link, LinkKind, LinkSetting, NeighbourState, NetworkGone, Ns, Op,
-    Restore, Space, Switch, World, bridge, filter, host_ports,
+    Restore, Space, Switch, World, bridge, filter, host_ports, segments,
 };
 
 /// Appends what removes every trace. It refuses nothing: what is not ours is passed over.
@@ -52,11 +52,15 @@ fn network(world: &World, want: &Detached, gone: &NetworkGone, ops: &mut Vec<Op>
             filter::delete_table(host, table.clone(), ops);
         }
     }
+    let mut bridge_goes = segments::Goes::Now;
     if let Some(bridge) = gone.bridge {
         let keeps = |(name, link): (&IfName, &Link)| {
             *name != want.port && link.bridge == Some(bridge) && !goes(link, world.features)
         };
         let empty = !host.links.iter().any(keeps);
+        if !empty {
+            bridge_goes = segments::Goes::NotYet;
+        }
         let ours = host
             .links
             .get(&bridge)
@@ -70,6 +74,10 @@ fn network(world: &World, want: &Detached, gone: &NetworkGone, ops: &mut Vec<Op>
             // Somebody's port keeps it; what guards 127.0.0.0/8 from it may go.
             ops.push(bridge::route_localnet(bridge, Switch::Off));
         }
+    }
+    let commands = segments::leave(host, gone.bridge, bridge_goes, &gone.restore);
+    if !commands.is_empty() {
+        ops.push(filter::commit(commands));
     }
     for change in &gone.restore {
         restore(host, change, ops);

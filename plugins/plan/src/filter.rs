@@ -16,7 +16,7 @@ use bulkhead_nft as nft;
 
 use crate::{
     Binding, Conflict, Detached, Entries, Features, Filter, Hook, LinkSetting, MapScope, Ns, Op,
-    Space, TableScope, TableState, World, guard, host_ports, world::next_generation,
+    Space, TableScope, TableState, World, guard, host_ports, segments, world::next_generation,
 };
 
 /// Raised when the meaning of a table changes, so that an older one is replaced.
@@ -102,19 +102,18 @@ pub(crate) fn ensure(world: &World, want: &Filter, ops: &mut Vec<Op>) -> Result<
         return Err(Conflict::ForeignTable(table_id()));
     }
     let hook = hook(world.features, found, want.hook)?;
-    match found.filter(|table| is_current(table, hook)) {
-        None => load(
-            host,
-            table(hook, Some(&want.binding), &want.others, host),
-            ops,
-        ),
-        Some(standing) if hook == Hook::Prefix => {
-            let commands = missing_entries(standing, &want.binding);
-            if !commands.is_empty() {
-                ops.push(commit(commands));
-            }
+    let standing = found.filter(|table| is_current(table, hook));
+    if standing.is_none() {
+        let whole = table(hook, Some(&want.binding), &want.others, host);
+        load(host, whole, ops);
+    }
+    segments::ensure(world, want, ops)?;
+    if hook == Hook::Prefix {
+        let mut commands = standing.map_or_else(Vec::new, |it| missing_entries(it, &want.binding));
+        commands.extend(segments::missing(host, &want.binding));
+        if !commands.is_empty() {
+            ops.push(commit(commands));
         }
-        Some(_) => {}
     }
     Ok(())
 }
@@ -152,6 +151,9 @@ pub(crate) fn missing(world: &World, want: &Filter) -> Vec<nft::Command> {
         Some(found) if hook == Hook::PerPort => missing_entries(found, binding),
         _ => Vec::new(),
     };
+    if hook == Hook::PerPort {
+        commands.extend(segments::missing(host, binding));
+    }
     let hooked = match standing {
         Some(table) => table.chains.contains_key(&port_chain_name(port)),
         None => host.links.contains_key(&port),
@@ -174,7 +176,8 @@ fn has_chain(hook: Hook, port: IfName) -> bool {
 /// binding.
 fn missing_entries(standing: &TableState, binding: &Binding) -> Vec<nft::Command> {
     let mut commands = missing_way(standing, binding);
-    let blocks = guard::missing_blocks(&table_id(), binding, &standing.prefixes);
+    let blocks = &binding.around.own_blocks;
+    let blocks = guard::missing_blocks(&table_id(), blocks, &standing.prefixes);
     commands.extend(blocks);
     for (set, mut keys) in guard::entries(binding) {
         if let Some(found) = standing.elements.get(&set) {
@@ -257,6 +260,7 @@ pub(crate) fn filter_commands(
             elements: nft::Elements::keys(keys),
         });
     }
+    commands.extend(segments::unbind(host, port, binding));
     commands.extend(unhook(host, port, ops));
 }
 
@@ -299,10 +303,11 @@ pub(crate) fn discard(host: &Space, port: IfName, ops: &mut Vec<Op>) {
 
 /// Appends what makes a block nobody's.
 pub(crate) fn drop_block(host: &Space, block: Prefix, ops: &mut Vec<Op>) {
-    let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
-        return;
-    };
-    let commands = guard::drop_block(&table_id(), block, &table.prefixes);
+    let table = host.tables.get(&table_id()).filter(|table| is_ours(table));
+    let mut commands = table.map_or_else(Vec::new, |table| {
+        guard::drop_block(&table_id(), block, &table.prefixes)
+    });
+    commands.extend(segments::drop_block(host, block));
     if !commands.is_empty() {
         ops.push(commit(commands));
     }
@@ -347,15 +352,16 @@ pub(crate) fn block_scope(block: Prefix) -> TableScope {
 
 /// Appends the table's removal if no other port than this one is bound.
 pub(crate) fn remove(host: &Space, port: IfName, ops: &mut Vec<Op>) {
-    let Some(table) = host.tables.get(&table_id()).filter(|table| is_ours(table)) else {
-        return;
-    };
-    let of_ports = table.elements.iter();
+    let table = host.tables.get(&table_id()).filter(|table| is_ours(table));
+    let of_ports = table.into_iter().flat_map(|table| &table.elements);
     let mut of_ports = of_ports.filter(|(set, _)| !guard::is_shared(set));
-    let others = of_ports.any(|(_, keys)| keys.iter().any(|key| !is_of(key, port)));
-    if !others {
+    if of_ports.any(|(_, keys)| keys.iter().any(|key| !is_of(key, port))) {
+        return;
+    }
+    if table.is_some() {
         delete_table(host, table_id(), ops);
     }
+    segments::remove(host, ops);
 }
 
 /// Appends a table's deletion, bound to the generation it was read at: a commit of somebody else in

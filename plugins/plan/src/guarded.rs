@@ -1,25 +1,39 @@
 //! A port that another program made, and that the filter judges: nothing of it is ours but what is in
 //! the table.
 
+use bulkhead_model::IfName;
+
 use crate::{
-    Conflict, Filter, LinkKind, LinkSetting, Ns, Op, Scope, Space, Unguarded, World, filter,
+    Conflict, Guarded, LinkKind, LinkSetting, Ns, Op, Restore, Scope, Space, Unguarded, World,
+    filter, segments,
 };
 
 /// Appends what judges the port. It is up already, so that what it sent until then was not judged.
-pub(crate) fn ensure(world: &World, want: &Filter, ops: &mut Vec<Op>) -> Result<(), Conflict> {
-    let port = want.binding.port;
-    if !world.space(&Ns::Host).links.contains_key(&port) {
+pub(crate) fn ensure(world: &World, want: &Guarded, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    let port = want.filter.binding.port;
+    let Some(found) = world.space(&Ns::Host).links.get(&port) else {
         return Err(Conflict::NoPort(port));
-    }
-    filter::ensure(world, want, ops)?;
-    let commands = filter::missing(world, want);
+    };
+    filter::ensure(world, &want.filter, ops)?;
+    let commands = filter::missing(world, &want.filter);
     if !commands.is_empty() {
         ops.push(filter::commit(commands));
+    }
+    let groups = want.groups.filter(|_| world.features.group_limit);
+    if let Some(groups) = groups.filter(|_| found.bridge.is_some())
+        && found.port.max_groups != Some(groups)
+    {
+        ops.push(Op::SetLink {
+            ns: Ns::Host,
+            name: port,
+            set: LinkSetting::Groups(groups),
+        });
     }
     Ok(())
 }
 
-pub(crate) fn scope(want: &Filter) -> Scope {
+pub(crate) fn scope(want: &Guarded) -> Scope {
+    let want = &want.filter;
     let mut scope = Scope::default();
     let host = scope.space(&Ns::Host);
     let bindings = || std::iter::once(&want.binding).chain(&want.others);
@@ -28,6 +42,9 @@ pub(crate) fn scope(want: &Filter) -> Scope {
         .extend(bindings().filter_map(|binding| binding.ifb));
     host.tables
         .insert(filter::table_id(), filter::scope(&want.binding));
+    let segments = segments::scope(&want.binding);
+    host.tables
+        .extend(segments.map(|scope| (segments::table_id(), scope)));
     scope
 }
 
@@ -46,9 +63,34 @@ pub(crate) fn end(world: &World, want: &Unguarded, ops: &mut Vec<Op>) {
         }
         ops.push(filter::commit(commands));
     }
+    leave(host, want, ops);
     if want.node_is_empty {
         filter::remove(host, want.port, ops);
     }
+}
+
+/// Appends what takes away what no other port has in common with this one.
+fn leave(host: &Space, want: &Unguarded, ops: &mut Vec<Op>) {
+    let goes = if want.last_on_bridge {
+        segments::Goes::Now
+    } else {
+        segments::Goes::NotYet
+    };
+    let commands = segments::leave(host, bridge(want), goes, &want.restore);
+    if !commands.is_empty() {
+        ops.push(filter::commit(commands));
+    }
+    for change in &want.restore {
+        match change {
+            Restore::Gateway { address } => filter::drop_gateway(host, *address, ops),
+            Restore::Block { prefix } => filter::drop_block(host, *prefix, ops),
+            _ => {}
+        }
+    }
+}
+
+fn bridge(want: &Unguarded) -> Option<IfName> {
+    want.binding.as_ref().and_then(|it| it.around.bridge)
 }
 
 /// Whether the port that was guarded is there and up.
@@ -70,5 +112,19 @@ pub(crate) fn end_scope(want: &Unguarded) -> Scope {
         _ => filter::whole_scope(want.port),
     };
     host.tables.insert(filter::table_id(), table);
+    for change in &want.restore {
+        let table = host.tables.entry(filter::table_id()).or_default();
+        match change {
+            Restore::Gateway { address } => table.extend(filter::gateway_scope(*address)),
+            Restore::Block { prefix } => table.extend(filter::block_scope(*prefix)),
+            _ => {}
+        }
+    }
+    let mut table = match &want.binding {
+        Some(binding) => segments::end_scope(binding),
+        None => segments::whole_scope(),
+    };
+    table.extend(segments::network_scope(bridge(want), &want.restore));
+    host.tables.insert(segments::table_id(), table);
     scope
 }

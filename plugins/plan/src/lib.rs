@@ -18,6 +18,8 @@ mod overlay;
 mod planner;
 mod point_to_point;
 mod scope;
+mod segment;
+mod segments;
 mod shape;
 mod space;
 mod stranger;
@@ -45,13 +47,15 @@ pub use overlay::{
 };
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
+pub use segment::{Segment, SegmentGone, Station};
+pub use segments::table_id as segment_table;
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use stranger::Stranger;
 pub use want::{
-    Advertised, Attached, Bridge, Detached, Filter, Foreign, Forward, Hook, HostPorts, Interface,
-    Localnet, Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore, Unguarded,
-    Want,
+    Advertised, Attached, Bridge, Detached, Filter, Foreign, Forward, Guarded, Hook, HostPorts,
+    Interface, Localnet, Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore,
+    Unguarded, Want,
 };
 pub use world::{
     AddressState, DontFragment, FdbEntry, Features, Flow, Link, LinkKind, MulticastRouter,

@@ -146,6 +146,15 @@ fn port(found: Option<&Link>, world: &World, want: &Attached, mtu: Mtu, ops: &mu
             flags,
         });
     }
+    let station = (name, want.interface.mac);
+    let told = found.is_some() && world.space(&ns).stations.contains(&station);
+    if want.port.is_told && !told {
+        ops.push(Op::SetStation {
+            ns: ns.clone(),
+            port: name,
+            mac: want.interface.mac,
+        });
+    }
     if let Some(link) = found {
         if link.mac != Some(want.port.mac) {
             ops.push(set(LinkSetting::Mac(want.port.mac)));

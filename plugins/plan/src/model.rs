@@ -75,8 +75,21 @@ impl World {
                 let ifb = LinkKind::Other("ifb".to_owned());
                 self.add_link(ns, *name, new_link(ifb, *mac, *mtu, LinkGroup::OWNED))
             }
+            Op::AddNetns { ns } => {
+                let ipv6 = self.space(&Ns::Host).ipv6;
+                let space = self.spaces.entry(ns.clone());
+                space.or_insert_with(|| new_space(ipv6));
+                self.named.insert(ns.clone());
+                Ok(())
+            }
+            Op::DelNetns { ns } => {
+                self.spaces.remove(ns);
+                self.named.remove(ns);
+                Ok(())
+            }
             Op::AddVxlan {
                 ns,
+                below: _,
                 name,
                 mac,
                 mtu,
@@ -125,6 +138,8 @@ impl World {
             Op::SetNeighbour { .. }
             | Op::DelNeighbour { .. }
             | Op::SetFdb { .. }
+            | Op::AddFlood { .. }
+            | Op::SetStation { .. }
             | Op::DelFdb { .. } => self.run_neighbour(op),
             Op::AddSa { .. } | Op::DelSa { .. } | Op::AddPolicy { .. } | Op::DelPolicy { .. } => {
                 self.run_ipsec(op)
@@ -224,6 +239,23 @@ impl World {
             }
             Op::DelFdb { ns, link, mac } => {
                 self.space_mut(ns).fdb.remove(&(*link, *mac));
+                Ok(())
+            }
+            Op::AddFlood { ns, link, remote } => {
+                self.link(ns, *link)?;
+                let entry = self.space_mut(ns).fdb.entry((*link, [0; 6]));
+                let entry = entry.or_insert_with(|| FdbEntry {
+                    remotes: BTreeSet::new(),
+                    plain: true,
+                });
+                entry.remotes.insert(*remote);
+                Ok(())
+            }
+            Op::SetStation { ns, port, mac } => {
+                if self.link(ns, *port)?.bridge.is_none() {
+                    return Err(Refusal::Missing);
+                }
+                self.space_mut(ns).stations.insert((*port, *mac));
                 Ok(())
             }
             // `run` hands on no other.
@@ -390,15 +422,18 @@ impl World {
             LinkSetting::Bridge(bridge) => {
                 link.bridge = Some(bridge);
                 link.port = PortFlags::default();
+                self.space_mut(ns).unlearn(name);
             }
             LinkSetting::NoBridge => {
                 link.bridge = None;
                 link.port = PortFlags::default();
+                self.space_mut(ns).unlearn(name);
             }
             LinkSetting::Promiscuous(switch) => link.promiscuous = switch == Switch::On,
             LinkSetting::TxChecksum(switch) => {
                 self.space_mut(ns).tx_checksums.insert(name, switch);
             }
+            LinkSetting::Groups(groups) => link.port.max_groups = Some(groups),
             LinkSetting::NoLinkLocal => link.forms_link_local = false,
             LinkSetting::NoLinkLocalLearning => link.learns_link_local = false,
         }
@@ -441,6 +476,12 @@ impl World {
                 port.bridge = None;
                 port.port = PortFlags::default();
             }
+            let ports: BTreeSet<_> = space
+                .links
+                .iter()
+                .filter_map(|(name, link)| link.bridge.map(|_| *name))
+                .collect();
+            space.stations.retain(|(port, _)| ports.contains(port));
         }
         if let LinkKind::Veth {
             peer: Some((peer_ns, peer)),
@@ -514,7 +555,13 @@ impl World {
 }
 
 impl Space {
+    /// What a bridge was told of a port that leaves it.
+    fn unlearn(&mut self, port: IfName) {
+        self.stations.retain(|(on, _)| *on != port);
+    }
+
     fn forget(&mut self, link: IfName) {
+        self.unlearn(link);
         self.drop_addresses(|on, _| on == link);
         self.drop_routes(|route| route.link == link);
         self.forget_neighbours(link);
@@ -817,6 +864,30 @@ fn keys(elements: &nft::Elements) -> BTreeSet<nft::Key> {
 }
 
 /// A link as the kernel makes it: down, and ready to form a link-local address.
+/// A namespace as the kernel makes it: the loopback interface, down, and nothing that forwards.
+fn new_space(ipv6: bool) -> Space {
+    let loopback = Link {
+        mac: None,
+        mtu: Mtu::new(65_535).expect("the largest"),
+        forms_link_local: false,
+        ..new_link(
+            LinkKind::Other(String::new()),
+            Mac::new([2, 0, 0, 0, 0, 0]).expect("a unicast address"),
+            Mtu::ETHERNET,
+            LinkGroup(0),
+        )
+    };
+    let mut switches = vec![Sysctl::ipv4_forwarding()];
+    switches.extend(ipv6.then(Sysctl::ipv6_forwarding));
+    let off = |switch: Sysctl| (switch, "0".to_owned());
+    Space {
+        ipv6,
+        links: [(crate::link::lo(), loopback)].into(),
+        sysctls: switches.into_iter().map(off).collect(),
+        ..Space::default()
+    }
+}
+
 fn new_link(kind: LinkKind, mac: Mac, mtu: Mtu, group: LinkGroup) -> Link {
     let is_bridge = kind == LinkKind::Bridge;
     Link {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use bulkhead_model::{IfName, InterfaceAddress, LinkGroup, Mac, Mtu, Prefix, ROUTE_PROTOCOL};
 use bulkhead_nft as nft;
@@ -32,6 +33,12 @@ impl Plan {
         &self.ops
     }
 
+    /// The same where `ns` plays the node's part.
+    pub(crate) fn within(self, ns: &Ns) -> Self {
+        let ops = self.ops.into_iter().map(|op| op.within(ns));
+        Self::new(ops.collect())
+    }
+
     /// Whether world and want agree.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -51,6 +58,17 @@ impl fmt::Display for Plan {
 /// One change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Op {
+    /// Makes a namespace of a network's own and mounts it at its path; one that is open already is
+    /// mounted there again.
+    AddNetns {
+        /// Which.
+        ns: Ns,
+    },
+    /// Takes the path of such a namespace away. With whatever else holds it, it is gone.
+    DelNetns {
+        /// Which.
+        ns: Ns,
+    },
     /// Creates a bridge, down, in the owned group, with a fixed MAC so that it does not float with
     /// its ports and no link manager rewrites it.
     AddBridge {
@@ -100,6 +118,8 @@ pub enum Op {
     AddVxlan {
         /// Where.
         ns: Ns,
+        /// Where its socket is, and the underlay.
+        below: Ns,
         /// Its name.
         name: IfName,
         /// Its MAC.
@@ -282,6 +302,25 @@ pub enum Op {
         /// Of which packets.
         policy: PolicyKey,
     },
+    /// Makes what has no entry in a VXLAN device's FDB go to one more remote: broadcasts, groups, and MACs
+    /// that nobody has.
+    AddFlood {
+        /// Where.
+        ns: Ns,
+        /// Of which device.
+        link: IfName,
+        /// The address outside.
+        remote: IpAddr,
+    },
+    /// Tells a bridge for good that a MAC is behind one of its ports.
+    SetStation {
+        /// Where.
+        ns: Ns,
+        /// Which port.
+        port: IfName,
+        /// The MAC.
+        mac: Mac,
+    },
     /// Writes a sysctl.
     SetSysctl {
         /// Where.
@@ -356,6 +395,9 @@ pub enum LinkSetting {
     /// The bridge learns nothing from frames to link-local groups, which no hook of the bridge's sees
     /// (`br_handle_local_finish`, `net/bridge/br_input.c`).
     NoLinkLocalLearning,
+    /// How many multicast groups may be joined through it (`IFLA_BRPORT_MCAST_MAX_GROUPS`), whatever else
+    /// whoever made the port has set.
+    Groups(NonZeroU32),
 }
 
 /// On or off.
@@ -394,6 +436,8 @@ pub enum Dad {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AddNetns { ns } => write!(f, "ip netns add {}", ns.name()),
+            Self::DelNetns { ns } => write!(f, "ip netns del {}", ns.name()),
             Self::AddBridge { .. }
             | Self::AddVeth { .. }
             | Self::AddIfb { .. }
@@ -413,6 +457,8 @@ impl fmt::Display for Op {
             | Self::DelNeighbour { .. }
             | Self::SetFdb { .. }
             | Self::DelFdb { .. }
+            | Self::AddFlood { .. }
+            | Self::SetStation { .. }
             | Self::DelFlow { .. } => self.address_line(f),
             Self::AddSa { .. }
             | Self::DelSa { .. }
@@ -448,6 +494,53 @@ impl fmt::Display for Op {
 }
 
 impl Op {
+    /// The same where `node` plays the node's part.
+    fn within(mut self, node: &Ns) -> Self {
+        let ns = self.ns_mut();
+        if *ns == Ns::Host {
+            ns.clone_from(node);
+        }
+        self
+    }
+
+    const fn ns_mut(&mut self) -> &mut Ns {
+        match self {
+            Self::AddNetns { ns }
+            | Self::DelNetns { ns }
+            | Self::AddBridge { ns, .. }
+            | Self::AddVeth { ns, .. }
+            | Self::AddIfb { ns, .. }
+            | Self::AddVxlan { ns, .. }
+            | Self::SetShape { ns, .. }
+            | Self::DelFlow { ns, .. }
+            | Self::SetLink { ns, .. }
+            | Self::SetPort { ns, .. }
+            | Self::DelLink { ns, .. }
+            | Self::AddAddress { ns, .. }
+            | Self::DelAddress { ns, .. }
+            | Self::AddRoute { ns, .. }
+            | Self::ReplaceRoute { ns, .. }
+            | Self::DelRoute { ns, .. }
+            | Self::AddBlackhole { ns, .. }
+            | Self::DelBlackhole { ns, .. }
+            | Self::SetNeighbour { ns, .. }
+            | Self::DelNeighbour { ns, .. }
+            | Self::SetFdb { ns, .. }
+            | Self::DelFdb { ns, .. }
+            | Self::AddFlood { ns, .. }
+            | Self::SetStation { ns, .. }
+            | Self::AddSa { ns, .. }
+            | Self::DelSa { ns, .. }
+            | Self::AddPolicy { ns, .. }
+            | Self::DelPolicy { ns, .. }
+            | Self::SetSysctl { ns, .. }
+            | Self::Nft { ns, .. }
+            | Self::AwaitForwarding { ns, .. }
+            | Self::AwaitAddresses { ns, .. }
+            | Self::Announce { ns, .. } => ns,
+        }
+    }
+
     /// A change to a link, in `ip`'s, `bridge`'s or `tc`'s words.
     fn link_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let owned = LinkGroup::OWNED.0;
@@ -488,14 +581,20 @@ impl Op {
             ),
             Self::AddVxlan {
                 ns,
+                below,
                 name,
                 mac,
                 mtu,
                 vxlan,
             } => write!(
                 f,
-                "{ip} link add name {name} address {mac} mtu {mtu} group {owned} type vxlan {vxlan}",
-                ip = ns.tool("ip")
+                "{ip} link add name {name}{netns} address {mac} mtu {mtu} group {owned} type vxlan {vxlan}",
+                ip = below.tool("ip"),
+                netns = if ns == below {
+                    String::new()
+                } else {
+                    ns.operand()
+                },
             ),
             Self::SetShape { ns, link, shape } => {
                 let tc = ns.tool("tc");
@@ -516,12 +615,21 @@ impl Op {
             Self::SetPort { ns, port, flags } => {
                 let (hairpin, isolated) =
                     (Switch::from(flags.hairpin), Switch::from(flags.isolated));
-                let router = u8::from(flags.multicast_router == MulticastRouter::Learned);
+                let router = match flags.multicast_router {
+                    MulticastRouter::Never => 0,
+                    MulticastRouter::Learned => 1,
+                    MulticastRouter::Always => 2,
+                };
                 write!(
                     f,
                     "{bridge} link set dev {port} hairpin {hairpin} isolated {isolated} mcast_router {router}",
                     bridge = ns.tool("bridge")
                 )?;
+                for (word, off) in [("learning", flags.untaught), ("flood", flags.known_only)] {
+                    if off {
+                        write!(f, " {word} off")?;
+                    }
+                }
                 // iproute2 has a word for it since 6.3.
                 match flags.max_groups {
                     Some(groups) => write!(f, " # netlink: mcast_max_groups {groups}"),
@@ -626,6 +734,16 @@ impl Op {
                 let bridge = ns.tool("bridge");
                 write!(f, "{bridge} fdb del {octets} dev {link} self")
             }
+            Self::AddFlood { ns, link, remote } => write!(
+                f,
+                "{bridge} fdb append 00:00:00:00:00:00 dev {link} dst {remote} self permanent",
+                bridge = ns.tool("bridge")
+            ),
+            Self::SetStation { ns, port, mac } => write!(
+                f,
+                "{bridge} fdb replace {mac} dev {port} master static",
+                bridge = ns.tool("bridge")
+            ),
             Self::DelFlow { ns, flow } => {
                 let (enter, from, to) = (ns.enter(), flow.source, flow.destination);
                 write!(
@@ -682,6 +800,9 @@ impl fmt::Display for LinkSetting {
             Self::Mac(mac) => write!(f, "address {mac}"),
             Self::Bridge(bridge) => write!(f, "master {bridge}"),
             Self::NoBridge => f.write_str("nomaster"),
+            Self::Groups(groups) => {
+                write!(f, "type bridge_slave # netlink: mcast_max_groups {groups}")
+            }
             Self::Promiscuous(switch) => write!(f, "promisc {switch}"),
             Self::NoLinkLocal => f.write_str("addrgenmode none"),
             Self::TxChecksum(switch) => write!(f, "tx-checksum-ip-generic {switch}"),
@@ -709,6 +830,9 @@ impl fmt::Display for Vxlan {
         } else {
             " nolearning"
         })?;
+        if self.proxy {
+            f.write_str(" proxy")?;
+        }
         match self.df {
             DontFragment::Unset => Ok(()),
             DontFragment::Set => f.write_str(" df set"),

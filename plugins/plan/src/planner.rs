@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::{
     Attached, Conflict, Detached, Neighbour, Ns, OnLink, Op, Place, Plan, Scope, Space, TableScope,
     Want, World, bridge, detached, filter, guarded, host_ports, ipsec, link, nat, overlay,
-    point_to_point,
+    point_to_point, segment, segments,
 };
 
 /// The operations that make `want` true in `world`, in order: deny before plug, referent before
@@ -16,6 +16,23 @@ use crate::{
 /// # Errors
 /// [`Conflict`] if something that is not ours stands in the way; nothing has been changed then.
 pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
+    match elsewhere(want) {
+        Some(ns) => Ok(planned(&world.within(ns), want)?.within(ns)),
+        None => planned(world, want),
+    }
+}
+
+/// The namespace that plays the node's part, if it is not the host's.
+fn elsewhere(want: &Want) -> Option<&Ns> {
+    let node = match want {
+        Want::Attached(want) => &want.node,
+        Want::Detached(want) => &want.node,
+        _ => return None,
+    };
+    (*node != Ns::Host).then_some(node)
+}
+
+fn planned(world: &World, want: &Want) -> Result<Plan, Conflict> {
     let mut ops = Vec::new();
     match want {
         Want::Attached(want) => {
@@ -32,6 +49,8 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
         Want::Unguarded(want) => guarded::end(world, want, &mut ops),
         Want::Overlay(want) => overlay::ensure(world, want, &mut ops)?,
         Want::NoOverlay(want) => overlay::end(world, want, &mut ops),
+        Want::Segment(want) => segment::ensure(world, want, &mut ops)?,
+        Want::NoSegment(want) => segment::end(world, want, &mut ops),
         Want::Tunnels(want) => overlay::tunnels(world, want, &mut ops)?,
         Want::Ipsec(want) => ipsec::ensure(world, want, &mut ops)?,
         Want::Loopback { ns, up } => link::loopback(world.space(ns), ns, *up, &mut ops),
@@ -42,6 +61,13 @@ pub fn plan(world: &World, want: &Want) -> Result<Plan, Conflict> {
 /// What [`plan`] looks at to decide about `want`.
 #[must_use]
 pub fn scope(want: &Want) -> Scope {
+    match elsewhere(want) {
+        Some(ns) => seen(want).within(ns),
+        None => seen(want),
+    }
+}
+
+fn seen(want: &Want) -> Scope {
     match want {
         Want::Attached(want) => attached_scope(want),
         Want::Detached(want) => detached_scope(want),
@@ -57,6 +83,8 @@ pub fn scope(want: &Want) -> Scope {
         Want::Unguarded(want) => guarded::end_scope(want),
         Want::Overlay(want) => overlay::scope(want),
         Want::NoOverlay(want) => overlay::end_scope(want),
+        Want::Segment(want) => segment::scope(want),
+        Want::NoSegment(want) => segment::end_scope(want),
         Want::Tunnels(want) => overlay::tunnels_scope(want),
         Want::Ipsec(_) => ipsec::scope(),
         Want::Loopback { ns, .. } => {
@@ -128,13 +156,15 @@ fn where_others_may_be<'w>(host: &Space, want: &'w Attached) -> Cow<'w, Attached
     let others = want.interface.neighbours.iter();
     let is_another = |gateway: &Neighbour| found.mac.is_some_and(|mac| mac != gateway.mac);
     let joined = !found.is_ours();
-    let assumes = joined && !want.filter.binding.around.own_blocks.is_empty();
+    let around = &want.filter.binding.around;
+    let assumes = joined && !(around.own_blocks.is_empty() && around.shares.is_empty());
     if !assumes && !others.clone().any(is_another) {
         return Cow::Borrowed(want);
     }
     let mut want = want.clone();
     if joined {
         want.filter.binding.around.own_blocks.clear();
+        want.filter.binding.around.shares.clear();
         // A MAC that is not ours may change.
         if want.interface.on_link == OnLink::Prefix {
             want.interface.neighbours.clear();
@@ -171,6 +201,9 @@ fn attached_scope(want: &Attached) -> Scope {
     let host = scope.space(&Ns::Host);
     let link = want.node_link();
     host.links.extend([link, want.port.name]);
+    let told = want.port.is_told;
+    host.stations
+        .extend(told.then_some((want.port.name, want.interface.mac)));
     host.links
         .extend(want.filter.others.iter().map(|other| other.port));
     let bindings = std::iter::once(&want.filter.binding).chain(&want.filter.others);
@@ -192,6 +225,9 @@ fn attached_scope(want: &Attached) -> Scope {
     }
     host.tables
         .insert(filter::table_id(), filter::scope(&want.filter.binding));
+    let segments = segments::scope(&want.filter.binding);
+    host.tables
+        .extend(segments.map(|scope| (segments::table_id(), scope)));
     if let Some(table) = &want.nat {
         host.tables.insert(table.id.clone(), nat::scope(table));
     }
@@ -230,9 +266,19 @@ fn detached_scope(want: &Detached) -> Scope {
         _ => filter::whole_scope(want.port),
     };
     host.tables.insert(filter::table_id(), table);
+    let segments = match &want.binding {
+        Some(binding) => segments::end_scope(binding),
+        None => segments::whole_scope(),
+    };
+    host.tables.insert(segments::table_id(), segments);
     let Some(gone) = &want.network else {
         return scope;
     };
+    let shared = segments::network_scope(gone.bridge, &gone.restore);
+    host.tables
+        .entry(segments::table_id())
+        .or_default()
+        .extend(shared);
     host.links.extend(gone.bridge);
     host.ports_of.extend(gone.bridge);
     host.sysctls.extend(gone.bridge.map(bridge::localnet));

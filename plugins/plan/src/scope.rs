@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, Prefix};
+use bulkhead_model::{IfName, Mac, Prefix};
 use bulkhead_nft as nft;
 
 use crate::{Ns, Sysctl};
@@ -36,6 +36,7 @@ impl Scope {
             ours.fdb_of.extend(theirs.fdb_of);
             ours.tx_checksum_of.extend(theirs.tx_checksum_of);
             ours.ipsec |= theirs.ipsec;
+            ours.stations.extend(theirs.stations);
             ours.reach.extend(theirs.reach);
             ours.local.extend(theirs.local);
             ours.flows.extend(theirs.flows);
@@ -43,6 +44,14 @@ impl Scope {
             for (id, table) in theirs.tables {
                 ours.tables.entry(id).or_default().extend(table);
             }
+        }
+        self
+    }
+
+    /// What is seen where `ns` plays the node's part.
+    pub(crate) fn within(mut self, ns: &Ns) -> Self {
+        if let Some(node) = self.spaces.remove(&Ns::Host) {
+            self.spaces.insert(ns.clone(), node);
         }
         self
     }
@@ -88,6 +97,8 @@ pub struct SpaceScope {
     pub tx_checksum_of: BTreeSet<IfName>,
     /// States and policies of `IPsec`.
     pub ipsec: bool,
+    /// MACs that a bridge may have been told to be behind one of its ports, by port.
+    pub stations: BTreeSet<(IfName, Mac)>,
     /// Addresses to which the way is wanted.
     pub reach: BTreeSet<IpAddr>,
     /// Addresses that may be the namespace's own.

@@ -9,7 +9,7 @@ use bulkhead_model::IfName;
 pub enum Ns {
     /// The node's own: ports, bridges, host tables.
     Host,
-    /// A node-side namespace that one network has for itself.
+    /// A node-side namespace that one network has for itself, by its path.
     Network(String),
     /// A container's, by the path the runtime gave.
     Container(String),
@@ -50,6 +50,15 @@ impl Ns {
             Called::Here => String::new(),
             Called::Name(name) => format!(" netns {name}"),
             Called::Path(path) => format!(" netns {path}"),
+        }
+    }
+
+    /// What `ip netns` calls it: its path where it has no other name.
+    pub(crate) fn name(&self) -> String {
+        match self.called() {
+            Called::Here => String::new(),
+            Called::Name(name) => name.to_owned(),
+            Called::Path(path) => path,
         }
     }
 

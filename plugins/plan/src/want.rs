@@ -1,6 +1,7 @@
 //! What should be. A want claims fields: what it does not mention is nobody's drift.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use bulkhead_model::{
     Bandwidth, HostAddress, HostPort, IfName, InterfaceAddress, Mac, Mtu, Prefix,
@@ -8,8 +9,8 @@ use bulkhead_model::{
 use bulkhead_nft as nft;
 
 use crate::{
-    Binding, Dad, Ipsec, Ns, OnLink, Overlay, OverlayGone, PortFlags, Route, Switch, Sysctl,
-    Tunnels,
+    Binding, Dad, Ipsec, Ns, OnLink, Overlay, OverlayGone, PortFlags, Route, Segment, SegmentGone,
+    Switch, Sysctl, Tunnels,
 };
 
 /// An attachment as it should be: there, or gone.
@@ -27,13 +28,17 @@ pub enum Want {
         forwards: Vec<Forward>,
     },
     /// A port that another program made is judged by the filter.
-    Guarded(Box<Filter>),
+    Guarded(Box<Guarded>),
     /// Nothing of such a port is left in the filter.
     Unguarded(Box<Unguarded>),
     /// A network's overlay stands on this node, and leads to every peer.
     Overlay(Box<Overlay>),
     /// Nothing of it is left.
     NoOverlay(Box<OverlayGone>),
+    /// A network's segment stands on this node, and leads to every station of the others.
+    Segment(Box<Segment>),
+    /// Nothing of it is left.
+    NoSegment(Box<SegmentGone>),
     /// The VXLAN ports of the node are open to the known VTEPs alone; without any there is no filter.
     Tunnels(Box<Tunnels>),
     /// The node's encrypted overlays have their states and policies, and there are no others of ours.
@@ -50,6 +55,8 @@ pub enum Want {
 /// An attachment that stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attached {
+    /// What plays the node's part: the host's namespace, or one that the network has for itself.
+    pub node: Ns,
     /// Where its port is plugged.
     pub place: Place,
     /// The host end.
@@ -247,6 +254,8 @@ pub struct Port {
     pub mtu: Option<Mtu>,
     /// Its attributes on the bridge.
     pub flags: PortFlags,
+    /// The bridge is told that the interface's MAC is behind it, and has nothing to learn.
+    pub is_told: bool,
 }
 
 /// The container end of a veth pair.
@@ -300,6 +309,15 @@ pub struct Filter {
     pub hook: Hook,
 }
 
+/// A port of another program's that is judged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Guarded {
+    /// What it is judged by.
+    pub filter: Filter,
+    /// How many multicast groups it may join, if it is a bridge's.
+    pub groups: Option<NonZeroU32>,
+}
+
 /// How the filter is bound to ports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hook {
@@ -314,6 +332,8 @@ pub enum Hook {
 /// An attachment that is gone.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Detached {
+    /// What plays the node's part, as in [`Attached`].
+    pub node: Ns,
     /// The port; deleted only if it is ours.
     pub port: IfName,
     /// The MAC its filter accepted, if any is known; without one the whole set is searched.
@@ -338,6 +358,10 @@ pub struct Unguarded {
     pub mac: Option<Mac>,
     /// What it could send; without it the whole sets are searched.
     pub binding: Option<Binding>,
+    /// Gateways and blocks that nobody else on the node has named.
+    pub restore: Vec<Restore>,
+    /// Whether no other port on its bridge is guarded, so that nothing is known of the bridge any more.
+    pub last_on_bridge: bool,
     /// Whether no attachment of any network is left, so that the filter goes too.
     pub node_is_empty: bool,
 }

@@ -15,8 +15,11 @@ use crate::{IpsecState, Ns, Shape, Stranger, Switch, Sysctl};
 pub struct World {
     /// What the kernel can do.
     pub features: Features,
-    /// One entry for every namespace in the scope.
+    /// One entry for every namespace in the scope; none for a network's own that there is not.
     pub spaces: BTreeMap<Ns, Space>,
+    /// Networks' own namespaces that are found at their paths. One that is held open elsewhere and is not
+    /// is a space nevertheless.
+    pub named: BTreeSet<Ns>,
 }
 
 impl World {
@@ -25,6 +28,21 @@ impl World {
     pub fn space(&self, ns: &Ns) -> &Space {
         static EMPTY: Space = Space::new();
         self.spaces.get(ns).unwrap_or(&EMPTY)
+    }
+
+    /// The world as it is seen where `ns` plays the node's part.
+    pub(crate) fn within(&self, ns: &Ns) -> Self {
+        let others = self.spaces.iter();
+        let others = others.filter(|(other, _)| **other != Ns::Host && *other != ns);
+        let node = [(&Ns::Host, self.space(ns))];
+        let spaces = others.chain(node);
+        Self {
+            features: self.features,
+            spaces: spaces
+                .map(|(ns, space)| (ns.clone(), space.clone()))
+                .collect(),
+            named: self.named.clone(),
+        }
     }
 }
 
@@ -80,6 +98,9 @@ pub struct Space {
     pub tx_checksums: BTreeMap<IfName, Switch>,
     /// What there is of `IPsec`, if it was asked for.
     pub ipsec: IpsecState,
+    /// Of the bridge ports and MACs asked about, those that the bridge is told of (`NUD_NOARP`): it sends
+    /// frames to the MAC there, and learns nothing else.
+    pub stations: BTreeSet<(IfName, Mac)>,
     /// How packets to the addresses asked about leave; absent if they go nowhere, or stay here.
     pub reach: BTreeMap<IpAddr, Reach>,
     /// Of the addresses asked about, those that are the namespace's own.
@@ -111,6 +132,7 @@ impl Space {
                 states: BTreeMap::new(),
                 policies: BTreeMap::new(),
             },
+            stations: BTreeSet::new(),
             reach: BTreeMap::new(),
             local: BTreeSet::new(),
             flows: BTreeSet::new(),
@@ -202,6 +224,9 @@ pub struct Vxlan {
     pub learning: bool,
     /// What of IPv4's don't-fragment bit is set on the packets it sends.
     pub df: DontFragment,
+    /// Whether it answers who has an address from its neighbour entries, and sends no such question on
+    /// (`VXLAN_F_PROXY`).
+    pub proxy: bool,
 }
 
 impl Vxlan {
@@ -249,11 +274,20 @@ pub struct Reach {
 
 /// Attributes of a bridge port (`IFLA_BRPORT_*`, `linux/if_link.h`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the kernel's flags, each on its own"
+)]
 pub struct PortFlags {
     /// A frame may leave by the port it came in by (`IFLA_BRPORT_MODE`).
     pub hairpin: bool,
     /// No frame passes between two isolated ports (`IFLA_BRPORT_ISOLATED`).
     pub isolated: bool,
+    /// The bridge learns no MAC from what comes in by it (`IFLA_BRPORT_LEARNING` is off).
+    pub untaught: bool,
+    /// Frames to a MAC that nobody is known to have do not leave by it (`IFLA_BRPORT_UNICAST_FLOOD` is
+    /// off).
+    pub known_only: bool,
     /// Whether what it hears makes it a port to multicast routers (`IFLA_BRPORT_MULTICAST_ROUTER`).
     pub multicast_router: MulticastRouter,
     /// How many multicast groups may be joined through it (`IFLA_BRPORT_MCAST_MAX_GROUPS`); `None` for
@@ -269,6 +303,8 @@ pub enum MulticastRouter {
     Learned,
     /// Never (`MDB_RTR_TYPE_DISABLED`).
     Never,
+    /// Always (`MDB_RTR_TYPE_PERM`).
+    Always,
 }
 
 /// How a neighbour entry stands.

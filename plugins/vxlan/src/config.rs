@@ -1,12 +1,15 @@
-//! The configuration of `bulkhead-vxlan`: `mode`, `vni`, `port`, `underlay`, `directRouting`, `mssClamp`,
-//! `txChecksum`, `encryption`, `ipam`, `mtu`, `ipMasq`, `guard`, `multicast`, `portFilter`, `stateDir`, and what the runtime asks for.
+//! The configuration of `bulkhead-vxlan`: `mode`, `replication`, `vni`, `port`, `underlay`, `directRouting`,
+//! `mssClamp`, `txChecksum`, `encryption`, `ipam`, `mtu`, `ipMasq`, `guard`, `multicast`, `portFilter`, `stateDir`, and
+//! what the runtime asks for.
 
 use bulkhead_attach::{Addressing, Layer3, OverlayAsk, Source, Tuning, Underlay};
 use bulkhead_cni::json::{FieldError, Object};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::PoolChoice;
 use bulkhead_ipam::cluster::PoolName;
-use bulkhead_model::{Encryption, Family, Mtu, VXLAN_PORT, Vni};
+use bulkhead_model::{Encryption, Family, IfName, Mtu, VXLAN_PORT, Vni};
+
+use crate::bridged;
 
 /// A configuration with nothing wrong in it.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub struct Config {
     pub link: Layer3,
     /// What is asked of the node's end.
     pub overlay: OverlayAsk,
+    /// The bridge that ports join, in a namespace of the network's own, if it is one segment.
+    pub bridge: Option<IfName>,
 }
 
 /// Reads the configuration of a call.
@@ -23,11 +28,22 @@ pub struct Config {
 /// Code 7 naming the key, the value found and what it should be; code 2 for what no overlay has.
 pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
     let root = call.config.root();
-    mode(&root)?;
-    let (pools, link) = Layer3::parse(call, |addressing| {
+    let named = |addressing| {
         let pools = pools(&addressing)?;
         Ok((pools, addressing))
-    })?;
+    };
+    let (pools, link, segment) = match mode(&root)? {
+        Mode::Routed => {
+            refuse_replication(&root)?;
+            let (pools, link) = Layer3::parse(call, named)?;
+            (pools, link, None)
+        }
+        Mode::Bridged => {
+            let (pools, link) = Layer3::parse_anywhere(call, named)?;
+            let segment = bridged::ask(&root, &link)?;
+            (pools, link, Some(segment))
+        }
+    };
     let encryption = encryption(&root)?;
     let overlay = OverlayAsk {
         vni: vni(&root)?.unwrap_or_else(|| call.config.name.vni()),
@@ -41,21 +57,41 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
             own_checksums: !root.optional_bool("txChecksum")?.unwrap_or(true),
         },
         encryption,
+        segment,
     };
     refuse_small(&root, link.mtu)?;
-    Ok(Config { link, overlay })
+    let bridge = segment.map(|_| call.config.name.segment_bridge());
+    Ok(Config {
+        link,
+        overlay,
+        bridge,
+    })
 }
 
-fn mode(root: &Object<'_>) -> Result<(), FieldError> {
+/// How containers are joined.
+enum Mode {
+    Routed,
+    Bridged,
+}
+
+fn mode(root: &Object<'_>) -> Result<Mode, FieldError> {
     let Some(mode) = root.optional("mode") else {
-        return Ok(());
+        return Ok(Mode::Routed);
     };
     match mode.str()? {
-        "routed" => Ok(()),
-        "bridged" => Err(mode.unsupported(
-            "this release joins the containers of several nodes by routes alone; set \"routed\"",
+        "routed" => Ok(Mode::Routed),
+        "bridged" => Ok(Mode::Bridged),
+        _ => Err(mode.invalid("\"routed\" or \"bridged\"")),
+    }
+}
+
+/// There is no segment whose frames could be replicated.
+fn refuse_replication(root: &Object<'_>) -> Result<(), FieldError> {
+    match root.optional("replication") {
+        Some(field) if field.bool()? => Err(field.unsupported(
+            "with \"mode\": \"routed\" there is no segment; remove the key, or set \"mode\": \"bridged\"",
         )),
-        _ => Err(mode.invalid("\"routed\"")),
+        _ => Ok(()),
     }
 }
 

@@ -1,9 +1,10 @@
-//! `bulkhead-vxlan`: a network over many nodes. Each container has a link of its own to its node, and each
-//! node a VXLAN device (RFC 7348) that is told by the cluster's store which block of addresses is behind
-//! which other node. Two pure functions: from a call to a typed [`Config`], and from that and what the
+//! `bulkhead-vxlan`: a network over many nodes. Each container has a link of its own to its node, or all are on
+//! one segment, and each node has a VXLAN device (RFC 7348) that is told by the cluster's store which block of
+//! addresses is behind which other node. Two pure functions: from a call to a typed [`Config`], and from that and what the
 //! attachment was granted to what the kernel should hold. The device and the peers are the node
 //! daemon's.
 
+mod bridged;
 mod config;
 
 use bulkhead_attach::{
@@ -15,6 +16,7 @@ use bulkhead_ipam::Names;
 use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_plan::Attached;
 
+pub use bridged::bridge as segment_bridge;
 pub use config::Config;
 
 impl Network for Config {
@@ -35,7 +37,7 @@ impl Network for Config {
     }
 
     fn bridge(&self) -> Option<IfName> {
-        None
+        self.bridge
     }
 
     fn overlay(&self) -> Option<&OverlayAsk> {
@@ -51,10 +53,21 @@ impl Network for Config {
     }
 
     fn names(&self, key: &AttachmentKey) -> Names {
-        self.link.names(key)
+        let names = self.link.names(key);
+        if self.bridge.is_none() {
+            return names;
+        }
+        Names {
+            port_mac: Some(key.id().port_mac()),
+            bridge: self.bridge,
+            ..names
+        }
     }
 
     fn want(&self, grant: &Grant) -> Result<Attached, CniError> {
+        if self.bridge.is_some() {
+            return bridged::want(&self.link, grant);
+        }
         let recorded = OverlayEnd::of_names(&grant.names);
         let mtu = recorded.map(|end| end.mtu).or(self.link.mtu);
         let link = Layer3 {
@@ -67,6 +80,9 @@ impl Network for Config {
     }
 
     fn origins(&self, call: &Call, seen: &Inspection, rehearsal: &Rehearsal) -> Vec<Origin> {
+        if self.bridge.is_some() {
+            return bridged::origins(call, seen, rehearsal);
+        }
         Layer3::origins(call, seen, rehearsal, Vec::new())
     }
 }

@@ -66,6 +66,8 @@ fn a_configuration_of_pools_is_taken_and_its_identifier_derived() {
         r#","mssClamp":true,"txChecksum":false"#,
         r#","encryption":"ipsec","port":4790"#,
         r#","encryption":"none","directRouting":true"#,
+        r#","mode":"bridged","ipMasq":{"ipv4":true},"guard":{"role":"router","prefixes":["10.7.0.0/24"]}"#,
+        r#","mode":"bridged","replication":true,"multicast":"link-local""#,
     ] {
         taken(config(r#""a""#, keys));
     }

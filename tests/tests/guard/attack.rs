@@ -50,6 +50,8 @@ pub(crate) enum Harm {
     /// That it reaches anybody beyond the node, whose stack may still drop it: a tunnel is stopped
     /// only where the pieces are joined.
     Passage,
+    /// That what it carries comes out of a tunnel.
+    Injection,
     /// Nothing: what is sent is legitimate by itself.
     Effect,
     /// That more than so many of its shots reach anybody.

@@ -86,6 +86,7 @@ impl Ground {
                     "cniVersion": "1.0.0",
                     "name": NETWORK,
                     "type": "bulkhead-guard",
+                    "blocks": [POOL4, POOL6],
                     "stateDir": state,
                 });
                 return vec![bridge(&Suite::reference(), state), guard];

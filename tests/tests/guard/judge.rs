@@ -34,12 +34,16 @@ impl Outcome {
         let counts = self
             .delivered
             .iter()
-            .filter(|(place, _)| harm != Harm::Passage || *place != Place::Node)
+            .filter(|(place, _)| match harm {
+                Harm::Passage => *place != Place::Node,
+                Harm::Injection => matches!(place, Place::NodeOverlay | Place::RemoteOverlay),
+                _ => true,
+            })
             .map(|(_, whole)| *whole);
         let most = counts.max().unwrap_or(0);
         let changed = !self.effects.is_empty();
         match harm {
-            Harm::Delivery | Harm::Passage => most > 0 || changed,
+            Harm::Delivery | Harm::Passage | Harm::Injection => most > 0 || changed,
             Harm::Effect => changed,
             Harm::Above(allowed) => most > allowed || changed,
             Harm::Groups(allowed) => {

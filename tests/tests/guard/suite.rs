@@ -21,18 +21,10 @@ const BENIGN: Attack = Attack::new("benign", "RFC 768", |s| {
 })
 .harms(Harm::Effect);
 
-/// What a guard on another plugin's port cannot stop: it does not know which addresses nobody holds, sets no
-/// attribute of a bridge that is not ours, and joins no pieces where nothing tracks connections, so that
-/// those behind a dropped first one pass.
-const BEYOND_A_CHAINED_GUARD: [&str; 7] = [
-    "nd-exhaust-node",
-    "nd-exhaust-remote",
-    "arp-exhaust-node",
-    "arp-exhaust-remote",
-    "mld-flood",
-    "vxlan-inject-frag",
-    "vxlan-inject-frag8",
-];
+/// Pieces of a tunnel's datagram, of which a guard on another plugin's port drops the first alone: nothing
+/// there tracks connections, so that nobody joins them on the way. The rest passes and can be made into
+/// nothing; what counts is what comes out of the tunnel.
+const IN_PIECES: [&str; 2] = ["vxlan-inject-frag", "vxlan-inject-frag8"];
 
 /// The other node's IPv6 address, where nothing listens: its VTEP is at the IPv4 one.
 const BEYOND_AN_OVERLAY: [&str; 1] = ["vxlan6-inject"];
@@ -74,19 +66,21 @@ fn excuse(attack: &Attack, ground: Ground) -> Option<&'static str> {
     attack.excuse(ground).filter(|_| !by_bridge)
 }
 
-/// What no ingress of a port sees: packets from outside to addresses that nobody holds, for which the
-/// node asks on its bridge. `neigh/default/gc_thresh3` is the node's own bound; without a bridge a
-/// blackhole route is.
-const BEYOND_A_BRIDGE: [&str; 2] = ["nd-exhaust-remote", "arp-exhaust-remote"];
-
 /// The attacks that a ground is known not to stop: one that it stops has to leave the list.
 fn beyond(ground: Ground) -> &'static [&'static str] {
     match ground {
-        Ground::Chained => &BEYOND_A_CHAINED_GUARD,
-        Ground::BridgeL2 | Ground::BridgeL3 | Ground::Shaped => &BEYOND_A_BRIDGE,
         Ground::Overlay => &BEYOND_AN_OVERLAY,
-        Ground::Unguarded | Ground::SwitchedOff | Ground::Layer3 | Ground::OverlayOff => &[],
+        _ => &[],
     }
+}
+
+/// The attack as it is judged on a ground.
+fn judged_on(ground: Ground, attack: Attack) -> Attack {
+    if ground == Ground::Chained && IN_PIECES.contains(&attack.id) {
+        println!("{attack}: judged on {ground:?} by what comes out of the tunnel");
+        return attack.harms(Harm::Injection);
+    }
+    attack
 }
 
 crate::on_each_ground! {
@@ -145,7 +139,7 @@ fn run_on(field: &mut Field, chapters: &[Chapter]) {
     let ground = field.lab.ground;
     let mut wrong = Vec::new();
     let attacks = chapters.iter().flat_map(|chapter| chapter.attacks());
-    let attacks: Vec<Attack> = attacks.collect();
+    let attacks: Vec<Attack> = attacks.map(|it| judged_on(ground, it)).collect();
     let benign = judge(field, &BENIGN);
     for attack in &attacks {
         let verdict = judge(field, attack);

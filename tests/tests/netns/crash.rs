@@ -149,6 +149,7 @@ impl Case {
         let addresses = self.record.addresses.iter();
         let bridge = BRIDGE.parse().unwrap();
         Want::Detached(Box::new(Detached {
+            node: Ns::Host,
             port,
             binding: bulkhead_attach::recorded_binding(&self.record),
             ifb: names.ifb.unwrap_or_else(|| self.record.id().ifb()),

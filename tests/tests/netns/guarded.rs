@@ -1,13 +1,15 @@
 //! `bulkhead-guard` behind plugins of others: the reference bridge and ptp.
 
+mod blocks;
 mod chain;
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use bulkhead_attach::recorded_binding;
 use bulkhead_ipam::Guards;
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_plan::{Filter, Hook, Plan, Unguarded, Want, plan, scope};
+use bulkhead_plan::{Filter, Guarded, Hook, Plan, Unguarded, Want, plan, scope};
 use netns_fixtures::{
     BridgeNetfilter, CaptureError, End, PacketSocket, Ping, Verb, veth, wait_for,
 };
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::claims;
 use crate::node::{LIMIT, assert_reaches, refusal, with};
+use blocks::blocks_are_known_until_the_last_port_that_named_them;
 use chain::{BRIDGE, Chain, GATEWAYS, Seat, attack};
 
 claims! {
@@ -27,6 +30,7 @@ claims! {
     a_name_that_another_container_s_port_has_by_now_is_left_to_it,
     what_has_no_port_is_refused_by_name,
     what_contradicts_the_result_is_refused,
+    blocks_are_known_until_the_last_port_that_named_them,
 }
 
 fn a_port_of_the_reference_bridge_is_guarded_from_add_to_del(setting: BridgeNetfilter) {
@@ -197,15 +201,20 @@ fn a_crash_after_any_operation_is_mended_by_add_and_by_del(setting: BridgeNetfil
             .ip(&format!("link set {} up", a.port()))
             .unwrap()
     };
-    let stand = Want::Guarded(Box::new(Filter {
-        binding: binding.clone(),
-        others: Vec::new(),
-        hook: Hook::Auto,
+    let stand = Want::Guarded(Box::new(Guarded {
+        filter: Filter {
+            binding: binding.clone(),
+            others: Vec::new(),
+            hook: Hook::Auto,
+        },
+        groups: NonZeroU32::new(32),
     }));
     let gone = Want::Unguarded(Box::new(Unguarded {
         port: binding.port,
         mac: record.names.port_mac,
         binding: Some(binding.clone()),
+        restore: Vec::new(),
+        last_on_bridge: true,
         node_is_empty: true,
     }));
     let mut counts = [0, 0];

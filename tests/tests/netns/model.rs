@@ -185,6 +185,7 @@ fn shown(world: &World, scope: &Scope, after: &Op) -> World {
     });
     World {
         features: world.features,
+        named: world.named.clone(),
         spaces: spaces.collect(),
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bulkhead_kernel::{Deletion, Kernel, ObserveError};
 use bulkhead_model::IfName;
-use bulkhead_nft::{Count, Datum, Key};
-use bulkhead_plan::{Reason, filter_table};
+use bulkhead_nft::{Count, Datum, Key, TableId};
+use bulkhead_plan::{Reason, filter_table, segment_table};
 use serde::Serialize;
 
 use crate::attachments::{Found, Subject, ports};
@@ -19,7 +19,7 @@ struct Told {
     /// Of all ports since the table was loaded; not for one attachment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     totals: Vec<Total>,
-    /// Of each port, for as long as it is remembered.
+    /// Of each port, or other link that something came in by, for as long as it is remembered.
     ports: Vec<Row>,
 }
 
@@ -61,7 +61,10 @@ fn tell(subject: Option<&Subject>, found: &[Found]) -> Result<Told, ObserveError
     };
     for reason in Reason::ALL {
         if subject.is_none() {
-            let counts = kernel.rule_counts(&filter_table(), &reason.chain())?;
+            let mut counts = Vec::new();
+            for table in tables(reason) {
+                counts.extend(kernel.rule_counts(&table, &reason.chain())?);
+            }
             let total = sum(counts.into_iter().flatten());
             told.totals.push(Total {
                 reason: reason.word(),
@@ -69,7 +72,11 @@ fn tell(subject: Option<&Subject>, found: &[Found]) -> Result<Told, ObserveError
                 bytes: total.bytes,
             });
         }
-        for (key, count) in kernel.tallies(&filter_table(), &reason.tally())? {
+        let mut tallies = Vec::new();
+        for table in tables(reason) {
+            tallies.extend(kernel.tallies(&table, &reason.tally())?);
+        }
+        for (key, count) in tallies {
             let Some(port) = port_of(&key) else { continue };
             let attachment = by_port.get(&port);
             if subject.is_none() || attachment.is_some() {
@@ -86,6 +93,13 @@ fn tell(subject: Option<&Subject>, found: &[Found]) -> Result<Told, ObserveError
     told.totals.retain(|total| total.packets > 0);
     told.ports.sort_by_key(|row| (row.port, row.reason));
     Ok(told)
+}
+
+/// Where a reason is counted: by port, and what came from outside for a dead address by the link it came in
+/// by.
+fn tables(reason: Reason) -> impl Iterator<Item = TableId> {
+    let outside = (reason == Reason::Dead).then(segment_table);
+    std::iter::once(filter_table()).chain(outside)
 }
 
 fn sum(counts: impl Iterator<Item = Count>) -> Count {

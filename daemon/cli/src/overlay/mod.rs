@@ -149,6 +149,7 @@ pub(crate) mod sample {
             here: Some(OwnEnd {
                 name: node("n1"),
                 device: "bhxn7nyh4lwdprh".parse().unwrap(),
+                segment: None,
                 local: [192, 0, 2, 11].into(),
                 mtu: Mtu::new(1450).unwrap(),
                 addresses: Vec::new(),

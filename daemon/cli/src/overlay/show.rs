@@ -47,6 +47,15 @@ fn text(overlay: &ListedOverlay, now_unix_ms: u64) -> String {
         return text;
     };
     line("device", own.device.to_string());
+    if let Some(segment) = &own.segment {
+        line("namespace", segment.netns.clone());
+        let replicated = if segment.replication {
+            "to every node that has the network"
+        } else {
+            "off"
+        };
+        line("replication", replicated.to_owned());
+    }
     line("underlay", own.local.to_string());
     line("MTU", own.mtu.to_string());
     if !own.addresses.is_empty() {
@@ -58,17 +67,19 @@ fn text(overlay: &ListedOverlay, now_unix_ms: u64) -> String {
     } else {
         "off"
     };
-    line("direct routing", direct.to_owned());
-    line(
-        "MSS clamp",
-        if own.mss_clamp { "on" } else { "off" }.to_owned(),
-    );
-    let checksum = if own.tx_checksum {
-        "left to the links below"
-    } else {
-        "computed before encapsulation"
-    };
-    line("tx checksum", checksum.to_owned());
+    if own.segment.is_none() {
+        line("direct routing", direct.to_owned());
+        line(
+            "MSS clamp",
+            if own.mss_clamp { "on" } else { "off" }.to_owned(),
+        );
+        let checksum = if own.tx_checksum {
+            "left to the links below"
+        } else {
+            "computed before encapsulation"
+        };
+        line("tx checksum", checksum.to_owned());
+    }
     let blocks = overlay.ends.iter().find(|end| end.name.id == own.name.id);
     if let Some(end) = blocks {
         line("blocks", shown(&end.blocks));
@@ -125,7 +136,7 @@ fn states<'a>(
 
 #[cfg(test)]
 mod tests {
-    use bulkhead_ipam::wire::admin::SealedPeer;
+    use bulkhead_ipam::wire::admin::{OwnSegment, SealedPeer};
     use bulkhead_model::Encryption;
 
     use super::*;
@@ -182,6 +193,15 @@ mended          2 times
         let said = text(&overlay, sample::NOW);
         assert!(said.contains("here            fault\n"));
         assert!(said.ends_with("fault           somebody\u{fffd}[31m\n"));
+        let own = overlay.here.as_mut().unwrap();
+        own.segment = Some(OwnSegment {
+            netns: "/run/netns/bhn-n7nyh4lwdprh".to_owned(),
+            replication: false,
+        });
+        let segment = "namespace       /run/netns/bhn-n7nyh4lwdprh\nreplication     off\n";
+        let said = text(&overlay, sample::NOW);
+        assert!(said.contains(segment));
+        assert!(!said.contains("direct routing"));
         overlay.here = None;
         assert!(text(&overlay, sample::NOW).ends_with("here            -\n"));
     }

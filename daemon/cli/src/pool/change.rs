@@ -34,6 +34,11 @@ pub(crate) struct AddArgs {
     #[arg(long)]
     node_addresses: bool,
 
+    /// Of this network of bulkhead-vxlan alone, whose mode is bridged: its addresses may be those of other
+    /// pools too.
+    #[arg(long, value_name = "NETWORK")]
+    tenant: Option<String>,
+
     #[command(flatten)]
     reach: Reach,
 }
@@ -162,6 +167,7 @@ impl AddArgs {
             cooldown_secs: settings.cooldown,
             strict: settings.when_full == Some(WhenFull::Refuse),
             node_addresses: self.node_addresses,
+            tenant: self.tenant.clone(),
         }
     }
 }

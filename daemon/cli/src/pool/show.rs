@@ -117,8 +117,9 @@ impl Shown {
             ),
         ];
         let mut text = String::new();
+        let tenant = spec.tenant.iter().map(|tenant| ("tenant", tenant.clone()));
         // Writing to a string does not fail.
-        for (label, value) in fields {
+        for (label, value) in fields.into_iter().chain(tenant) {
             let _ = writeln!(text, "{label:<11}  {value}");
         }
         if !self.shares.is_empty() {

@@ -160,7 +160,7 @@ fn tables(gathered: &mut Gathered) {
     }
 }
 
-/// `table netdev bulkhead`: the filter, the host ports, and one for each network.
+/// `table netdev bulkhead`: the filter, what leads to bridges, the host ports, and one for each network.
 fn our_table(line: &str) -> Option<(&str, &str)> {
     let mut words = line.split_whitespace();
     let (Some("table"), Some(family), Some(name), None) =
@@ -170,7 +170,7 @@ fn our_table(line: &str) -> Option<(&str, &str)> {
     };
     let is_ours = matches!(
         (family, name),
-        ("netdev", "bulkhead") | ("inet", "bulkhead-ports")
+        ("netdev", "bulkhead") | ("inet", "bulkhead-ports" | "bulkhead-segments")
     );
     (is_ours || (family == "inet" && name.starts_with("bh-"))).then_some((family, name))
 }
@@ -205,6 +205,7 @@ mod tests {
         let listed = [
             "table netdev bulkhead",
             "table inet bulkhead-ports",
+            "table inet bulkhead-segments",
             "table inet bh-abcdefabcdef",
             "table ip filter",
             "table inet bulkhead-other",
@@ -217,6 +218,7 @@ mod tests {
             [
                 ("netdev", "bulkhead"),
                 ("inet", "bulkhead-ports"),
+                ("inet", "bulkhead-segments"),
                 ("inet", "bh-abcdefabcdef")
             ]
         );

@@ -107,6 +107,7 @@ pub(super) fn topology() -> Topology {
             here: Some(OwnEnd {
                 name: name("n1"),
                 device: "bhxn7nyh4lwdprh".parse().unwrap(),
+                segment: None,
                 local: [192, 0, 2, 11].into(),
                 mtu: Mtu::new(1450).unwrap(),
                 addresses: Vec::new(),

@@ -35,7 +35,7 @@ fn container(record: &AttachmentRecord) -> Option<Container> {
         Ok(_) | Err(NetnsError::Missing { .. } | NetnsError::NotANamespace { .. }) => return None,
         Err(_) => None,
     };
-    let port = record.names.port.map(loops::stands);
+    let port = record.names.port.map(|_| loops::stands_of(record));
     Some(Container {
         attachment: Some(record.key.clone()),
         place: format!("{} {interface}", recorded.path.display()),

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use bulkhead_ipam::Span;
-use bulkhead_ipam::cluster::PoolName;
 use bulkhead_ipam::cluster::geometry::{Geometry, Layout, Subnet};
 use bulkhead_ipam::cluster::operations::PoolChange;
 use bulkhead_ipam::cluster::schema::{LabelSelector, Labels, NamePattern, PoolRow};
+use bulkhead_ipam::cluster::{OverlayName, PoolName};
 use bulkhead_ipam::wire::admin::{self, PoolSpec, Reason, RequestError};
 use bulkhead_model::{Family, Prefix};
 
@@ -38,8 +38,13 @@ pub(super) fn row(spec: &PoolSpec) -> Result<PoolRow, RequestError> {
         cooldown_secs,
         cooldown_max_secs: new.cooldown_max_secs.max(cooldown_secs),
         strict: spec.strict,
+        tenant: spec.tenant.as_deref().map(tenant).transpose()?,
         ..new
     })
+}
+
+fn tenant(network: &str) -> Result<OverlayName, RequestError> {
+    network.parse().map_err(|error| invalid(&error))
 }
 
 /// The prefix with the gateway that is named for its family, which is taken out.
@@ -87,6 +92,7 @@ pub(super) fn of(name: &PoolName, row: &PoolRow) -> PoolSpec {
         namespaces: row.namespaces.iter().map(ToString::to_string).collect(),
         reserved: layout.reserved.iter().map(Span::to_string).collect(),
         node_addresses: layout.node_addresses,
+        tenant: row.tenant.as_ref().map(ToString::to_string),
         priority: row.priority,
         cooldown_secs: Some(row.cooldown_secs),
         strict: row.strict,

@@ -9,7 +9,8 @@ pub(super) fn check(world: &World<'_>, found: &mut Vec<Violation>) {
     let pools: Vec<_> = world.pools.iter().collect();
     for (nth, (name, (key, row))) in pools.iter().enumerate() {
         for (other, (other_key, other_row)) in &pools[nth + 1..] {
-            let Some((ours, theirs)) = row.geometry.overlap(&other_row.geometry) else {
+            let overlap = row.geometry.overlap(&other_row.geometry);
+            let Some((ours, theirs)) = overlap.filter(|_| row.excludes(other_row)) else {
                 continue;
             };
             found.push(Violation {

@@ -167,7 +167,9 @@ impl Ledger {
 
     pub(super) fn grant(&self, pool: &PoolName, ordinal: u64) -> Acquire {
         let row = &self.pools[pool].row;
+        let own = self.own.around(pool, ordinal);
         Acquire::Granted(Box::new(PoolGrant {
+            block: own.map_or_else(Vec::new, |own| row.geometry.prefixes_of(own.block)),
             pool: pool.clone(),
             ordinal,
             addresses: row.geometry.leased(ordinal),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use bulkhead_model::AttachmentKey;
+use bulkhead_model::{AttachmentKey, Prefix};
 
 use super::refusal::PoolRefusal;
 use crate::cluster::name::PoolName;
@@ -26,6 +26,9 @@ pub struct PoolAsk {
     pub requested: Vec<IpAddr>,
     /// Whether the pod keeps its ordinal, on whichever node it runs.
     pub sticky: bool,
+    /// Whether it is on a segment that its network has for itself, so that others may have the same
+    /// addresses.
+    pub segment: bool,
 }
 
 /// Which pools an ordinal may come from.
@@ -46,6 +49,8 @@ pub struct PoolGrant {
     pub ordinal: u64,
     /// Its addresses, IPv4 first.
     pub addresses: Vec<LeasedAddress>,
+    /// The prefixes of this node's block that it is in; empty if that is another node's.
+    pub block: Vec<Prefix>,
     /// The pool as the network's store records it.
     pub description: Pool,
 }

@@ -7,7 +7,7 @@ use super::acquire::joined;
 use super::ask::{PoolAsk, PoolChoice};
 use super::refusal::PoolRefusal;
 use super::side::named;
-use crate::cluster::name::{PoolName, ReservationName, StickyId};
+use crate::cluster::name::{OverlayName, PoolName, ReservationName, StickyId};
 use crate::cluster::schema::PoolState;
 
 impl Ledger {
@@ -38,6 +38,9 @@ impl Ledger {
                 PoolState::Enabled if judge_pod && !side.row.is_for_pod(pod) => {
                     Some("it is not for this namespace")
                 }
+                PoolState::Enabled if !is_tenant(side.row.tenant.as_ref(), ask) => {
+                    Some("it is the tenant's alone that has it, on a segment of bulkhead-vxlan")
+                }
                 PoolState::Enabled => None,
             };
             match reason {
@@ -57,7 +60,13 @@ impl Ledger {
     }
 
     fn by_priority(&self) -> Vec<PoolName> {
-        let mut all: Vec<_> = self.pools.iter().filter(|(_, side)| !side.gone).collect();
+        // A tenant's is for whoever names it.
+        let for_all = |side: &super::side::PoolSide| !side.gone && side.row.tenant.is_none();
+        let mut all: Vec<_> = self
+            .pools
+            .iter()
+            .filter(|(_, side)| for_all(side))
+            .collect();
         all.sort_by_key(|(name, side)| (-i64::from(side.row.priority), (*name).clone()));
         all.into_iter().map(|(name, _)| name.clone()).collect()
     }
@@ -184,6 +193,14 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Whether a pool of a tenant's is asked for by that one.
+fn is_tenant(tenant: Option<&OverlayName>, ask: Option<&PoolAsk>) -> bool {
+    let (Some(tenant), Some(ask)) = (tenant, ask) else {
+        return true;
+    };
+    ask.segment && ask.key.network.as_str() == tenant.as_str()
 }
 
 fn is_sticky_of(sticky: &StickyId, ask: &PoolAsk) -> bool {

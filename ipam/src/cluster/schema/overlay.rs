@@ -1,5 +1,6 @@
 //! Overlays, and the ends that nodes have of them.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use bulkhead_model::{Encryption, Mac, Mtu, Vni};
@@ -38,6 +39,17 @@ pub enum OverlayMode {
     /// Each has a link of its own, and each block a route.
     #[default]
     Routed,
+    /// All are on one segment.
+    Bridged,
+}
+
+impl fmt::Display for OverlayMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routed => "routed",
+            Self::Bridged => "bridged",
+        })
+    }
 }
 
 impl Value for OverlayRow {

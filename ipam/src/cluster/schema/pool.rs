@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::selector::{LabelSelector, Labels, NamePattern};
 use super::{Place, Value, text};
 use crate::cluster::geometry::{Geometry, GeometryError, Layout, Subnet};
+use crate::cluster::name::OverlayName;
 use crate::record::PodRef;
 use crate::span::Span;
 
@@ -30,6 +31,9 @@ pub struct PoolRow {
     pub cooldown_max_secs: u64,
     /// Whether a node never asks another for a part of a block.
     pub strict: bool,
+    /// The one network that has it, if its addresses may be those of other pools too: a segment of its
+    /// own over all nodes.
+    pub tenant: Option<OverlayName>,
     /// Since when its ordinals are these addresses, in milliseconds since 1970; 0 if there never was
     /// another pool of its name. What was audited before is of that.
     pub laid_out_at_unix_ms: u64,
@@ -69,8 +73,15 @@ impl PoolRow {
             cooldown_secs: Self::COOLDOWN_SECS,
             cooldown_max_secs: Self::COOLDOWN_MAX_SECS,
             strict: false,
+            tenant: None,
             laid_out_at_unix_ms: 0,
         }
+    }
+
+    /// Whether the two may not have an address in common: they are for the same networks, or for any.
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        self.tenant == other.tenant
     }
 
     /// Whether a node with these labels claims blocks of it.
@@ -124,6 +135,8 @@ struct Wire {
     cooldown_max_secs: u64,
     #[serde(default)]
     strict: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<OverlayName>,
     #[serde(default, skip_serializing_if = "super::is_zero")]
     laid_out_at_unix_ms: u64,
 }
@@ -163,6 +176,7 @@ impl TryFrom<Wire> for PoolRow {
             cooldown_secs: wire.cooldown_secs,
             cooldown_max_secs: wire.cooldown_max_secs,
             strict: wire.strict,
+            tenant: wire.tenant,
             laid_out_at_unix_ms: wire.laid_out_at_unix_ms,
         })
     }
@@ -185,6 +199,7 @@ impl From<PoolRow> for Wire {
             cooldown_secs: row.cooldown_secs,
             cooldown_max_secs: row.cooldown_max_secs,
             strict: row.strict,
+            tenant: row.tenant,
             laid_out_at_unix_ms: row.laid_out_at_unix_ms,
         }
     }

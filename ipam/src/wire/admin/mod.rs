@@ -34,7 +34,7 @@ pub use findings::{
     ChangeKind, CheckReport, Evidence, GcState, History, ListedChange, ListedDead, RepairReport,
     RepairState, Violation, Witness,
 };
-pub use overlays::{ListedEnd, ListedOverlay, Obstacle, OwnEnd, OwnSeal, SealedPeer};
+pub use overlays::{ListedEnd, ListedOverlay, Obstacle, OwnEnd, OwnSeal, OwnSegment, SealedPeer};
 pub use policies::{
     ChangedObject, EndpointName, GroupMember, IdentityStatus, KnownEndpoint, KnownVerdict,
     ListedGroup, ListedObject, Must, ObjectName, ObjectOutcome, PolicyChanges, PolicyFile,

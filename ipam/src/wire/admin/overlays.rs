@@ -17,7 +17,7 @@ pub struct ListedOverlay {
     pub vni: Vni,
     /// The UDP port.
     pub port: u16,
-    /// How its containers are joined: `routed`.
+    /// How its containers are joined: `routed`, or `bridged`.
     pub mode: String,
     /// Its pools.
     pub pools: Vec<String>,
@@ -99,6 +99,9 @@ pub struct OwnEnd {
     pub name: NodeName,
     /// Its device.
     pub device: IfName,
+    /// The node's part of the segment, if the network is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<OwnSegment>,
     /// Its address in the underlay.
     pub local: IpAddr,
     /// Its device's MTU, in bytes.
@@ -161,4 +164,15 @@ pub struct SealedPeer {
 
 const fn yes() -> bool {
     true
+}
+
+/// The asked node's part of a network's segment.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnSegment {
+    /// The path of the namespace that the network has for itself.
+    pub netns: String,
+    /// Whether what is for everybody or a group is sent to every node.
+    #[serde(default)]
+    pub replication: bool,
 }

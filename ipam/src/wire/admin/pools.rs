@@ -39,6 +39,9 @@ pub struct PoolSpec {
     /// by, and sends from, in an overlay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub node_addresses: bool,
+    /// The one network that has it, a segment over all nodes: others may have the same addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// Of several pools that match, the highest is taken first.
     #[serde(default)]
     pub priority: i32,

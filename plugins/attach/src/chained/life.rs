@@ -1,24 +1,33 @@
 //! A guard from its record to the kernel, and out of both.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bulkhead_ipam::{Access, AttachmentRecord, Guards, LockedGuards, OpenError, StateDir};
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, IfName};
-use bulkhead_plan::{Filter, Hook, Op, Plan, Unguarded, Want, filter_table};
+use bulkhead_plan::{
+    Filter, Guarded, Hook, Ns, Op, Plan, Restore, Unguarded, Want, filter_table, segment_table,
+};
 
-use crate::add::{other_records, recorded_bindings};
+use crate::add::{other_records, others_at};
+use crate::claims;
 use crate::converge::{Before, converge};
 use crate::failure::Failure;
-use crate::guard::{recorded_binding, shared};
+use crate::guard::{GuardSwitch, named, of_names, recorded_binding, shared};
 
 /// What is wanted of the kernel.
 pub(super) fn want(record: &AttachmentRecord, hook: Hook) -> Want {
     let binding = recorded_binding(record).expect("a guarded port is recorded by its name");
-    Want::Guarded(Box::new(Filter {
-        binding,
-        others: Vec::new(),
-        hook,
+    let guard = of_names(&record.names);
+    let judged = guard.switch == GuardSwitch::On;
+    Want::Guarded(Box::new(Guarded {
+        filter: Filter {
+            binding,
+            others: Vec::new(),
+            hook,
+        },
+        groups: judged.then(|| guard.budgets.groups()),
     }))
 }
 
@@ -51,14 +60,17 @@ pub(super) fn complete(
     let Want::Guarded(want) = want else {
         return Ok(false);
     };
-    let mut ops = plan.ops().iter();
-    let loads = ops
-        .any(|op| matches!(op, Op::Nft { transaction, .. } if transaction.loads(&filter_table())));
-    if !loads || !want.others.is_empty() {
+    let tables = [filter_table(), segment_table()];
+    let loads = |op: &Op| match op {
+        Op::Nft { transaction, .. } => tables.iter().any(|table| transaction.loads(table)),
+        _ => false,
+    };
+    let want = &mut want.filter;
+    if !plan.ops().iter().any(loads) || !want.others.is_empty() {
         return Ok(false);
     }
     want.others = if let Some(state) = look_beside(state)? {
-        recorded_bindings(&other_records(&state, key)?, &state)?
+        others_at(&Ns::Host, &other_records(&state, key)?, &state)?
     } else {
         let guarded = Guards::of(state).of_this_boot()?.into_iter();
         let others = guarded.filter(|record| record.key != *key);
@@ -105,12 +117,42 @@ pub(super) fn gone(
     if let Some(binding) = &mut binding {
         binding.around.shared = shared(record, || Ok(guards.all()?))?;
     }
+    let (restore, last_on_bridge) = alone(state, guards, record)?;
     Ok(Want::Unguarded(Box::new(Unguarded {
         port,
         mac: record.names.port_mac,
         binding,
+        restore,
+        last_on_bridge,
         node_is_empty: is_last(state, guards, record)?,
     })))
+}
+
+/// The gateways and blocks that no other record has named, and whether none is of a port on the same bridge.
+fn alone(
+    state: &Path,
+    guards: &Guards,
+    record: &AttachmentRecord,
+) -> Result<(Vec<Restore>, bool), Failure> {
+    let mut mine: BTreeSet<_> = named(record).collect();
+    if mine.is_empty() {
+        return Ok((Vec::new(), true));
+    }
+    let mut last = true;
+    for other in guards.all()?.iter().filter(|it| it.key != record.key) {
+        last &= other.names.bridge != record.names.bridge;
+        let theirs: BTreeSet<_> = named(other).collect();
+        mine.retain(|one| !theirs.contains(one));
+    }
+    if let Some(state) = look_beside(state)? {
+        let changes = state.host_changes()?;
+        let needed = changes
+            .all()
+            .filter_map(|(change, _)| claims::restore(change));
+        let needed: BTreeSet<_> = needed.collect();
+        mine.retain(|one| !needed.contains(one));
+    }
+    Ok((mine.into_iter().collect(), last))
 }
 
 /// Whether nobody else on the node has a port in the table.

@@ -3,7 +3,7 @@
 use bulkhead_cni::CniError;
 use bulkhead_kernel::Kernel;
 use bulkhead_nft as nft;
-use bulkhead_plan::{Binding, Filter, Hook, Ns, Want, filter_table, scope};
+use bulkhead_plan::{Binding, Filter, Guarded, Hook, Ns, Want, filter_table, scope};
 
 use crate::failure::Failure;
 
@@ -32,10 +32,13 @@ impl GuardedState {
 /// What the kernel refused.
 pub fn guard_state(kernel: &mut Kernel, binding: &Binding) -> Result<GuardedState, CniError> {
     kernel.look_afresh();
-    let want = Want::Guarded(Box::new(Filter {
-        binding: binding.clone(),
-        others: Vec::new(),
-        hook: Hook::Auto,
+    let want = Want::Guarded(Box::new(Guarded {
+        filter: Filter {
+            binding: binding.clone(),
+            others: Vec::new(),
+            hook: Hook::Auto,
+        },
+        groups: None,
     }));
     let world = kernel.observe(&scope(&want)).map_err(Failure::from)?;
     let host = world.space(&Ns::Host);

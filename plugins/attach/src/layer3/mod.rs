@@ -12,6 +12,8 @@ use bulkhead_ipam::Names;
 use bulkhead_model::{AttachmentKey, Family, Mac, Mtu, Prefix};
 use bulkhead_plan::{Attached, Hook};
 
+pub(crate) use want::{gateways, inward, known, node_seen, to_node};
+
 use crate::{
     Addressing, Capabilities, GUARD, Grant, GuardConfig, Inspection, Masquerade, Origin, Rehearsal,
     keys, policies,
@@ -70,9 +72,22 @@ impl Layer3 {
         call: &Call,
         addressing: impl FnOnce(Addressing) -> Result<(T, Addressing), CniError>,
     ) -> Result<(T, Self), CniError> {
+        refuse_segment(&call.config.root())?;
+        let (learnt, link) = Self::parse_anywhere(call, addressing)?;
+        let guard = link.guard.refuse_groups()?;
+        Ok((learnt, Self { guard, ..link }))
+    }
+
+    /// The same, of an attachment that may be on a segment for all it says.
+    ///
+    /// # Errors
+    /// As [`Layer3::parse`].
+    pub fn parse_anywhere<T>(
+        call: &Call,
+        addressing: impl FnOnce(Addressing) -> Result<(T, Addressing), CniError>,
+    ) -> Result<(T, Self), CniError> {
         let root = call.config.root();
         crate::state_dir(call)?;
-        refuse_segment(&root)?;
         let parsed = Addressing::parse(call)?;
         if matches!(parsed, Addressing::None) {
             let text =
@@ -83,7 +98,7 @@ impl Layer3 {
         let link = Self {
             masquerade: keys::masquerade(&root)?,
             mtu: keys::mtu(&root, &addressing)?,
-            guard: GuardConfig::parse(call)?.refuse_groups()?,
+            guard: GuardConfig::parse(call)?,
             hook: keys::hook(&root)?,
             mac: keys::mac(call)?,
             addressing,

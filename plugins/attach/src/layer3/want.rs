@@ -7,7 +7,7 @@ use bulkhead_cni::CniError;
 use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
     Advertised, Attached, Dad, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour,
-    NetworkNat, OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
+    NetworkNat, Ns, OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
 };
 
 use super::{GATEWAY_V6, Layer3, gateway, port_mac};
@@ -55,12 +55,9 @@ pub(super) fn link(
     };
     let binding = guard.binding(port, &holder);
     Ok(Attached {
+        node: Ns::Host,
         place: Place::PointToPoint(PointToPoint {
-            gateways: families
-                .contains(&Family::V6)
-                .then(|| InterfaceAddress::new(GATEWAY_V6.into(), 64).expect("64 is within 128"))
-                .into_iter()
-                .collect(),
+            gateways: gateways(&families),
             routes: inward(&addresses, port, mac),
             blackholes,
             localnet: Localnet::needed_by(&forwards),
@@ -70,6 +67,7 @@ pub(super) fn link(
             mac: port_mac,
             mtu: config.mtu,
             flags: PortFlags::default(),
+            is_told: false,
         },
         interface: Interface {
             ns: grant.container.clone(),
@@ -80,13 +78,7 @@ pub(super) fn link(
             dad: Dad::Skip,
             on_link: OnLink::Nothing,
             routes: outward(grant, &families)?,
-            neighbours: families
-                .iter()
-                .map(|family| Neighbour {
-                    address: gateway(*family),
-                    mac: port_mac,
-                })
-                .collect(),
+            neighbours: node_seen(&families, port_mac),
             addresses: addresses.clone(),
             advertised: Advertised::Nothing,
         },
@@ -104,6 +96,39 @@ pub(super) fn link(
         },
         bandwidth: names.bandwidth,
     })
+}
+
+/// What a port has of its own.
+pub(crate) fn gateways(families: &BTreeSet<Family>) -> Vec<InterfaceAddress> {
+    let own = InterfaceAddress::new(GATEWAY_V6.into(), 64).expect("64 is within 128");
+    families
+        .contains(&Family::V6)
+        .then_some(own)
+        .into_iter()
+        .collect()
+}
+
+/// The node as it is known at the other end.
+pub(crate) fn node_seen(families: &BTreeSet<Family>, mac: Mac) -> Vec<Neighbour> {
+    let known = families.iter().map(|family| Neighbour {
+        address: gateway(*family),
+        mac,
+    });
+    known.collect()
+}
+
+/// The ways to the node and by it to everything else.
+pub(crate) fn to_node(link: IfName, families: &BTreeSet<Family>) -> Vec<Route> {
+    let alone = families.contains(&Family::V4).then(|| {
+        let gateway = gateway(Family::V4);
+        let alone = Prefix::new(gateway, Family::V4.bits()).expect("32 is within 32");
+        over(link, alone)
+    });
+    let defaults = families.iter().map(|family| Route {
+        gateway: Some(gateway(*family)),
+        ..over(link, default_of(*family))
+    });
+    alone.into_iter().chain(defaults).collect()
 }
 
 /// What the interface has: each address alone, or the first one of the container's prefix.
@@ -126,7 +151,7 @@ fn addresses(grant: &Grant) -> Result<Vec<InterfaceAddress>, CniError> {
 
 /// The node's routes. IPv6 goes by the container's link-local address: one neighbour entry, whatever
 /// the container makes of a prefix.
-fn inward(addresses: &[InterfaceAddress], port: IfName, mac: Mac) -> Vec<Route> {
+pub(crate) fn inward(addresses: &[InterfaceAddress], port: IfName, mac: Mac) -> Vec<Route> {
     let route = |address: &InterfaceAddress| Route {
         gateway: address.address().is_ipv6().then(|| mac.link_local().into()),
         ..over(port, address.prefix())
@@ -135,7 +160,7 @@ fn inward(addresses: &[InterfaceAddress], port: IfName, mac: Mac) -> Vec<Route> 
 }
 
 /// The node's permanent neighbours on the port.
-fn known(addresses: &[InterfaceAddress], mac: Mac) -> Vec<Neighbour> {
+pub(crate) fn known(addresses: &[InterfaceAddress], mac: Mac) -> Vec<Neighbour> {
     let next_hop = |address: &InterfaceAddress| match address.address() {
         IpAddr::V6(_) => mac.link_local().into(),
         v4 @ IpAddr::V4(_) => v4,

@@ -111,6 +111,11 @@ pub enum Multicast {
 pub struct Surroundings {
     /// Blocks that are this node's own: an address in them that no port of this node holds is dead.
     pub own_blocks: BTreeSet<Prefix>,
+    /// Blocks of the cluster's pools that this node has a share of. A port is not judged by them, since an
+    /// address may go to another node with its holder; what leads to `bridge` is.
+    pub shares: BTreeSet<Prefix>,
+    /// The bridge on which the node asks who has an address of the blocks, if there is one.
+    pub bridge: Option<IfName>,
     /// Addresses of the node on the network: its gateways.
     pub gateways: BTreeSet<IpAddr>,
     /// Addresses the port was given, whether it is judged by them or not: they are not dead.

@@ -15,10 +15,10 @@ pub use identity::{Binding, Budgets, Guard, Held, Holds, Identity, Multicast, Ro
 pub use reason::Reason;
 pub(crate) use rules::{BOUND, POD, first};
 pub use rules::{LOG_GROUP, TO_ALL, TO_NODE};
+pub(crate) use sets::{Entries, elements, of as entries, of_ports};
 pub(crate) use sets::{
     LIVE, VTEPS, blocks_of, drop_block, gateway, is_shared, live_of, missing_blocks,
 };
-pub(crate) use sets::{elements, of as entries, of_ports};
 pub use words::Clause;
 
 impl Binding {

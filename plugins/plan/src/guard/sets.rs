@@ -217,13 +217,12 @@ pub(crate) fn is_shared(set: &Name) -> bool {
     [GATES4, GATES6, LIVE4, LIVE6, LIVE64, VTEPS4, VTEPS6].contains(set)
 }
 
-/// The blocks that a binding needs in the sets of blocks, beside those that are there.
+/// The blocks that are missing in a table's sets of blocks.
 pub(crate) fn missing_blocks(
     table: &nft::TableId,
-    binding: &Binding,
+    blocks: &BTreeSet<Prefix>,
     found: &BTreeMap<Name, BTreeSet<Prefix>>,
 ) -> Vec<nft::Command> {
-    let blocks = &binding.around.own_blocks;
     change_blocks(table, blocks, found, |there| {
         there.iter().chain(blocks).copied().collect()
     })

@@ -14,7 +14,7 @@ use crate::{
 
 /// What the kernel is told of it. What does not fit the underlay comes back as an error to its sender,
 /// and is not fragmented where nobody sees it (RFC 7348 section 4.3).
-fn attributes(want: &Vtep) -> Vxlan {
+pub(crate) fn attributes(want: &Vtep) -> Vxlan {
     Vxlan {
         vni: want.vni.get(),
         port: want.port,
@@ -26,6 +26,7 @@ fn attributes(want: &Vtep) -> Vxlan {
             // Only a sender fragments IPv6, and it is told what fits.
             IpAddr::V6(_) => DontFragment::Unset,
         },
+        proxy: false,
     }
 }
 
@@ -103,6 +104,7 @@ pub(super) fn prepare(host: &Space, want: &Vtep, ops: &mut Vec<Op>) {
     match found {
         None => ops.push(Op::AddVxlan {
             ns: Ns::Host,
+            below: Ns::Host,
             name: device,
             mac: want.mac,
             mtu: want.mtu,

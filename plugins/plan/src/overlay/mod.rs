@@ -14,6 +14,7 @@ mod peers;
 mod routes;
 mod tunnels;
 
+pub(crate) use device::attributes;
 pub use routes::{near, obstacles};
 pub use tunnels::{TunnelDrop, table_id};
 pub(crate) use tunnels::{ensure as tunnels, scope as tunnels_scope};

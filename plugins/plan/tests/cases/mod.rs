@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
-use bulkhead_model::{AttachmentKey, Bandwidth, HostAddress, HostPort, IfName, Mac, Mtu, Protocol};
+use bulkhead_model::{
+    AttachmentKey, Bandwidth, HostAddress, HostPort, IfName, Mac, Mtu, Prefix, Protocol,
+};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
     AddressState, Advertised, Binding, Dad, Features, Flow, Foreign, Forward, Guard, Hook,
     Identity, Link, LinkKind, MulticastRouter, NeighbourState, Ns, Op, PortFlags, Space,
-    Surroundings, Sysctl, World, plan,
+    Surroundings, Sysctl, World, plan, segment_table,
 };
 
 pub(crate) use want::{attached, detached, unrecorded};
@@ -46,8 +48,12 @@ pub(crate) struct Case {
     pub(crate) gateways: Vec<&'static str>,
     /// Whether the container has a link of its own, and no bridge.
     pub(crate) own_link: bool,
-    /// Blocks of the node's own.
+    /// Blocks of the node's own, where there is no bridge.
     pub(crate) blackholes: Vec<&'static str>,
+    /// Blocks of the node's own on the bridge.
+    pub(crate) own_blocks: Vec<&'static str>,
+    /// Those of the cluster's pools.
+    pub(crate) shares: Vec<&'static str>,
     pub(crate) masquerade: bool,
     pub(crate) forwarding: bool,
     pub(crate) guard: Guarded,
@@ -149,10 +155,12 @@ impl Case {
             guard: self.guard.of(self),
             ifb: self.bandwidth.egress.map(|_| self.ifb()),
             around: Surroundings {
-                own_blocks: BTreeSet::new(),
                 gateways: self.gateways().collect(),
                 granted: self.addresses().collect(),
-                shared: BTreeSet::new(),
+                own_blocks: prefixes(&self.own_blocks),
+                shares: prefixes(&self.shares),
+                bridge: (!self.own_link).then(|| self.bridge()),
+                ..Surroundings::default()
             },
         }
     }
@@ -245,6 +253,10 @@ impl Case {
     }
 }
 
+fn prefixes(texts: &[&str]) -> BTreeSet<Prefix> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
 /// `tcp *:80`, `udp [2001:db8::1]:53`.
 fn host_port(text: &str) -> HostPort {
     let (protocol, rest) = text.split_once(' ').unwrap();
@@ -297,6 +309,7 @@ pub(crate) fn host_world(device_prefix: bool) -> World {
             ..Features::default()
         },
         spaces: spaces.collect(),
+        named: [].into(),
     }
 }
 
@@ -366,6 +379,8 @@ pub(crate) fn dual() -> Case {
         gateways: vec!["10.1.0.1/24", "fd01::1/64"],
         own_link: false,
         blackholes: vec![],
+        own_blocks: vec![],
+        shares: vec![],
         masquerade: true,
         forwarding: true,
         guard: Guarded::On,
@@ -385,6 +400,7 @@ pub(crate) fn dual() -> Case {
 
 pub(crate) fn all() -> Vec<Case> {
     let mut all = networks();
+    all.extend(with_blocks());
     all.extend(host_ports::cases());
     all.extend(bandwidth::cases());
     all.extend(point_to_point::cases());
@@ -410,12 +426,52 @@ fn former_holder() -> Case {
     }
 }
 
+/// Networks whose blocks are the node's own.
+fn with_blocks() -> Vec<Case> {
+    let blocks = Case {
+        name: "own-blocks",
+        own_blocks: vec!["10.1.0.0/24", "fd01::/64"],
+        ..dual()
+    };
+    vec![
+        blocks.clone(),
+        Case {
+            name: "own-blocks-beside-another",
+            ..blocks.clone().beside_another()
+        },
+        Case {
+            name: "own-blocks-known-no-more",
+            ..blocks
+                .clone()
+                .beside_another()
+                .after(|_, _| vec![dropped(segment_table())])
+        },
+        Case {
+            name: "own-blocks-prefix-filter",
+            hook: Hook::Prefix,
+            ..blocks.clone()
+        },
+        Case {
+            name: "own-blocks-guard-off",
+            guard: Guarded::Off,
+            ..blocks.clone()
+        },
+        Case {
+            name: "share-of-a-pool",
+            own_blocks: vec![],
+            shares: vec!["10.1.0.0/26", "fd01::/122"],
+            ..blocks
+        },
+    ]
+}
+
 fn networks() -> Vec<Case> {
     let flags = PortFlags {
         hairpin: true,
         isolated: true,
         multicast_router: MulticastRouter::Never,
         max_groups: NonZeroU32::new(32),
+        ..PortFlags::default()
     };
     vec![
         dual(),

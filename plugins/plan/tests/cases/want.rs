@@ -15,12 +15,14 @@ pub(crate) fn attached(case: &Case) -> Want {
     let forwarding = [Sysctl::ipv4_forwarding(), Sysctl::ipv6_forwarding()];
     let company = || case.company.as_deref().into_iter();
     Want::Attached(Box::new(Attached {
+        node: Ns::Host,
         place: place(case),
         port: Port {
             name: id.port(),
             mac: case.port_mac(),
             mtu: case.mtu.and_then(Mtu::new),
             flags: case.flags,
+            is_told: false,
         },
         interface: Interface {
             ns: case.container(),
@@ -130,6 +132,7 @@ pub(crate) fn detached(case: &Case) -> Detached {
         node_is_empty: true,
     };
     Detached {
+        node: Ns::Host,
         port: case.port(),
         binding: Some(case.binding()),
         ifb: case.ifb(),
@@ -164,6 +167,14 @@ fn restore(case: &Case) -> Vec<Restore> {
     }
     let blocks = case.blackholes.iter().map(|block| prefix(block));
     all.extend(blocks.map(|destination| Restore::Blackhole { destination }));
+    let blocks = case.own_blocks.iter().chain(&case.shares);
+    let blocks: Vec<_> = blocks.map(|block| prefix(block)).collect();
+    if !blocks.is_empty() {
+        let gateways = case.gateways.iter();
+        let gateways = gateways.map(|a| a.split('/').next().unwrap().parse().unwrap());
+        all.extend(gateways.map(|address| Restore::Gateway { address }));
+        all.extend(blocks.into_iter().map(|prefix| Restore::Block { prefix }));
+    }
     if case.foreign == Foreign::Adopt {
         let link = case.bridge();
         let ground = case.ground.space(&Ns::Host);

@@ -7,8 +7,8 @@ use bulkhead_model::{LinkGroup, Mac, Mtu};
 use bulkhead_nft as nft;
 use bulkhead_nft::Rate;
 use bulkhead_plan::{
-    Binding, Budgets, Features, Filter, Guard, Hook, Identity, Link, LinkKind, Multicast, Ns, Op,
-    PortFlags, Role, Surroundings, Want, World, plan,
+    Binding, Budgets, Features, Filter, Guard, Guarded, Hook, Identity, Link, LinkKind, Multicast,
+    Ns, Op, PortFlags, Role, Surroundings, Want, World, plan,
 };
 
 use crate::dice::Dice;
@@ -67,7 +67,7 @@ fn binding(dice: &mut Dice, nth: usize) -> Binding {
             own_blocks: blocks.into(),
             gateways: [GATEWAY4.into(), GATEWAY6.into(), LINK_GATEWAY.into()].into(),
             granted: addresses.iter().copied().collect(),
-            shared: BTreeSet::new(),
+            ..Surroundings::default()
         }
     } else {
         Surroundings {
@@ -158,10 +158,13 @@ pub(crate) fn table(node: &Node) -> nft::Table {
     let [first, others @ ..] = node.bindings.as_slice() else {
         panic!("a node has ports");
     };
-    let want = Want::Guarded(Box::new(Filter {
-        binding: first.clone(),
-        others: others.to_vec(),
-        hook: Hook::Prefix,
+    let want = Want::Guarded(Box::new(Guarded {
+        filter: Filter {
+            binding: first.clone(),
+            others: others.to_vec(),
+            hook: Hook::Prefix,
+        },
+        groups: None,
     }));
     let plan = plan(&world, &want).expect("nothing is in the way");
     let commands = plan.ops().iter().flat_map(|op| match op {

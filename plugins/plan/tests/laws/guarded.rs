@@ -1,9 +1,11 @@
 //! The laws of a port that another program made, over every kind of table it comes to.
 
+use std::num::NonZeroU32;
+
 use bulkhead_model::{IfName, Mac};
 use bulkhead_plan::{
-    Binding, Filter, Guard, Hook, Identity, LinkKind, Ns, Op, Plan, Surroundings, Unguarded, Want,
-    World, filter_table, plan,
+    Binding, Filter, Guard, Guarded, Hook, Identity, LinkKind, Ns, Op, Plan, Surroundings,
+    Unguarded, Want, World, filter_table, plan,
 };
 
 use crate::cases::{Case, attached, dual, foreign, host};
@@ -26,11 +28,11 @@ impl Ground {
     }
 
     fn guarded(&self) -> Want {
-        Want::Guarded(Box::new(Filter {
+        guarded_want(Filter {
             binding: binding("10.1.0.9"),
             others: self.others(),
             hook: self.hook,
-        }))
+        })
     }
 
     fn ended(&self, binding: Option<Binding>) -> Want {
@@ -38,6 +40,8 @@ impl Ground {
             port: port(),
             mac: PORT_MAC.parse().ok(),
             binding,
+            restore: Vec::new(),
+            last_on_bridge: true,
             node_is_empty: self.beside.is_none(),
         }))
     }
@@ -46,6 +50,13 @@ impl Ground {
     fn endings(&self) -> [Want; 2] {
         [self.ended(Some(binding("10.1.0.9"))), self.ended(None)]
     }
+}
+
+fn guarded_want(filter: Filter) -> Want {
+    Want::Guarded(Box::new(Guarded {
+        filter,
+        groups: NonZeroU32::new(32),
+    }))
 }
 
 fn port() -> IfName {
@@ -260,14 +271,14 @@ fn a_name_that_nft_cannot_say_has_a_chain_too() {
     let mut world = dual().before();
     let veth = foreign(LinkKind::Veth { peer: None });
     host(&mut world).links.insert(odd, veth);
-    let want = Want::Guarded(Box::new(Filter {
+    let want = guarded_want(Filter {
         binding: Binding {
             port: odd,
             ..binding("10.1.0.9")
         },
         others: Vec::new(),
         hook: Hook::Auto,
-    }));
+    });
     let after = converged(&world, &want);
     let chains = &after.space(&Ns::Host).tables[&filter_table()].chains;
     assert!(chains.keys().any(|name| name.as_str() == "port.6140622b63"));
@@ -287,11 +298,11 @@ fn an_address_of_two_ports_lives_until_both_are_gone() {
     };
     let ground = grounds().swap_remove(0);
     let guarded = |binding: Binding| {
-        Want::Guarded(Box::new(Filter {
+        guarded_want(Filter {
             binding,
             others: Vec::new(),
             hook: Hook::Auto,
-        }))
+        })
     };
     let second: IfName = "veth9".parse().unwrap();
     let other = allowed(Binding {
@@ -315,6 +326,8 @@ fn an_address_of_two_ports_lives_until_both_are_gone() {
             port: port(),
             mac: None,
             binding,
+            restore: Vec::new(),
+            last_on_bridge: false,
             node_is_empty: false,
         }));
         let left = converged(&both, &ended);

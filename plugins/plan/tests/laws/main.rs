@@ -7,6 +7,7 @@ mod guarded;
 mod order;
 mod plans;
 mod strangers;
+mod within;
 
 #[path = "../cases/mod.rs"]
 mod cases;

@@ -22,6 +22,7 @@ fn vxlan(vni: u32, port: u16, local: &str) -> LinkKind {
         flood: None,
         learning: true,
         df: DontFragment::Unset,
+        proxy: false,
     })
 }
 

@@ -1,6 +1,7 @@
 //! `bulkhead-vxlan` over several nodes whose underlay is routed.
 
 mod boot;
+mod bridged;
 mod direct;
 mod doctor;
 mod encrypted;

@@ -164,6 +164,7 @@ const FLUSHED: Damage = Damage {
             "c",
             &[
                 "create table netdev bulkhead ",
+                "create table inet bulkhead-segments ",
                 "create table inet {green} ",
             ],
         ),
@@ -172,6 +173,7 @@ const FLUSHED: Damage = Damage {
 };
 const ALL_TABLES: &[&str] = &[
     "create table netdev bulkhead ",
+    "create table inet bulkhead-segments ",
     "create table inet bulkhead-ports ",
     "create table inet {blue} ",
 ];
@@ -218,6 +220,11 @@ fn a_deleted_table_is_mended(setting: BridgeNetfilter) {
                 NONE,
             ),
             damage(
+                "nft delete table inet bulkhead-segments",
+                on!(all, &["create table inet bulkhead-segments "]),
+                NONE,
+            ),
+            damage(
                 "nft delete table inet {blue}",
                 on!(blue, &["create table inet {blue} "]),
                 NONE,
@@ -249,6 +256,11 @@ fn a_deleted_chain_is_mended(setting: BridgeNetfilter) {
                 "nft flush chain netdev bulkhead bound",
                 on!(all, &["delete table netdev bulkhead\n"]),
                 ALL,
+            ),
+            damage(
+                "nft flush chain inet bulkhead-segments forward",
+                on!(all, &["delete table inet bulkhead-segments\n"]),
+                NONE,
             ),
             damage(
                 "nft delete chain inet bulkhead-ports martians",

@@ -10,7 +10,7 @@ use std::io;
 use std::thread;
 
 use bulkhead_ipam::wire::admin::{Filter, ListedEnd, ListedOverlay, OwnEnd};
-use bulkhead_kernel::{Deletion, Kernel};
+use bulkhead_kernel::{Deletion, Kernel, Netns};
 use bulkhead_model::{IfName, InterfaceAddress, NetworkName};
 use bulkhead_plan::{
     Direction, Ns, Overlay, Peer, PolicyKey, PolicyState, Switch, Tunnels, Vtep, Want, obstacles,
@@ -20,7 +20,7 @@ use clap::Args;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
 use self::judge::{Differs, Seen};
-use self::probe::{Probed, probe};
+use self::probe::{Probed, Way, probe};
 use super::finding::{Finding, Id, Severity};
 use crate::daemon::Reach;
 use crate::failure::{Failure, Outcome, chain};
@@ -82,8 +82,8 @@ fn overlays(args: &OverlayArgs) -> Result<Vec<ListedOverlay>, Failure> {
 fn look(overlay: &ListedOverlay, unread: &mut Vec<String>) -> Option<Vec<Finding>> {
     let own = overlay.here.as_ref()?;
     let network: NetworkName = overlay.network.parse().ok()?;
-    let probed = match index_of(own) {
-        Ok(device) => probed(overlay, own, device, unread),
+    let probed = match way(&network, overlay, own) {
+        Ok(way) => probed(overlay, own, &way, unread),
         Err(error) => {
             unread.push(format!("network {network}: link {}: {error}", own.device));
             BTreeMap::new()
@@ -118,11 +118,11 @@ fn others<'a>(overlay: &'a ListedOverlay, own: &'a OwnEnd) -> impl Iterator<Item
 fn probed<'a>(
     overlay: &'a ListedOverlay,
     own: &'a OwnEnd,
-    device: u32,
+    way: &Way,
     unread: &mut Vec<String>,
 ) -> BTreeMap<&'a str, Probed> {
     let others: Vec<&ListedEnd> = others(overlay, own).collect();
-    let ask = |end: &ListedEnd| probe(end.mac.link_local(), device, own.mtu, end.underlay);
+    let ask = |end: &ListedEnd| probe(end.mac.link_local(), way, own.mtu, end.underlay);
     let mut answers = BTreeMap::new();
     for some in others.chunks(AT_ONCE) {
         let asked: Vec<io::Result<Probed>> = thread::scope(|scope| {
@@ -147,10 +147,34 @@ fn probed<'a>(
     answers
 }
 
-fn index_of(own: &OwnEnd) -> rustix::io::Result<u32> {
+/// By what the others are asked: the device, or the bridge of a segment, where the node has the device's
+/// address.
+fn way(network: &NetworkName, overlay: &ListedOverlay, own: &OwnEnd) -> Result<Way, String> {
+    let Some(segment) = &own.segment else {
+        let link = index_of(own.device).map_err(|error| error.to_string())?;
+        return Ok(Way {
+            link,
+            segment: None,
+        });
+    };
+    let netns = Netns::open(&segment.netns).map_err(|error| chain(&error))?;
+    let link = netns.within(|| index_of(network.segment_bridge()));
+    let link = link
+        .and_then(|link| link)
+        .map_err(|error| error.to_string())?;
+    let mut ends = overlay.ends.iter();
+    let mine = ends.find(|end| end.name.id == own.name.id);
+    let mine = mine.ok_or("the store does not know this node's end yet")?;
+    Ok(Way {
+        link,
+        segment: Some((netns, mine.mac.link_local())),
+    })
+}
+
+fn index_of(link: IfName) -> rustix::io::Result<u32> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-    netdevice::name_to_index(socket, own.device.as_str())
+    netdevice::name_to_index(socket, link.as_str())
 }
 
 /// What would bring the filter of the networks' ports to what the store says.
@@ -236,6 +260,10 @@ fn below(own: &OwnEnd) -> Option<(IfName, String)> {
 
 /// What the kernel has otherwise than the store says.
 fn differs(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Differs, String> {
+    // What a segment has follows from places in pools, which the daemon knows: it tells what it cannot mend.
+    if own.segment.is_some() {
+        return Ok(Differs::default());
+    }
     let mut ends = overlay.ends.iter();
     let Some(mine) = ends.find(|end| end.name.id == own.name.id) else {
         return Err("the store does not know this node's end yet".to_owned());

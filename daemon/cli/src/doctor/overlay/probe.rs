@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use bulkhead_kernel::Netns;
 use bulkhead_model::Mtu;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recvfrom, sendto,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, ipproto, recvfrom, sendto,
     socket_with,
 };
 
@@ -45,11 +46,34 @@ pub(super) struct Probed {
     pub(super) underlay: bool,
 }
 
-/// Asks a peer whose device has the link-local address `vtep`, over the device of that index.
-pub(super) fn probe(vtep: Ipv6Addr, device: u32, mtu: Mtu, underlay: IpAddr) -> io::Result<Probed> {
-    let over = SocketAddr::V6(SocketAddrV6::new(vtep, 0, 0, device));
-    let of_size = |bytes: u32| answers(over, bytes.saturating_sub(HEADERS_V6));
-    let overlay = answers(over, 8)?;
+/// By what a peer is asked over an overlay.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// The index of the link.
+    pub(super) link: u32,
+    /// The namespace that it is in, if that is the network's own, and which of the addresses there is this
+    /// node's alone.
+    pub(super) segment: Option<(Netns, Ipv6Addr)>,
+}
+
+impl Way {
+    /// A socket that sends this way.
+    fn open(&self, to: SocketAddr) -> io::Result<OwnedFd> {
+        let Some((netns, own)) = &self.segment else {
+            return open(to);
+        };
+        let socket = netns.within(|| open(to))??;
+        bind(&socket, &SocketAddrV6::new(*own, 0, 0, self.link))?;
+        Ok(socket)
+    }
+}
+
+/// Asks a peer whose device has the link-local address `vtep`.
+pub(super) fn probe(vtep: Ipv6Addr, way: &Way, mtu: Mtu, underlay: IpAddr) -> io::Result<Probed> {
+    let over = SocketAddr::V6(SocketAddrV6::new(vtep, 0, 0, way.link));
+    let asked = |data: u32| answers(&way.open(over)?, over, data);
+    let of_size = |bytes: u32| asked(bytes.saturating_sub(HEADERS_V6));
+    let overlay = asked(8)?;
     let whole = overlay && of_size(mtu.bytes())?;
     let longest = if overlay && !whole {
         longest(mtu.bytes(), of_size)?
@@ -60,7 +84,10 @@ pub(super) fn probe(vtep: Ipv6Addr, device: u32, mtu: Mtu, underlay: IpAddr) -> 
         overlay,
         whole,
         longest,
-        underlay: answers(SocketAddr::new(underlay, 0), 8)?,
+        underlay: {
+            let beside = SocketAddr::new(underlay, 0);
+            answers(&open(beside)?, beside, 8)?
+        },
     })
 }
 
@@ -82,18 +109,17 @@ fn longest(mtu: u32, answered: impl Fn(u32) -> io::Result<bool>) -> io::Result<O
 }
 
 /// Whether an echo request with so many bytes of data is answered.
-fn answers(to: SocketAddr, data: u32) -> io::Result<bool> {
-    let socket = open(to)?;
+fn answers(socket: &OwnedFd, to: SocketAddr, data: u32) -> io::Result<bool> {
     let data = usize::try_from(data).expect("a packet fits memory");
     // The kernel hands every answer to every raw socket.
     let id = u16::try_from(std::process::id() & 0xffff).expect("16 bits");
     for sequence in 1..=TRIES {
         let request = request(to, id, sequence, data);
-        match sendto(&socket, &request, SendFlags::empty(), &to) {
+        match sendto(socket, &request, SendFlags::empty(), &to) {
             Err(error) if NO_WAY.contains(&error) => return Ok(false),
             sent => drop(sent?),
         }
-        if await_answer(&socket, to, id, data)? {
+        if await_answer(socket, to, id, data)? {
             return Ok(true);
         }
     }

@@ -19,6 +19,7 @@ pub(in crate::pool) fn pool() -> ListedPool {
             cooldown_secs: Some(60),
             strict: false,
             node_addresses: false,
+            tenant: None,
         },
         state: PoolState::Enabled,
         usage: PoolUsage {

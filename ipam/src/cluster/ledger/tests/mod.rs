@@ -136,6 +136,7 @@ fn ask(container: &str) -> PoolAsk {
         labels: Labels::new(),
         requested: Vec::new(),
         sticky: false,
+        segment: false,
     }
 }
 

@@ -79,6 +79,34 @@ fn any_pool_is_the_one_of_the_highest_priority_that_has_something() {
 }
 
 #[test]
+fn a_tenant_s_pool_is_given_to_its_segment_alone() {
+    let store = store();
+    let mut row = dual("10.4.0.0/16", 6);
+    row.tenant = Some("blue".parse().unwrap());
+    add_pool(&store, "p", &row);
+    let mut node = Node::up("n1", &store);
+    let of_segment = |container: &str| PoolAsk {
+        segment: true,
+        ..ask(container)
+    };
+    node.add(&of_segment("c0")).unwrap();
+    let mut of_another = of_segment("c1");
+    of_another.key.network = "red".parse().unwrap();
+    for refused in [ask("c1"), of_another] {
+        let Acquire::Refused(refusal) = node.acquire(&refused) else {
+            panic!("{refused:?} is served");
+        };
+        assert!(
+            refusal.to_string().contains("it is the tenant's alone"),
+            "{refusal}"
+        );
+    }
+    let mut any = of_segment("c1");
+    any.pools = PoolChoice::Any;
+    assert!(matches!(node.acquire(&any), Acquire::Refused(_)));
+}
+
+#[test]
 fn a_draining_pool_gets_its_blocks_back() {
     let store = store();
     add_pool(&store, "p", &dual("10.4.0.0/16", 6));

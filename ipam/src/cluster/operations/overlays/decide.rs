@@ -6,7 +6,11 @@ use super::error::OverlayError;
 use super::{End, OverlayAsk};
 use crate::cluster::name::{Attempt, NodeId, OverlayName, PoolName};
 use crate::cluster::operations::rows::Pools;
-use crate::cluster::schema::{OverlayRow, VtepRow};
+use crate::cluster::schema::{OverlayMode, OverlayRow, PoolRow, VtepRow};
+
+/// Most addresses of a pool of a segment, of each family: each node is told of every one before it is
+/// anybody's.
+const MOST_STATIONS: u64 = 1 << 16;
 
 /// The network's row with what is asked for.
 pub(super) fn row(
@@ -26,6 +30,11 @@ pub(super) fn row(
             network: network.clone(),
             pool: pool.clone(),
         });
+    }
+    for pool in &ask.overlay.pools {
+        if let Some((row, _)) = pools.get(pool) {
+            fits(ask, pool, row)?;
+        }
     }
     for (other, row) in others.iter().filter(|(other, _)| other != network) {
         if row.vni == ask.overlay.vni {
@@ -63,6 +72,30 @@ pub(super) fn row(
     Ok(row)
 }
 
+/// Whether a pool can be the network's.
+fn fits(ask: &OverlayAsk, name: &PoolName, pool: &PoolRow) -> Result<(), OverlayError> {
+    let (network, pool_name) = (ask.network.clone(), name.clone());
+    let is_bridged = ask.overlay.mode == OverlayMode::Bridged;
+    match &pool.tenant {
+        Some(tenant) if *tenant != ask.network => Err(OverlayError::OtherTenant {
+            network,
+            pool: pool_name,
+            tenant: tenant.clone(),
+        }),
+        Some(_) if !is_bridged => Err(OverlayError::NoSegment {
+            network,
+            pool: pool_name,
+        }),
+        _ if is_bridged && pool.geometry.size() > MOST_STATIONS => Err(OverlayError::TooMany {
+            network,
+            pool: pool_name,
+            size: pool.geometry.size(),
+            most: MOST_STATIONS,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Whether what is asked for is what the others have, but for pools.
 pub(super) fn same(
     ask: &OverlayAsk,
@@ -81,6 +114,9 @@ pub(super) fn same(
     let asked = &ask.overlay;
     if asked.vni != known.vni {
         return differs("vni", asked.vni.to_string(), known.vni.to_string());
+    }
+    if asked.mode != known.mode {
+        return differs("mode", asked.mode.to_string(), known.mode.to_string());
     }
     if asked.port != known.port {
         return differs("port", asked.port.to_string(), known.port.to_string());

@@ -42,6 +42,42 @@ pub enum OverlayError {
         /// The pool.
         pool: PoolName,
     },
+    /// A pool is another network's alone.
+    #[error(
+        "network {network}: pool {pool} is of network {tenant} alone; name another pool in \"ipam\""
+    )]
+    OtherTenant {
+        /// The network.
+        network: OverlayName,
+        /// The pool.
+        pool: PoolName,
+        /// Whose it is.
+        tenant: OverlayName,
+    },
+    /// A pool may have the addresses of others, and the network routes.
+    #[error(
+        "network {network}: pool {pool} was added with --tenant, and may have the addresses of others, which routes cannot tell apart; set \"mode\": \"bridged\", or name another pool in \"ipam\""
+    )]
+    NoSegment {
+        /// The network.
+        network: OverlayName,
+        /// The pool.
+        pool: PoolName,
+    },
+    /// A pool has more addresses than nodes can be told of.
+    #[error(
+        "network {network}: pool {pool} has {size} addresses, and on a segment every node is told of each: name one of at most {most} in \"ipam\""
+    )]
+    TooMany {
+        /// The network.
+        network: OverlayName,
+        /// The pool.
+        pool: PoolName,
+        /// How many.
+        size: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// Nodes that have the network say something else.
     #[error(
         "network {network}: \"{key}\" is {asked} here and {known} on node {node}; make the configuration the same on every node"
@@ -170,13 +206,16 @@ impl OverlayError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::VniTaken { .. }
+            | Self::OtherTenant { .. }
             | Self::PoolTaken { .. }
             | Self::Differs { .. }
             | Self::PortShared { .. }
             | Self::AddressTaken { .. }
             | Self::NameTaken { .. } => Reason::Conflict,
             Self::NoPool { .. } => Reason::NotFound,
-            Self::TooSmall { .. } => Reason::Invalid,
+            Self::TooSmall { .. } | Self::NoSegment { .. } | Self::TooMany { .. } => {
+                Reason::Invalid
+            }
             Self::Unregistered { .. } => Reason::Unavailable,
             Self::Store(trouble) => trouble.reason(),
         }

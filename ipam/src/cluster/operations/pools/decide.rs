@@ -49,7 +49,7 @@ pub(super) fn add(name: &PoolName, row: &PoolRow, pools: &Pools) -> Result<(), P
             prefixes: prefixes(&there.geometry),
         });
     }
-    Ok(no_overlap(name, &row.geometry, pools)?)
+    Ok(no_overlap(name, row, &row.geometry, pools)?)
 }
 
 /// What a pool becomes.
@@ -65,7 +65,7 @@ pub(super) fn set(
         pool: name.clone(),
         source: Box::new(source),
     })?;
-    no_overlap(name, &geometry, pools)?;
+    no_overlap(name, before, &geometry, pools)?;
     let moved = bases(&before.geometry) != bases(&geometry);
     let when = if moved {
         may_move(name, before, &geometry, used)?
@@ -87,6 +87,7 @@ pub(super) fn set(
         cooldown_secs,
         cooldown_max_secs: cooldown_max_secs.max(cooldown_secs),
         strict: change.strict.unwrap_or(before.strict),
+        tenant: before.tenant.clone(),
         laid_out_at_unix_ms: before.laid_out_at_unix_ms,
     };
     let notes = notes(name, before, &row, used);
@@ -130,12 +131,18 @@ fn bases(geometry: &Geometry) -> Vec<IpAddr> {
     geometry.prefixes().map(Prefix::address).collect()
 }
 
-fn no_overlap(name: &PoolName, geometry: &Geometry, pools: &Pools) -> Result<(), Box<Overlap>> {
-    for (other, (row, _)) in pools {
-        if other == name {
+/// No other pool has the addresses, but for those of other tenants: theirs are on segments of their own.
+fn no_overlap(
+    name: &PoolName,
+    row: &PoolRow,
+    geometry: &Geometry,
+    pools: &Pools,
+) -> Result<(), Box<Overlap>> {
+    for (other, (there, _)) in pools {
+        if other == name || !row.excludes(there) {
             continue;
         }
-        if let Some((ours, theirs)) = geometry.overlap(&row.geometry) {
+        if let Some((ours, theirs)) = geometry.overlap(&there.geometry) {
             return Err(Box::new(Overlap {
                 pool: name.clone(),
                 ours,

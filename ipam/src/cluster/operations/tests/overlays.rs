@@ -2,10 +2,11 @@ use std::net::IpAddr;
 
 use bulkhead_model::{Encryption, Mtu, VXLAN_PORT, Vni};
 
+use super::cluster::pool_row;
 use super::*;
 use crate::cluster::name::OverlayName;
 use crate::cluster::schema::{
-    KeysRow, OverlayMode, OverlayRow, Place, Salt, SealRow, Secret, VtepRow,
+    KeysRow, OverlayMode, OverlayRow, Place, PoolRow, Salt, SealRow, Secret, VtepRow,
 };
 
 fn network(name: &str) -> OverlayName {
@@ -374,4 +375,49 @@ fn a_node_that_would_speak_in_the_clear_is_refused_and_both_are_named() {
         ..blue
     };
     join(&cluster, &own_port, &end("n2", "192.0.2.12")).unwrap();
+}
+
+#[test]
+fn a_tenant_s_pool_is_of_its_network_and_a_segment_s_alone() {
+    let cluster = Cluster::new();
+    for (name, prefix) in [("blue", "10.4.0.0/16"), ("large", "10.0.0.0/12")] {
+        let row = PoolRow {
+            tenant: Some(network("blue")),
+            ..pool_row(&[prefix])
+        };
+        let added =
+            on(&cluster.store, &cluster.schema).pool_add(&operator(name), &pool(name), &row);
+        assert_eq!(added.is_ok(), name == "blue", "{added:?}");
+    }
+    let row = pool_row(&["10.16.0.0/12"]);
+    let added =
+        on(&cluster.store, &cluster.schema).pool_add(&operator("huge"), &pool("huge"), &row);
+    added.unwrap();
+    let bridged = |name: &str, pools: &[&str]| {
+        let mut ask = ask(name, 7, pools);
+        ask.overlay.mode = OverlayMode::Bridged;
+        ask
+    };
+    let end = end("n1", "192.0.2.11");
+    for (ask, expected) in [
+        (
+            ask("blue", 7, &["blue"]),
+            "network blue: pool blue was added with --tenant, and may have the addresses of others",
+        ),
+        (
+            bridged("red", &["blue"]),
+            "network red: pool blue is of network blue alone",
+        ),
+        (
+            bridged("red", &["huge"]),
+            "network red: pool huge has 1048576 addresses, and on a segment every node is told of each: name one of at most 65536",
+        ),
+    ] {
+        let refused = join(&cluster, &ask, &end).unwrap_err().to_string();
+        assert!(refused.starts_with(expected), "{refused}");
+    }
+    join(&cluster, &bridged("blue", &["blue"]), &end).unwrap();
+    let refused = join(&cluster, &ask("blue", 7, &["blue"]), &end).unwrap_err();
+    let expected = "network blue: \"mode\" is routed here and bridged on node n1";
+    assert!(refused.to_string().starts_with(expected), "{refused}");
 }

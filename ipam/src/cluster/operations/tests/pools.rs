@@ -80,6 +80,26 @@ fn a_pool_is_refused_with_what_stands_in_the_way() {
 }
 
 #[test]
+fn tenants_have_the_addresses_of_others_and_not_their_own_twice() {
+    let cluster = Cluster::new();
+    let add = |name: &str, tenant: &str, prefix: &str| {
+        let row = PoolRow {
+            tenant: Some(tenant.parse().unwrap()),
+            ..pool_row(&[prefix])
+        };
+        on(&cluster.store, &cluster.schema).pool_add(&operator(name), &pool(name), &row)
+    };
+    add("blue", "blue", "10.4.0.0/16").unwrap();
+    add("red", "red", "10.4.0.0/16").unwrap();
+    let refused = add("more-red", "red", "10.4.8.0/24").unwrap_err();
+    assert!(
+        text(&refused).starts_with("10.4.8.0/24 of pool more-red overlaps 10.4.0.0/16 of pool red")
+    );
+    let kept = row(&cluster, "red").unwrap();
+    assert_eq!(kept.tenant.as_ref().unwrap().as_str(), "red");
+}
+
+#[test]
 fn two_operators_cannot_add_pools_that_overlap() {
     let cluster = Cluster::empty();
     let schema = cluster.schema.clone();
