@@ -18,7 +18,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(20);
 /// IANA's number of PIM (RFC 7761 §4.9).
 const PIM: u8 = 103;
-/// `ICMPv6` type of an MLDv2 report (RFC 3810 §5.2).
+/// `ICMPv6` type of an `MLDv2` report (RFC 3810 §5.2).
 const MULTICAST_REPORT: u8 = 143;
 const EVIL_PREFIX: &str = "2001:db8:bad::/64";
 
