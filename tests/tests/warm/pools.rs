@@ -31,6 +31,8 @@ struct Known {
 }
 
 const PREFIXES: [&str; 2] = ["10.99.0.0/16", "fd99::/64"];
+/// This node's block of it.
+const BLOCK: [&str; 2] = ["10.99.7.0/26", "fd99::7:0/122"];
 
 fn address(ordinal: u64) -> Vec<LeasedAddress> {
     let last = u8::try_from(ordinal).unwrap();
@@ -67,7 +69,7 @@ impl PoolLeases for Ledger {
                 ordinal,
             },
             addresses: address(ordinal),
-            block: Vec::new(),
+            block: BLOCK.map(|prefix| prefix.parse().unwrap()).into(),
             description: Pool {
                 sets: PREFIXES.iter().map(set).collect(),
                 ..Pool::default()
@@ -164,6 +166,27 @@ fn an_address_of_a_pool_has_the_pools_prefix_and_gateway_and_ends_with_the_recor
 
     assert!(bed.run(Verb::Del, &config).succeeded());
     assert_eq!(ledger.told(), ["released: del"]);
+    bed.assert_nothing_left();
+}
+
+/// What is for the block and for nobody is stopped in front of the bridge, and there alone: an address of it
+/// may go to another node, where ports have to reach it.
+#[test]
+fn the_block_of_an_address_is_this_node_s_in_front_of_the_bridge() {
+    let (bed, _ledger, config) = bed();
+    assert!(bed.run(Verb::Add, &config).succeeded());
+    let listed = |set: &str| bed.host.nft(&format!("list set {set}")).unwrap();
+    for (set, block) in ["blocks4", "blocks6"].into_iter().zip(BLOCK) {
+        let (in_front, at_ports) = (
+            listed(&format!("inet bulkhead-segments {set}")),
+            listed(&format!("netdev bulkhead {set}")),
+        );
+        assert!(in_front.contains(block), "{in_front}");
+        assert!(!at_ports.contains("elements"), "{at_ports}");
+    }
+    let held = listed("inet bulkhead-segments held4");
+    assert!(held.contains("\"netbr\" . 10.99.7.2"), "{held}");
+    assert!(bed.run(Verb::Del, &config).succeeded());
     bed.assert_nothing_left();
 }
 
