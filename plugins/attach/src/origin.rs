@@ -1,5 +1,6 @@
 //! Where a value comes from: what `explain` tells an operator about each kernel object.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bulkhead_cni::Call;
@@ -7,6 +8,7 @@ use bulkhead_model::{Family, IfName, InterfaceAddress};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
     Advertised, Attached, Guard, Ns, Op, Plan, Shape, Sysctl, filter_table, host_port_table,
+    segment_table,
 };
 
 use crate::{Inspection, Rehearsal, guard_of};
@@ -233,7 +235,21 @@ fn filter(seen: &Inspection) -> Vec<Origin> {
         let element = format!("\"{}\" : \"{ifb}\"", binding.port);
         rows.push(row("shaped", element, source.to_owned()));
     }
+    rows.extend(in_front(seen));
     rows
+}
+
+/// What leads to the bridge is judged by.
+fn in_front(seen: &Inspection) -> impl Iterator<Item = Origin> {
+    let table = segment_table();
+    let of_set = |(set, keys): (nft::Name, BTreeSet<nft::Key>)| {
+        let elements = keys.into_iter();
+        elements.map(move |key| format!("{set} {{ {key} }}"))
+    };
+    let elements = seen.want.filter.binding.segment_entries();
+    let elements = elements.into_iter().flat_map(of_set);
+    let source = "held on the bridge: what is for its blocks and for nobody is not asked for there";
+    elements.map(move |element| Origin::new("filter element", format!("{table} {element}"), source))
 }
 
 /// The port's own base chain: where it has one, it stands or what would mend the attachment adds it.

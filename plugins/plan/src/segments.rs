@@ -256,7 +256,16 @@ fn is_known(binding: &Binding) -> bool {
     binding.around.bridge.is_some() && blocks(binding).next().is_some()
 }
 
-/// What a binding has in the table.
+/// What a binding has in the table; nothing where it is not known what the node would ask for.
+pub(crate) fn known(binding: &Binding) -> Entries {
+    if is_known(binding) {
+        entries(binding)
+    } else {
+        Entries::new()
+    }
+}
+
+/// What a binding has in the table, of which the blocks may not be known.
 fn entries(binding: &Binding) -> Entries {
     let mut all = own(binding);
     for (set, keys) in common(binding) {

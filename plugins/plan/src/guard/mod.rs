@@ -27,6 +27,12 @@ impl Binding {
     pub fn entries(&self) -> BTreeMap<nft::Name, BTreeSet<nft::Key>> {
         entries(self)
     }
+
+    /// What it has in the table of what leads to bridges, by set.
+    #[must_use]
+    pub fn segment_entries(&self) -> BTreeMap<nft::Name, BTreeSet<nft::Key>> {
+        crate::segments::known(self)
+    }
 }
 
 /// Chains and sets with these bindings in them; the rules of `bound` and the base chains are the
