@@ -7,7 +7,7 @@ use bulkhead_cni::Call;
 use bulkhead_model::{Family, IfName, InterfaceAddress};
 use bulkhead_nft as nft;
 use bulkhead_plan::{
-    Advertised, Attached, Guard, Ns, Op, Plan, Shape, Sysctl, filter_table, host_port_table,
+    Advertised, Attached, Guard, Op, Plan, Shape, Sysctl, filter_table, host_port_table,
     segment_table,
 };
 
