@@ -144,8 +144,9 @@ async fn serve(
     let (stop, stopped) = watch::channel(false);
     let admin = Arc::new(Admin::new(Arc::clone(node), Arc::clone(workers)));
     let server = Arc::new(Server::new(Arc::clone(node), Arc::clone(workers), admin));
-    let serving = tokio::spawn(server.serve(listener, stopped));
+    // Who is answered finds the rest there.
     serve_metrics(node).await?;
+    let serving = tokio::spawn(server.serve(listener, stopped));
     notify::ready(&summary(node));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

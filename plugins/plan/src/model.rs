@@ -76,10 +76,7 @@ impl World {
                 self.add_link(ns, *name, new_link(ifb, *mac, *mtu, LinkGroup::OWNED))
             }
             Op::AddNetns { ns } => {
-                let ipv6 = self.space(&Ns::Host).ipv6;
-                let space = self.spaces.entry(ns.clone());
-                space.or_insert_with(|| new_space(ipv6));
-                self.named.insert(ns.clone());
+                self.add_netns(ns);
                 Ok(())
             }
             Op::DelNetns { ns } => {
@@ -168,6 +165,13 @@ impl World {
             }
             Op::AwaitForwarding { .. } => Ok(()),
         }
+    }
+
+    fn add_netns(&mut self, ns: &Ns) {
+        let ipv6 = self.space(&Ns::Host).ipv6;
+        let space = self.spaces.entry(ns.clone());
+        space.or_insert_with(|| new_space(ipv6));
+        self.named.insert(ns.clone());
     }
 
     /// One of those that change where packets go.
