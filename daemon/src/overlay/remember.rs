@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use bulkhead_attach::{OverlayEnd, SegmentEnd};
-use bulkhead_ipam::cluster::schema::OverlayRow;
+use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow};
 use bulkhead_ipam::cluster::{OverlayName, OverlaysFile};
 use bulkhead_ipam::{FileError, StateDir};
 use bulkhead_model::NetworkName;
@@ -135,7 +135,9 @@ impl Overlays {
             return false;
         };
         let agrees = |row: &OverlayRow| {
-            (row.vni, row.port) == (end.vni, end.port)
+            let is_bridged = row.mode == OverlayMode::Bridged;
+            (row.vni, row.port, row.encryption) == (end.vni, end.port, end.encryption)
+                && is_bridged == end.segment.is_some()
                 && end.pools.iter().all(|pool| row.pools.contains(pool))
         };
         let is_known = memory.mirror.end(&name, &self.cluster.node).is_some();
