@@ -12,7 +12,10 @@ use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError, Code};
 use bulkhead_ipam::{AttachmentRecord, Ipam, Names};
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
-use bulkhead_plan::{Binding, Guard, Held, Identity, Multicast, Restore, Role, Surroundings};
+use bulkhead_plan::{
+    Binding, Guard, Held, Identity, Multicast, MulticastRouter, PortFlags, Restore, Role,
+    Surroundings,
+};
 
 use crate::failure::Failure;
 use crate::segment;
@@ -90,6 +93,25 @@ const KEYS: [&str; 6] = [
 ];
 
 impl GuardConfig {
+    /// A bridge's port as it is, but judged: it has few groups, so that one cannot fill the bridge's table of
+    /// them, and is never taken for a multicast router's, unless it is a router. Without the guard as it is.
+    #[must_use]
+    pub fn limited(&self, port: PortFlags) -> PortFlags {
+        if self.switch != GuardSwitch::On {
+            return port;
+        }
+        let routes = matches!(self.role, GuardRole::Router | GuardRole::Trusted);
+        PortFlags {
+            max_groups: Some(self.budgets.groups()),
+            multicast_router: if routes {
+                MulticastRouter::Learned
+            } else {
+                MulticastRouter::Never
+            },
+            ..port
+        }
+    }
+
     /// Reads `guard` and `multicast` of the configuration, overridden for one attachment by `guard` of
     /// `runtimeConfig`, else of `args.cni`.
     ///

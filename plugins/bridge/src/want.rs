@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_attach::{
-    Addressing, Grant, GuardRole, GuardSwitch, Holder, guard_of, nat_table, share_of,
-};
+use bulkhead_attach::{Addressing, Grant, GuardSwitch, Holder, guard_of, nat_table, share_of};
 use bulkhead_cni::CniError;
 use bulkhead_model::{Family, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
-    Advertised, Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE,
-    MulticastRouter, Neighbour, NetworkNat, Ns, OnLink, Place, Port, PortFlags, Route,
-    Surroundings,
+    Advertised, Attached, Bridge, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour,
+    NetworkNat, Ns, OnLink, Place, Port, PortFlags, Route, Surroundings,
 };
 
 use crate::REFLECTS;
@@ -69,7 +66,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             mtu: config.mtu,
             flags: PortFlags {
                 hairpin: config.port.hairpin || names.other.contains_key(REFLECTS),
-                ..limited(config.port, grant)
+                ..guard_of(&grant.names).limited(config.port)
             },
             is_told: false,
         },
@@ -110,24 +107,6 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         },
         bandwidth: names.bandwidth,
     })
-}
-
-/// A judged port has few groups, so that one cannot fill the bridge's table of them, and is never taken for a multicast router's, unless it is a router.
-fn limited(port: PortFlags, grant: &Grant) -> PortFlags {
-    let guard = guard_of(&grant.names);
-    if guard.switch != GuardSwitch::On {
-        return port;
-    }
-    let routes = matches!(guard.role, GuardRole::Router | GuardRole::Trusted);
-    PortFlags {
-        max_groups: Some(guard.budgets.groups()),
-        multicast_router: if routes {
-            MulticastRouter::Learned
-        } else {
-            MulticastRouter::Never
-        },
-        ..port
-    }
 }
 
 /// Whether an attachment sends from its own MAC alone, so that its neighbours may rely on that.

@@ -2,16 +2,15 @@
 //! kernel.
 
 use bulkhead_attach::{
-    Capabilities, Grant, GuardConfig, GuardRole, GuardSwitch, Holder, Inspection, Layer3, Origin,
-    OverlayEnd, Own, Rehearsal, SegmentAsk, configured, guard_of, nat_table, origins as origins_of,
+    Capabilities, Grant, GuardConfig, Holder, Inspection, Layer3, Origin, OverlayEnd, Own,
+    Rehearsal, SegmentAsk, configured, guard_of, nat_table, origins as origins_of,
 };
 use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError, Code};
 use bulkhead_model::{Family, InterfaceAddress, Mac, NetworkName};
 use bulkhead_plan::{
     Advertised, Attached, Bridge, Dad, Filter, Foreign, HostPorts, Interface, Localnet, MAIN_TABLE,
-    MulticastRouter, Neighbour, NetworkNat, Ns, OnLink, OtherGateways, Place, Port, PortFlags,
-    Route, Surroundings,
+    Neighbour, NetworkNat, Ns, OnLink, OtherGateways, Place, Port, PortFlags, Route, Surroundings,
 };
 
 /// Reads what is asked of the segment, and refuses what it cannot have.
@@ -224,24 +223,11 @@ pub fn bridge(network: &NetworkName, end: &OverlayEnd) -> Bridge {
 
 /// The bridge is told where everybody is, and learns nothing.
 fn flags(guard: &GuardConfig) -> PortFlags {
-    let told = PortFlags {
+    guard.limited(PortFlags {
         untaught: true,
         known_only: true,
         ..PortFlags::default()
-    };
-    if guard.switch != GuardSwitch::On {
-        return told;
-    }
-    let routes = matches!(guard.role, GuardRole::Router | GuardRole::Trusted);
-    PortFlags {
-        max_groups: Some(guard.budgets.groups()),
-        multicast_router: if routes {
-            MulticastRouter::Learned
-        } else {
-            MulticastRouter::Never
-        },
-        ..told
-    }
+    })
 }
 
 /// The gateways that the pools name. Every node answers for them.
