@@ -16,8 +16,8 @@ use super::Cluster;
 /// Longest that an ADD waits for a block or for one address of the cluster: plugins wait a minute.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a pool is waited for that this node does not know: one that was added by way of another node a
-/// moment ago is on its way here.
+/// How long a pool is waited for that this node does not know, or has as nobody's: what was said of it by way
+/// of another node a moment ago is on its way here.
 const HEARSAY: Duration = Duration::from_millis(500);
 
 /// What a reason begins with if the attachment was found dead.
@@ -59,7 +59,7 @@ impl PoolLeases for Cluster {
                         description: grant.description,
                     });
                 }
-                Acquire::Refused(PoolRefusal::Unknown { .. }) if Instant::now() < heard_until => {
+                Acquire::Refused(refusal) if is_hearsay(&refusal, heard_until) => {
                     ledger = self.await_news(ledger, heard_until);
                     continue;
                 }
@@ -95,8 +95,17 @@ impl PoolLeases for Cluster {
     }
 
     fn serves(&self, pools: &PoolChoice) -> Result<(), CniError> {
-        let served = self.look(|ledger| ledger.serves(&choice(pools), self.now()));
-        served.map_err(|refusal| refused(&refusal))
+        let (pools, heard_until) = (choice(pools), Instant::now() + HEARSAY);
+        let mut ledger = self.ledger();
+        loop {
+            match ledger.serves(&pools, self.now()) {
+                Ok(()) => return Ok(()),
+                Err(refusal) if is_hearsay(&refusal, heard_until) => {
+                    ledger = self.await_news(ledger, heard_until);
+                }
+                Err(refusal) => return Err(refused(&refusal)),
+            }
+        }
     }
 }
 
@@ -111,6 +120,15 @@ impl Cluster {
         let waited = self.news.wait_timeout(ledger, left);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
+}
+
+/// Whether a pool that is on its way here may still be the answer.
+fn is_hearsay(refusal: &PoolRefusal, heard_until: Instant) -> bool {
+    let is_of_pools = matches!(
+        refusal,
+        PoolRefusal::Unknown { .. } | PoolRefusal::NoneFor { .. }
+    );
+    is_of_pools && Instant::now() < heard_until
 }
 
 fn choice(pools: &PoolChoice) -> Choice {
