@@ -242,8 +242,8 @@ fn explain_tells_who_says_so_and_what_would_turn_it_around() {
         .ok();
     assert_eq!(
         denied,
-        "web/a -> db/b 80/tcp by IPv4: denied
-  source       10.0.0.1 is web/a's, labels app=web
+        "web/a -> db/b 80/tcp by IPv4: denied at ingress
+  binding      10.0.0.1 is web/a's, labels app=web
   egress       allowed at web/a: no policy is about it
   way          the objects name no nodes
   ingress      denied at db/b: isolated by NetworkPolicy db/sql ($DIR/policies/sql.yaml:1), and none of their rules allows this
@@ -257,6 +257,8 @@ or:
   remove NetworkPolicy db/sql ($DIR/policies/sql.yaml:1)
 
 by IPv6 (fd00::1 -> fd00::2) the same
+
+by the objects alone: ports, guards, routes and kernels are known to daemons and their snapshots
 "
     );
     for question in [

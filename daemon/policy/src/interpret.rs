@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use bulkhead_model::{Family, IfName, Protocol};
 use bulkhead_nft as nft;
 
-use crate::compile::{Device, Local, Ruleset, Said, compile, digest_of};
+use crate::compile::{Cause, Device, Local, OWN_NODE, Ruleset, STRANGER, Said, compile, digest_of};
 use crate::{Decision, EndpointId, NodeName, Packet, Place, Space, Traffic, World};
 
 /// The tables of all nodes of a world.
@@ -223,27 +223,73 @@ impl Node {
         packet: &Packet,
         ends: (Option<Device>, Option<Device>),
     ) -> Result<Option<nft::Evaluation>, nft::Undefined> {
-        let own = |end: IpAddr| self.own.contains(&end);
-        let (hook, iif, oif) = match ends {
-            (None, None) => return Ok(None),
-            (None, Some(to)) if own(packet.source) => (nft::Hook::Output, None, Some(to)),
-            (Some(from), None) if own(packet.destination) => (nft::Hook::Input, Some(from), None),
-            (from, to) => (
-                nft::Hook::Forward,
-                Some(from.unwrap_or_else(uplink)),
-                Some(to.unwrap_or_else(uplink)),
-            ),
-        };
-        let mut seen = nft::Packet::ip(&bytes(packet)).expect("it has a header of its family");
-        if let Some(iif) = iif {
-            seen = seen.arriving_on(iif);
-        }
-        if let Some(oif) = oif {
-            seen = seen.leaving_by(oif);
-        }
-        nft::evaluate(&self.ruleset.table, hook, &seen).map(Some)
+        run(&self.ruleset.table, packet, ends, |end| {
+            self.own.contains(&end)
+        })
     }
 }
+
+/// What a node's table does to the first packet of a connection that comes from, or goes to, those devices of
+/// the node. `is_own` says which addresses are the node's. `None` for what is not on the node.
+///
+/// # Errors
+/// [`nft::Undefined`] if the table is none that a kernel would take.
+pub fn run(
+    table: &nft::Table,
+    packet: &Packet,
+    ends: (Option<Device>, Option<Device>),
+    is_own: impl Fn(IpAddr) -> bool,
+) -> Result<Option<nft::Evaluation>, nft::Undefined> {
+    let (hook, iif, oif) = match ends {
+        (None, None) => return Ok(None),
+        (None, Some(to)) if is_own(packet.source) => (nft::Hook::Output, None, Some(to)),
+        (Some(from), None) if is_own(packet.destination) => (nft::Hook::Input, Some(from), None),
+        (from, to) => (
+            nft::Hook::Forward,
+            Some(from.unwrap_or_else(uplink)),
+            Some(to.unwrap_or_else(uplink)),
+        ),
+    };
+    let mut seen = nft::Packet::ip(&bytes(packet)).expect("it has a header of its family");
+    if let Some(iif) = iif {
+        seen = seen.arriving_on(iif);
+    }
+    if let Some(oif) = oif {
+        seen = seen.leaving_by(oif);
+    }
+    nft::evaluate(table, hook, &seen).map(Some)
+}
+
+/// What was said of a packet on its way through a table, in order, in words. `outcomes` is what its verdicts
+/// stand for.
+#[must_use]
+pub fn said(outcomes: &BTreeMap<String, Said>, evaluation: &nft::Evaluation) -> Vec<String> {
+    let mut chains: Vec<&str> = evaluation
+        .trail
+        .iter()
+        .map(|step| step.chain.as_str())
+        .collect();
+    chains.dedup();
+    let said = chains.into_iter().filter_map(|chain| {
+        if chain == STRANGER.as_str() {
+            return Some("deny: an address that is not known on its device".to_owned());
+        }
+        if chain == OWN_NODE.as_str() {
+            return Some("allow: own-node".to_owned());
+        }
+        let said = outcomes.get(chain.strip_prefix(VERDICT)?)?;
+        let cause = match &said.outcome.cause {
+            // As people count.
+            Cause::Rule { policy, rule } => format!("rule {} of {policy}", rule + 1),
+            other => other.to_string(),
+        };
+        Some(format!("{} {}: {cause}", said.direction, said.decision()))
+    });
+    said.collect()
+}
+
+/// What the name of a verdict's chain begins with.
+const VERDICT: &str = "verdict-";
 
 const fn decision_of(verdict: nft::Policy) -> Decision {
     match verdict {
@@ -253,7 +299,8 @@ const fn decision_of(verdict: nft::Policy) -> Decision {
 }
 
 /// The packet as it would be sent, without a checksum.
-fn bytes(packet: &Packet) -> Vec<u8> {
+#[must_use]
+pub fn bytes(packet: &Packet) -> Vec<u8> {
     let (protocol, transport) = match packet.traffic {
         Traffic::Port { protocol, port } => {
             let mut header = vec![0x9c, 0x40];
