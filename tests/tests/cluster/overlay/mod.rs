@@ -6,6 +6,7 @@ mod direct;
 mod doctor;
 mod encrypted;
 mod flannel;
+mod guarded;
 mod heal;
 mod options;
 mod outage;
