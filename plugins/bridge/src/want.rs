@@ -297,5 +297,6 @@ fn network_nat(config: &Config, grant: &Grant) -> NetworkNat {
             || config.capabilities.declares_host_ports
             || !grant.names.host_ports.is_empty(),
         no_redirects: config.segmentation == Segmentation::Layer3,
+        no_turn_at: None,
     }
 }

@@ -256,5 +256,6 @@ fn nat(config: &Layer3, grant: &Grant) -> NetworkNat {
             .collect(),
         host_ports: true,
         no_redirects: false,
+        no_turn_at: None,
     }
 }
