@@ -139,7 +139,7 @@ pub enum Request {
         #[serde(default)]
         filter: Filter,
     },
-    /// Who has an address, and who had it. [`Reply::History`]; refused as `NotFound` if no pool has it.
+    /// Who has an address, and who had it. [`Reply::History`], by pool; refused as `NotFound` if none has it.
     Who {
         /// It.
         address: IpAddr,
