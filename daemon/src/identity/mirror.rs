@@ -157,15 +157,15 @@ impl Mirror {
             everything: first > mark.change + 1,
             changes: Changes::default(),
         };
-        let last = self.log.iter().rev();
-        for (_, what) in last.take_while(|(nth, _)| *nth > mark.change) {
-            let news = &mut changed.changes;
+        let news = self.log.iter().rev();
+        for (_, what) in news.take_while(|(nth, _)| *nth > mark.change) {
+            let all = &mut changed.changes;
             match what {
                 News::Everything => changed.everything = true,
-                News::Endpoint(id) => drop(news.endpoints.insert(id.clone())),
-                News::Policy(id) => drop(news.policies.insert(id.clone())),
-                News::Namespace(name) => drop(news.namespaces.insert(name.clone())),
-                News::Nodes => news.nodes = true,
+                News::Endpoint(id) => drop(all.endpoints.insert(id.clone())),
+                News::Policy(id) => drop(all.policies.insert(id.clone())),
+                News::Namespace(name) => drop(all.namespaces.insert(name.clone())),
+                News::Nodes => all.nodes = true,
                 News::Revision => {}
             }
         }

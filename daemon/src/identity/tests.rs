@@ -332,7 +332,7 @@ fn what_is_known_is_a_file_of_objects_that_says_the_same() {
     }];
     mirror.put_own(alone);
     let mut reader = Reader::new();
-    let text = super::told::objects(mirror.world()).join("---\n");
+    let text = super::told::objects(mirror.world(), |_| true).join("---\n");
     reader.read("snapshot", &text).unwrap();
     let reading = reader.finish();
     assert_eq!(reading.complaints, []);

@@ -6,7 +6,8 @@
 mod cut;
 mod stand;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use bulkhead_attach::policies::device;
 use bulkhead_cni::CniError;
-use bulkhead_ipam::wire::admin::PolicyVerified;
+use bulkhead_ipam::wire::admin::{Judged, PolicyVerified};
 use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
 use bulkhead_model::{AttachmentKey, IfName};
-use bulkhead_policy::{EndpointId, Local, World};
+use bulkhead_policy::{Decision, EndpointId, Local, Packet, World};
 
 use crate::identity::{Changed, Identities, Mark};
 use crate::node::Node;
@@ -111,6 +112,34 @@ impl Enforcer {
             differences: differences.unwrap_or_default(),
             healed: self.healed.load(Ordering::Relaxed),
             cut: self.cut.load(Ordering::Relaxed),
+        })
+    }
+
+    /// What the table of this node does to a packet between these endpoints, `None` if nothing is enforced for
+    /// either here. `own` are the node's addresses.
+    pub(crate) fn judged(
+        &self,
+        packet: &Packet,
+        ends: &[BTreeSet<EndpointId>; 2],
+        own: &BTreeSet<IpAddr>,
+    ) -> Option<Judged> {
+        let state = self.state();
+        let device = |ids: &BTreeSet<EndpointId>| {
+            let mut local = state.local.values();
+            local
+                .find(|(id, _)| ids.contains(id))
+                .map(|(_, device)| *device)
+        };
+        let (decision, said) =
+            state
+                .stand
+                .judged(packet, (device(&ends[0]), device(&ends[1])), own)?;
+        Some(Judged {
+            source: packet.source,
+            destination: packet.destination,
+            traffic: packet.traffic.to_string(),
+            allowed: decision == Decision::Allow,
+            said,
         })
     }
 

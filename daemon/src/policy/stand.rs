@@ -1,12 +1,14 @@
 //! The table in the kernel, from one world to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bulkhead_kernel::{ApplyError, Deletion, Kernel, ObserveError};
-use bulkhead_nft::{Command, Standing, Table, Transaction, change};
+use bulkhead_nft::{Command, Policy, Standing, Table, Transaction, change};
 use bulkhead_plan::{Ns, Op, Plan};
-use bulkhead_policy::compile::{Change, Judge, Said, table_id};
-use bulkhead_policy::{Changes, Compiler, Local, Ruleset, World};
+use bulkhead_policy::compile::{Change, Device, Judge, Said, table_id};
+use bulkhead_policy::interpret::{run, said};
+use bulkhead_policy::{Changes, Compiler, Decision, Local, Packet, Ruleset, World};
 
 /// Why the kernel does not enforce what it should.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +176,25 @@ impl Stand {
         let should = Standing::of(table, &|_| 0);
         let standing = self.kernel.standing(&table_id())?.unwrap_or_default();
         Ok(Some(standing.differences(&should)))
+    }
+
+    /// What the table does to a packet from and to these devices, and what is said on the way.
+    pub(super) fn judged(
+        &self,
+        packet: &Packet,
+        devices: (Option<Device>, Option<Device>),
+        own: &BTreeSet<IpAddr>,
+    ) -> Option<(Decision, Vec<String>)> {
+        let Stands::This(table) = &self.stands else {
+            return None;
+        };
+        let evaluation = run(table, packet, devices, |address| own.contains(&address));
+        let evaluation = evaluation.ok().flatten()?;
+        let decision = match evaluation.verdict {
+            Policy::Accept => Decision::Allow,
+            Policy::Drop => Decision::Deny,
+        };
+        Some((decision, said(&self.outcomes, &evaluation)))
     }
 
     /// Who tells what is no longer allowed, once after each change that may have forbidden something.

@@ -18,8 +18,8 @@ use std::env;
 use bulkhead_nft::{Command, Table, change, changed};
 use bulkhead_policy::compile::{Cause, Outcome, Said};
 use bulkhead_policy::{
-    Changes, Compiler, Decision, Direction, Interpreter, Local, Matcher, NodeName, Reason, Verdict,
-    World, compile,
+    Changes, Compiler, Decision, Direction, EndpointId, Interpreter, Local, Matcher, NodeName,
+    Packet, Reason, Space, Verdict, World, compile,
 };
 use dice::Dice;
 
@@ -228,4 +228,49 @@ fn the_same_world_gives_the_same_bytes() {
     let local = Local::of(&world, Some(&node));
     let one = compile(&world, &local).table.to_string();
     assert_eq!(compile(&world, &local).table.to_string(), one);
+}
+
+/// A network whose addresses mean something on it alone is a world of its own.
+#[test]
+fn networks_with_addresses_of_their_own_are_compiled_by_themselves() {
+    for seed in seeds(4, 200) {
+        let mut world = worlds::world(&mut Dice::new(seed));
+        let apart = Space::Network("tight".parse().unwrap());
+        for (name, network) in &mut world.networks {
+            if name.as_str() == "tight" {
+                network.space = apart.clone();
+            }
+        }
+        // Somebody has the same address in both.
+        let mut twins = world.endpoints.clone();
+        twins.retain(|id, _| world.space_of(id) == Space::Node);
+        for (id, endpoint) in twins {
+            let network = "tight".parse().ok();
+            let name = format!("{}-twin", id.name);
+            world.endpoints.insert(
+                EndpointId {
+                    name,
+                    network,
+                    ..id
+                },
+                endpoint,
+            );
+        }
+        let judge = Matcher::new(&world);
+        let interpreter = Interpreter::new(&world);
+        let mut verdicts = [0; 2];
+        for packet in worlds::packets(&world) {
+            for space in [Space::Node, apart.clone()] {
+                let packet = Packet {
+                    space,
+                    ..packet.clone()
+                };
+                let said = judge.evaluate(&packet);
+                let done = interpreter.evaluate(&packet).unwrap();
+                assert_eq!(done, said.decision, "seed {seed}, {packet:?}: {said:#?}");
+                verdicts[usize::from(done == Decision::Allow)] += 1;
+            }
+        }
+        println!("seed {seed}: {verdicts:?}");
+    }
 }
