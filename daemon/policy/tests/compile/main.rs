@@ -207,6 +207,9 @@ fn soak_what_is_followed_step_by_step_is_what_is_compiled_from_scratch() {
                 standing.outcomes, fresh.outcomes,
                 "seed {seed}, step {step}"
             );
+            if step % 8 != 0 {
+                continue;
+            }
             let judge = standing.compiler.judge();
             for packet in worlds::packets(&world).step_by(97) {
                 let said = (judge.decide(&packet), fresh.judge.decide(&packet));
