@@ -784,6 +784,12 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
                 None => Ok(()),
             }
         }
+        nft::Command::SetRules { table, chain } => {
+            let chains = &mut tables.get_mut(table).ok_or(Refusal::Missing)?.chains;
+            let found = chains.get_mut(&chain.name).ok_or(Refusal::Missing)?;
+            *found = chain.rules.len();
+            Ok(())
+        }
         nft::Command::DeleteChain { table, chain } => {
             let chains = &mut tables.get_mut(table).ok_or(Refusal::Missing)?.chains;
             missing(chains.remove(chain).is_some())
