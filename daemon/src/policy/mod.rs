@@ -17,6 +17,7 @@ use bulkhead_cni::CniError;
 use bulkhead_ipam::wire::admin::PolicyVerified;
 use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
 use bulkhead_model::{AttachmentKey, IfName};
+use bulkhead_policy::compile::Told;
 use bulkhead_policy::{EndpointId, Local, World};
 
 use crate::identity::{Identities, Mark};
@@ -43,6 +44,8 @@ pub(crate) struct Enforcer {
 struct State {
     /// The attachments that policies are enforced for.
     local: BTreeMap<AttachmentKey, (EndpointId, IfName)>,
+    /// How many listen to what is allowed.
+    listeners: usize,
     stand: Stand,
     /// What was known when the kernel was told last.
     mark: Mark,
@@ -68,6 +71,7 @@ impl Enforcer {
         }
         let state = State {
             local,
+            listeners: 0,
             stand: Stand::unknown(),
             mark: Mark::default(),
         };
@@ -114,6 +118,30 @@ impl Enforcer {
         })
     }
 
+    /// One more listens to what is allowed: from here on the kernel tells of it.
+    ///
+    /// # Errors
+    /// The kernel is not told; then nobody listens.
+    pub(crate) fn listen(&self) -> Result<(), Trouble> {
+        let mut state = self.state();
+        state.listeners += 1;
+        let told = state.tell_kernel(&self.identities).map(drop);
+        if told.is_err() {
+            state.listeners -= 1;
+        }
+        told
+    }
+
+    /// One less listens; with the last one the kernel is silent again.
+    ///
+    /// # Errors
+    /// The kernel is not told; it is when something changes next.
+    pub(crate) fn listen_no_more(&self) -> Result<(), Trouble> {
+        let mut state = self.state();
+        state.listeners -= 1;
+        state.tell_kernel(&self.identities).map(drop)
+    }
+
     /// Puts right what somebody else has changed; what that was.
     fn heal(&self) -> Result<Vec<String>, Trouble> {
         let mut state = self.state();
@@ -148,6 +176,10 @@ impl State {
         let endpoints = self.local.values().cloned();
         let local = Local {
             endpoints: endpoints.collect(),
+            told: match self.listeners {
+                0 => Told::Denied,
+                _ => Told::Everything,
+            },
             ..Local::default()
         };
         // What is not told one by one, or goes on while it is told, is compiled.

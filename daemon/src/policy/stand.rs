@@ -178,10 +178,14 @@ impl Stand {
     }
 }
 
-/// Whether something that was allowed may be forbidden now: what only adds allows no less.
+/// Whether something that was allowed may be forbidden now: what only adds allows no less, and what a chain decides
+/// is in its name, so that one with other rules tells something else and no more.
 fn may_narrow(command: &Command) -> bool {
     !matches!(
         command,
-        Command::AddElements { .. } | Command::AddSet { .. } | Command::AddChain { .. }
+        Command::AddElements { .. }
+            | Command::AddSet { .. }
+            | Command::AddChain { .. }
+            | Command::SetRules { .. }
     )
 }

@@ -45,7 +45,7 @@ pub(super) fn assemble(
     let class_numbers = numbers(classes.all.keys().copied());
     let mut sets = local_sets(ends, classes, &class_numbers);
     sets.extend(peer_sets(identities, identity_numbers));
-    let mut chains = fixed();
+    let mut chains = fixed(ends.told);
     let mut outcomes = BTreeMap::new();
     let mut before = std::mem::take(&mut memory.0);
     for (class, of_it) in &rulings.of {

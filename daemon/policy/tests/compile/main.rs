@@ -15,8 +15,8 @@ mod worlds;
 use std::collections::BTreeSet;
 use std::env;
 
-use bulkhead_nft::{change, changed};
-use bulkhead_policy::compile::{Cause, Outcome, Said};
+use bulkhead_nft::{Command, change, changed};
+use bulkhead_policy::compile::{Cause, Outcome, Said, Told};
 use bulkhead_policy::{
     Compiler, Decision, Direction, EndpointId, Interpreter, Local, Matcher, NodeName, Reason,
     Verdict, World, compile,
@@ -101,7 +101,13 @@ fn soak_the_tables_do_what_the_judge_says() {
     let mut total = [0; 2];
     for seed in seeds(60, 3_000) {
         let world = worlds::world(&mut Dice::new(seed));
-        let verdicts = disagreement(&world, &Interpreter::new(&world))
+        // What is told of makes no difference.
+        let told = [Told::Denied, Told::Everything][usize::from(seed % 4 == 0)];
+        let compiled = |world: &World, local: &Local| {
+            let local = local.clone();
+            compile(world, &Local { told, ..local })
+        };
+        let verdicts = disagreement(&world, &Interpreter::with(&world, compiled))
             .unwrap_or_else(|told| panic!("seed {seed}: {told}"));
         total[0] += verdicts[0];
         total[1] += verdicts[1];
@@ -113,18 +119,31 @@ fn soak_the_tables_do_what_the_judge_says() {
 #[test]
 fn soak_a_table_becomes_the_next_by_what_differs() {
     let node = NodeName::new("n1");
-    let compiled = |world: &World| compile(world, &Local::of(world, Some(&node))).table;
+    let of = |world: &World, told| Local {
+        told,
+        ..Local::of(world, Some(&node))
+    };
     for seed in seeds(10, 1_000) {
         let mut dice = Dice::new(seed);
         let mut world = worlds::world(&mut dice);
-        let mut table = compiled(&world);
+        let mut told = Told::Denied;
+        let mut table = compile(&world, &of(&world, told)).table;
         let mut kept = Compiler::default();
         for step in 0..100 {
-            worlds::edit(&mut dice, &mut world);
-            let fresh = compiled(&world);
-            let remembered = kept.compile(&world, &Local::of(&world, Some(&node)));
+            if dice.below(8) == 0 {
+                told = match told {
+                    Told::Denied => Told::Everything,
+                    Told::Everything => Told::Denied,
+                };
+            } else {
+                worlds::edit(&mut dice, &mut world);
+            }
+            let fresh = compile(&world, &of(&world, told)).table;
+            let remembered = kept.compile(&world, &of(&world, told));
             assert_eq!(remembered.table, fresh, "seed {seed}, step {step}");
             let commands = change(&table, &fresh);
+            let whole = |one: &Command| matches!(one, Command::ReplaceTable(_));
+            assert!(!commands.iter().any(whole), "seed {seed}, step {step}");
             table = changed(&table, &commands).unwrap_or_else(|name| {
                 panic!("seed {seed}, step {step}: the kernel would refuse {name}: {commands:?}")
             });
