@@ -94,9 +94,10 @@ fn listen(args: &FlowsArgs, format: Format) -> Result<(), Failure> {
     };
     let mut known = Known::of(args.reach.daemon()?)?;
     let mut listener = LogListener::open(LOG_GROUP, SNAPLEN).map_err(heard)?;
-    let telling = match args.denied {
-        true => None,
-        false => Some(Telling::begin(known.daemon.clone())?),
+    let telling = if args.denied {
+        None
+    } else {
+        Some(Telling::begin(known.daemon.clone())?)
     };
     let mut told = Told::default();
     let mut left = args.count;

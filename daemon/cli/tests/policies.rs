@@ -143,9 +143,10 @@ fn what_is_denied_is_told_with_names_as_it_happens() {
                 while !ends.load(Ordering::Relaxed) {
                     // A port of its own each time: what goes on is judged once.
                     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-                    let to = match to_third.load(Ordering::Relaxed) {
-                        false => "10.1.0.3:7000",
-                        true => "10.1.0.4:7000",
+                    let to = if to_third.load(Ordering::Relaxed) {
+                        "10.1.0.4:7000"
+                    } else {
+                        "10.1.0.3:7000"
                     };
                     let _ = socket.send_to(b"x", to);
                     std::thread::sleep(Duration::from_millis(20));

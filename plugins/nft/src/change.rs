@@ -283,7 +283,8 @@ fn run(table: &mut Table, command: &Command) -> Result<(), Name> {
             lead_somewhere(table, chain)?;
             let mut chains = table.chains.iter_mut();
             let found = chains.find(|one| one.name == chain.name);
-            found.ok_or_else(|| chain.name.clone())?.rules = chain.rules.clone();
+            let found = found.ok_or_else(|| chain.name.clone())?;
+            found.rules.clone_from(&chain.rules);
         }
         Command::DeleteChain { chain, .. } => {
             table.chain(chain).ok_or_else(|| chain.clone())?;
