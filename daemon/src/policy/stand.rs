@@ -176,6 +176,11 @@ impl Stand {
     pub(super) fn due_to_cut(&mut self) -> Option<Judge> {
         std::mem::take(&mut self.cut_is_due).then(|| self.judge.clone())
     }
+
+    /// It was not done.
+    pub(super) const fn is_not_cut(&mut self) {
+        self.cut_is_due = true;
+    }
 }
 
 /// Whether something that was allowed may be forbidden now: what only adds allows no less, and what a chain decides
