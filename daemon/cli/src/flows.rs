@@ -223,7 +223,9 @@ impl Known {
         })?;
         let verdicts = verdicts.into_iter().chain(no_policy());
         self.verdicts = verdicts.map(|one| (one.id.clone(), one)).collect();
-        let named = endpoints.iter().flat_map(|known| {
+        // The kernel's log is of the node's own namespace.
+        let named = endpoints.iter().filter(|known| !known.apart);
+        let named = named.flat_map(|known| {
             let addresses = known.addresses.iter();
             addresses.map(|address| (*address, known.endpoint.to_string()))
         });

@@ -12,7 +12,7 @@ use bulkhead_ipam::cluster::schema::{
 };
 use bulkhead_ipam::cluster::{Event, MemberId, NodeId, ObjectPart, Revision, Row};
 use bulkhead_model::{AttachmentId, AttachmentKey, NetworkName};
-use bulkhead_policy::{EndpointId, GroupName, Network, Node, NodeName, World};
+use bulkhead_policy::{EndpointId, GroupName, Network, Node, NodeName, Space, World};
 
 use super::objects::Objects;
 use super::row::{endpoint_of, id_of};
@@ -212,7 +212,10 @@ impl Mirror {
             now.gateways.extend(&written.gateways);
             now.pools.extend(&written.pools);
             (now.ingress, now.egress) = (written.ingress, written.egress);
-            now.space = written.space.clone();
+            // That its addresses are its own is also known without a word of it.
+            if written.space != Space::Node {
+                now.space = written.space.clone();
+            }
         }
         if self.world.networks.get(network) != Some(&now) {
             self.world.networks.insert(network.clone(), now);

@@ -147,7 +147,10 @@ impl Identities {
     /// An attachment's record is durable: its endpoint is known from here on, and published.
     pub(crate) fn recorded(&self, record: &AttachmentRecord) -> EndpointId {
         let network = &record.key.network;
-        let about = self.about(network).unwrap_or_default();
+        let about = Network {
+            space: row::space_of(record),
+            ..self.about(network).unwrap_or_default()
+        };
         let row = row::row_of(record, 0);
         let endpoint = self.tell(|mirror| {
             mirror.join(network, about);

@@ -2,10 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_attach::own_prefixes;
+use bulkhead_attach::{OverlayEnd, own_prefixes};
 use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::cluster::schema::EndpointRow;
-use bulkhead_policy::{Endpoint, EndpointId, GroupName, Labels, NamedPort, NodeName, Place};
+use bulkhead_policy::{Endpoint, EndpointId, GroupName, Labels, NamedPort, NodeName, Place, Space};
+
+/// Where an attachment's addresses mean something: on a segment over all nodes, which has pools and a namespace of
+/// its own, they may be another network's too, and are somebody else's there.
+pub(super) fn space_of(record: &AttachmentRecord) -> Space {
+    let segment = OverlayEnd::of_names(&record.names).and_then(|end| end.segment);
+    match segment {
+        Some(_) => Space::Network(record.key.network.clone()),
+        None => Space::Node,
+    }
+}
 
 /// What is published of an attachment.
 pub(super) fn row_of(record: &AttachmentRecord, epoch: u64) -> EndpointRow {
@@ -67,4 +77,33 @@ pub(super) fn endpoint_of<'a>(
         node: Some((*node).clone()),
         place: Place::Port,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_a_segment_mean_something_on_it_alone() {
+        let record = |names: &str| -> AttachmentRecord {
+            let text = format!(
+                r#"{{"key": {{"network": "red", "container": "c1", "interface": "eth0"}},
+                "sequence": 1, "boot_id": "7c0e7e26-9d1c-4d5e-8c5b-0c6c2a2c9a11",
+                "created_at_unix_ms": 1, "kind": "vxlan", "ipam": "own", "names": {names}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let overlay = |segment: &str| {
+            let end = format!(
+                r#"{{"vni": 7, "port": 4789, "pools": ["red"], "local": "192.0.2.1", "mtu": 1450, "direct": false{segment}}}"#
+            );
+            serde_json::json!({"other": {"overlay": end}}).to_string()
+        };
+        let segment = r#", "segment": {"netns": "/run/bulkhead/red", "exit": 1, "v4": true, "v6": true, "replicate": true}"#;
+        let red = Space::Network("red".parse().unwrap());
+        assert_eq!(space_of(&record(&overlay(segment))), red);
+        for names in [overlay(""), "{}".to_owned()] {
+            assert_eq!(space_of(&record(&names)), Space::Node, "{names}");
+        }
+    }
 }
