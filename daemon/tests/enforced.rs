@@ -28,7 +28,7 @@ spec:
   podSelector: {matchLabels: {app: server}}
   ingress:
   - from: [{podSelector: {matchLabels: {app: friend}}}]
-    ports: [{port: 7000}, {port: 7000, protocol: UDP}]
+    ports: [{port: 7000}, {port: echo, protocol: UDP}]
 ";
 
 /// A while ago anybody might.
@@ -77,7 +77,10 @@ fn network(node: &Node, app: &str, kind: &str) -> Value {
         "type": kind,
         "policy": true,
         "stateDir": node.state_dir(),
-        "args": {"cni": {"labels": [{"key": "app", "value": app}]}},
+        "args": {"cni": {
+            "labels": [{"key": "app", "value": app}],
+            "ports": [{"name": "echo", "port": PORT, "protocol": "udp"}],
+        }},
         "ipam": {
             "type": "bulkhead-ipam",
             "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00:1::/64"}]],

@@ -31,7 +31,7 @@ pub(super) fn row_of(record: &AttachmentRecord, epoch: u64) -> EndpointRow {
         ),
         pod: record.pod.clone(),
         labels: record.labels.clone(),
-        ports: Vec::new(),
+        ports: record.ports.clone(),
         since_unix_ms: record.created_at_unix_ms,
     }
 }
