@@ -1,6 +1,7 @@
 //! An attachment as policies see it: between its record, its row in the store, and the endpoint that it is.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use bulkhead_attach::{OverlayEnd, own_prefixes};
 use bulkhead_ipam::AttachmentRecord;
@@ -50,15 +51,16 @@ pub(super) fn id_of(row: &EndpointRow) -> EndpointId {
     }
 }
 
-/// What is known of an endpoint, of all the rows that have its name. Several there are where a pod has two
-/// interfaces on a network, and while it moves; the newest says what it is, its addresses are those of all.
-pub(super) fn endpoint_of<'a>(
-    rows: impl IntoIterator<Item = (&'a NodeName, &'a EndpointRow)>,
+/// What is known of an endpoint, of all the rows that have its name, each with its node and those of its addresses
+/// that it has. Several there are where a pod has two interfaces on a network, and while it moves; the newest says
+/// what it is, its addresses are those of all.
+pub(super) fn endpoint_of(
+    rows: &[(NodeName, &EndpointRow, Vec<IpAddr>)],
     groups: BTreeSet<GroupName>,
 ) -> Option<Endpoint> {
-    let rows: Vec<_> = rows.into_iter().collect();
-    let newest = |(_, row): &&(&NodeName, &EndpointRow)| (row.since_unix_ms, row.sequence);
-    let (node, newest) = rows.iter().max_by_key(newest)?;
+    let newest =
+        |(_, row, _): &&(NodeName, &EndpointRow, Vec<IpAddr>)| (row.since_unix_ms, row.sequence);
+    let (node, newest, _) = rows.iter().max_by_key(newest)?;
     let port = |port: &bulkhead_ipam::cluster::schema::PortName| {
         Some(NamedPort {
             name: port.name.clone(),
@@ -71,10 +73,10 @@ pub(super) fn endpoint_of<'a>(
         groups,
         addresses: rows
             .iter()
-            .flat_map(|(_, row)| row.addresses.iter().copied())
+            .flat_map(|(_, _, addresses)| addresses.iter().copied())
             .collect(),
         ports: newest.ports.iter().filter_map(port).collect(),
-        node: Some((*node).clone()),
+        node: Some(node.clone()),
         place: Place::Port,
     })
 }

@@ -316,6 +316,41 @@ fn two_tenants_with_the_same_address_are_not_taken_for_each_other() {
     assert!(!listed.contains("10.4.0.6"), "{listed}");
 }
 
+#[test]
+fn an_address_of_the_nodes_own_is_nobodys_elsewhere() {
+    let mut mirror = mirror();
+    remote(&mut mirror, "n2", &row("c1", "web-0", "10.4.0.5"), 11);
+    let has = |mirror: &Mirror, pod| {
+        let known = &mirror.world().endpoints[&id(pod)];
+        known.addresses.len()
+    };
+    assert_eq!(has(&mirror, "web-0"), 1);
+    // Both nodes give out the same range.
+    let own = row("c2", "other-0", "10.4.0.5");
+    let attachment = own.attachment.clone();
+    let before = mirror.mark();
+    mirror.put_own(own.clone());
+    assert_eq!((has(&mirror, "web-0"), has(&mirror, "other-0")), (0, 1));
+    let both = BTreeSet::from([id("web-0"), id("other-0")]);
+    assert_eq!(mirror.since(before).endpoints, both);
+    // In whatever order they come.
+    remote(&mut mirror, "n2", &row("c3", "web-1", "10.4.0.5"), 12);
+    assert_eq!(has(&mirror, "web-1"), 0);
+    mirror.remove_own(&network(), &attachment.id());
+    assert_eq!((has(&mirror, "web-0"), has(&mirror, "web-1")), (1, 1));
+    // Of another space it is another address.
+    let red: NetworkName = "red".parse().unwrap();
+    let known = Network {
+        space: Space::Network(red.clone()),
+        ..Network::default()
+    };
+    mirror.join(&red, known);
+    let mut elsewhere = own;
+    elsewhere.attachment.network = red;
+    mirror.put_own(elsewhere);
+    assert_eq!((has(&mirror, "web-0"), has(&mirror, "web-1")), (1, 1));
+}
+
 fn operator() -> Operator {
     Operator {
         by: "ops".to_owned(),
