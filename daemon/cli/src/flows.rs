@@ -178,7 +178,7 @@ fn keep(daemon: &Daemon, said: &Sender<Result<(), Failure>>) {
 
 /// The verdicts that are no policy's.
 fn no_policy() -> [KnownVerdict; 2] {
-    let verdict = |id: &str, direction: &str, decision: &str, cause: &str| KnownVerdict {
+    let stands_for = |id: &str, direction: &str, decision: &str, cause: &str| KnownVerdict {
         id: id.to_owned(),
         direction: direction.to_owned(),
         decision: decision.to_owned(),
@@ -187,8 +187,8 @@ fn no_policy() -> [KnownVerdict; 2] {
     };
     let stranger = "no endpoint has that address on that device";
     [
-        verdict(OWN_NODE.as_str(), "ingress", "allow", "own node"),
-        verdict(STRANGER.as_str(), "-", "deny", stranger),
+        stands_for(OWN_NODE.as_str(), "ingress", "allow", "own node"),
+        stands_for(STRANGER.as_str(), "-", "deny", stranger),
     ]
 }
 

@@ -105,7 +105,7 @@ fn mapping(item: &Object<'_>) -> Result<PortMapping, FieldError> {
     })
 }
 
-pub(crate) const PORT: &str = "a port of 1 to 65535";
+const PORT: &str = "a port of 1 to 65535";
 
 pub(crate) fn port(field: &Field<'_>) -> Result<NonZeroU16, FieldError> {
     let number = field.u64().ok().and_then(|n| u16::try_from(n).ok());

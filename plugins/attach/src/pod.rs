@@ -9,7 +9,7 @@ use bulkhead_ipam::cluster::schema::PortName;
 use bulkhead_ipam::{Labels, PodRef};
 use bulkhead_model::{Protocol, is_port_name};
 
-use crate::capabilities::{PORT, port};
+use crate::capabilities::port;
 
 /// The pod; `None` unless namespace and name are both said.
 pub(crate) fn of(call: &Call) -> Option<PodRef> {
@@ -73,6 +73,7 @@ fn label(item: &Field<'_>) -> Result<(String, String), FieldError> {
 
 /// Most ports with names of one container.
 const MOST_PORTS: usize = 64;
+const PORT: &str = "a port of 1 to 65535";
 const PORT_NAME: &str =
     "a port's name (1 to 15 lower-case letters, digits and single '-', such as http)";
 
