@@ -12,7 +12,8 @@ use bulkhead_ipam::cluster::{
 };
 use bulkhead_model::NetworkName;
 use bulkhead_policy::{
-    Decision, EndpointId, Local, Matcher, Network, NodeName, Packet, Space, Traffic, compile,
+    Changes, Decision, EndpointId, Local, Matcher, Network, NodeName, Packet, Space, Traffic,
+    compile,
 };
 
 use bulkhead_policy::read::Reader;
@@ -204,10 +205,11 @@ fn whoever_reads_the_world_hears_what_has_changed() {
     remote(&mut mirror, "n2", &row("c2", "cart-1", "10.4.0.6"), 12);
     let changed = mirror.since(before);
     assert!(!changed.everything);
-    assert_eq!(
-        changed.endpoints,
-        BTreeSet::from([id("cart-0"), id("cart-1")])
-    );
+    let both = Changes {
+        endpoints: [id("cart-0"), id("cart-1")].into(),
+        ..Changes::default()
+    };
+    assert_eq!(changed.changes, both);
     // The same again is no change.
     let before = mirror.mark();
     remote(&mut mirror, "n2", &row("c2", "cart-1", "10.4.0.6"), 13);
@@ -219,7 +221,8 @@ fn whoever_reads_the_world_hears_what_has_changed() {
     };
     let event = put(stored(&Place::Node(node("n2")), &about, 14));
     mirror.observe(&Schema::default(), "nodes", &[event]);
-    assert!(mirror.since(before).everything);
+    let changed = mirror.since(before);
+    assert!(!changed.everything && changed.changes.nodes);
     assert_eq!(
         mirror.world().nodes[&NodeName::new("n2")].addresses.len(),
         1
@@ -332,7 +335,7 @@ fn an_address_of_the_nodes_own_is_nobodys_elsewhere() {
     mirror.put_own(own.clone());
     assert_eq!((has(&mirror, "web-0"), has(&mirror, "other-0")), (0, 1));
     let both = BTreeSet::from([id("web-0"), id("other-0")]);
-    assert_eq!(mirror.since(before).endpoints, both);
+    assert_eq!(mirror.since(before).changes.endpoints, both);
     // In whatever order they come.
     remote(&mut mirror, "n2", &row("c3", "web-1", "10.4.0.5"), 12);
     assert_eq!(has(&mirror, "web-1"), 0);

@@ -22,7 +22,7 @@ use bulkhead_policy::compile::Told;
 use bulkhead_policy::{EndpointId, Local, World};
 
 use crate::config::Established;
-use crate::identity::{Identities, Mark};
+use crate::identity::{Changed, Identities, Mark};
 use crate::node::Node;
 use cut::{Due, Scissors};
 use stand::{Stand, Trouble};
@@ -255,17 +255,16 @@ impl State {
             },
             ..Local::default()
         };
-        // What is not told one by one, or goes on while it is told, is compiled.
-        let changed = identities.await_change(self.mark, Duration::ZERO);
-        let bring = |world: &World, mark: Mark| {
-            let is_told = !changed.everything && changed.mark == mark && mark != Mark::default();
-            let follows = is_told && self.mark.change > 0;
-            if !follows || !self.stand.follow(world, &local, &changed.endpoints)? {
-                self.stand.bring_to(world, &local)?;
-            }
-            Ok(mark)
+        let before = self.mark;
+        let bring = |world: &World, changed: &Changed| {
+            // What is not told one by one is compiled.
+            let follows = !changed.everything && before != Mark::default();
+            let changes = follows.then_some(&changed.changes);
+            self.stand.bring_to(world, &local, changes)?;
+            Ok(changed.mark)
         };
-        let mark = identities.read(bring).unwrap_or(Err(Trouble::Unknown))?;
+        let mark = identities.read(before, bring);
+        let mark = mark.unwrap_or(Err(Trouble::Unknown))?;
         identities.verdicts_are(&self.stand.outcomes);
         self.mark = mark;
         Ok(mark)
