@@ -8,15 +8,17 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bulkhead_ipam::wire::Client;
 use bulkhead_ipam::wire::admin::{Must, ObjectName, PolicyFile, PolicyVerified, Reply, Request};
+use bulkhead_kernel::{Deletion, Kernel};
 use common::{LIMIT, Node};
 use netns_fixtures::{Capture, Captured, Container, wait_for, wait_until};
 use rustix::process::{Signal, kill_process};
@@ -34,7 +36,7 @@ spec:
   podSelector: {matchLabels: {app: server}}
   ingress:
   - from: [{podSelector: {matchLabels: {app: friend}}}]
-    ports: [{port: 7000}, {port: 7000, protocol: UDP}]
+    ports: [{port: 7000}, {port: echo, protocol: UDP}]
 ";
 
 /// A while ago anybody might.
@@ -90,7 +92,10 @@ fn network(node: &Node, app: &str, kind: &str) -> Value {
         "type": kind,
         "policy": true,
         "stateDir": node.state_dir(),
-        "args": {"cni": {"labels": [{"key": "app", "value": app}]}},
+        "args": {"cni": {
+            "labels": [{"key": "app", "value": app}],
+            "ports": [{"name": "echo", "port": PORT, "protocol": "udp"}],
+        }},
         "ipam": {
             "type": "bulkhead-ipam",
             "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00:1::/64"}]],
@@ -356,36 +361,90 @@ fn soak_nothing_forbidden_is_delivered_from_the_first_instruction_on() {
     println!("{added} ADDs, {killed} kills, {edits} edits: {sent} packets sent, none delivered");
 }
 
-#[test]
-fn what_is_no_longer_allowed_is_cut_and_what_is_goes_on() {
-    let node = Node::start(QUICK);
-    apply(&node, &format!("{FENCE}---\n{OPEN}"));
-    let server = Pod::add(&node, "server", "server", "bulkhead-ipv6");
-    let pods = ["friend", "stranger"].map(|app| Pod::add(&node, app, app, "bulkhead-ipv6"));
-    let bind = || TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
-    let listener = server.container.enter(bind).unwrap();
-    let connections = pods.each_ref().map(|pod| {
-        let connect = || TcpStream::connect_timeout(&server.at(0), LIMIT).unwrap();
-        let near = pod.container.enter(connect).unwrap();
+/// The ends of a connection between two pods.
+struct Connection {
+    near: TcpStream,
+    far: TcpStream,
+}
+
+impl Connection {
+    fn of(pod: &Pod, server: &Pod, listener: &TcpListener) -> Option<Self> {
+        let connect = || TcpStream::connect_timeout(&server.at(0), Duration::from_millis(300));
+        let near = pod.container.enter(connect).unwrap().ok()?;
         let (far, _) = listener.accept().unwrap();
         far.set_nonblocking(true).unwrap();
-        (near, far)
-    });
-    let comes = |(near, far): &(TcpStream, TcpStream), patience: Duration| {
+        Some(Self { near, far })
+    }
+
+    /// Whether something that is sent now comes.
+    fn goes_on(&self, patience: Duration) -> bool {
         use std::io::{Read, Write};
-        let (mut near, mut far) = (near, far);
+        let (mut near, mut far) = (&self.near, &self.far);
         let mut buffer = [0; 64];
         let _ = far.read(&mut buffer);
         near.write_all(b"x").unwrap();
         wait_until(patience, || far.read(&mut buffer).ok()).is_some()
+    }
+
+    fn is_cut(&self) {
+        wait_for("the connection to be cut", LIMIT, || {
+            (!self.goes_on(Duration::from_millis(50))).then_some(())
+        });
+    }
+}
+
+#[test]
+fn what_is_no_longer_allowed_is_cut_unless_it_is_to_be_kept() {
+    let node = Node::start(QUICK);
+    apply(&node, &format!("{FENCE}---\n{OPEN}"));
+    let server = Pod::add(&node, "server", "server", "bulkhead-ipv6");
+    let [friend, stranger] =
+        ["friend", "stranger"].map(|app| Pod::add(&node, app, app, "bulkhead-ipv6"));
+    let bind = || TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+    let listener = server.container.enter(bind).unwrap();
+    let connect = |pod| {
+        wait_for("a connection", LIMIT, || {
+            Connection::of(pod, &server, &listener)
+        })
     };
-    assert!(connections.iter().all(|both| comes(both, LIMIT)));
+    let (friends, strangers) = (connect(&friend), connect(&stranger));
+    assert!(friends.goes_on(LIMIT) && strangers.goes_on(LIMIT));
     delete(&node, "everybody");
-    wait_for("the stranger's connection to be cut", LIMIT, || {
-        (!comes(&connections[1], Duration::from_millis(50))).then_some(())
-    });
-    assert!(comes(&connections[0], LIMIT), "the friend's goes on");
+    strangers.is_cut();
+    assert!(friends.goes_on(LIMIT), "it is allowed");
     assert!(node.log().contains("cut connections"), "{}", node.log());
+
+    let configured = |established: &str| {
+        node.configure(&format!("{QUICK}policy.established = \"{established}\"\n"));
+        let last = node.ask(&Request::ConfigReload).pop();
+        assert!(matches!(last, Some(Reply::Reloaded(_))), "{last:?}");
+    };
+    configured("keep");
+    apply(&node, OPEN);
+    let strangers = connect(&stranger);
+    delete(&node, "everybody");
+    wait_for("new ones to be refused", LIMIT, || {
+        let another = Connection::of(&stranger, &server, &listener);
+        another.is_none().then_some(())
+    });
+    // It is looked once a second.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(1200) {
+        assert!(strangers.goes_on(LIMIT), "it is kept");
+    }
+    // What stands of an endpoint that is gone is not.
+    let addresses: BTreeSet<IpAddr> = friend.addresses.iter().copied().collect();
+    let tracked = || {
+        let look = || Kernel::new(Deletion::Blocking).tracked(&addresses);
+        node.host.enter(look).unwrap().unwrap()
+    };
+    assert!(!tracked().is_empty(), "the friend's stands");
+    friend.del(&node);
+    wait_for("it to be forgotten", LIMIT, || {
+        tracked().is_empty().then_some(())
+    });
+    configured("cut");
+    strangers.is_cut();
 }
 
 #[test]

@@ -243,6 +243,7 @@ impl LockedStore {
             config_digest: record.config_digest,
             pod: record.pod,
             labels: record.labels,
+            ports: record.ports,
             pool: record.pool,
         };
         let mut batch = Batch::new(self);
@@ -301,7 +302,8 @@ impl LockedStore {
         let same_life = existing.boot_id == *self.boot.id()
             && existing.netns == draft.netns
             && existing.kind == draft.kind
-            && existing.labels == draft.labels;
+            && existing.labels == draft.labels
+            && existing.ports == draft.ports;
         if same_source && same_life {
             return Acquired::Existing(existing.clone());
         }

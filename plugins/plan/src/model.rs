@@ -694,6 +694,29 @@ fn run_on_set(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusal
     done.ok_or(Refusal::Missing)
 }
 
+fn run_on_chain(
+    chains: &mut BTreeMap<nft::Name, usize>,
+    command: &nft::Command,
+) -> Result<(), Refusal> {
+    match command {
+        nft::Command::AddChain { chain, .. } => {
+            match chains.insert(chain.name.clone(), chain.rules.len()) {
+                Some(_) => Err(Refusal::Exists),
+                None => Ok(()),
+            }
+        }
+        nft::Command::SetRules { chain, .. } => {
+            let found = chains.get_mut(&chain.name).ok_or(Refusal::Missing)?;
+            *found = chain.rules.len();
+            Ok(())
+        }
+        nft::Command::DeleteChain { chain, .. } => {
+            chains.remove(chain).map(drop).ok_or(Refusal::Missing)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusal> {
     let missing = |ok: bool| if ok { Ok(()) } else { Err(Refusal::Missing) };
     match command {
@@ -777,16 +800,11 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
                 .iter()
                 .try_for_each(|key| missing(found.remove(key)))
         }
-        nft::Command::AddChain { table, chain } => {
-            let chains = &mut tables.get_mut(table).ok_or(Refusal::Missing)?.chains;
-            match chains.insert(chain.name.clone(), chain.rules.len()) {
-                Some(_) => Err(Refusal::Exists),
-                None => Ok(()),
-            }
-        }
-        nft::Command::DeleteChain { table, chain } => {
-            let chains = &mut tables.get_mut(table).ok_or(Refusal::Missing)?.chains;
-            missing(chains.remove(chain).is_some())
+        nft::Command::AddChain { table, .. }
+        | nft::Command::SetRules { table, .. }
+        | nft::Command::DeleteChain { table, .. } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            run_on_chain(&mut table.chains, command)
         }
         nft::Command::AddSet { .. } | nft::Command::DeleteSet { .. } => run_on_set(tables, command),
         nft::Command::DeleteTable(table) => missing(tables.remove(table).is_some()),

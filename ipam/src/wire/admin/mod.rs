@@ -263,6 +263,9 @@ pub enum Request {
     Known,
     /// What the verdicts in the kernel's log stand for. [`Reply::Verdicts`], by id.
     Verdicts,
+    /// Have what policies allow in the kernel's log too, beside what they deny, for as long as the connection
+    /// stands. [`Reply::TellsAllowed`] once that is so, [`Reply::Idle`] in between, without end.
+    TellAllowed,
     /// The security groups, or one with its rules. [`Reply::Groups`], by name; refused as `NotFound`.
     Groups {
         /// Only this one.
@@ -467,6 +470,8 @@ pub enum Reply {
         /// By id.
         rows: Vec<KnownVerdict>,
     },
+    /// Of [`Request::TellAllowed`].
+    TellsAllowed,
     /// Of [`Request::Groups`].
     Groups {
         /// By name.
