@@ -123,7 +123,8 @@ impl Identities {
 
     /// The objects and their revision, as the store said when it was last heard of; `None` if it never was.
     pub(crate) fn kept_objects(&self) -> Option<(u64, Vec<(ObjectId, ObjectRow)>)> {
-        let mark = self.read(|_, mark| mark)?;
+        let known = self.look(|mirror| mirror.knows_policies().then(|| mirror.mark()));
+        let mark = known?;
         let schema = &self.cluster.schema;
         let kept = self.kept.rows();
         let object = |row: &Row| match schema.place(&row.key)? {

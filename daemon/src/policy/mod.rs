@@ -20,7 +20,7 @@ use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
 use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_policy::{Decision, EndpointId, Local, Packet, World};
 
-use crate::identity::{Identities, Mark};
+use crate::identity::{Changed, Identities, Mark};
 use crate::node::Node;
 use stand::{Stand, Trouble};
 
@@ -179,17 +179,16 @@ impl State {
             endpoints: endpoints.collect(),
             ..Local::default()
         };
-        // What is not told one by one, or goes on while it is told, is compiled.
-        let changed = identities.await_change(self.mark, Duration::ZERO);
-        let bring = |world: &World, mark: Mark| {
-            let is_told = !changed.everything && changed.mark == mark && mark != Mark::default();
-            let follows = is_told && self.mark.change > 0;
-            if !follows || !self.stand.follow(world, &local, &changed.endpoints)? {
-                self.stand.bring_to(world, &local)?;
-            }
-            Ok(mark)
+        let before = self.mark;
+        let bring = |world: &World, changed: &Changed| {
+            // What is not told one by one is compiled.
+            let follows = !changed.everything && before != Mark::default();
+            let changes = follows.then_some(&changed.changes);
+            self.stand.bring_to(world, &local, changes)?;
+            Ok(changed.mark)
         };
-        let mark = identities.read(bring).unwrap_or(Err(Trouble::Unknown))?;
+        let mark = identities.read(before, bring);
+        let mark = mark.unwrap_or(Err(Trouble::Unknown))?;
         identities.verdicts_are(&self.stand.outcomes);
         self.mark = mark;
         Ok(mark)
