@@ -66,13 +66,19 @@ pub fn representatives(worlds: &[&World]) -> Representatives {
     let selectors = selectors(worlds);
     let (namespaces, others, all_namespaces) = all_of_namespaces(worlds, &selectors);
     let (choices, all_choices) = combined(&of_endpoints(worlds, &selectors));
-    // Namespaces that are described are so in both, or are judged by each as it has them.
-    let judge = World {
-        namespaces: others.clone(),
-        ..worlds
-            .first()
-            .map_or_else(World::default, |world| (*world).clone())
-    };
+    // A namespace may be described otherwise in each.
+    let judges: Vec<World> = worlds
+        .iter()
+        .map(|world| World {
+            namespaces: world
+                .namespaces
+                .clone()
+                .into_iter()
+                .chain(others.clone())
+                .collect(),
+            ..World::default()
+        })
+        .collect();
     let is_strict = worlds.iter().any(|world| is_strict(world));
     let names = named_ports(worlds);
     let ports: BTreeSet<NamedPort> = names
@@ -91,9 +97,10 @@ pub fn representatives(worlds: &[&World]) -> Representatives {
     for choice in &choices {
         for namespace in namespaces.iter().chain(others.keys()) {
             let (id, mut endpoint) = endpoint(namespace, choice);
-            let selected = selectors
-                .iter()
-                .map(|selector| judge.selects(selector, &id, &endpoint));
+            let selected = judges.iter().flat_map(|judge| {
+                let selectors = selectors.iter();
+                selectors.map(|selector| judge.selects(selector, &id, &endpoint))
+            });
             let is_bare = is_strict && endpoint.labels.is_empty() && endpoint.groups.is_empty();
             if !seen.insert((namespace.clone(), is_bare, selected.collect())) {
                 continue;
@@ -126,31 +133,44 @@ enum Trait {
 /// Of each thing, what it may be; it may also not be at all.
 type Choices = Vec<Vec<Trait>>;
 
-/// Every combination, those of the fewest things first, and whether that is all of them.
+/// Every combination, those of the fewest things first, and whether that is all of them. Where they are too many,
+/// no more than two things at once.
 fn combined(choices: &Choices) -> (Vec<Vec<Trait>>, bool) {
     let count = choices.iter().try_fold(1_usize, |all, of_one| {
         all.checked_mul(of_one.len() + 1)
             .filter(|all| *all <= MOST_CHOICES)
     });
-    let is_whole = count.is_some();
+    if count.is_none() {
+        return (some(choices), false);
+    }
     let mut all: Vec<Vec<Trait>> = vec![Vec::new()];
     for of_one in choices {
-        let so_far = all.len();
-        for before in 0..so_far {
-            // Too many: no more than two things at once.
-            if !is_whole && all[before].len() >= 2 {
-                continue;
-            }
-            for choice in of_one {
-                let mut with = all[before].clone();
-                with.push(choice.clone());
-                all.push(with);
-            }
-        }
-        all.truncate(MOST_CHOICES);
+        let with = |choice: &Trait| {
+            let with = |before: &Vec<Trait>| [&before[..], std::slice::from_ref(choice)].concat();
+            all.iter().map(with).collect::<Vec<_>>()
+        };
+        let more: Vec<Vec<Trait>> = of_one.iter().flat_map(with).collect();
+        all.extend(more);
     }
     all.sort_by_key(Vec::len);
-    (all, is_whole)
+    (all, true)
+}
+
+/// Nothing, each thing alone, and as many pairs as there is room for.
+fn some(choices: &Choices) -> Vec<Vec<Trait>> {
+    let one = |choice: &Trait| vec![choice.clone()];
+    let mut some = vec![Vec::new()];
+    some.extend(choices.iter().flatten().map(one));
+    let pairs = choices.iter().enumerate().flat_map(|(nth, of_one)| {
+        let others = choices[nth + 1..].iter().flatten();
+        others.flat_map(move |other| {
+            of_one
+                .iter()
+                .map(move |choice| vec![choice.clone(), other.clone()])
+        })
+    });
+    some.extend(pairs.take(MOST_CHOICES));
+    some
 }
 
 /// What selectors ask of labels: by key, the values that make a difference.
@@ -333,15 +353,11 @@ fn named_ports(worlds: &[&World]) -> BTreeMap<(Protocol, u16), String> {
             _ => false,
         })
     };
-    let mut free = (1..u16::MAX).rev();
+    // Every other one, so that two names are never told as one range.
+    let mut free = (1..u16::MAX).rev().step_by(2);
     let mut numbers = BTreeMap::new();
     for (protocol, name) in names {
-        // Every other one, so that two names are never told as one range.
-        if let Some(number) = free
-            .by_ref()
-            .step_by(2)
-            .find(|it| !is_spoken_of(protocol, *it))
-        {
+        if let Some(number) = free.find(|number| !is_spoken_of(protocol, *number)) {
             numbers.insert((protocol, number), name.to_owned());
         }
     }

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use bulkhead_model::{Family, Protocol};
+use bulkhead_policy::classes::What;
 use bulkhead_policy::diff::diff;
 use bulkhead_policy::edit::{Edit, flips};
 use bulkhead_policy::lint::lint;
@@ -11,7 +12,7 @@ use bulkhead_policy::matrix::{End, Probe, matrix};
 use bulkhead_policy::read::{Effect, Reader};
 use bulkhead_policy::representatives::representatives;
 use bulkhead_policy::{
-    Decision, EndpointId, Matcher, Packet, PolicyKind, Question, Space, Traffic, World,
+    Decision, EndpointId, Matcher, Packet, PolicyKind, PortRange, Question, Space, Traffic, World,
 };
 
 /// Pods a to c in namespaces x and y, by both families.
@@ -505,6 +506,34 @@ fn who_stands_for_everybody_is_told_what_everybody_is_told() {
         }
     }
     assert!(asked.iter().all(|count| *count > 100), "{asked:?}");
+}
+
+/// What only a described namespace's labels tell apart is told apart.
+#[test]
+fn who_stands_in_a_described_namespace_has_its_labels() {
+    let text = "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}, podSelector: {matchLabels: {pod: b}}}], ports: [{port: web}, {port: dns}]}]}";
+    let mut world = world(&[policy("p", text)]);
+    world.endpoints.clear();
+    let stand_ins = representatives(&[&world]);
+    stand_ins.stand_in(&mut world);
+    let named = |name: &str| EndpointId::new("y", name);
+    assert!(
+        world.endpoints.contains_key(&named("[pod=b]")),
+        "{:?}",
+        world.endpoints.keys()
+    );
+    // Two names are two ports, which are told by them.
+    let ports = &world.endpoints[&named("[pod=b]")].ports;
+    let told: Vec<Option<String>> = ports
+        .iter()
+        .map(|named| stand_ins.name_of(What::Ports(named.protocol, PortRange::one(named.port))))
+        .collect();
+    assert_eq!(
+        told,
+        [Some("dns/tcp".to_owned()), Some("web/tcp".to_owned())]
+    );
+    let numbers: Vec<u16> = ports.iter().map(|named| named.port).collect();
+    assert!(numbers[0].abs_diff(numbers[1]) > 1, "{numbers:?}");
 }
 
 #[test]
