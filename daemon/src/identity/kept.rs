@@ -15,7 +15,7 @@ use bulkhead_ipam::cluster::{Event, Key, KeyRange, ObjectId, ObjectPart, Revisio
 use bulkhead_model::NetworkName;
 use serde::{Deserialize, Serialize};
 
-use super::mirror::{KINDS, Mirror};
+use super::mirror::{KINDS, Mark, Mirror};
 use super::{Identities, spawn};
 use crate::node::Node;
 
@@ -123,8 +123,7 @@ impl Identities {
 
     /// The objects and their revision, as the store said when it was last heard of; `None` if it never was.
     pub(crate) fn kept_objects(&self) -> Option<(u64, Vec<(ObjectId, ObjectRow)>)> {
-        let known = self.look(|mirror| mirror.knows_policies().then(|| mirror.mark()));
-        let mark = known?;
+        let mark = self.read(Mark::default(), |_, changed| changed.mark)?;
         let schema = &self.cluster.schema;
         let kept = self.kept.rows();
         let object = |row: &Row| match schema.place(&row.key)? {

@@ -159,13 +159,13 @@ impl Mirror {
         };
         let news = self.log.iter().rev();
         for (_, what) in news.take_while(|(nth, _)| *nth > mark.change) {
-            let changes = &mut changed.changes;
+            let all = &mut changed.changes;
             match what {
                 News::Everything => changed.everything = true,
-                News::Endpoint(id) => drop(changes.endpoints.insert(id.clone())),
-                News::Policy(id) => drop(changes.policies.insert(id.clone())),
-                News::Namespace(name) => drop(changes.namespaces.insert(name.clone())),
-                News::Nodes => changes.nodes = true,
+                News::Endpoint(id) => drop(all.endpoints.insert(id.clone())),
+                News::Policy(id) => drop(all.policies.insert(id.clone())),
+                News::Namespace(name) => drop(all.namespaces.insert(name.clone())),
+                News::Nodes => all.nodes = true,
                 News::Revision => {}
             }
         }
@@ -363,7 +363,9 @@ impl Mirror {
             Some(Place::Object(id)) => {
                 let (_, object) = schema.read::<ObjectRow>(row)?;
                 let news = self.objects.put(&mut self.world, &id, &object);
-                news.into_iter().for_each(|one| self.note(one));
+                for one in news {
+                    self.note(one);
+                }
             }
             Some(Place::Member(id)) => {
                 schema.read::<MemberRow>(row)?;
@@ -382,7 +384,9 @@ impl Mirror {
             Some(Place::Node(node)) => drop(self.nodes.remove(&node)),
             Some(Place::Object(id)) => {
                 let news = self.objects.remove(&mut self.world, &id);
-                news.into_iter().for_each(|one| self.note(one));
+                for one in news {
+                    self.note(one);
+                }
             }
             Some(Place::Member(id)) => {
                 let endpoint = endpoint_name(&id);

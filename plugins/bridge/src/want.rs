@@ -298,5 +298,6 @@ fn network_nat(config: &Config, grant: &Grant) -> NetworkNat {
             .may_have_host_ports
             .unwrap_or(config.gateway != Gateway::None || !grant.names.host_ports.is_empty()),
         no_redirects: config.segmentation == Segmentation::Layer3,
+        no_turn_at: None,
     }
 }

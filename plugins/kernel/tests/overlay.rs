@@ -162,7 +162,8 @@ fn tunnels(family: Outer, from: usize) -> Want {
 
 fn tallied(nodes: &Nodes, nth: usize, reason: TunnelDrop) -> u64 {
     let counted = nodes.on(nth, |kernel| {
-        kernel.tallies(&overlay_table(), &reason.tally()).unwrap()
+        let (table, set) = (overlay_table(), reason.tally());
+        kernel.tallies(&Ns::Host, &table, &set).unwrap()
     });
     counted.iter().map(|(_, count)| count.packets).sum()
 }

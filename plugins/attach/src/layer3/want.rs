@@ -256,5 +256,6 @@ fn nat(config: &Layer3, grant: &Grant) -> NetworkNat {
             .collect(),
         host_ports: config.capabilities.may_have_host_ports.unwrap_or(true),
         no_redirects: false,
+        no_turn_at: None,
     }
 }

@@ -7,6 +7,7 @@ mod doctor;
 mod encrypted;
 mod explain;
 mod flannel;
+mod guarded;
 mod heal;
 mod options;
 mod outage;
