@@ -354,8 +354,10 @@ fn diff_tells_what_a_change_means() {
             {"source": ["web/a"], "destination": ["db/b"], "traffic": ["5433/tcp"], "families": ["ipv4", "ipv6"]},
         ])
     );
-    let empty = scratch.bulkhead("policy diff $DIR/old.yaml $DIR/new.yaml");
-    assert_eq!(empty.code, 3);
+    scratch.write("more/pods.yaml", WORLD);
+    scratch.write("more/new.yaml", POLICY);
+    let empty = scratch.bulkhead("policy diff $DIR/old.yaml $DIR/more");
+    assert_eq!(empty.code, 3, "{}", empty.stderr);
     scratch.write(
         "less.yaml",
         &POLICY.replace("  ingress:\n", "  ingress:\n  - {}\n"),
@@ -368,6 +370,60 @@ fn diff_tells_what_a_change_means() {
             .code
     };
     assert_eq!([wider("allowed"), wider("denied")], [5, 0]);
+}
+
+/// As in a repository that has policies alone.
+#[test]
+fn diff_without_pods_is_about_everybody_that_selectors_tell_apart() {
+    let scratch = Scratch::new();
+    let old = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: sql, namespace: db}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress:
+  - from: [{namespaceSelector: {matchLabels: {team: front}}, podSelector: {matchLabels: {app: web}}}]
+    ports: [{port: 5432}, {port: metrics}]
+";
+    scratch.write("old/sql.yaml", old);
+    scratch.write(
+        "new/sql.yaml",
+        &old.replace(", podSelector: {matchLabels: {app: web}}", ""),
+    );
+    let ran = scratch.bulkhead("policy diff $DIR/old $DIR/new");
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (
+            5,
+            "newly allowed\n  [team=front]/[others] -> db/[app=db]  5432/tcp, metrics/tcp\n\
+             there are no pods among the objects: compared is everybody whom the selectors can tell apart\n",
+            ""
+        )
+    );
+    // The other way around nothing is allowed that was not.
+    let narrower = scratch.bulkhead("policy diff $DIR/new $DIR/old --fail-on allowed -o json");
+    let told: serde_json::Value = serde_json::from_str(&narrower.ok()).unwrap();
+    assert_eq!(told["judged"], "everybody-selectors-tell-apart");
+    assert_eq!(
+        told["denied"][0]["source"],
+        serde_json::json!(["[team=front]/[others]"])
+    );
+    assert_eq!(
+        told["denied"][0]["traffic"],
+        serde_json::json!(["5432/tcp", "metrics/tcp"])
+    );
+    let same = scratch.bulkhead("policy diff $DIR/old $DIR/old").ok();
+    assert!(
+        same.starts_with("no difference in who can talk to whom\n"),
+        "{same}"
+    );
+    // Groups and our own policies too.
+    let group = "{apiVersion: bulkhead/v1, kind: SecurityGroup, metadata: {name: db}, spec: {ingress: [{from: [{group: web}], ports: [5432/tcp]}]}}";
+    scratch.write("groups.yaml", group);
+    scratch.write("wider.yaml", &group.replace("from: [{group: web}], ", ""));
+    let ran = scratch.bulkhead("policy diff $DIR/groups.yaml $DIR/wider.yaml");
+    let line = "  [others]/[others], any IPv4 outside, any IPv6 outside -> [others]/[group db]  5432/tcp\n";
+    assert!(ran.stdout.contains(line), "{}", ran.stdout);
 }
 
 /// What would be loaded for a network that may overlap others is told, and that it is loaded nowhere.

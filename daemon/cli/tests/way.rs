@@ -191,6 +191,19 @@ fn a_packet_is_followed_from_its_binding_to_its_destination() {
     );
     let nobody = beside.node.ask("policy explain blue/web blue/nobody:1/tcp");
     assert_eq!(nobody.code, 3, "{nobody:?}");
+    // A change of policies alone, judged for those who are there.
+    let scratch = &beside.node.scratch;
+    scratch.write("next.yaml", &FENCE.replace("5432", "5433"));
+    let changed = beside
+        .node
+        .ask("policy diff $DIR/fence.yaml $DIR/next.yaml --live");
+    assert_eq!(
+        (changed.code, changed.stdout.as_str()),
+        (
+            5,
+            "newly allowed\n  blue/web -> blue/db  5433/tcp\nnewly denied\n  blue/web -> blue/db  5432/tcp\n"
+        )
+    );
 }
 
 #[test]

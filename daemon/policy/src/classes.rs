@@ -139,7 +139,7 @@ impl Classes {
     }
 }
 
-fn rules<'w>(worlds: &[&'w World]) -> impl Iterator<Item = &'w Rule> {
+pub(crate) fn rules<'w>(worlds: &[&'w World]) -> impl Iterator<Item = &'w Rule> {
     let policies: Vec<&Policy> = worlds
         .iter()
         .flat_map(|world| world.policies.values())
@@ -150,7 +150,7 @@ fn rules<'w>(worlds: &[&'w World]) -> impl Iterator<Item = &'w Rule> {
     both.flatten().flatten()
 }
 
-fn blocks<'w>(worlds: &[&'w World]) -> BTreeSet<&'w Block> {
+pub(crate) fn blocks<'w>(worlds: &[&'w World]) -> BTreeSet<&'w Block> {
     let peers = rules(worlds).flat_map(|rule| &rule.peers);
     let blocks = peers.filter_map(|peer| match peer {
         Peer::Block(block) => Some(block),
@@ -159,7 +159,7 @@ fn blocks<'w>(worlds: &[&'w World]) -> BTreeSet<&'w Block> {
     blocks.collect()
 }
 
-fn selectors<'w>(worlds: &[&'w World]) -> BTreeSet<&'w EndpointSelector> {
+pub(crate) fn selectors<'w>(worlds: &[&'w World]) -> BTreeSet<&'w EndpointSelector> {
     let policies = worlds.iter().flat_map(|world| world.policies.values());
     let subjects = policies.flat_map(|policy| &policy.subject);
     let peers = rules(worlds).flat_map(|rule| &rule.peers);

@@ -21,6 +21,7 @@ mod policy;
 mod port;
 mod question;
 pub mod read;
+pub mod representatives;
 mod selector;
 mod tier;
 mod verdict;

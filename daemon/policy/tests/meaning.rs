@@ -4,12 +4,16 @@
 use std::fmt::Write;
 
 use bulkhead_model::{Family, Protocol};
+use bulkhead_policy::classes::What;
 use bulkhead_policy::diff::diff;
 use bulkhead_policy::edit::{Edit, flips};
 use bulkhead_policy::lint::lint;
 use bulkhead_policy::matrix::{End, Probe, matrix};
 use bulkhead_policy::read::{Effect, Reader};
-use bulkhead_policy::{Decision, Matcher, Packet, PolicyKind, Space, Traffic, World};
+use bulkhead_policy::representatives::representatives;
+use bulkhead_policy::{
+    Decision, EndpointId, Matcher, Packet, PolicyKind, PortRange, Question, Space, Traffic, World,
+};
 
 /// Pods a to c in namespaces x and y, by both families.
 fn people() -> String {
@@ -444,4 +448,109 @@ fn an_unknown_field_widens_nothing() {
         }
     }
     assert!(places > 60, "{places}");
+}
+
+/// Who stands for a pod: whoever has its label, or else the others of its namespace.
+fn stand_in(world: &World, pod: &EndpointId) -> EndpointId {
+    let named = |name: String| EndpointId::new(pod.namespace.clone(), name);
+    let own = named(format!("[pod={}]", pod.name));
+    if world.endpoints.contains_key(&own) {
+        own
+    } else {
+        named("[others]".to_owned())
+    }
+}
+
+#[test]
+fn who_stands_for_everybody_is_told_what_everybody_is_told() {
+    let spoken_of_addresses_or_names = |policies: &[String]| {
+        let mut policies = policies.iter();
+        policies.any(|text| text.contains("ipBlock") || text.contains("port: web"))
+    };
+    let mut asked = [0; 2];
+    for policies in some_policies() {
+        // Where a pod's address or its ports make the difference, nobody can stand for it.
+        if spoken_of_addresses_or_names(&policies) {
+            continue;
+        }
+        let whole = world(&policies);
+        let mut bare = whole.clone();
+        bare.endpoints.clear();
+        let stand_ins = representatives(&[&bare]);
+        assert!(stand_ins.is_whole());
+        stand_ins.stand_in(&mut bare);
+        let judges = [Matcher::new(&whole), Matcher::new(&bare)];
+        for from in whole.endpoints.keys() {
+            for to in whole.endpoints.keys().filter(|to| *to != from) {
+                for port in PORTS {
+                    let says = |judge: &Matcher<'_>, of: &World, from, to| {
+                        let question = Question {
+                            source: End::Endpoint(from),
+                            destination: End::Endpoint(to),
+                            probe: Probe::Port(Protocol::Tcp, port),
+                        };
+                        let packet = question.packet(of, Family::V4).unwrap();
+                        judge.evaluate(&packet).decision
+                    };
+                    let said = says(&judges[0], &whole, from.clone(), to.clone());
+                    let stood = [from, to].map(|pod| stand_in(&bare, pod));
+                    let [of, at] = stood;
+                    let told = says(&judges[1], &bare, of.clone(), at.clone());
+                    assert_eq!(
+                        told, said,
+                        "{from} -> {to}: {of} -> {at} {port}: {policies:?}"
+                    );
+                    asked[usize::from(said == Decision::Allow)] += 1;
+                }
+            }
+        }
+    }
+    assert!(asked.iter().all(|count| *count > 100), "{asked:?}");
+}
+
+/// What only a described namespace's labels tell apart is told apart.
+#[test]
+fn who_stands_in_a_described_namespace_has_its_labels() {
+    let text = "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}, podSelector: {matchLabels: {pod: b}}}], ports: [{port: web}, {port: dns}]}]}";
+    let mut world = world(&[policy("p", text)]);
+    world.endpoints.clear();
+    let stand_ins = representatives(&[&world]);
+    stand_ins.stand_in(&mut world);
+    let named = |name: &str| EndpointId::new("y", name);
+    assert!(
+        world.endpoints.contains_key(&named("[pod=b]")),
+        "{:?}",
+        world.endpoints.keys()
+    );
+    // Two names are two ports, which are told by them.
+    let ports = &world.endpoints[&named("[pod=b]")].ports;
+    let told: Vec<Option<String>> = ports
+        .iter()
+        .map(|named| stand_ins.name_of(What::Ports(named.protocol, PortRange::one(named.port))))
+        .collect();
+    assert_eq!(
+        told,
+        [Some("dns/tcp".to_owned()), Some("web/tcp".to_owned())]
+    );
+    let numbers: Vec<u16> = ports.iter().map(|named| named.port).collect();
+    assert!(numbers[0].abs_diff(numbers[1]) > 1, "{numbers:?}");
+}
+
+#[test]
+fn too_many_to_tell_apart_are_told_to_be() {
+    let keys: Vec<String> = (0..20).map(|nth| format!("k{nth}: v")).collect();
+    let selectors = keys.iter().map(|key| {
+        policy(
+            &key.replace(": ", "-"),
+            &format!("{{podSelector: {{matchLabels: {{{key}}}}}}}"),
+        )
+    });
+    let policies: Vec<String> = selectors.collect();
+    let mut world = world(&policies);
+    world.endpoints.clear();
+    let stand_ins = representatives(&[&world]);
+    assert!(!stand_ins.is_whole());
+    stand_ins.stand_in(&mut world);
+    // With each of them alone, at least.
+    assert!(world.endpoints.len() > 20, "{}", world.endpoints.len());
 }

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use bulkhead_ipam::wire::admin::{Reply, Request};
 use bulkhead_model::{Family, Protocol};
 use bulkhead_policy::classes::{What, Who};
 use bulkhead_policy::diff::{Change, Difference, diff};
-use bulkhead_policy::read::Reading;
-use bulkhead_policy::{Decision, PortRange};
+use bulkhead_policy::read::{Reader, Reading};
+use bulkhead_policy::representatives::{Representatives, representatives};
+use bulkhead_policy::{Decision, PortRange, World};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::PolicyError;
 use super::objects::{outcome, read};
+use crate::daemon::Reach;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Format;
 
@@ -25,9 +28,22 @@ pub(crate) struct DiffArgs {
     /// Objects as they are to be.
     new: PathBuf,
 
-    /// Objects of both, such as the pods. May be given several times.
-    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    /// Objects of both, such as the pods. May be given several times. Where there are no pods at all, everybody is
+    /// compared whom the selectors of the policies can tell apart.
+    #[arg(
+        short = 'f',
+        long = "file",
+        visible_alias = "pods",
+        value_name = "FILE"
+    )]
     files: Vec<PathBuf>,
+
+    /// Compare the endpoints that the node daemon knows, too.
+    #[arg(long)]
+    live: bool,
+
+    #[command(flatten)]
+    reach: Reach,
 
     /// Which differences end with exit code 5.
     #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
@@ -48,28 +64,109 @@ enum FailOn {
 }
 
 pub(crate) fn run(args: &DiffArgs, format: Format) -> Outcome {
-    match both(args) {
-        Ok(readings) => compared(args, &readings, format),
+    match Both::of(args) {
+        Ok(both) => compared(args, &both, format),
         Err(failure) => Outcome::partial(String::new(), &[failure]),
     }
 }
 
-/// The old objects and the new ones, each with those of both.
-fn both(args: &DiffArgs) -> Result<[Reading; 2], Failure> {
-    let with = |own: &PathBuf| -> Result<Reading, Failure> {
-        let reading = read(&[&args.files[..], std::slice::from_ref(own)].concat())?;
-        if reading.world.endpoints.is_empty() {
-            return Err(PolicyError::Deserted(own.display().to_string()).into());
-        }
-        Ok(reading)
-    };
-    Ok([with(&args.old)?, with(&args.new)?])
+/// What is compared.
+struct Both {
+    old: Reading,
+    new: Reading,
+    /// Who stands for everybody, where nobody is among the objects.
+    stand_ins: Option<Representatives>,
 }
 
-fn compared(args: &DiffArgs, [old, new]: &[Reading; 2], format: Format) -> Outcome {
+impl Both {
+    /// The old objects and the new ones, each with those of both.
+    fn of(args: &DiffArgs) -> Result<Self, Failure> {
+        let with = |own: &PathBuf| read(&[&args.files[..], std::slice::from_ref(own)].concat());
+        let mut both = Self {
+            old: with(&args.old)?,
+            new: with(&args.new)?,
+            stand_ins: None,
+        };
+        if args.live {
+            let known = args.known()?;
+            let worlds = [&mut both.old.world, &mut both.new.world];
+            for world in worlds {
+                join(world, &known);
+            }
+        }
+        let is_deserted = |reading: &Reading| reading.world.endpoints.is_empty();
+        match (is_deserted(&both.old), is_deserted(&both.new)) {
+            (false, false) => {}
+            (true, true) => both.stand_in(),
+            (is_old, _) => {
+                let own = if is_old { &args.old } else { &args.new };
+                return Err(PolicyError::Deserted(own.display().to_string()).into());
+            }
+        }
+        Ok(both)
+    }
+
+    fn stand_in(&mut self) {
+        let stand_ins = representatives(&[&self.old.world, &self.new.world]);
+        stand_ins.stand_in(&mut self.old.world);
+        stand_ins.stand_in(&mut self.new.world);
+        self.stand_ins = Some(stand_ins);
+    }
+
+    /// Who was compared, in a word.
+    const fn judged(&self) -> &'static str {
+        match &self.stand_ins {
+            None => "objects",
+            Some(stand_ins) if stand_ins.is_whole() => "everybody-selectors-tell-apart",
+            Some(_) => "some-of-whom-selectors-tell-apart",
+        }
+    }
+
+    /// Traffic, by the names that ports have.
+    fn said(&self, what: What) -> String {
+        let name = self.stand_ins.as_ref().and_then(|it| it.name_of(what));
+        name.unwrap_or_else(|| what.to_string())
+    }
+}
+
+impl DiffArgs {
+    /// Who is where, as the daemon knows it.
+    fn known(&self) -> Result<World, Failure> {
+        let request = Request::PolicySnapshot { about: None };
+        let documents = self.reach.daemon()?.all(&request, |reply| match reply {
+            Reply::Written { documents } => Some(documents),
+            _ => None,
+        })?;
+        let file = "what the daemon knows".to_owned();
+        let mut reader = Reader::new();
+        let read = reader.read(&file, &documents.join("---\n"));
+        read.map_err(|source| PolicyError::Syntax { file, source })?;
+        Ok(reader.finish().world)
+    }
+}
+
+/// Adds who is where; what the objects say themselves stays.
+fn join(world: &mut World, known: &World) {
+    let of = known.clone();
+    for (id, endpoint) in of.endpoints {
+        world.endpoints.entry(id).or_insert(endpoint);
+    }
+    for (name, namespace) in of.namespaces {
+        world.namespaces.entry(name).or_insert(namespace);
+    }
+    for (name, node) in of.nodes {
+        world.nodes.entry(name).or_insert(node);
+    }
+    for (name, network) in of.networks {
+        world.networks.entry(name).or_insert(network);
+    }
+}
+
+fn compared(args: &DiffArgs, both: &Both, format: Format) -> Outcome {
+    let Both { old, new, .. } = both;
     let difference = diff(&old.world, &new.world);
-    let told = Told::of(&difference);
-    let mut outcome = outcome(format.render(&told, |_| text(&difference)), new);
+    let told = Told::of(both, &difference);
+    let mut outcome = outcome(format.render(&told, |_| text(both, &difference)), new);
     for complaint in &old.complaints {
         if !new.complaints.contains(complaint) {
             outcome.stderr.push(complaint.to_string());
@@ -91,6 +188,8 @@ fn compared(args: &DiffArgs, [old, new]: &[Reading; 2], format: Format) -> Outco
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Told {
+    /// Who was compared.
+    judged: &'static str,
     allowed: Vec<ToldChange>,
     denied: Vec<ToldChange>,
     only_old: Vec<String>,
@@ -107,12 +206,13 @@ struct ToldChange {
 }
 
 impl Told {
-    fn of(difference: &Difference) -> Self {
+    fn of(both: &Both, difference: &Difference) -> Self {
         let of = |now| {
             let changes = difference.changes.iter().filter(|change| change.now == now);
-            changes.map(ToldChange::of).collect()
+            changes.map(|change| ToldChange::of(both, change)).collect()
         };
         Self {
+            judged: both.judged(),
             allowed: of(Decision::Allow),
             denied: of(Decision::Deny),
             only_old: difference.gone.iter().map(ToString::to_string).collect(),
@@ -122,7 +222,7 @@ impl Told {
 }
 
 impl ToldChange {
-    fn of(change: &Change) -> Self {
+    fn of(both: &Both, change: &Change) -> Self {
         let families = change.families.iter().map(|family| match family {
             Family::V4 => "ipv4",
             Family::V6 => "ipv6",
@@ -130,7 +230,7 @@ impl ToldChange {
         Self {
             source: named(&change.source),
             destination: named(&change.destination),
-            traffic: change.what.iter().map(ToString::to_string).collect(),
+            traffic: change.what.iter().map(|what| both.said(*what)).collect(),
             families: families.collect(),
         }
     }
@@ -144,7 +244,7 @@ fn named(who: &Who) -> Vec<String> {
 }
 
 /// As a person reads it: for each destination and traffic, everybody.
-fn text(difference: &Difference) -> String {
+fn text(both: &Both, difference: &Difference) -> String {
     let mut text = String::new();
     for (now, heading) in [
         (Decision::Allow, "newly allowed"),
@@ -161,7 +261,7 @@ fn text(difference: &Difference) -> String {
                 }
                 _ => String::new(),
             };
-            let what = format!("{}{families}", traffic(&change.what));
+            let what = format!("{}{families}", traffic(both, &change.what));
             let key = (change.destination.to_string(), what);
             lines
                 .entry(key)
@@ -184,19 +284,25 @@ fn text(difference: &Difference) -> String {
         }
     }
     if text.is_empty() {
-        "no difference in who can talk to whom\n".to_owned()
-    } else {
-        text
+        text.push_str("no difference in who can talk to whom\n");
     }
+    if let Some(stand_ins) = &both.stand_ins {
+        text.push_str(if stand_ins.is_whole() {
+            "there are no pods among the objects: compared is everybody whom the selectors can tell apart\n"
+        } else {
+            "there are no pods among the objects, and too many that the selectors can tell apart: compared are those with the fewest labels and groups; give pods with -f or --live\n"
+        });
+    }
+    text
 }
 
 /// Kinds of traffic; `any traffic` if it is all there is.
-fn traffic(what: &[What]) -> String {
+fn traffic(both: &Both, what: &[What]) -> String {
     let is_whole = |protocol| what.contains(&What::Ports(protocol, PortRange::ALL));
     let is_all = Protocol::ALL.into_iter().all(is_whole) && what.contains(&What::Other(None));
     if is_all {
         return "any traffic".to_owned();
     }
-    let said: Vec<String> = what.iter().map(ToString::to_string).collect();
+    let said: Vec<String> = what.iter().map(|what| both.said(*what)).collect();
     said.join(", ")
 }

@@ -71,9 +71,9 @@ pub(crate) enum PolicyError {
         "{0}: there is nothing to judge: no addresses of a common family, or no port of that name"
     )]
     NoWay(String),
-    /// Policies about nobody.
+    /// Pods on one side alone.
     #[error(
-        "{0}: there are no pods among the objects, so there is nobody to compare: give them with -f"
+        "{0}: there are no pods among these objects, and there are among the others: give pods of both with -f"
     )]
     Deserted(String),
 }
