@@ -1,11 +1,11 @@
 //! The plugin that made an attachment says what it should be: here is the one table of those there are.
 
-use bulkhead_attach::Successors;
+use bulkhead_attach::{Inspection, Successors};
 use bulkhead_bridge as bridge;
 use bulkhead_cni::{Call, CniError, Code, Environment, Verb};
 use bulkhead_ipam::{AttachmentRecord, StateDir};
 use bulkhead_ipv6 as ipv6;
-use bulkhead_plan::Plan;
+use bulkhead_plan::{Attached, Plan};
 use bulkhead_vxlan as vxlan;
 
 use crate::host::Here;
@@ -38,6 +38,17 @@ pub(crate) fn is_sound(
     record: &AttachmentRecord,
 ) -> Result<bool, CniError> {
     for_kind!(record, is_sound(call, state, record, Successors::Some))
+}
+
+/// What should be of it.
+pub(crate) fn wanted(
+    call: &Call,
+    state: &StateDir,
+    record: &AttachmentRecord,
+) -> Result<Attached, CniError> {
+    let inspected: Result<Inspection, CniError> =
+        for_kind!(record, inspect(call, state, record, Successors::Some, &[]));
+    inspected.map(|inspection| inspection.want)
 }
 
 /// Mends it; what was done. Nobody may call ADD or DEL meanwhile.

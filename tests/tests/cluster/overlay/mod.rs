@@ -5,6 +5,7 @@ mod bridged;
 mod direct;
 mod doctor;
 mod encrypted;
+mod explain;
 mod flannel;
 mod guarded;
 mod heal;
