@@ -3,6 +3,7 @@
 //! every change of either, and now and then. What the store does not say because it cannot be reached
 //! is left as it stands.
 
+mod agreed;
 mod facts;
 mod follow;
 mod join;
