@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bulkhead_attach::{OverlayEnd, end_exit, stand_exit};
 use bulkhead_ipam::cluster::{OverlayName, PoolName};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{Family, IfName, Mac, NetworkName, Prefix, Vni};
+use bulkhead_model::{Family, Mac, NetworkName, Prefix, Vni};
 use bulkhead_plan::{
-    Ipsec, OverlayGone, Peer, SegmentGone, Stranger, Tunnels, Want, World, near, obstacles, plan,
-    scope,
+    Ipsec, Near, OverlayGone, Peer, SegmentGone, Stranger, Tunnels, Want, World, near, obstacles,
+    plan, scope,
 };
 
 use super::facts::{self, Place};
@@ -56,8 +56,8 @@ pub(super) struct Passes {
 struct Kept {
     want: Want,
     links: BTreeSet<u32>,
-    /// Peers that are sent to as they are, by link and MAC.
-    near: BTreeSet<(IfName, Mac)>,
+    /// What is behind peers that are sent to as they are.
+    near: Near,
 }
 
 /// A network as a pass sees it.
@@ -307,9 +307,12 @@ impl Passes {
         }
     }
 
-    fn near(&self) -> BTreeSet<(IfName, Mac)> {
-        let kept = self.kept.values();
-        kept.flat_map(|kept| kept.near.clone()).collect()
+    fn near(&self) -> Near {
+        let mut all = Near::new();
+        for (at, behind) in self.kept.values().flat_map(|kept| kept.near.clone()) {
+            all.entry(at).or_default().extend(behind);
+        }
+        all
     }
 
     /// What became of it, and what was seen last.

@@ -42,7 +42,7 @@ pub use nat::NetworkNat;
 
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
 pub use overlay::{
-    Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, near, obstacles,
+    Near, Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, near, obstacles,
     table_id as overlay_table,
 };
 pub use planner::{plan, scope};

@@ -751,6 +751,32 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
         nft::Command::AddElements {
             table,
             set,
+            elements: nft::Elements::Ranges(ranges),
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            let held = table.ranges.entry(set.clone()).or_default();
+            ranges.iter().try_for_each(|(first, rest)| {
+                let before = held.range(..=rest.0).next_back();
+                if before.is_some_and(|(_, (last, _))| last >= first) {
+                    return Err(Refusal::Exists);
+                }
+                held.insert(*first, rest.clone());
+                Ok(())
+            })
+        }
+        nft::Command::DeleteElements {
+            table,
+            set,
+            elements: nft::Elements::Ranges(ranges),
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            let held = table.ranges.entry(set.clone()).or_default();
+            let mut gone = ranges.iter();
+            gone.try_for_each(|(first, rest)| missing(held.remove(first).as_ref() == Some(rest)))
+        }
+        nft::Command::AddElements {
+            table,
+            set,
             elements,
         } => {
             let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
@@ -802,6 +828,7 @@ impl TableState {
         let alone = Self::of(&alone);
         self.elements.extend(alone.elements);
         self.prefixes.extend(alone.prefixes);
+        self.ranges.extend(alone.ranges);
         self.maps.extend(alone.maps);
     }
 
@@ -809,19 +836,24 @@ impl TableState {
     fn delete_set(&mut self, set: &nft::Name) -> bool {
         let exact = self.elements.remove(set).is_some();
         let prefixes = self.prefixes.remove(set).is_some();
-        self.maps.remove(set).is_some() || exact || prefixes
+        let ranges = self.ranges.remove(set).is_some();
+        self.maps.remove(set).is_some() || exact || prefixes || ranges
     }
 
     /// What an observer of everything would see of `table`.
     fn of(table: &nft::Table) -> Self {
         let sets = table.sets.iter().filter_map(|set| match &set.elements {
-            nft::Elements::Map(_) | nft::Elements::Prefixes(_) => None,
+            nft::Elements::Map(_) | nft::Elements::Prefixes(_) | nft::Elements::Ranges(_) => None,
             exact => Some((set.name.clone(), keys(exact))),
         });
         let prefixes = table.sets.iter().filter_map(|set| match &set.elements {
             nft::Elements::Prefixes(prefixes) => {
                 Some((set.name.clone(), prefixes.iter().collect()))
             }
+            _ => None,
+        });
+        let ranges = table.sets.iter().filter_map(|set| match &set.elements {
+            nft::Elements::Ranges(ranges) => Some((set.name.clone(), ranges.clone())),
             _ => None,
         });
         let maps = table.sets.iter().filter_map(|set| match &set.elements {
@@ -846,6 +878,7 @@ impl TableState {
             chains: chains.collect(),
             elements: sets.collect(),
             prefixes: prefixes.collect(),
+            ranges: ranges.collect(),
             maps: maps.collect(),
         }
     }

@@ -1,11 +1,10 @@
 //! Whatever there was, and wherever the last process died: it gets there, and in an order in which no
 //! packet is sent into the void.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bulkhead_model::{Mac, Prefix};
-use bulkhead_plan::{MAIN_TABLE, Ns, Op, Peer, Plan, Route, Space, Want, World, near};
+use bulkhead_plan::{MAIN_TABLE, Near, Ns, Op, Peer, Plan, Route, Space, Want, World, near};
 
 use crate::{
     applied, converged, damaged, device, direct, gone, host, ip, moved, name, node, over_ipv6,
@@ -168,14 +167,15 @@ fn links_of_peers_are_known_once_each_of_them_tells_its_mac() {
     want.peers[0].link_mac = Some(mac(2));
     // The other is behind a router.
     want.peers[1].link_mac = Some(mac(3));
-    let expected: BTreeSet<_> = [(name("eth0"), mac(2))].into();
+    let behind = want.peers[0].prefixes.clone();
+    let expected: Near = [((name("eth0"), mac(2)), behind)].into();
     assert_eq!(near(&node(), &want), expected);
     let mut silent = want.peers[0].clone();
     silent.link_mac = None;
     want.peers.push(silent);
-    assert_eq!(near(&node(), &want), BTreeSet::new());
+    assert_eq!(near(&node(), &want), Near::new());
     want.peers.iter_mut().for_each(|peer| peer.direct = false);
-    assert_eq!(near(&node(), &want), BTreeSet::new());
+    assert_eq!(near(&node(), &want), Near::new());
 }
 
 #[test]
