@@ -132,6 +132,9 @@ impl Passes {
             if turn.is_new || heard || due || unsettled {
                 self.keep(node, seen);
             }
+            if seen.end.segment.is_some() && (due || turn.stirred.contains(&seen.network)) {
+                overlays.look_at_ports(&seen.network);
+            }
             self.tell_others(node, seen);
         }
         // Who is near is known by the ways that were seen meanwhile.

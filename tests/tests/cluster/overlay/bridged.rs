@@ -306,7 +306,17 @@ fn what_somebody_takes_away_comes_back_and_is_counted() {
         .unwrap()
         .to_owned();
     let exit = "exit0";
+    let links = ns.ip_json("link show").unwrap();
+    let names = links.as_array().unwrap().iter();
+    let names = names.filter_map(|link| link["ifname"].as_str());
+    let called = |prefix| names.clone().find(|name| name.starts_with(prefix)).unwrap();
+    let (bridge, port) = (called("bhb"), called("bhp"));
+    // Nothing is compared but what the kernel tells of: see the nodes' configuration.
     for damage in [
+        format!("ip -n {{ns}} link delete {bridge}"),
+        format!("ip -n {{ns}} link set {port} nomaster"),
+        format!("ip -n {{ns}} link set {port} down"),
+        format!("ip -n {{ns}} link set {bridge} down"),
         format!("ip -n {{ns}} link delete {device}"),
         format!("ip -n {{ns}} link set {device} down"),
         format!("ip -n {{ns}} link set {device} nomaster"),
