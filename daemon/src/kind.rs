@@ -1,6 +1,6 @@
 //! The plugin that made an attachment says what it should be: here is the one table of those there are.
 
-use bulkhead_attach::Successors;
+use bulkhead_attach::{OverlayEnd, Successors};
 use bulkhead_bridge as bridge;
 use bulkhead_cni::{Call, CniError, Code, Environment, Verb};
 use bulkhead_ipam::{AttachmentRecord, StateDir};
@@ -47,6 +47,17 @@ pub(crate) fn repair(
     record: &AttachmentRecord,
 ) -> Result<Plan, CniError> {
     for_kind!(record, repair(call, state, record, Successors::Some))
+}
+
+/// Has an attachment follow its network's end on the node; what was done, and the record that says so. Nobody
+/// may call ADD or DEL meanwhile.
+pub(crate) fn follow(
+    call: &Call,
+    state: &StateDir,
+    record: &AttachmentRecord,
+    end: &OverlayEnd,
+) -> Result<Option<(Plan, AttachmentRecord)>, CniError> {
+    bulkhead_attach::follow::<vxlan::Config>(call, state, record, end)
 }
 
 /// Takes a dead attachment down, kernel objects and leases.

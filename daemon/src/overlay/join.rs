@@ -61,7 +61,8 @@ impl bulkhead_attach::Overlays for Overlays {
             Ok::<_, CniError>(end)
         })?;
         self.wait_for(network, until)?;
-        Ok(end)
+        let granted = self.state().granted(network, &self.cluster.node);
+        Ok(granted.unwrap_or(end))
     }
 
     fn serves(&self, network: &NetworkName, ask: &OverlayAsk) -> Result<(), CniError> {
@@ -114,7 +115,7 @@ impl Overlays {
         let has_device = || stands_in(place.as_ref().unwrap_or(&Ns::Host), device) == Some(true);
         if is_asked_for && (member.stands || !is_read && has_device()) {
             member.expect(key);
-            return Ok(Some(member.end.clone()));
+            return Ok(state.granted(network, &self.cluster.node));
         }
         Ok(None)
     }

@@ -1,20 +1,22 @@
-//! The ports of a segment's containers: with the bridge somebody takes them all out of it, and each can be
-//! taken out alone. What the kernel tells of a segment's namespace has them looked at. By a thread of their
-//! own: what is mended waits for a moment without calls, and calls wait for passes.
+//! The ports of a network's containers. Of a segment somebody takes all of them out with the bridge, or one
+//! alone: what the kernel tells of the segment's namespace has them looked at. And of every network they
+//! follow the node's end, whose MTU may change. By a thread of their own: what is done to an attachment waits
+//! for a moment without calls, and calls wait for passes.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bulkhead_attach::{OverlayEnd, SegmentEnd};
-use bulkhead_cni::CniError;
+use bulkhead_attach::{OverlayEnd, PoolLeases, SegmentEnd};
+use bulkhead_cni::{CniError, Verb};
 use bulkhead_ipam::{AttachmentRecord, StoreError};
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{AttachmentKey, NetworkName};
 use bulkhead_plan::{Link, Scope, Space};
 
 use super::{KIND, Overlays, spawn};
+use crate::kind;
 use crate::loops::{Verdict, mend};
 use crate::node::Node;
 use crate::told::{chain, failure};
@@ -39,8 +41,9 @@ fn go_on(node: &Node) {
     }
 }
 
-/// Mends every attachment whose port is out of its place, and stays so.
+/// Has every attachment follow the end, and mends each whose port is out of its place, and stays so.
 fn look(node: &Node, network: &NetworkName) -> Result<(), CniError> {
+    follow_all(node, network)?;
     let misplaced = || {
         let Some(end) = node.overlays.segment_of(network) else {
             return Ok(BTreeSet::new());
@@ -70,6 +73,80 @@ fn look(node: &Node, network: &NetworkName) -> Result<(), CniError> {
         }
     }
     Ok(())
+}
+
+/// How long to wait for a moment without calls before an attachment is left to the next look.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn follow_all(node: &Node, network: &NetworkName) -> Result<(), CniError> {
+    let granted = || node.overlays.granted_now(network);
+    let Some(end) = granted() else {
+        return Ok(());
+    };
+    let mut records = records(node, network).map_err(failure)?;
+    records.retain(|record| is_behind(record, &end));
+    for record in records {
+        // It may change while many follow.
+        let Some(end) = granted() else {
+            return Ok(());
+        };
+        let key = &record.key;
+        match follow(node, key, &end) {
+            Ok(Followed::Done) => {}
+            Ok(Followed::Busy) => node.overlays.look_at_ports(network),
+            Err(error) => {
+                let what = format!("attachment {key} does not follow the underlay");
+                node.failed(&what, &error);
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Followed {
+    Done,
+    Busy,
+}
+
+/// Whether an attachment is recorded with another address, MTU or treatment of checksums than its network's
+/// end has.
+fn is_behind(record: &AttachmentRecord, end: &OverlayEnd) -> bool {
+    let of = |end: &OverlayEnd| (end.local, end.mtu, end.tuning);
+    OverlayEnd::of_names(&record.names).is_some_and(|known| of(&known) != of(end))
+}
+
+/// What nobody can say the want of is left, and so is what is gone meanwhile.
+fn follow(node: &Node, key: &AttachmentKey, end: &OverlayEnd) -> Result<Followed, CniError> {
+    let Some(_alone) = node.gate.alone(PATIENCE) else {
+        return Ok(Followed::Busy);
+    };
+    let known = node.state.network(&key.network).read().map_err(failure)?;
+    let record = known
+        .as_ref()
+        .map(|known| known.find(&key.id()))
+        .transpose()
+        .map_err(failure)?
+        .flatten();
+    let (Some(known), Some(record)) = (known, record) else {
+        return Ok(Followed::Done);
+    };
+    if known.death(&record).is_some() || !is_behind(&record, end) {
+        return Ok(Followed::Done);
+    }
+    let Some(call) = node.remembered.call(key, Verb::Add)? else {
+        return Ok(Followed::Done);
+    };
+    if let Some((plan, record)) = kind::follow(&call, &node.state, &record, end)? {
+        node.pools.settle(&record);
+        node.identities.changed(key);
+        let plan = plan.ops().iter().map(ToString::to_string);
+        tracing::info!(
+            network = %key.network, container = %key.container, ifname = %key.interface,
+            mtu = %end.mtu, plan = plan.collect::<Vec<_>>().join("; "),
+            "the attachment has followed the underlay"
+        );
+    }
+    Ok(Followed::Done)
 }
 
 /// Attachments whose port is not there, or not as a port of the segment's bridge.
@@ -139,6 +216,22 @@ impl Overlays {
             let waited = self.ports.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// An attachment is recorded: the end may have changed since it was told.
+    pub(super) fn caught_up(&self, record: &AttachmentRecord) {
+        let network = &record.key.network;
+        let end = self.granted_now(network);
+        if end.is_some_and(|end| is_behind(record, &end)) {
+            self.look_at_ports(network);
+        }
+    }
+
+    /// The end that attachments of a network have, if it stands.
+    fn granted_now(&self, network: &NetworkName) -> Option<OverlayEnd> {
+        let state = self.state();
+        state.members.get(network).filter(|it| it.stands)?;
+        state.granted(network, &self.cluster.node)
     }
 
     /// The node's part of a segment that stands.

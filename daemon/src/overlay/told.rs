@@ -13,7 +13,7 @@ use bulkhead_plan::Stranger;
 
 use super::mirror::{KINDS, Mirror};
 use super::seal::Shown;
-use super::{Overlays, State};
+use super::{Overlays, State, member};
 use crate::admin::{node_name, node_state};
 
 impl Overlays {
@@ -108,7 +108,11 @@ impl Overlays {
                         replication: it.replicate,
                     }),
                     local: member.end.local,
-                    mtu: member.end.mtu,
+                    mtu: member::bounded(
+                        &member.end,
+                        state.least(&name, &member.end, &self.cluster.node),
+                    )
+                    .mtu,
                     addresses: if overlay.mode == OverlayMode::Bridged {
                         Vec::new()
                     } else {

@@ -1,6 +1,7 @@
 //! A recorded attachment, looked at and mended outside a runtime's call: by an operator. The same
 //! want, the same plan, the same way of applying it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bulkhead_cni::{Call, CniError, CniResult, Code};
@@ -11,7 +12,7 @@ use bulkhead_plan::{Attached, Interface, Op, Plan, Want, World, plan, scope};
 
 use crate::converge::{ConvergeError, Start};
 use crate::failure::Failure;
-use crate::{Grant, Host, Network, Origin, add, del, segment};
+use crate::{Grant, Host, Network, Origin, OverlayEnd, add, del, overlays, segment};
 
 /// What should be, what is, and what leads from this to that.
 #[derive(Debug)]
@@ -126,6 +127,61 @@ pub fn repair<N: Network>(
         },
     )?;
     Ok(Plan::new(done))
+}
+
+/// Has a live attachment follow its network's end on this node, whose MTU is another than when it was made:
+/// the port, and the interface unless somebody has given that a smaller one. What was done, and the record
+/// that says so; `None` if it is not the attachment's record any more. Nobody may call ADD or DEL meanwhile.
+///
+/// # Errors
+/// As [`repair`], and what the state directory refuses. What was done stands, and is done again.
+pub fn follow<N: Network>(
+    call: &Call,
+    state: &StateDir,
+    record: &AttachmentRecord,
+    end: &OverlayEnd,
+) -> Result<Option<(Plan, AttachmentRecord)>, CniError> {
+    let network = N::parse(call)?;
+    let before = OverlayEnd::of_names(&record.names).map(|before| before.mtu);
+    let mut following = record.clone();
+    following.names.other = overlays::followed(&record.names, end);
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let (known, others) = (&following, Successors::Some);
+    let mut attachment = Attachment::open(&network, &mut kernel, call, state, known, others)?;
+    attachment.compare()?;
+    let interface = &mut attachment.want.interface;
+    let standing = interface.mtu;
+    let is_own = |mtu: &Mtu| Some(*mtu) == before || *mtu > end.mtu;
+    interface.mtu = Some(standing.filter(|mtu| !is_own(mtu)).unwrap_or(end.mtu));
+    let mut done = Vec::new();
+    let Attachment { kernel, want, .. } = &mut attachment;
+    let planned = |plan: &Plan| done.extend_from_slice(plan.ops());
+    add::stand(
+        Start::Anything,
+        kernel,
+        state,
+        &record.key,
+        want.clone(),
+        planned,
+    )?;
+    let recorded = noted(state, record, following.names.other)?;
+    Ok(recorded.map(|record| (Plan::new(done), record)))
+}
+
+/// Records other names for an attachment, if this is its record still.
+fn noted(
+    state: &StateDir,
+    record: &AttachmentRecord,
+    other: BTreeMap<String, String>,
+) -> Result<Option<AttachmentRecord>, Failure> {
+    let Some(mut store) = state.network(&record.key.network).lock_existing()? else {
+        return Ok(None);
+    };
+    let now = store.find(&record.id())?.map(|record| record.sequence);
+    if now != Some(record.sequence) {
+        return Ok(None);
+    }
+    Ok(store.set_other_names(&record.id(), other)?)
 }
 
 /// Tells an attachment whole: what there is, where it comes from, what ADD and DEL would do. Nothing
@@ -257,7 +313,10 @@ impl<'k> Attachment<'k> {
     ) -> Result<Self, Failure> {
         let grant = Grant::of(network, record, pool, path)?;
         let mut want = network.want(&grant)?;
-        let claims = previous.map_or(Claims::Both, |previous| claim_previous(&mut want, previous));
+        let former = overlays::former_mtus(&grant.names);
+        let claims = previous.map_or(Claims::Both, |previous| {
+            claim_previous(&mut want, previous, &former)
+        });
         segment::admit(kernel, &want.node)?;
         kernel.admit(grant.container.clone(), netns);
         Ok(Self {
@@ -393,8 +452,9 @@ fn claim_mac(interface: &mut Interface, mac: Mac) {
 }
 
 /// MAC and MTU are what the runtime was told, since plugins chained later may have changed them.
-/// Results before version 1.1.0 tell no MTU.
-fn claim_previous(want: &mut Attached, previous: &CniResult) -> Claims {
+/// Results before version 1.1.0 tell no MTU. An attachment that has followed its network's end had `former` ones:
+/// who was told of one of them was told of the port's, and a plugin's is no more than the port's is by now.
+fn claim_previous(want: &mut Attached, previous: &CniResult, former: &BTreeSet<Mtu>) -> Claims {
     let name = want.interface.name;
     let inside = |interface: &&bulkhead_cni::Interface| {
         interface.sandbox.as_deref().is_some_and(|s| !s.is_empty())
@@ -409,6 +469,10 @@ fn claim_previous(want: &mut Attached, previous: &CniResult) -> Claims {
     let Some(mtu) = interface.mtu.and_then(Mtu::new) else {
         return Claims::Mac;
     };
-    want.interface.mtu = Some(mtu);
+    want.interface.mtu = match want.port.mtu {
+        Some(port) if former.contains(&mtu) => Some(port),
+        Some(port) if !former.is_empty() => Some(mtu.min(port)),
+        _ => Some(mtu),
+    };
     Claims::Both
 }

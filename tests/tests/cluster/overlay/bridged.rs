@@ -200,8 +200,8 @@ fn two_tenants_of_one_range_speak_every_protocol_beside_each_other() {
 fn a_packet_of_the_mtu_passes_whole_and_everybody_s_stay_on_the_node() {
     let bed = Bed::start(2, "10.9.0.0/20", "16");
     let (from, _) = bed.container(0, "blue", "from");
-    let (_near, near) = bed.container(0, "blue", "near");
-    let (_to, at) = bed.container(1, "blue", "to");
+    let (beside, near) = bed.container(0, "blue", "near");
+    let (to, at) = bed.container(1, "blue", "to");
     let capture = Capture::start(&bed.all[0].host, Outside::UPLINK).unwrap();
     reaches(&from, &near);
     for address in &at {
@@ -212,6 +212,20 @@ fn a_packet_of_the_mtu_passes_whole_and_everybody_s_stay_on_the_node() {
         assert!(!longer.from(&from).unwrap());
         let large = Ping::new(*address).packet_size(4000).limit(LIMIT);
         assert!(large.from(&from).unwrap());
+    }
+    // The segment's is the least of its nodes', and nobody on it is told of more.
+    let mtu_of = |ns: &Ns| ns.ip_json("link show eth0").expect("ip runs")[0]["mtu"].clone();
+    for (below, mtu) in [(1400, 1350), (1500, MTU)] {
+        let line = format!("link set {} mtu {below}", Outside::UPLINK);
+        bed.all[1].host.ip(&line).expect("ip does it");
+        wait_for("every container's MTU to follow", LIMIT, || {
+            let mut all = [&from, &beside, &to].into_iter();
+            all.all(|container| mtu_of(container) == mtu).then_some(())
+        });
+        for address in &at {
+            let whole = || Ping::new(*address).unfragmented(mtu).from(&from).unwrap();
+            wait_for("a packet of it to pass", LIMIT, || whole().then_some(()));
+        }
     }
     // The gateway is at hand, and what nobody has is asked for by nobody but the node.
     reaches(
