@@ -51,13 +51,13 @@ pub(crate) fn repair(
 
 /// Has an attachment follow its network's end on the node; what was done, and the record that says so. Nobody
 /// may call ADD or DEL meanwhile.
-pub(crate) fn follow(
+pub(crate) fn catch_up(
     call: &Call,
     state: &StateDir,
     record: &AttachmentRecord,
     end: &OverlayEnd,
 ) -> Result<Option<(Plan, AttachmentRecord)>, CniError> {
-    bulkhead_attach::follow::<vxlan::Config>(call, state, record, end)
+    bulkhead_attach::catch_up::<vxlan::Config>(call, state, record, end)
 }
 
 /// Takes a dead attachment down, kernel objects and leases.

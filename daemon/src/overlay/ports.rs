@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use bulkhead_attach::{OverlayEnd, PoolLeases, SegmentEnd};
-use bulkhead_cni::{CniError, Verb};
+use bulkhead_cni::{CniError, Code, Verb};
 use bulkhead_ipam::{AttachmentRecord, StoreError};
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{AttachmentKey, NetworkName};
@@ -19,7 +19,7 @@ use super::{KIND, Overlays, spawn};
 use crate::kind;
 use crate::loops::{Verdict, mend};
 use crate::node::Node;
-use crate::told::{chain, failure};
+use crate::told::failure;
 
 /// How long a port has to be out of its place: one that a call is about to plug is not.
 const SETTLED: Duration = Duration::from_millis(150);
@@ -43,7 +43,7 @@ fn go_on(node: &Node) {
 
 /// Has every attachment follow the end, and mends each whose port is out of its place, and stays so.
 fn look(node: &Node, network: &NetworkName) -> Result<(), CniError> {
-    follow_all(node, network)?;
+    catch_up_all(node, network)?;
     let misplaced = || {
         let Some(end) = node.overlays.segment_of(network) else {
             return Ok(BTreeSet::new());
@@ -78,7 +78,7 @@ fn look(node: &Node, network: &NetworkName) -> Result<(), CniError> {
 /// How long to wait for a moment without calls before an attachment is left to the next look.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-fn follow_all(node: &Node, network: &NetworkName) -> Result<(), CniError> {
+fn catch_up_all(node: &Node, network: &NetworkName) -> Result<(), CniError> {
     let granted = || node.overlays.granted_now(network);
     let Some(end) = granted() else {
         return Ok(());
@@ -91,9 +91,9 @@ fn follow_all(node: &Node, network: &NetworkName) -> Result<(), CniError> {
             return Ok(());
         };
         let key = &record.key;
-        match follow(node, key, &end) {
-            Ok(Followed::Done) => {}
-            Ok(Followed::Busy) => node.overlays.look_at_ports(network),
+        match catch_up(node, key, &end) {
+            Ok(Caught::Up) => {}
+            Ok(Caught::Busy) => node.overlays.look_at_ports(network),
             Err(error) => {
                 let what = format!("attachment {key} does not follow the underlay");
                 node.failed(&what, &error);
@@ -103,8 +103,8 @@ fn follow_all(node: &Node, network: &NetworkName) -> Result<(), CniError> {
     Ok(())
 }
 
-enum Followed {
-    Done,
+enum Caught {
+    Up,
     Busy,
 }
 
@@ -116,9 +116,9 @@ fn is_behind(record: &AttachmentRecord, end: &OverlayEnd) -> bool {
 }
 
 /// What nobody can say the want of is left, and so is what is gone meanwhile.
-fn follow(node: &Node, key: &AttachmentKey, end: &OverlayEnd) -> Result<Followed, CniError> {
+fn catch_up(node: &Node, key: &AttachmentKey, end: &OverlayEnd) -> Result<Caught, CniError> {
     let Some(_alone) = node.gate.alone(PATIENCE) else {
-        return Ok(Followed::Busy);
+        return Ok(Caught::Busy);
     };
     let known = node.state.network(&key.network).read().map_err(failure)?;
     let record = known
@@ -128,15 +128,15 @@ fn follow(node: &Node, key: &AttachmentKey, end: &OverlayEnd) -> Result<Followed
         .map_err(failure)?
         .flatten();
     let (Some(known), Some(record)) = (known, record) else {
-        return Ok(Followed::Done);
+        return Ok(Caught::Up);
     };
     if known.death(&record).is_some() || !is_behind(&record, end) {
-        return Ok(Followed::Done);
+        return Ok(Caught::Up);
     }
     let Some(call) = node.remembered.call(key, Verb::Add)? else {
-        return Ok(Followed::Done);
+        return Ok(Caught::Up);
     };
-    if let Some((plan, record)) = kind::follow(&call, &node.state, &record, end)? {
+    if let Some((plan, record)) = kind::catch_up(&call, &node.state, &record, end)? {
         node.pools.settle(&record);
         node.identities.changed(key);
         let plan = plan.ops().iter().map(ToString::to_string);
@@ -146,7 +146,7 @@ fn follow(node: &Node, key: &AttachmentKey, end: &OverlayEnd) -> Result<Followed
             "the attachment has followed the underlay"
         );
     }
-    Ok(Followed::Done)
+    Ok(Caught::Up)
 }
 
 /// Attachments whose port is not there, or not as a port of the segment's bridge.
@@ -167,7 +167,7 @@ fn misplaced(
     // A namespace that was made anew is another one: nothing of it is kept open.
     let mut kernel = Kernel::new(Deletion::Blocking);
     let world = kernel.observe(&scope);
-    let world = world.map_err(|error| CniError::try_again(chain(&error)))?;
+    let world = world.map_err(|error| CniError::from_chain(Code::TRY_AGAIN_LATER, &error))?;
     let space = world.space(&ns);
     let misplaced = records.iter().filter(|record| !is_in_place(space, record));
     Ok(misplaced.map(|record| record.key.clone()).collect())

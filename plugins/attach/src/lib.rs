@@ -62,7 +62,7 @@ pub use plugin::Plugin;
 pub use policies::Policies;
 pub use pools::{PoolAsk, PoolGrant, PoolLeases};
 pub use recorded::{
-    Explanation, Inspection, Rehearsal, Successors, collect, explain, follow, inspect, is_sound,
+    Explanation, Inspection, Rehearsal, Successors, catch_up, collect, explain, inspect, is_sound,
     repair,
 };
 pub use segment::{end_exit, recorded_node, stand_exit};

@@ -135,7 +135,7 @@ pub fn repair<N: Network>(
 ///
 /// # Errors
 /// As [`repair`], and what the state directory refuses. What was done stands, and is done again.
-pub fn follow<N: Network>(
+pub fn catch_up<N: Network>(
     call: &Call,
     state: &StateDir,
     record: &AttachmentRecord,
