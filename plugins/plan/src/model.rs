@@ -708,18 +708,7 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
             elements: nft::Elements::Map(map),
         } => {
             let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
-            let found = table.maps.entry(set.clone()).or_default();
-            map.iter().try_for_each(|(key, entry)| {
-                let entry = as_found(entry);
-                match found.get(key) {
-                    Some(other) if other.data != entry.data => Err(Refusal::Exists),
-                    Some(_) => Ok(()),
-                    None => {
-                        found.insert(key.clone(), entry);
-                        Ok(())
-                    }
-                }
-            })
+            table.add_entries(set, map)
         }
         nft::Command::AddElements {
             table,
@@ -727,15 +716,7 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
             elements: nft::Elements::Prefixes(prefixes),
         } => {
             let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
-            let held = table.prefixes.entry(set.clone()).or_default();
-            prefixes.iter().try_for_each(|prefix| {
-                let clashes = |other: &Prefix| *other != prefix && other.overlaps(prefix);
-                if held.iter().any(clashes) {
-                    return Err(Refusal::Exists);
-                }
-                held.insert(prefix);
-                Ok(())
-            })
+            table.add_prefixes(set, prefixes)
         }
         nft::Command::DeleteElements {
             table,
@@ -754,15 +735,7 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
             elements: nft::Elements::Ranges(ranges),
         } => {
             let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
-            let held = table.ranges.entry(set.clone()).or_default();
-            ranges.iter().try_for_each(|(first, rest)| {
-                let before = held.range(..=rest.0).next_back();
-                if before.is_some_and(|(_, (last, _))| last >= first) {
-                    return Err(Refusal::Exists);
-                }
-                held.insert(*first, rest.clone());
-                Ok(())
-            })
+            table.add_ranges(set, ranges)
         }
         nft::Command::DeleteElements {
             table,
@@ -820,6 +793,49 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
 }
 
 impl TableState {
+    fn add_entries(
+        &mut self,
+        set: &nft::Name,
+        new: &BTreeMap<nft::Key, nft::Entry>,
+    ) -> Result<(), Refusal> {
+        let found = self.maps.entry(set.clone()).or_default();
+        new.iter().try_for_each(|(key, entry)| {
+            let entry = as_found(entry);
+            match found.get(key) {
+                Some(other) if other.data != entry.data => Err(Refusal::Exists),
+                Some(_) => Ok(()),
+                None => {
+                    found.insert(key.clone(), entry);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn add_prefixes(&mut self, set: &nft::Name, new: &nft::PrefixSet) -> Result<(), Refusal> {
+        let held = self.prefixes.entry(set.clone()).or_default();
+        new.iter().try_for_each(|prefix| {
+            let clashes = |other: &Prefix| *other != prefix && other.overlaps(prefix);
+            if held.iter().any(clashes) {
+                return Err(Refusal::Exists);
+            }
+            held.insert(prefix);
+            Ok(())
+        })
+    }
+
+    fn add_ranges(&mut self, set: &nft::Name, new: &nft::FoundRanges) -> Result<(), Refusal> {
+        let held = self.ranges.entry(set.clone()).or_default();
+        new.iter().try_for_each(|(first, rest)| {
+            let before = held.range(..=rest.0).next_back();
+            if before.is_some_and(|(_, (last, _))| last >= first) {
+                return Err(Refusal::Exists);
+            }
+            held.insert(*first, rest.clone());
+            Ok(())
+        })
+    }
+
     fn add_set(&mut self, set: &nft::Set) {
         let family = nft::TableFamily::Inet;
         let name = set.name.clone();
