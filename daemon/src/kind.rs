@@ -1,6 +1,6 @@
 //! The plugin that made an attachment says what it should be: here is the one table of those there are.
 
-use bulkhead_attach::{OverlayEnd, Successors};
+use bulkhead_attach::{Extent, OverlayEnd, Successors};
 use bulkhead_bridge as bridge;
 use bulkhead_cni::{Call, CniError, Code, Environment, Verb};
 use bulkhead_ipam::{AttachmentRecord, StateDir};
@@ -31,13 +31,15 @@ pub(crate) fn has_objects(record: &AttachmentRecord) -> bool {
     record.kind != ADDRESSES_ONLY
 }
 
-/// Whether an attachment is as it should be. Plugins chained later may have changed its MAC and MTU.
+/// Whether an attachment is as it should be. Plugins chained later may have changed its MAC and MTU. The node's
+/// ends of networks are kept by the passes over them.
 pub(crate) fn is_sound(
     call: &Call,
     state: &StateDir,
     record: &AttachmentRecord,
 ) -> Result<bool, CniError> {
-    for_kind!(record, is_sound(call, state, record, Successors::Some))
+    let (others, extent) = (Successors::Some, Extent::Attachment);
+    for_kind!(record, is_sound(call, state, record, others, extent))
 }
 
 /// Mends it; what was done. Nobody may call ADD or DEL meanwhile.
@@ -46,7 +48,8 @@ pub(crate) fn repair(
     state: &StateDir,
     record: &AttachmentRecord,
 ) -> Result<Plan, CniError> {
-    for_kind!(record, repair(call, state, record, Successors::Some))
+    let (others, extent) = (Successors::Some, Extent::Attachment);
+    for_kind!(record, repair(call, state, record, others, extent))
 }
 
 /// Has an attachment follow its network's end on the node; what was done, and the record that says so. Nobody

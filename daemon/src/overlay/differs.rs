@@ -1,6 +1,7 @@
 //! What the kernel has of a network otherwise than it should, for whoever asks: by the same want and the same
 //! plan as a pass, which mends it if it can.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,6 @@ use bulkhead_plan::{Want, obstacles, plan, scope};
 
 use super::Overlays;
 use super::pass::Seen;
-use crate::told::chain;
 
 /// How long a pass is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,14 +43,14 @@ impl Overlays {
         let want = self.want(seen);
         let mut kernel = Kernel::new(Deletion::Blocking);
         let world = kernel.observe(&scope(&want));
-        let world = world.map_err(|error| CniError::new(Code::IO_FAILURE, chain(&error)))?;
+        let world = world.map_err(|error| CniError::from_chain(Code::IO_FAILURE, &error))?;
         let planned = plan(&world, &want);
         let planned =
             planned.map_err(|error| CniError::from_chain(Code::FOREIGN_CONFLICT, &error))?;
         let lines = planned.ops().iter().map(ToString::to_string);
         let strangers = match &want {
             Want::Overlay(want) => obstacles(&world, want),
-            _ => Default::default(),
+            _ => BTreeMap::new(),
         };
         let removals = strangers
             .into_values()

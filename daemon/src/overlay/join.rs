@@ -90,6 +90,10 @@ impl bulkhead_attach::Overlays for Overlays {
             "network {network}: its first attachment on this node needs the cluster's store: {why}"
         )))
     }
+
+    fn differs(&self, network: &NetworkName) -> Result<Vec<String>, CniError> {
+        self.differs_still(network)
+    }
 }
 
 impl Overlays {

@@ -4,6 +4,7 @@
 //! is left as it stands.
 
 mod agreed;
+mod differs;
 mod facts;
 mod follow;
 mod join;

@@ -34,6 +34,14 @@ pub trait Overlays: Send + Sync {
     /// # Errors
     /// As it.
     fn serves(&self, network: &NetworkName, ask: &OverlayAsk) -> Result<(), CniError>;
+
+    /// What the kernel has of a network otherwise than the others and the node itself say, and goes on to
+    /// have: the lines that mend it, and at most so many. Nothing is said of a network whose others are not
+    /// known yet.
+    ///
+    /// # Errors
+    /// Code 102 if something is in the way, 5 if the kernel does not say.
+    fn differs(&self, network: &NetworkName) -> Result<Vec<String>, CniError>;
 }
 
 /// What a network asks for.

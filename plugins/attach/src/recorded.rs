@@ -12,7 +12,7 @@ use bulkhead_plan::{Attached, Interface, Op, Plan, Want, World, plan, scope};
 
 use crate::converge::{ConvergeError, Start};
 use crate::failure::Failure;
-use crate::{Grant, Host, Network, Origin, OverlayEnd, add, del, overlays, segment};
+use crate::{Grant, Host, Network, Origin, OverlayEnd, add, del, end, overlays, segment};
 
 /// What should be, what is, and what leads from this to that.
 #[derive(Debug)]
@@ -63,7 +63,16 @@ pub enum Successors {
     Some,
 }
 
-/// Compares an attachment with its want. `call` carries the configuration of its network and, if one
+/// How far is looked and mended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Extent {
+    /// The attachment alone: somebody else keeps what nodes have together.
+    Attachment,
+    /// The node's end of its network too, as far as the attachment's record says what it should be.
+    WithEnd,
+}
+
+/// Compares an attachment with its want, and its network's end. `call` carries the configuration of its network and, if one
 /// is known, the result of its ADD; `done` is what will have been done before.
 ///
 /// # Errors
@@ -78,7 +87,17 @@ pub fn inspect<N: Network>(
     let network = N::parse(call)?;
     let mut kernel = Kernel::new(Deletion::Blocking);
     let mut attachment = Attachment::open(&network, &mut kernel, call, state, record, successors)?;
-    Ok(attachment.inspect(Some(state), done)?)
+    let mut inspection = attachment.inspect(Some(state), done)?;
+    if let Some(end) = end::compare(&mut kernel, state, record)? {
+        let rest = end.rest(|world| after(world, done))?;
+        inspection.drift = both(&inspection.drift, &end.drift);
+        inspection.remainder = both(&inspection.remainder, &rest);
+    }
+    Ok(inspection)
+}
+
+fn both(one: &Plan, other: &Plan) -> Plan {
+    Plan::new([one.ops(), other.ops()].concat())
 }
 
 /// Whether an attachment is as it should be: as [`inspect`], which costs more where it is not.
@@ -90,12 +109,17 @@ pub fn is_sound<N: Network>(
     state: &StateDir,
     record: &AttachmentRecord,
     successors: Successors,
+    extent: Extent,
 ) -> Result<bool, CniError> {
     let network = N::parse(call)?;
     let mut kernel = Kernel::new(Deletion::Blocking);
     let mut attachment = Attachment::open(&network, &mut kernel, call, state, record, successors)?;
     let (_, drift) = attachment.compare()?;
-    Ok(drift.is_empty())
+    if extent == Extent::Attachment || !drift.is_empty() {
+        return Ok(drift.is_empty());
+    }
+    let end = end::compare(&mut kernel, state, record)?;
+    Ok(end.is_none_or(|end| end.drift.is_empty()))
 }
 
 /// Mends an attachment and returns what was done. Nobody may call ADD or DEL meanwhile: `state` is
@@ -108,6 +132,7 @@ pub fn repair<N: Network>(
     state: &StateDir,
     record: &AttachmentRecord,
     successors: Successors,
+    extent: Extent,
 ) -> Result<Plan, CniError> {
     let network = N::parse(call)?;
     let mut kernel = Kernel::new(Deletion::Blocking);
@@ -126,6 +151,9 @@ pub fn repair<N: Network>(
             done.extend_from_slice(plan.ops());
         },
     )?;
+    if extent == Extent::WithEnd {
+        end::stand(kernel, state, record, &mut done)?;
+    }
     Ok(Plan::new(done))
 }
 

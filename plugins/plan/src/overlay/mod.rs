@@ -119,6 +119,23 @@ pub(crate) fn ensure(world: &World, want: &Overlay, ops: &mut Vec<Op>) -> Result
     Ok(())
 }
 
+/// Appends what makes the device alone stand, whoever it leads to.
+pub(crate) fn stand(world: &World, want: &Vtep, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    device::refuse(world.space(&Ns::Host), want)?;
+    let without;
+    let mut host = world.space(&Ns::Host);
+    if let Some(delete) = device::outdated(host, want) {
+        let mut rest = world.clone();
+        rest.run(&delete).expect("it was observed");
+        without = rest;
+        host = without.space(&Ns::Host);
+        ops.push(delete);
+    }
+    device::prepare(host, want, ops);
+    device::raise(host, want, ops);
+    Ok(())
+}
+
 /// Appends what leaves nothing of the overlay.
 pub(crate) fn end(world: &World, want: &OverlayGone, ops: &mut Vec<Op>) {
     let host = world.space(&Ns::Host);
@@ -143,6 +160,18 @@ pub(crate) fn scope(want: &Overlay) -> Scope {
             .into_iter()
             .map(|(sysctl, _)| sysctl)
             .collect(),
+        ..SpaceScope::default()
+    };
+    scope
+}
+
+pub(crate) fn stand_scope(want: &Vtep) -> Scope {
+    let mut scope = Scope::default();
+    let sysctls = device::sysctls(want.device).into_iter();
+    *scope.space(&Ns::Host) = SpaceScope {
+        links: [want.device].into(),
+        tx_checksum_of: [want.device].into(),
+        sysctls: sysctls.map(|(sysctl, _)| sysctl).collect(),
         ..SpaceScope::default()
     };
     scope

@@ -4,11 +4,12 @@
 use std::net::IpAddr;
 
 use bulkhead_model::{Mac, Prefix};
-use bulkhead_plan::{MAIN_TABLE, Near, Ns, Op, Peer, Plan, Route, Space, Want, World, near};
+use bulkhead_plan::{MAIN_TABLE, Near, Ns, Op, Peer, Plan, Route, Space, Vtep, Want, World, near};
 
 use crate::{
-    applied, converged, damaged, device, direct, gone, host, ip, moved, name, node, over_ipv6,
-    overlay, planned, prefixes, route, told, tunnels, wanted,
+    applied, converged, damaged, device, direct, gone, host, ip, moved, name, node, of_device,
+    of_entries, of_routes, over_ipv6, overlay, planned, prefixes, route, told, tunnels, wanted,
+    with,
 };
 
 fn wants() -> Vec<(&'static str, Want)> {
@@ -278,4 +279,23 @@ fn thousands_of_peers_are_planned_by_what_differs() {
     want.peers.remove(100);
     let plan = planned(&stood, &wanted(want));
     assert_eq!(plan.ops().len(), 5, "{plan}");
+}
+
+#[test]
+fn the_device_alone_is_told_from_whom_it_leads_to() {
+    let alone = Want::Vtep(Box::new(Vtep {
+        addresses: Vec::new(),
+        ..overlay().vtep
+    }));
+    for (what, world) in of_entries().into_iter().chain(of_routes()) {
+        assert_eq!(planned(&world, &alone), Plan::default(), "{what}");
+    }
+    for (what, world) in of_device() {
+        let after = converged(&world, &alone);
+        assert_eq!(planned(&after, &alone), Plan::default(), "{what}");
+    }
+    let cut = with(|host| drop(host.links.remove(&device())));
+    let text = planned(&cut, &alone).to_string();
+    assert!(text.contains("type vxlan id 7 dstport 4789 "), "{text}");
+    assert!(!text.contains("fdb") && !text.contains("route"), "{text}");
 }

@@ -125,8 +125,8 @@ fn the_underlay_s_mtu_and_address_are_followed() {
             .ip(&format!("link set {uplink} mtu {below}"))
             .expect("ip does it");
         wait_for("the device's MTU to follow", LIMIT, || {
-            let shown = shows(&node.host, &format!("link show {device}"));
-            (shown["mtu"] == mtu).then_some(())
+            let now = shows(&node.host, &format!("link show {device}"));
+            (now["mtu"] == mtu).then_some(())
         });
         wait_for("the container's MTU to follow", LIMIT, || {
             let inside = shows(&to, "link show eth0")["mtu"] == mtu;
