@@ -164,6 +164,7 @@ fn end(
         state: listed.map_or(NodeState::Unknown, |listed| node_state(listed.state)),
         underlay: row.underlay,
         mac: row.mac,
+        link_mac: row.link_mac,
         mtu: row.mtu,
         key_epoch: row.seal.map(|seal| seal.applied),
         version: row.version.clone(),

@@ -385,6 +385,31 @@ fn a_node_that_is_not_reached_over_the_segment_is_told_of() {
     found("n2 at 192.0.2.2 answers, but not over UDP port 4789");
     let shown = node.must_say(&["overlay", "show", "blue"]);
     assert!(shown.contains("mode            bridged\n"), "{shown}");
+    // Its device under another name: what it is cannot be made a second time, so that what it lacks stays.
+    let (ns, device) = (inside(node, "blue"), node_device(node));
+    let named = Path::new(ns.path()).file_name().unwrap().to_str().unwrap();
+    ns.ip_batch(&[
+        format!("link set {device} down"),
+        format!("link set {device} name stolen0"),
+    ])
+    .expect("ip does it");
+    found(&format!("bridge -n {named} fdb "));
+    found(&format!("ip -n {named} neigh"));
+    let mut check = segment(node, "blue");
+    check["prevResult"] = node.call(Verb::Add, &from, &segment(node, "blue")).result();
+    let answer = node.call(Verb::Check, &from, &check);
+    assert_eq!(answer.error_code(), Some(103), "{answer:?}");
+    let said = format!("{answer:?}");
+    assert!(
+        said.contains(&format!("ip link add name {device} netns {named} ")),
+        "{said}"
+    );
+    ns.ip("link delete stolen0").expect("ip does it");
+    wait_for("CHECK to be content", LIMIT, || {
+        node.call(Verb::Check, &from, &check)
+            .succeeded()
+            .then_some(())
+    });
     let configured = node.state().with_extension("conf");
     std::fs::create_dir_all(&configured).expect("a directory");
     let list = json!({"cniVersion": "1.1.0", "name": "blue", "plugins": [segment(node, "blue")]});

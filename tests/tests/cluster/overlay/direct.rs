@@ -166,6 +166,11 @@ fn an_address_of_a_block_is_believed_of_its_owner_on_the_link_and_of_nobody_else
             .sh("nft list set inet bulkhead-overlay near");
         (near.unwrap().matches(LINK).count() == 2).then_some(())
     });
+    // Whoever looks for himself finds the same.
+    let said = nodes.all[0].say(&["doctor", "overlay", "--all"]).unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("every other node answers (2)"), "{said}");
+    assert!(!said.contains("overlay-filter"), "{said}");
     let capture = Capture::start(&victim, "eth0").unwrap();
     let lie = |to: [u8; 6], from: [u8; 6]| {
         let udp = Udp {
