@@ -510,6 +510,54 @@ fn a_container_is_taken_down_without_the_daemon_and_the_rest_by_its_next() {
 }
 
 #[test]
+fn what_a_runtime_does_not_list_and_what_is_dead_goes_from_a_segment() {
+    let bed = Bed::start(2, "10.9.0.0/20", "16");
+    let node = &bed.all[0];
+    let [(stays, _), (unlisted, gone), (dead, _)] =
+        ["stays", "unlisted", "dead"].map(|name| bed.container(0, "blue", name));
+    let (far, _) = bed.container(1, "blue", "far");
+    reaches(&far, &gone);
+    let ns = inside(node, "blue");
+    let ports = || {
+        let links = ns.ip_json("link show type veth").expect("ip runs");
+        let links = links.as_array().expect("links").iter();
+        let is_port = |link: &&Value| {
+            link["ifname"]
+                .as_str()
+                .is_some_and(|it| it.starts_with("bhp"))
+        };
+        links.filter(is_port).count()
+    };
+    assert_eq!(ports(), 3);
+    let collect = |listed: &[&Container]| {
+        let listed = listed.iter();
+        let named = |it: &&Container| json!({"containerID": it.name(), "ifname": "eth0"});
+        let mut network = segment(node, "blue");
+        network["cni.dev/valid-attachments"] = listed.map(named).collect();
+        let answer = node.call(Verb::Gc, &unlisted, &network);
+        assert!(answer.succeeded(), "{answer:?}");
+    };
+    collect(&[&stays, &dead]);
+    assert_eq!(ports(), 2);
+    assert!(!unlisted.has_link("eth0").unwrap() && !answers(&far, gone[0]));
+    // The container's namespace goes, and its port with it: what is left is for an operator's word.
+    bed.sandbox.remove(&dead).expect("it goes");
+    let told = node.must_say(&["ipam", "gc", "blue"]);
+    assert!(told.contains(dead.name()), "{told}");
+    assert_eq!(ports(), 1);
+    let leases = node.must_say(&["-o", "json", "ipam", "ls"]);
+    assert!(
+        !leases.contains(dead.name()) && leases.contains(stays.name()),
+        "{leases}"
+    );
+    assert!(ns.exists());
+    collect(&[]);
+    wait_for("the namespace to go", LIMIT, || {
+        (!ns.exists()).then_some(())
+    });
+}
+
+#[test]
 fn a_container_sends_as_itself_alone() {
     let bed = Bed::start(2, "10.9.0.0/20", "16");
     let (from, own) = bed.container(0, "blue", "from");
