@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use bulkhead_ipam::cluster::ledger::{Counters, Ledger, PoolUsage};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_plan::{Reason, filter_table, segment_table};
+use bulkhead_plan::{Ns, Reason, filter_table, segment_table};
 
 use crate::cluster::Backend;
 use crate::metrics::{
@@ -49,35 +49,45 @@ fn overlays(node: &Node) {
     }
 }
 
-/// What the kernel has counted since the filter's table was loaded. One that was loaded anew counts from
-/// 0 again, as after a restart.
+/// What the kernel has counted since the filter's tables were loaded: the node's, and those of namespaces that
+/// networks have for themselves. One that was loaded anew counts from 0 again, as after a restart.
 fn guard(node: &Node) {
     let mut kernel = Kernel::new(Deletion::Blocking);
     let mut seen = node
         .guard_drops
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    for (reason, last) in Reason::ALL.into_iter().zip(seen.iter_mut()) {
-        // What leads to a bridge from outside is counted beside what ports send.
-        let outside = (reason == Reason::Dead).then(segment_table);
-        let mut now = 0;
-        for table in std::iter::once(filter_table()).chain(outside) {
-            let Ok(counts) = kernel.rule_counts(&table, &reason.chain()) else {
-                return;
+    let mut spaces = node.overlays.spaces();
+    spaces.insert(Ns::Host);
+    seen.retain(|ns, _| spaces.contains(ns));
+    for ns in spaces {
+        let last = seen.entry(ns.clone()).or_default();
+        for (reason, last) in Reason::ALL.into_iter().zip(last) {
+            let Some(now) = dropped(&mut kernel, &ns, reason) else {
+                break;
             };
-            let packets = counts.iter().flatten().map(|count| count.packets);
-            now += packets.sum::<u64>();
+            let since = if now < *last { now } else { now - *last };
+            *last = now;
+            let labels = ReasonLabels {
+                reason: reason.word(),
+            };
+            let drops = &node.metrics.guard_drops;
+            drops.get_or_create(&labels).inc_by(since);
         }
-        let since = if now < *last { now } else { now - *last };
-        *last = now;
-        let labels = ReasonLabels {
-            reason: reason.word(),
-        };
-        node.metrics
-            .guard_drops
-            .get_or_create(&labels)
-            .inc_by(since);
     }
+}
+
+/// Packets that were dropped for a reason in a namespace; `None` if the kernel does not say. What leads to a
+/// bridge from outside is counted beside what ports send.
+fn dropped(kernel: &mut Kernel, ns: &Ns, reason: Reason) -> Option<u64> {
+    let outside = (reason == Reason::Dead).then(segment_table);
+    let mut packets = 0;
+    for table in std::iter::once(filter_table()).chain(outside) {
+        let counts = kernel.rule_counts(ns, &table, &reason.chain()).ok()?;
+        let counted = counts.iter().flatten().map(|count| count.packets);
+        packets += counted.sum::<u64>();
+    }
+    Some(packets)
 }
 
 /// Ranges that networks have of their own.

@@ -1,11 +1,11 @@
 //! The plugin that made an attachment says what it should be: here is the one table of those there are.
 
-use bulkhead_attach::{Extent, OverlayEnd, Successors};
+use bulkhead_attach::{Extent, Inspection, OverlayEnd, Successors};
 use bulkhead_bridge as bridge;
 use bulkhead_cni::{Call, CniError, Code, Environment, Verb};
 use bulkhead_ipam::{AttachmentRecord, StateDir};
 use bulkhead_ipv6 as ipv6;
-use bulkhead_plan::Plan;
+use bulkhead_plan::{Attached, Plan};
 use bulkhead_vxlan as vxlan;
 
 use crate::host::Here;
@@ -40,6 +40,17 @@ pub(crate) fn is_sound(
 ) -> Result<bool, CniError> {
     let (others, extent) = (Successors::Some, Extent::Attachment);
     for_kind!(record, is_sound(call, state, record, others, extent))
+}
+
+/// What should be of it.
+pub(crate) fn wanted(
+    call: &Call,
+    state: &StateDir,
+    record: &AttachmentRecord,
+) -> Result<Attached, CniError> {
+    let inspected: Result<Inspection, CniError> =
+        for_kind!(record, inspect(call, state, record, Successors::Some, &[]));
+    inspected.map(|inspection| inspection.want)
 }
 
 /// Mends it; what was done. Nobody may call ADD or DEL meanwhile.

@@ -1,5 +1,6 @@
 //! The node as this process has it: shared by all that runs.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use bulkhead_attach::UnderWay;
 use bulkhead_ipam::StateDir;
 use bulkhead_ipam::wire::admin::EventKind;
 use bulkhead_kernel::{Identity, Reaper};
-use bulkhead_plan::Reason;
+use bulkhead_plan::{Ns, Reason};
 use tokio::runtime::Handle;
 
 use crate::advertise::Ports;
@@ -62,8 +63,8 @@ pub(crate) struct Node {
     pub(crate) tally: Tally,
     /// Ports that something is advertised on.
     pub(crate) advertised: Ports,
-    /// What the guard had dropped by each reason when the metrics were read last.
-    pub(crate) guard_drops: Mutex<[u64; Reason::ALL.len()]>,
+    /// What the guard of each namespace had dropped by each reason when the metrics were read last.
+    pub(crate) guard_drops: Mutex<BTreeMap<Ns, [u64; Reason::ALL.len()]>>,
     pub(crate) started_at_unix_ms: u64,
     is_stopping: AtomicBool,
 }

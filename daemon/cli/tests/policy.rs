@@ -242,8 +242,8 @@ fn explain_tells_who_says_so_and_what_would_turn_it_around() {
         .ok();
     assert_eq!(
         denied,
-        "web/a -> db/b 80/tcp by IPv4: denied
-  source       10.0.0.1 is web/a's, labels app=web
+        "web/a -> db/b 80/tcp by IPv4: denied at ingress
+  binding      10.0.0.1 is web/a's, labels app=web
   egress       allowed at web/a: no policy is about it
   way          the objects name no nodes
   ingress      denied at db/b: isolated by NetworkPolicy db/sql ($DIR/policies/sql.yaml:1), and none of their rules allows this
@@ -257,6 +257,8 @@ or:
   remove NetworkPolicy db/sql ($DIR/policies/sql.yaml:1)
 
 by IPv6 (fd00::1 -> fd00::2) the same
+
+by the objects alone: ports, guards, routes and kernels are known to daemons and their snapshots
 "
     );
     for question in [
@@ -366,6 +368,40 @@ fn diff_tells_what_a_change_means() {
             .code
     };
     assert_eq!([wider("allowed"), wider("denied")], [5, 0]);
+}
+
+/// What would be loaded for a network that may overlap others is told, and that it is loaded nowhere.
+#[test]
+fn what_would_be_loaded_is_told_of_networks_that_overlap() {
+    let scratch = Scratch::new();
+    scratch.write(
+        "overlap.yaml",
+        "{apiVersion: bulkhead/v1, kind: Network, metadata: {name: red}, spec: {overlapping: true, pools: [10.4.0.0/24]}}
+---
+{apiVersion: bulkhead/v1, kind: Network, metadata: {name: blue}, spec: {pools: [10.4.0.0/24]}}
+---
+{apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: a}, spec: {network: red, addresses: [10.4.0.2]}}
+---
+{apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: b}, spec: {network: red, addresses: [10.4.0.3], groups: [shut]}}
+---
+{apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: c}, spec: {network: blue, addresses: [10.4.0.3]}}
+---
+{apiVersion: bulkhead/v1, kind: SecurityGroup, metadata: {name: shut}, spec: {}}
+",
+    );
+    let grid = |engine: &str| {
+        scratch.bulkhead(&format!(
+            "policy matrix -f $DIR/overlap.yaml --ports 80/tcp --engine {engine}"
+        ))
+    };
+    let (written, loaded) = (grid("matcher"), grid("ruleset"));
+    assert_eq!(loaded.stdout, written.stdout);
+    assert!(loaded.stdout.contains("2 red/a    "), "{}", loaded.stdout);
+    assert_eq!(loaded.code, 0);
+    assert_eq!(
+        loaded.stderr,
+        "bulkhead: network red has addresses of its own: it is compiled by itself, and no node loads that, since policies are not enforced on such networks\n"
+    );
 }
 
 #[test]

@@ -207,14 +207,21 @@ fn rule_for(world: &World, packet: &Packet, side: &Side, action: Action, kind: P
             packet.destination,
         ),
     };
-    let peer = if let Some((id, endpoint)) = other.first() {
+    let own = matches!(kind, PolicyKind::Policy | PolicyKind::SecurityGroup);
+    let known = other.first().copied();
+    let group = known.and_then(|(_, endpoint)| endpoint.groups.first());
+    let labelled = known.filter(|(_, endpoint)| !endpoint.labels.is_empty());
+    let peer = if let Some((id, endpoint)) = labelled {
         let labels = endpoint.labels.iter();
         let labels = labels.map(|(key, value)| Requirement::equals(key, value));
         Peer::Endpoints(EndpointSelector::Labelled {
             namespaces: Namespaces::Named(id.namespace.clone()),
             labels: labels.collect(),
         })
+    } else if let Some(group) = group.filter(|_| own) {
+        Peer::Endpoints(EndpointSelector::Group(group.clone()))
     } else {
+        // No labels would mean everybody of its namespace.
         let alone = Prefix::new(address, Family::of(address).bits());
         Peer::Block(Block::whole(
             alone.expect("an address has no bits beyond itself"),
@@ -510,6 +517,7 @@ fn peer_text(kind: PolicyKind, peer: &Peer) -> String {
         (PolicyKind::ClusterNetworkPolicy, Peer::Block(block)) => {
             format!("{{networks: ['{}']}}", block.prefix)
         }
+        (_, Peer::Endpoints(EndpointSelector::Group(group))) => format!("{{group: {group}}}"),
         (_, Peer::Block(block)) => format!("{{cidr: '{}'}}", block.prefix),
         (_, other) => other.to_string(),
     }

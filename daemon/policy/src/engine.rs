@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Decision, Direction, Interpreter, Matcher, Packet, Space};
+use crate::{Decision, Direction, Interpreter, Matcher, Packet};
 
 /// What is decided about a packet.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -52,11 +52,6 @@ impl Engine for Interpreter {
             packet: packet.clone(),
             why,
         };
-        if packet.space != Space::Node {
-            return Err(undecided(
-                "nothing is loaded for networks that may overlap others".to_owned(),
-            ));
-        }
         let judged = || -> Result<Judgement, bulkhead_nft::Undefined> {
             let decision = self.evaluate(packet)?;
             let [egress, ingress] = self.sides(packet)?;

@@ -1,19 +1,24 @@
 //! What the compiled tables do to a packet, without a kernel: the interpreter of `bulkhead-nft` runs each
 //! node's table at the hooks that the packet would pass there.
+//!
+//! A network whose addresses mean something on it alone is compiled by itself, as it would be in a namespace that
+//! it has for itself: there its addresses are like any other's.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bulkhead_model::{Family, IfName, Protocol};
 use bulkhead_nft as nft;
 
-use crate::compile::{Device, Local, Ruleset, Said, compile, digest_of};
+use crate::compile::{Cause, Device, Local, OWN_NODE, Ruleset, STRANGER, Said, compile, digest_of};
 use crate::{Decision, EndpointId, NodeName, Packet, Place, Space, Traffic, World};
 
 /// The tables of all nodes of a world.
 #[derive(Clone, Debug)]
 pub struct Interpreter {
-    nodes: Vec<Node>,
+    /// The nodes, by where addresses mean something.
+    spaces: BTreeMap<Space, Vec<Node>>,
 }
 
 /// One node.
@@ -67,25 +72,29 @@ impl Interpreter {
     /// As [`Interpreter::new`], by another compiler.
     #[must_use]
     pub fn with(world: &World, compile: impl Fn(&World, &Local) -> Ruleset) -> Self {
-        let mut names: Vec<Option<&NodeName>> = world
-            .endpoints
-            .values()
-            .map(|endpoint| endpoint.node.as_ref())
-            .collect();
-        names.sort();
-        names.dedup();
-        let nodes = names.into_iter().map(|name| {
-            let local = Local::of(world, name);
-            let ruleset = compile(world, &local);
-            Node::new(world, name, &local, ruleset)
-        });
+        let mut spaces: BTreeSet<Space> = BTreeSet::from([Space::Node]);
+        spaces.extend(world.networks.values().map(|network| network.space.clone()));
+        let nodes_of = |space: Space| {
+            let alone = alone(world, &space);
+            let nodes = nodes(&alone, &compile);
+            (space, nodes)
+        };
         Self {
-            nodes: nodes.collect(),
+            spaces: spaces.into_iter().map(nodes_of).collect(),
         }
     }
 
-    /// What becomes of the first packet of a connection on its whole way. Networks that have addresses of their
-    /// own have no tables.
+    /// The nodes where the packet's addresses mean something, and the packet as they see it.
+    fn seen(&self, packet: &Packet) -> (&[Node], Packet) {
+        let nodes = self.spaces.get(&packet.space);
+        let packet = Packet {
+            space: Space::Node,
+            ..packet.clone()
+        };
+        (nodes.map_or(&[], Vec::as_slice), packet)
+    }
+
+    /// What becomes of the first packet of a connection on its whole way.
     ///
     /// # Errors
     /// [`nft::Undefined`] if a table is none that a kernel would take.
@@ -96,9 +105,9 @@ impl Interpreter {
     /// As [`Interpreter::evaluate`], by what the tables are made of.
     #[must_use]
     pub fn judge(&self, packet: &Packet) -> Decision {
-        let nodes = self.nodes.iter();
-        nodes.fold(Decision::Allow, |all, node| {
-            all.and(node.ruleset.judge.decide(packet))
+        let (nodes, packet) = self.seen(packet);
+        nodes.iter().fold(Decision::Allow, |all, node| {
+            all.and(node.ruleset.judge.decide(&packet))
         })
     }
 
@@ -109,14 +118,15 @@ impl Interpreter {
     /// As [`Interpreter::evaluate`].
     pub fn sides(&self, packet: &Packet) -> Result<[Option<Decision>; 2], nft::Undefined> {
         let mut sides = [None; 2];
-        for node in self.nodes.iter().filter(|_| packet.space == Space::Node) {
+        let (nodes, packet) = self.seen(packet);
+        for node in nodes {
             let device = |end| node.devices.get(&end).copied();
             let alone = [
                 (device(packet.source), None),
                 (None, device(packet.destination)),
             ];
             for (side, ends) in sides.iter_mut().zip(alone) {
-                if let Some(evaluation) = node.run(packet, ends)? {
+                if let Some(evaluation) = node.run(&packet, ends)? {
                     *side = Some(decision_of(evaluation.verdict));
                 }
             }
@@ -131,17 +141,50 @@ impl Interpreter {
     pub fn follow(&self, packet: &Packet) -> Result<(Decision, Vec<Said>), nft::Undefined> {
         let mut decision = Decision::Allow;
         let mut said = Vec::new();
-        if packet.space != Space::Node {
-            return Ok((decision, said));
-        }
-        for node in &self.nodes {
-            if let Some(evaluation) = node.evaluate(packet)? {
+        let (nodes, packet) = self.seen(packet);
+        for node in nodes {
+            if let Some(evaluation) = node.evaluate(&packet)? {
                 decision = decision.and(decision_of(evaluation.verdict));
                 said.extend(node.ruleset.said(&evaluation).cloned());
             }
         }
         Ok((decision, said))
     }
+}
+
+/// The world as it is where addresses mean something: with the endpoints and networks there alone.
+fn alone<'w>(world: &'w World, space: &Space) -> Cow<'w, World> {
+    if world
+        .networks
+        .values()
+        .all(|network| network.space == Space::Node)
+    {
+        return Cow::Borrowed(world);
+    }
+    let mut alone = world.clone();
+    alone.endpoints.retain(|id, _| world.space_of(id) == *space);
+    alone.networks.retain(|_, network| network.space == *space);
+    for network in alone.networks.values_mut() {
+        network.space = Space::Node;
+    }
+    Cow::Owned(alone)
+}
+
+/// Every node of a world, with what is compiled for it.
+fn nodes(world: &World, compile: &impl Fn(&World, &Local) -> Ruleset) -> Vec<Node> {
+    let mut names: Vec<Option<&NodeName>> = world
+        .endpoints
+        .values()
+        .map(|endpoint| endpoint.node.as_ref())
+        .collect();
+    names.sort();
+    names.dedup();
+    let nodes = names.into_iter().map(|name| {
+        let local = Local::of(world, name);
+        let ruleset = compile(world, &local);
+        Node::new(world, name, &local, ruleset)
+    });
+    nodes.collect()
 }
 
 impl Node {
@@ -180,27 +223,73 @@ impl Node {
         packet: &Packet,
         ends: (Option<Device>, Option<Device>),
     ) -> Result<Option<nft::Evaluation>, nft::Undefined> {
-        let own = |end: IpAddr| self.own.contains(&end);
-        let (hook, iif, oif) = match ends {
-            (None, None) => return Ok(None),
-            (None, Some(to)) if own(packet.source) => (nft::Hook::Output, None, Some(to)),
-            (Some(from), None) if own(packet.destination) => (nft::Hook::Input, Some(from), None),
-            (from, to) => (
-                nft::Hook::Forward,
-                Some(from.unwrap_or_else(uplink)),
-                Some(to.unwrap_or_else(uplink)),
-            ),
-        };
-        let mut seen = nft::Packet::ip(&bytes(packet)).expect("it has a header of its family");
-        if let Some(iif) = iif {
-            seen = seen.arriving_on(iif);
-        }
-        if let Some(oif) = oif {
-            seen = seen.leaving_by(oif);
-        }
-        nft::evaluate(&self.ruleset.table, hook, &seen).map(Some)
+        run(&self.ruleset.table, packet, ends, |end| {
+            self.own.contains(&end)
+        })
     }
 }
+
+/// What a node's table does to the first packet of a connection that comes from, or goes to, those devices of
+/// the node. `is_own` says which addresses are the node's. `None` for what is not on the node.
+///
+/// # Errors
+/// [`nft::Undefined`] if the table is none that a kernel would take.
+pub fn run(
+    table: &nft::Table,
+    packet: &Packet,
+    ends: (Option<Device>, Option<Device>),
+    is_own: impl Fn(IpAddr) -> bool,
+) -> Result<Option<nft::Evaluation>, nft::Undefined> {
+    let (hook, iif, oif) = match ends {
+        (None, None) => return Ok(None),
+        (None, Some(to)) if is_own(packet.source) => (nft::Hook::Output, None, Some(to)),
+        (Some(from), None) if is_own(packet.destination) => (nft::Hook::Input, Some(from), None),
+        (from, to) => (
+            nft::Hook::Forward,
+            Some(from.unwrap_or_else(uplink)),
+            Some(to.unwrap_or_else(uplink)),
+        ),
+    };
+    let mut seen = nft::Packet::ip(&bytes(packet)).expect("it has a header of its family");
+    if let Some(iif) = iif {
+        seen = seen.arriving_on(iif);
+    }
+    if let Some(oif) = oif {
+        seen = seen.leaving_by(oif);
+    }
+    nft::evaluate(table, hook, &seen).map(Some)
+}
+
+/// What was said of a packet on its way through a table, in order, in words. `outcomes` is what its verdicts
+/// stand for.
+#[must_use]
+pub fn said(outcomes: &BTreeMap<String, Said>, evaluation: &nft::Evaluation) -> Vec<String> {
+    let mut chains: Vec<&str> = evaluation
+        .trail
+        .iter()
+        .map(|step| step.chain.as_str())
+        .collect();
+    chains.dedup();
+    let said = chains.into_iter().filter_map(|chain| {
+        if chain == STRANGER.as_str() {
+            return Some("deny: an address that is not known on its device".to_owned());
+        }
+        if chain == OWN_NODE.as_str() {
+            return Some("allow: own-node".to_owned());
+        }
+        let said = outcomes.get(chain.strip_prefix(VERDICT)?)?;
+        let cause = match &said.outcome.cause {
+            // As people count.
+            Cause::Rule { policy, rule } => format!("rule {} of {policy}", rule + 1),
+            other => other.to_string(),
+        };
+        Some(format!("{} {}: {cause}", said.direction, said.decision()))
+    });
+    said.collect()
+}
+
+/// What the name of a verdict's chain begins with.
+const VERDICT: &str = "verdict-";
 
 const fn decision_of(verdict: nft::Policy) -> Decision {
     match verdict {
@@ -210,7 +299,8 @@ const fn decision_of(verdict: nft::Policy) -> Decision {
 }
 
 /// The packet as it would be sent, without a checksum.
-fn bytes(packet: &Packet) -> Vec<u8> {
+#[must_use]
+pub fn bytes(packet: &Packet) -> Vec<u8> {
     let (protocol, transport) = match packet.traffic {
         Traffic::Port { protocol, port } => {
             let mut header = vec![0x9c, 0x40];

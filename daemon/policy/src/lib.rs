@@ -26,7 +26,7 @@ mod tier;
 mod verdict;
 mod world;
 
-pub use compile::{Compiler, Local, Ruleset, compile};
+pub use compile::{Changes, Compiler, Local, Ruleset, compile};
 pub use endpoint::{Endpoint, EndpointId, GroupName, NamedPort, NodeName, Place};
 pub use engine::{Engine, Judgement, Undecided};
 pub use interpret::Interpreter;

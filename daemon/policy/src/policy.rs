@@ -153,7 +153,7 @@ impl fmt::Display for Action {
 /// Where something was written.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Origin {
-    /// The file, as it was named; `None` for what came from a store.
+    /// The file, as it was named; `None`, or empty, for what came from a store.
     pub file: Option<String>,
     /// The line its object begins at, from 1.
     pub line: Option<u32>,
@@ -163,7 +163,7 @@ impl Origin {
     /// `file:line`, with the line of a part of it instead of its own if that is known.
     #[must_use]
     pub fn at(&self, line: Option<u32>) -> Option<String> {
-        let file = self.file.as_ref()?;
+        let file = self.file.as_ref().filter(|file| !file.is_empty())?;
         Some(match line.or(self.line) {
             Some(line) => format!("{file}:{line}"),
             None => file.clone(),

@@ -91,7 +91,7 @@ impl Admin {
                 self.policies(kind.as_deref(), namespace.as_deref(), replies)
             }
             Request::PolicyGet { object } => self.policy_get(&object),
-            Request::PolicySnapshot => self.policy_snapshot(replies),
+            Request::PolicySnapshot { about } => self.policy_snapshot(about.as_deref(), replies),
             Request::PolicyStatus => self.policy_status(),
             Request::PolicyVerify => self.policy_verify(),
             Request::Verdicts => Ok(self.verdicts(replies)),

@@ -10,12 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use bulkhead_ipam::cluster::operations::EndpointListed;
-use bulkhead_ipam::cluster::schema::{EndpointRow, Place, Schema, encode};
-use bulkhead_ipam::cluster::{Event, Key, KeyRange, ObjectPart, Revision, Row};
+use bulkhead_ipam::cluster::schema::{EndpointRow, ObjectRow, Place, Schema, encode};
+use bulkhead_ipam::cluster::{Event, Key, KeyRange, ObjectId, ObjectPart, Revision, Row};
 use bulkhead_model::NetworkName;
 use serde::{Deserialize, Serialize};
 
-use super::mirror::{KINDS, Mirror};
+use super::mirror::{KINDS, Mark, Mirror};
 use super::{Identities, spawn};
 use crate::node::Node;
 
@@ -119,6 +119,19 @@ impl Identities {
         let rows: Vec<Row> = kept.rows.values().cloned().collect();
         drop(kept);
         write(&self.file(), &rows)
+    }
+
+    /// The objects and their revision, as the store said when it was last heard of; `None` if it never was.
+    pub(crate) fn kept_objects(&self) -> Option<(u64, Vec<(ObjectId, ObjectRow)>)> {
+        let mark = self.read(Mark::default(), |_, changed| changed.mark)?;
+        let schema = &self.cluster.schema;
+        let kept = self.kept.rows();
+        let object = |row: &Row| match schema.place(&row.key)? {
+            Place::Object(id) => Some((id, schema.read::<ObjectRow>(row).ok()?.1)),
+            _ => None,
+        };
+        let objects = kept.rows.values().filter_map(object).collect();
+        Some((mark.policies, objects))
     }
 
     /// Takes in what was kept, until the store says what is.

@@ -12,7 +12,7 @@ use bulkhead_ipam::cluster::schema::{
 };
 use bulkhead_ipam::cluster::{Event, MemberId, NodeId, ObjectPart, Revision, Row};
 use bulkhead_model::{AttachmentId, AttachmentKey, NetworkName};
-use bulkhead_policy::{EndpointId, GroupName, Network, Node, NodeName, World};
+use bulkhead_policy::{Changes, EndpointId, GroupName, Network, Node, NodeName, PolicyId, World};
 
 use super::objects::Objects;
 use super::row::{endpoint_of, id_of};
@@ -40,10 +40,23 @@ pub(crate) struct Mark {
 pub(crate) struct Changed {
     /// Where knowledge stands now.
     pub(crate) mark: Mark,
-    /// Policies, namespaces, nodes or networks have, or more than is remembered one by one.
+    /// Networks have, or more than is remembered one by one.
     pub(crate) everything: bool,
-    /// Else no more than these endpoints.
-    pub(crate) endpoints: BTreeSet<EndpointId>,
+    /// Else no more than this.
+    pub(crate) changes: Changes,
+}
+
+/// One change.
+#[derive(Clone, Debug)]
+pub(super) enum News {
+    /// Somebody or something, nobody says who.
+    Everything,
+    Endpoint(EndpointId),
+    Policy(PolicyId),
+    Namespace(String),
+    Nodes,
+    /// A revision, nothing else.
+    Revision,
 }
 
 /// Where an endpoint's row stands.
@@ -75,8 +88,8 @@ pub(super) struct Mirror {
     mark: Mark,
     /// Every change of endpoints up to this revision of the store was seen.
     seen: Revision,
-    /// The last changes: of one endpoint, or of anything.
-    log: VecDeque<(u64, Option<EndpointId>)>,
+    /// The last changes.
+    log: VecDeque<(u64, News)>,
 }
 
 impl Mirror {
@@ -142,19 +155,24 @@ impl Mirror {
         let mut changed = Changed {
             mark: self.mark,
             everything: first > mark.change + 1,
-            endpoints: BTreeSet::new(),
+            changes: Changes::default(),
         };
         let news = self.log.iter().rev();
         for (_, what) in news.take_while(|(nth, _)| *nth > mark.change) {
+            let all = &mut changed.changes;
             match what {
-                Some(endpoint) => drop(changed.endpoints.insert(endpoint.clone())),
-                None => changed.everything = true,
+                News::Everything => changed.everything = true,
+                News::Endpoint(id) => drop(all.endpoints.insert(id.clone())),
+                News::Policy(id) => drop(all.policies.insert(id.clone())),
+                News::Namespace(name) => drop(all.namespaces.insert(name.clone())),
+                News::Nodes => all.nodes = true,
+                News::Revision => {}
             }
         }
         changed
     }
 
-    fn note(&mut self, what: Option<EndpointId>) {
+    fn note(&mut self, what: News) {
         self.mark.change += 1;
         self.mark.store = self.seen.0;
         self.log.push_back((self.mark.change, what));
@@ -203,7 +221,7 @@ impl Mirror {
     fn settle_network(&mut self, network: &NetworkName) {
         let Some(about) = self.about.get(network) else {
             if self.world.networks.remove(network).is_some() {
-                self.note(None);
+                self.note(News::Everything);
             }
             return;
         };
@@ -216,7 +234,7 @@ impl Mirror {
         }
         if self.world.networks.get(network) != Some(&now) {
             self.world.networks.insert(network.clone(), now);
-            self.note(None);
+            self.note(News::Everything);
         }
     }
 
@@ -306,6 +324,7 @@ impl Mirror {
                 self.touched
                     .extend(std::mem::take(&mut self.members).into_keys());
                 self.mark.policies = 0;
+                self.note(News::Everything);
             }
         }
         for row in rows {
@@ -343,7 +362,10 @@ impl Mirror {
             }
             Some(Place::Object(id)) => {
                 let (_, object) = schema.read::<ObjectRow>(row)?;
-                self.objects.put(&mut self.world, &id, &object);
+                let news = self.objects.put(&mut self.world, &id, &object);
+                for one in news {
+                    self.note(one);
+                }
             }
             Some(Place::Member(id)) => {
                 schema.read::<MemberRow>(row)?;
@@ -360,7 +382,12 @@ impl Mirror {
         match schema.place(&event.key) {
             Some(Place::Fence(node)) => drop(self.fences.remove(&node)),
             Some(Place::Node(node)) => drop(self.nodes.remove(&node)),
-            Some(Place::Object(id)) => self.objects.remove(&mut self.world, &id),
+            Some(Place::Object(id)) => {
+                let news = self.objects.remove(&mut self.world, &id);
+                for one in news {
+                    self.note(one);
+                }
+            }
             Some(Place::Member(id)) => {
                 let endpoint = endpoint_name(&id);
                 if let Some(its) = self.members.get_mut(&endpoint) {
@@ -379,7 +406,7 @@ impl Mirror {
             for network in &networks {
                 self.settle_network(network);
             }
-            self.note(None);
+            self.note(News::Revision);
             let touched = std::mem::take(&mut self.touched);
             let touched: Vec<EndpointId> = touched.iter().flat_map(|it| self.called(it)).collect();
             for id in touched {
@@ -423,7 +450,7 @@ impl Mirror {
         }
         if nodes != self.world.nodes {
             self.world.nodes = nodes;
-            self.note(None);
+            self.note(News::Nodes);
         }
     }
 
@@ -523,7 +550,7 @@ impl Mirror {
             Some(endpoint) => drop(self.world.endpoints.insert(id.clone(), endpoint)),
             None => drop(self.world.endpoints.remove(&id)),
         }
-        self.note(Some(id));
+        self.note(News::Endpoint(id));
     }
 
     /// A row, unless its node was declared lost or began another life after it.

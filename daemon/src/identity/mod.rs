@@ -121,12 +121,17 @@ impl Identities {
         self.told.notify_all();
     }
 
-    /// Reads the world as it is known; `None` while it is not known what policies there are.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&World, Mark) -> T) -> Option<T> {
+    /// Reads the world as it is known, and what of it has changed since; `None` while it is not known what policies
+    /// there are.
+    pub(crate) fn read<T>(
+        &self,
+        since: Mark,
+        read: impl FnOnce(&World, &Changed) -> T,
+    ) -> Option<T> {
         let mirror = self.mirror();
         mirror
             .knows_policies()
-            .then(|| read(mirror.world(), mirror.mark()))
+            .then(|| read(mirror.world(), &mirror.since(since)))
     }
 
     /// Waits until something is newer than `after`, or so long; what has changed since.

@@ -9,6 +9,8 @@ use bulkhead_model::NetworkName;
 use bulkhead_policy::read::{Complaint, Effect, Reader, Reading, SyntaxError};
 use bulkhead_policy::{EndpointSelector, Network, Peer, Policy, PolicyId, World};
 
+use super::mirror::News;
+
 /// The kind of a namespace's object.
 const NAMESPACE: &str = "Namespace";
 /// The kind of a network's object.
@@ -261,19 +263,19 @@ impl Objects {
         self.networks.get(name)
     }
 
-    /// A document is there, and says this now. One that cannot be read at all changes nothing: what it said
-    /// before goes on.
-    pub(super) fn put(&mut self, world: &mut World, id: &ObjectId, row: &ObjectRow) {
+    /// A document is there, and says this now; what is otherwise in the world. One that cannot be read at all changes
+    /// nothing: what it said before goes on.
+    pub(super) fn put(&mut self, world: &mut World, id: &ObjectId, row: &ObjectRow) -> Vec<News> {
         let reading = match read_at(&row.file, row.line, &row.document) {
             Ok(reading) => reading,
             Err(error) => {
                 let text = format!("{id} is not read: {error}; apply it again");
                 tracing::error!("{text}");
                 self.problems.insert(id.clone(), text);
-                return;
+                return Vec::new();
             }
         };
-        self.remove(world, id);
+        let mut news = self.remove(world, id);
         let wrong: Vec<String> = reading
             .complaints
             .iter()
@@ -286,20 +288,31 @@ impl Objects {
         }
         for (policy_id, policy) in reading.world.policies {
             self.policies.insert(id.clone(), policy_id.clone());
+            news.push(News::Policy(policy_id.clone()));
             world.policies.insert(policy_id, policy);
         }
-        world.namespaces.extend(reading.world.namespaces);
+        for (name, namespace) in reading.world.namespaces {
+            news.push(News::Namespace(name.clone()));
+            world.namespaces.insert(name, namespace);
+        }
         self.networks.extend(reading.world.networks);
+        news
     }
 
-    /// A document is gone.
-    pub(super) fn remove(&mut self, world: &mut World, id: &ObjectId) {
+    /// A document is gone; what is otherwise in the world. What is written about networks is not in there.
+    pub(super) fn remove(&mut self, world: &mut World, id: &ObjectId) -> Vec<News> {
+        let mut news = Vec::new();
         self.problems.remove(id);
         if let Some(policy) = self.policies.remove(id) {
             world.policies.remove(&policy);
+            news.push(News::Policy(policy));
         }
         match id.kind.as_str() {
-            NAMESPACE => drop(world.namespaces.remove(id.name.as_str())),
+            NAMESPACE => {
+                let name = id.name.as_str();
+                world.namespaces.remove(name);
+                news.push(News::Namespace(name.to_owned()));
+            }
             NETWORK => {
                 if let Ok(name) = id.name.as_str().parse::<NetworkName>() {
                     self.networks.remove(&name);
@@ -307,6 +320,7 @@ impl Objects {
             }
             _ => {}
         }
+        news
     }
 
     /// No document is there.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::wire::admin::{EndpointName, KnownEndpoint};
 use bulkhead_model::NetworkName;
 use bulkhead_policy::{
@@ -10,6 +11,7 @@ use bulkhead_policy::{
 use serde_json::{Value, json};
 
 use super::Identities;
+use super::row::{id_of, row_of};
 
 /// The version of our own objects.
 const OURS: &str = "bulkhead/v1";
@@ -35,9 +37,20 @@ impl Identities {
         self.look(|mirror| mirror.world().endpoints.iter().map(known).collect())
     }
 
-    /// What is known of endpoints, nodes and networks, an object each, as the reader of policies reads them.
-    pub(crate) fn snapshot(&self) -> Vec<String> {
-        self.look(|mirror| objects(mirror.world()))
+    /// What is known of nodes, networks and those endpoints that are meant, an object each, as the reader of
+    /// policies reads them.
+    pub(crate) fn snapshot(&self, is_meant: impl Fn(&EndpointId) -> bool) -> Vec<String> {
+        self.look(|mirror| objects(mirror.world(), is_meant))
+    }
+
+    /// Reads who is where, also while it is not known what policies there are.
+    pub(crate) fn look_at<T>(&self, read: impl FnOnce(&World) -> T) -> T {
+        self.look(|mirror| read(mirror.world()))
+    }
+
+    /// The endpoint that an attachment is.
+    pub(crate) fn called(record: &AttachmentRecord) -> EndpointId {
+        id_of(&row_of(record, 0))
     }
 
     /// What of the objects in the store could not be read, a sentence each.
@@ -68,8 +81,9 @@ impl Identities {
 }
 
 /// Everything of a world but its policies and namespaces, an object each.
-pub(super) fn objects(world: &World) -> Vec<String> {
-    let endpoints = world.endpoints.iter().map(endpoint);
+pub(super) fn objects(world: &World, is_meant: impl Fn(&EndpointId) -> bool) -> Vec<String> {
+    let meant = world.endpoints.iter().filter(|(id, _)| is_meant(id));
+    let endpoints = meant.map(endpoint);
     let nodes = world.nodes.iter().map(node);
     let networks = world.networks.iter().map(network);
     let objects = networks.chain(nodes).chain(endpoints);

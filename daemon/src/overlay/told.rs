@@ -1,7 +1,8 @@
 //! What operators are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bulkhead_attach::SegmentEnd;
 use bulkhead_ipam::cluster::operations::{Filter, NodeListed};
 use bulkhead_ipam::cluster::schema::{KeysRow, OverlayMode, OverlayRow, VtepRow};
 use bulkhead_ipam::cluster::{KvError, NodeId, OverlayName};
@@ -9,7 +10,7 @@ use bulkhead_ipam::wire::admin::{
     ListedEnd, ListedOverlay, NodeState, Obstacle, OwnEnd, OwnSeal, OwnSegment, SealedPeer,
 };
 use bulkhead_model::{NetworkName, Prefix};
-use bulkhead_plan::Stranger;
+use bulkhead_plan::{Ns, Stranger};
 
 use super::mirror::{KINDS, Mirror};
 use super::seal::Shown;
@@ -30,6 +31,14 @@ impl Overlays {
         networks
             .map(|network| (network.clone(), count(network)))
             .collect()
+    }
+
+    /// The namespaces that networks of the node have for themselves.
+    pub(crate) fn spaces(&self) -> BTreeSet<Ns> {
+        let state = self.state();
+        let ends = state.members.values().map(|member| &member.end);
+        let segments = ends.filter_map(|end| end.segment.as_ref());
+        segments.map(SegmentEnd::ns).collect()
     }
 
     /// Every network that nodes have together: as the store says now, else as it was heard last.

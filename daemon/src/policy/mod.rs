@@ -6,7 +6,8 @@
 mod cut;
 mod stand;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use bulkhead_attach::policies::device;
 use bulkhead_cni::CniError;
-use bulkhead_ipam::wire::admin::PolicyVerified;
+use bulkhead_ipam::wire::admin::{Judged, PolicyVerified};
 use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
 use bulkhead_model::{AttachmentKey, IfName};
-use bulkhead_policy::{EndpointId, Local, World};
+use bulkhead_policy::{Decision, EndpointId, Local, Packet, World};
 
-use crate::identity::{Identities, Mark};
+use crate::identity::{Changed, Identities, Mark};
 use crate::node::Node;
 use stand::{Stand, Trouble};
 
@@ -114,6 +115,34 @@ impl Enforcer {
         })
     }
 
+    /// What the table of this node does to a packet between these endpoints, `None` if nothing is enforced for
+    /// either here. `own` are the node's addresses.
+    pub(crate) fn judged(
+        &self,
+        packet: &Packet,
+        ends: &[BTreeSet<EndpointId>; 2],
+        own: &BTreeSet<IpAddr>,
+    ) -> Option<Judged> {
+        let state = self.state();
+        let device = |ids: &BTreeSet<EndpointId>| {
+            let mut local = state.local.values();
+            local
+                .find(|(id, _)| ids.contains(id))
+                .map(|(_, device)| *device)
+        };
+        let (decision, said) =
+            state
+                .stand
+                .judged(packet, (device(&ends[0]), device(&ends[1])), own)?;
+        Some(Judged {
+            source: packet.source,
+            destination: packet.destination,
+            traffic: packet.traffic.to_string(),
+            allowed: decision == Decision::Allow,
+            said,
+        })
+    }
+
     /// Puts right what somebody else has changed; what that was.
     fn heal(&self) -> Result<Vec<String>, Trouble> {
         let mut state = self.state();
@@ -150,17 +179,16 @@ impl State {
             endpoints: endpoints.collect(),
             ..Local::default()
         };
-        // What is not told one by one, or goes on while it is told, is compiled.
-        let changed = identities.await_change(self.mark, Duration::ZERO);
-        let bring = |world: &World, mark: Mark| {
-            let is_told = !changed.everything && changed.mark == mark && mark != Mark::default();
-            let follows = is_told && self.mark.change > 0;
-            if !follows || !self.stand.follow(world, &local, &changed.endpoints)? {
-                self.stand.bring_to(world, &local)?;
-            }
-            Ok(mark)
+        let before = self.mark;
+        let bring = |world: &World, changed: &Changed| {
+            // What is not told one by one is compiled.
+            let follows = !changed.everything && before != Mark::default();
+            let changes = follows.then_some(&changed.changes);
+            self.stand.bring_to(world, &local, changes)?;
+            Ok(changed.mark)
         };
-        let mark = identities.read(bring).unwrap_or(Err(Trouble::Unknown))?;
+        let mark = identities.read(before, bring);
+        let mark = mark.unwrap_or(Err(Trouble::Unknown))?;
         identities.verdicts_are(&self.stand.outcomes);
         self.mark = mark;
         Ok(mark)

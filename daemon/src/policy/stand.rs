@@ -1,12 +1,14 @@
 //! The table in the kernel, from one world to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bulkhead_kernel::{ApplyError, Deletion, Kernel, ObserveError};
-use bulkhead_nft::{Command, Standing, Table, Transaction, change};
+use bulkhead_nft::{Command, Policy, Standing, Table, Transaction, change};
 use bulkhead_plan::{Ns, Op, Plan};
-use bulkhead_policy::compile::{Judge, Said, table_id};
-use bulkhead_policy::{Compiler, EndpointId, Local, World};
+use bulkhead_policy::compile::{Change, Device, Judge, Said, table_id};
+use bulkhead_policy::interpret::{run, said};
+use bulkhead_policy::{Changes, Compiler, Decision, Local, Packet, Ruleset, World};
 
 /// Why the kernel does not enforce what it should.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +41,6 @@ pub(super) struct Stand {
     /// A socket of its own, which stays.
     kernel: Kernel,
     stands: Stands,
-    judge: Judge,
     /// What the verdicts of the table stand for.
     pub(super) outcomes: BTreeMap<String, Said>,
     cut_is_due: bool,
@@ -51,7 +52,6 @@ impl Stand {
         Self {
             kernel: Kernel::new(Deletion::Blocking),
             stands: Stands::Unknown,
-            judge: Judge::default(),
             outcomes: BTreeMap::new(),
             cut_is_due: false,
             compiler: Compiler::default(),
@@ -67,9 +67,38 @@ impl Stand {
         self.stands = Stands::Unknown;
     }
 
-    /// Brings the table to what `world` says; without endpoints there is none.
-    pub(super) fn bring_to(&mut self, world: &World, local: &Local) -> Result<(), Trouble> {
-        let ruleset = self.compiler.compile(world, local);
+    /// Brings the table to what `world` says, of which no more than `changes` is otherwise than in the last one, or
+    /// everything may be; without endpoints there is none.
+    pub(super) fn bring_to(
+        &mut self,
+        world: &World,
+        local: &Local,
+        changes: Option<&Changes>,
+    ) -> Result<(), Trouble> {
+        let followed = changes.filter(|_| !self.is_unknown());
+        let change = followed.and_then(|changes| self.compiler.follow(world, local, changes));
+        let whole = match change {
+            None => self.compiler.compile(world, local),
+            Some(change) => {
+                if matches!(self.stands, Stands::This(_)) && !local.endpoints.is_empty() {
+                    return self.bring_on(change);
+                }
+                let followed = self.compiler.ruleset();
+                followed.unwrap_or_else(|| self.compiler.compile(world, local))
+            }
+        };
+        self.bring_whole(whole, local)
+    }
+
+    fn bring_on(&mut self, change: Change) -> Result<(), Trouble> {
+        self.commit(change.commands.clone())?;
+        if let Stands::This(table) = &mut self.stands {
+            change.apply(table, &mut self.outcomes);
+        }
+        Ok(())
+    }
+
+    fn bring_whole(&mut self, ruleset: Ruleset, local: &Local) -> Result<(), Trouble> {
         let wanted = (!local.endpoints.is_empty()).then_some(ruleset.table);
         if self.is_unknown() {
             self.stands = self.found(wanted.as_ref())?;
@@ -88,36 +117,10 @@ impl Stand {
                 ]
             }
         };
-        let narrows = commands.iter().any(may_narrow);
         self.commit(commands)?;
         self.stands = wanted.map_or(Stands::Nothing, |table| Stands::This(Box::new(table)));
-        self.judge = ruleset.judge;
         self.outcomes = ruleset.outcomes;
-        self.cut_is_due |= narrows;
         Ok(())
-    }
-
-    /// Brings the table to where nothing but these endpoints is otherwise than in the last world; whether it could.
-    pub(super) fn follow(
-        &mut self,
-        world: &World,
-        local: &Local,
-        changed: &BTreeSet<EndpointId>,
-    ) -> Result<bool, Trouble> {
-        let Stands::This(table) = &self.stands else {
-            return Ok(false);
-        };
-        let Some(moves) = self.compiler.follow(world, local, changed) else {
-            return Ok(false);
-        };
-        let commands = moves.commands(table);
-        let narrows = commands.iter().any(may_narrow);
-        self.commit(commands)?;
-        if let Stands::This(table) = &mut self.stands {
-            moves.apply(table, &mut self.judge);
-        }
-        self.cut_is_due |= narrows;
-        Ok(true)
     }
 
     /// What an earlier daemon left, if it is exactly what is wanted.
@@ -146,6 +149,7 @@ impl Stand {
         if commands.is_empty() {
             return Ok(());
         }
+        let narrows = commands.iter().any(may_narrow);
         let op = Op::Nft {
             ns: Ns::Host,
             transaction: Transaction(commands),
@@ -156,7 +160,9 @@ impl Stand {
             // It is as it was, or as somebody else has made it.
             self.stands = Stands::Unknown;
             Trouble::Commit(Box::new(error))
-        })
+        })?;
+        self.cut_is_due |= narrows;
+        Ok(())
     }
 
     /// What is otherwise in the kernel; `None` if nothing should be there.
@@ -172,9 +178,28 @@ impl Stand {
         Ok(Some(standing.differences(&should)))
     }
 
+    /// What the table does to a packet from and to these devices, and what is said on the way.
+    pub(super) fn judged(
+        &self,
+        packet: &Packet,
+        devices: (Option<Device>, Option<Device>),
+        own: &BTreeSet<IpAddr>,
+    ) -> Option<(Decision, Vec<String>)> {
+        let Stands::This(table) = &self.stands else {
+            return None;
+        };
+        let evaluation = run(table, packet, devices, |address| own.contains(&address));
+        let evaluation = evaluation.ok().flatten()?;
+        let decision = match evaluation.verdict {
+            Policy::Accept => Decision::Allow,
+            Policy::Drop => Decision::Deny,
+        };
+        Some((decision, said(&self.outcomes, &evaluation)))
+    }
+
     /// Who tells what is no longer allowed, once after each change that may have forbidden something.
     pub(super) fn due_to_cut(&mut self) -> Option<Judge> {
-        std::mem::take(&mut self.cut_is_due).then(|| self.judge.clone())
+        std::mem::take(&mut self.cut_is_due).then(|| self.compiler.judge())
     }
 }
 

@@ -25,8 +25,9 @@ const LARGEST_BURST: u64 = u32::MAX as u64 * 8 + 7;
 /// What is asked for one attachment.
 #[derive(Clone, Debug, Default)]
 pub struct Capabilities {
-    /// Whether `portMappings` is declared, so that any attachment may have some.
-    pub declares_host_ports: bool,
+    /// Whether attachments of the network may have `portMappings`: what `capabilities` says of it, and nothing
+    /// where there is no such key, because some runtimes keep it to themselves.
+    pub may_have_host_ports: Option<bool>,
     /// `portMappings`.
     pub host_ports: Vec<PortMapping>,
     /// `bandwidth`, else the configuration's own key of that name.
@@ -45,10 +46,11 @@ impl Capabilities {
         refuse_undeclared(&call.config.root(), &runtime)?;
         let declared = call.config.root().optional_object("capabilities")?;
         let declared = declared.map(|declared| declared.optional_bool("portMappings"));
+        let declared = declared.transpose()?;
         let static_limits = call.config.root().optional_object("bandwidth")?;
         let limits = runtime.optional_object("bandwidth")?.or(static_limits);
         Ok(Self {
-            declares_host_ports: declared.transpose()?.flatten() == Some(true),
+            may_have_host_ports: declared.map(|said| said == Some(true)),
             host_ports: host_ports(&runtime)?,
             bandwidth: limits
                 .map(|limits| bandwidth(&limits))

@@ -197,6 +197,7 @@ fn exit(network: &NetworkName, end: &OverlayEnd, hook: Hook) -> Option<Attached>
             exclude: Vec::new(),
             host_ports: false,
             no_redirects: false,
+            no_turn_at: None,
         }
         .table(),
         host_ports: HostPorts::default(),

@@ -293,9 +293,11 @@ fn network_nat(config: &Config, grant: &Grant) -> NetworkNat {
         masqueraded,
         exclude: exclude.copied().collect(),
         // The same for every attachment of the network, whatever each one asks for.
-        host_ports: config.gateway != Gateway::None
-            || config.capabilities.declares_host_ports
-            || !grant.names.host_ports.is_empty(),
+        host_ports: config
+            .capabilities
+            .may_have_host_ports
+            .unwrap_or(config.gateway != Gateway::None || !grant.names.host_ports.is_empty()),
         no_redirects: config.segmentation == Segmentation::Layer3,
+        no_turn_at: None,
     }
 }

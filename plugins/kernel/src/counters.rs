@@ -1,7 +1,8 @@
-//! What the node's tables have counted, for a person or a metric: nothing is decided by it.
+//! What the tables of a namespace have counted, for a person or a metric: nothing is decided by it.
 
 use bulkhead_nft::observe as ask;
 use bulkhead_nft::{Count, Key, Name, TableId};
+use bulkhead_plan::Ns;
 
 use crate::error::ObserveError;
 use crate::nftables::set_kind;
@@ -9,16 +10,20 @@ use crate::place::Kernel;
 
 impl Kernel {
     /// What each element of a set has counted; elements without a counter, as those of a meter, are not
-    /// among them. Empty if there is no such set.
+    /// among them. Empty if there is no such set, or no such namespace any more.
     ///
     /// # Errors
     /// As [`Kernel::observe`].
     pub fn tallies(
         &mut self,
+        ns: &Ns,
         table: &TableId,
         set: &Name,
     ) -> Result<Vec<(Key, Count)>, ObserveError> {
-        self.surveyed("tallies", |place| {
+        if !self.finds(ns)? {
+            return Ok(Vec::new());
+        }
+        self.surveyed_in(ns, "tallies", |place| {
             let socket = place.netfilter()?;
             let Some(kind) = set_kind(socket, table, set)? else {
                 return Ok(Vec::new());
@@ -32,16 +37,20 @@ impl Kernel {
     }
 
     /// What the first counter of each rule of a chain has seen, in order; `None` for a rule without a
-    /// counter. Empty if there is no such chain.
+    /// counter. Empty if there is no such chain, or no such namespace any more.
     ///
     /// # Errors
     /// As [`Kernel::observe`].
     pub fn rule_counts(
         &mut self,
+        ns: &Ns,
         table: &TableId,
         chain: &Name,
     ) -> Result<Vec<Option<Count>>, ObserveError> {
-        self.surveyed("counters", |place| {
+        if !self.finds(ns)? {
+            return Ok(Vec::new());
+        }
+        self.surveyed_in(ns, "counters", |place| {
             let request = ask::chain_rules_request(table, chain, 0);
             let rules = place.netfilter()?.list(&request)?;
             Ok(rules

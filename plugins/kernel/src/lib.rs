@@ -36,6 +36,7 @@ mod standing;
 mod survey;
 mod sysctls;
 mod wait;
+mod ways;
 mod xfrm;
 
 pub use changes::{Changes, Heard, IpsecChanges};
@@ -49,4 +50,5 @@ pub use overlay::Underlay;
 pub use place::{Kernel, Spent};
 pub use reaper::Reaper;
 pub use survey::{DefaultRoute, HostLink, OtherEnd};
+pub use ways::{Leads, Way};
 pub use xfrm::NoIpsec;

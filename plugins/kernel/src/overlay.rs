@@ -154,7 +154,7 @@ fn observe_reach(
 }
 
 /// The link and the next hop of an answer (`struct rtmsg`); `None` if the packet does not leave.
-fn way(body: &[u8]) -> Option<(u32, Option<IpAddr>)> {
+pub(crate) fn way(body: &[u8]) -> Option<(u32, Option<IpAddr>)> {
     const RTMSG: usize = 12;
     const TYPE: usize = 7;
     const RTN_UNICAST: u8 = 1;

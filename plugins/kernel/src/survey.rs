@@ -180,16 +180,25 @@ impl Kernel {
         what: &str,
         read: impl FnOnce(&mut Place) -> Result<R, PlaceError>,
     ) -> Result<R, ObserveError> {
+        self.surveyed_in(&Ns::Host, what, read)
+    }
+
+    pub(crate) fn surveyed_in<R>(
+        &mut self,
+        ns: &Ns,
+        what: &str,
+        read: impl FnOnce(&mut Place) -> Result<R, PlaceError>,
+    ) -> Result<R, ObserveError> {
         let place = self
-            .place(&Ns::Host)
-            .ok_or(ObserveError::Unknown(Ns::Host))?;
+            .place(ns)
+            .ok_or_else(|| ObserveError::Unknown(ns.clone()))?;
         read(place).map_err(|error| match error {
             PlaceError::Entering(source) => ObserveError::Netns {
-                ns: Ns::Host,
+                ns: ns.clone(),
                 source,
             },
             PlaceError::Netlink(source) => ObserveError::Netlink {
-                what: format!("{what} of {:?} cannot be read", Ns::Host),
+                what: format!("{what} of {ns:?} cannot be read"),
                 source,
             },
         })

@@ -113,7 +113,7 @@ fn what_packets_were_counted_in_is_told_by_port_by_source_and_by_rule() {
         set(&inside, "eth0", LinkSetting::Up),
     ]);
     bed.apply(vec![commit(Command::ReplaceTable(counting("bhpa")))]);
-    let tallies = |set: &Name| bed.run(|kernel| kernel.tallies(&id(), set).unwrap());
+    let tallies = |set: &Name| bed.run(|kernel| kernel.tallies(&Ns::Host, &id(), set).unwrap());
     assert_eq!(tallies(&DROPS), []);
 
     let socket = PacketSocket::open(&bed.container, "eth0").unwrap();
@@ -136,7 +136,8 @@ fn what_packets_were_counted_in_is_told_by_port_by_source_and_by_rule() {
     assert_eq!(tallies(&BUDGET), [], "a meter counts nothing");
     assert_eq!(tallies(&NONE), []);
 
-    let rules = |chain: &Name| bed.run(|kernel| kernel.rule_counts(&id(), chain).unwrap());
+    let rules =
+        |chain: &Name| bed.run(|kernel| kernel.rule_counts(&Ns::Host, &id(), chain).unwrap());
     let (spent, all) = (Some(count(3)), Some(count(3)));
     assert_eq!(rules(&INGRESS), [None, None, spent, all]);
     assert_eq!(rules(&NONE), []);
@@ -154,7 +155,7 @@ fn an_element_that_packets_made_can_be_taken_out_whether_it_is_there_or_not() {
         commit(Command::ReplaceTable(counting("bhpa"))),
     ]);
     let socket = PacketSocket::open(&bed.container, "eth0").unwrap();
-    let tallies = || bed.run(|kernel| kernel.tallies(&id(), &DROPS).unwrap());
+    let tallies = || bed.run(|kernel| kernel.tallies(&Ns::Host, &id(), &DROPS).unwrap());
     let elements = || Elements::keys([name("bhpa").into()]);
     for _ in 0..2 {
         socket.send_bytes(&frame(1)).unwrap();

@@ -16,7 +16,7 @@ use common::{address, name};
 use netns_fixtures::{Capture, End, Feature, Ping, Sandbox, skip_without, veth};
 
 const LIMIT: Duration = Duration::from_secs(10);
-const DEVICE: &str = "bhv-net";
+const DEVICE: &str = "bhx-net";
 
 struct Nodes {
     _sandbox: Sandbox,

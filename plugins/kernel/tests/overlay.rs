@@ -15,7 +15,7 @@ use bulkhead_plan::{
 use common::{address, name};
 use netns_fixtures::{Capture, End, Ping, Sandbox, veth, wait_for};
 
-const DEVICE: &str = "bhv-net";
+const DEVICE: &str = "bhx-net";
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Two nodes, one link.
@@ -162,7 +162,8 @@ fn tunnels(family: Outer, from: usize) -> Want {
 
 fn tallied(nodes: &Nodes, nth: usize, reason: TunnelDrop) -> u64 {
     let counted = nodes.on(nth, |kernel| {
-        kernel.tallies(&overlay_table(), &reason.tally()).unwrap()
+        let (table, set) = (overlay_table(), reason.tally());
+        kernel.tallies(&Ns::Host, &table, &set).unwrap()
     });
     counted.iter().map(|(_, count)| count.packets).sum()
 }
@@ -291,7 +292,7 @@ fn what_somebody_does_to_it_is_mended() {
         format!("ip addr flush dev {DEVICE}"),
         format!("ip addr add 10.1.2.9/32 dev {DEVICE}"),
         format!("sysctl -q -w net.ipv6.conf.{DEVICE}.disable_ipv6=1"),
-        format!("sysctl -q -w net.ipv4.conf.{DEVICE}.rp_filter=0"),
+        format!("sysctl -q -w net.ipv4.conf.{DEVICE}.rp_filter=1"),
         format!("ip link del {DEVICE}"),
     ];
     for damage in damages {
@@ -388,7 +389,7 @@ fn a_port_that_another_program_has_is_told_and_taken_once_it_is_free() {
         let world = kernel.observe(&scope(want)).unwrap();
         let refused = kernel.apply(&plan(&world, want).unwrap()).unwrap_err();
         let text = refused.source.to_string();
-        assert!(text.contains("UDP port of bhv-net is taken"), "{text}");
+        assert!(text.contains("UDP port of bhx-net is taken"), "{text}");
         assert!(!refused.is_stale());
     });
     drop(other);
@@ -481,6 +482,35 @@ fn an_address_of_a_pool_comes_from_where_it_is_routed_to_alone() {
     wait_for("two drops", LIMIT, || {
         (tallied(&nodes, 1, TunnelDrop::Misrouted) == 2).then_some(())
     });
+}
+
+#[test]
+fn nothing_forged_comes_by_the_tunnel() {
+    let (nodes, _) = Nodes::with_overlay(Outer::V4);
+    for nth in [0, 1] {
+        nodes.ensure(nth, &tunnels(Outer::V4, 1 - nth));
+    }
+    assert!(nodes.reaches_all());
+    let [inside, _] = containers(1);
+    nodes.all[0].ip("addr add 198.51.100.1/32 dev lo").unwrap();
+    let send = |from: IpAddr, to: SocketAddr| {
+        nodes.all[0]
+            .enter(|| {
+                let socket = UdpSocket::bind((from, 0)).unwrap();
+                socket.send_to(&vxlan_packet(7), to).unwrap();
+            })
+            .unwrap();
+    };
+    // Of nobody in the pools; and a frame of the tunnel, as from the other node, to a node's end by its
+    // address in the overlay.
+    let world = "198.51.100.1".parse().unwrap();
+    send(world, SocketAddr::new(inside, 9));
+    send(outer(Outer::V4, 0), SocketAddr::new(inside, VXLAN_PORT));
+    for reason in [TunnelDrop::Misrouted, TunnelDrop::FromContainer] {
+        wait_for(&format!("{reason}"), LIMIT, || {
+            (tallied(&nodes, 1, reason) == 1).then_some(())
+        });
+    }
 }
 
 #[test]
@@ -878,7 +908,7 @@ fn a_connection_by_way_of_the_overlay_is_told_what_that_carries() {
     // The device carries 1430 bytes: less 40 or 60 of headers.
     assert_eq!(told(), [1390, 1370]);
     nodes.all[0]
-        .nft("delete element inet bulkhead-overlay clamped { bhv-net }")
+        .nft("delete element inet bulkhead-overlay clamped { bhx-net }")
         .unwrap();
     assert_eq!(told(), [1460, 1440]);
     assert!(!nodes.ensure(0, &filter(true)).is_empty());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bulkhead_kernel::{Deletion, Kernel, OtherEnd};
+use bulkhead_kernel::{Deletion, Kernel, Leads, OtherEnd};
 use bulkhead_model::Family;
 use bulkhead_nft::foreign::{Connection, Packet};
 use netns_fixtures::{EchoServer, End, Host, Ns, Sandbox, Transport, tcp_echo, veth};
@@ -191,15 +191,19 @@ fn links_and_default_routes_are_all_told() {
             "route add default via 10.2.0.2 metric 20",
             "route add ::/0 dev right metric 7 proto ra",
             "route add default dev br0 metric 10",
+            "route add blackhole 198.51.100.0/24",
         ])
         .unwrap();
-    let (links, routes) = way
+    let asked = ["10.2.0.2", "10.2.0.1", "198.51.100.7"].map(|to| to.parse().unwrap());
+    let (links, routes, ways, all) = way
         .host
         .enter(|| {
             let mut kernel = Kernel::new(Deletion::Blocking);
             (
                 kernel.host_links().unwrap(),
                 kernel.default_routes().unwrap(),
+                kernel.ways(&asked.into()).unwrap(),
+                kernel.main_ways().unwrap(),
             )
         })
         .unwrap();
@@ -234,4 +238,25 @@ fn links_and_default_routes_are_all_told() {
         (Family::V6, "right", 7, true),
     ];
     assert_eq!(told, expected);
+    let right = |gateway: Option<&str>| Leads::Out {
+        link: "right".parse().unwrap(),
+        gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+    };
+    let leads: Vec<Leads> = ways.iter().map(|way| way.leads).collect();
+    assert_eq!(leads, [Leads::Here, right(None), Leads::Nowhere]);
+    let of = |to: &str| {
+        let to = to.parse().unwrap();
+        let of: Vec<Leads> = all
+            .iter()
+            .filter(|way| way.to == to)
+            .map(|way| way.leads)
+            .collect();
+        of
+    };
+    let br0 = Leads::Out {
+        link: "br0".parse().unwrap(),
+        gateway: None,
+    };
+    assert_eq!(of("0.0.0.0/0"), [br0], "the one that is taken");
+    assert_eq!(of("::/0"), [right(None)]);
 }

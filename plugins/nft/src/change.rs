@@ -242,6 +242,51 @@ pub fn changed(table: &Table, commands: &[Command]) -> Result<Table, Name> {
     Ok(table)
 }
 
+/// Does to a table, whose sets and chains are in the order of their names, what a kernel did that has taken
+/// `commands`.
+pub fn follow(table: &mut Table, commands: &[Command]) {
+    let (mut new, mut gone) = (Vec::new(), BTreeSet::new());
+    for command in commands {
+        match command {
+            Command::AddChain { chain, .. } => new.push(chain.clone()),
+            Command::DeleteChain { chain, .. } => drop(gone.insert(chain)),
+            Command::AddSet { set, .. } => {
+                if let Err(at) = place(table, &set.name) {
+                    table.sets.insert(at, set.clone());
+                }
+            }
+            Command::DeleteSet { set, .. } => {
+                if let Ok(at) = place(table, set) {
+                    table.sets.remove(at);
+                }
+            }
+            Command::AddElements { set, elements, .. } => {
+                if let Ok(at) = place(table, set) {
+                    add(&mut table.sets[at].elements, elements);
+                }
+            }
+            Command::DeleteElements { set, elements, .. } => {
+                if let Ok(at) = place(table, set) {
+                    delete(&mut table.sets[at].elements, elements);
+                }
+            }
+            Command::AddTable(whole) | Command::ReplaceTable(whole) => *table = whole.clone(),
+            Command::DeleteTable(id) => *table = Table::new(id.clone()),
+        }
+    }
+    if !gone.is_empty() {
+        table.chains.retain(|chain| !gone.contains(&chain.name));
+    }
+    if !new.is_empty() {
+        table.chains.extend(new);
+        table.chains.sort_by(|one, other| one.name.cmp(&other.name));
+    }
+}
+
+fn place(table: &Table, set: &Name) -> Result<usize, usize> {
+    table.sets.binary_search_by(|one| one.name.cmp(set))
+}
+
 fn run(table: &mut Table, command: &Command) -> Result<(), Name> {
     match command {
         Command::AddTable(whole) | Command::ReplaceTable(whole) => *table = whole.clone(),

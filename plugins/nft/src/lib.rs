@@ -33,7 +33,7 @@ mod text;
 mod transaction;
 mod wire;
 
-pub use change::{change, changed};
+pub use change::{change, changed, follow};
 pub use datum::{Datum, Key, KeyType};
 pub use difference::{difference, difference_of_prefixes, difference_of_ranges};
 pub use encode::Batch;

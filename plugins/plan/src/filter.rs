@@ -479,6 +479,17 @@ fn table(hook: Hook, mine: Option<&Binding>, others: &[Binding], host: &Space) -
     table
 }
 
+/// The filter with these bindings as it is loaded where chains are bound by prefix: for whoever asks what it does
+/// to a frame of `binding`'s port.
+#[must_use]
+pub fn filter_of(binding: &Binding, others: &[Binding]) -> nft::Table {
+    let mut table = table(Hook::Prefix, Some(binding), others, &Space::default());
+    if has_chain(Hook::Prefix, binding.port) {
+        table.chains.push(port_chain(binding.port, Hook::Prefix));
+    }
+    table
+}
+
 /// What a shaped port sends comes back from the ifb device past this hook, so this is the last word.
 /// A device that is gone takes the frame with it.
 fn let_pass() -> Vec<nft::Rule> {

@@ -27,7 +27,7 @@ mod want;
 mod world;
 
 pub use conflict::Conflict;
-pub use filter::table_id as filter_table;
+pub use filter::{filter_of, table_id as filter_table};
 pub use guard::{
     Binding, Budgets, Clause, Guard, Held, Holds, Identity, LOG_GROUP, Multicast, Reason, Role,
     Surroundings, TO_ALL, TO_NODE,

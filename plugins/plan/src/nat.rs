@@ -2,7 +2,7 @@
 //! the answer would not come back through the host. One small table per network, so that an attachment
 //! writes nothing and the last one deletes it whole.
 
-use bulkhead_model::{Family, IfName, Prefix};
+use bulkhead_model::{Family, IfName, Mac, Prefix};
 use bulkhead_nft as nft;
 
 use crate::{Attached, Conflict, Ns, Op, TableScope, World, filter, host_ports};
@@ -33,6 +33,10 @@ pub struct NetworkNat {
     /// Whether the node keeps to itself that two containers on the bridge could reach each other without
     /// it: they are isolated, and would lose what they send after such a redirect.
     pub no_redirects: bool,
+    /// The bridge's MAC where containers of a subnet reach each other without the gateway, whoever is behind
+    /// another node too: what one sends there for another address of its subnet is for nobody, and the
+    /// gateway would look for each such address (RFC 6583 section 5).
+    pub no_turn_at: Option<Mac>,
 }
 
 impl NetworkNat {
@@ -51,6 +55,8 @@ impl NetworkNat {
             chains.push(postrouting(rules));
         }
         chains.extend(self.bridge.filter(|_| self.no_redirects).map(quiet));
+        let turned = self.bridge.zip(self.no_turn_at);
+        chains.extend(turned.map(|(bridge, mac)| self.straight(bridge, mac)));
         (!chains.is_empty()).then(|| table(self.name.clone(), chains))
     }
 
@@ -87,6 +93,39 @@ impl NetworkNat {
         let loopback = LOOPBACK.parse().expect("a prefix");
         let sources = self.subnets.iter().chain([&loopback]);
         sources.flat_map(|source| self.turned(*source)).collect()
+    }
+
+    /// With `br_netfilter` frames between ports pass here too, as by the bridge: those are for another MAC.
+    fn straight(&self, bridge: IfName, mac: Mac) -> nft::Chain {
+        use nft::{Datum, Field, Statement};
+        let rule = |subnet: &Prefix| {
+            let (saddr, daddr) = match subnet.family() {
+                Family::V4 => (Field::Ip4Saddr, Field::Ip4Daddr),
+                Family::V6 => (Field::Ip6Saddr, Field::Ip6Daddr),
+            };
+            nft::Rule::new([
+                Statement::is(Field::Iifname, bridge),
+                Statement::in_prefix(daddr, *subnet),
+                Statement::in_prefix(saddr, *subnet),
+                Statement::is(Field::EtherDaddr, mac),
+                Statement::is_not(Field::FibDaddrType, Datum::LOCAL),
+                Statement::Counter,
+                Statement::drop(),
+            ])
+        };
+        nft::Chain {
+            name: nft::Name::literal("straight"),
+            base: Some(nft::Base {
+                kind: nft::ChainKind::Filter,
+                hook: nft::Hook::Prerouting,
+                devices: nft::Devices::None,
+                // Before connection tracking (NF_IP_PRI_CONNTRACK, -200): what is dropped makes no flow.
+                priority: -290,
+                policy: nft::Policy::Accept,
+            }),
+            part: nft::Part::Fixed,
+            rules: self.subnets.iter().map(rule).collect(),
+        }
     }
 
     /// What comes from `source` and goes to a container of the network.
@@ -198,4 +237,34 @@ pub(crate) fn ensure(world: &World, want: &Attached, ops: &mut Vec<Op>) -> Resul
         filter::load(world.space(&Ns::Host), table.clone(), ops);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_turn_at_the_gateway_is_dropped_before_it_is_tracked() {
+        let nat = NetworkNat {
+            name: nft::Name::literal("net"),
+            bridge: "br0".parse().ok(),
+            subnets: vec![
+                "10.9.0.0/20".parse().unwrap(),
+                "fd00:9::/64".parse().unwrap(),
+            ],
+            masqueraded: Vec::new(),
+            exclude: Vec::new(),
+            host_ports: false,
+            no_redirects: false,
+            no_turn_at: Mac::new([2, 0, 0, 0, 0, 1]),
+        };
+        let text = nat.table().unwrap().to_string();
+        for line in [
+            "type filter hook prerouting priority -290; policy accept;",
+            "iifname \"br0\" ip daddr 10.9.0.0/20 ip saddr 10.9.0.0/20 ether daddr 02:00:00:00:00:01 fib daddr type != local counter drop",
+            "iifname \"br0\" ip6 daddr fd00:9::/64 ip6 saddr fd00:9::/64 ether daddr 02:00:00:00:00:01 fib daddr type != local counter drop",
+        ] {
+            assert!(text.contains(line), "{line}:\n{text}");
+        }
+    }
 }

@@ -394,5 +394,6 @@ fn nat(grant: &Grant, end: &OverlayEnd) -> NetworkNat {
         exclude: grant.subnets.clone(),
         host_ports: false,
         no_redirects: false,
+        no_turn_at: Some(grant.key.network.gateway_mac()),
     }
 }

@@ -270,6 +270,22 @@ fn admin_alone() -> Vec<Case> {
             .cluster("new", &format!("{{{}, {}}}", head(20), all("Accept")))
             .step(move |ask| into(ask) && ask.is_from_pod(), |_| false)
             .end(),
+        // A pod of the house asks a service of the house, and may be handed to itself.
+        named("CNPAdminTierHairpin")
+            .cluster(
+                "c",
+                &format!(
+                    "{{{}, ingress: [{{name: deny-own, action: Deny, from: [{}]}}]}}",
+                    head(15),
+                    house("gryffindor")
+                ),
+            )
+            .step(
+                move |ask| into(ask) && ask.from_ns() == "gryffindor",
+                |_| false,
+            )
+            .with_hairpins()
+            .end(),
         named("CNPAdminTierIntegration")
             // Admin denies whatever the others say.
             .cluster("admin", &format!("{{{}, {}}}", head(10), all("Deny")))

@@ -132,6 +132,8 @@ pub struct Step {
     pub ingress: Denied,
     /// What is denied where it leaves a pod.
     pub egress: Denied,
+    /// Whether pods are asked about themselves too: what comes back to one by way of a service has left it.
+    pub hairpins: bool,
 }
 
 /// A case: objects that change step by step.

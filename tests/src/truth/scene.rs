@@ -161,8 +161,18 @@ impl Draft {
             ports: self.ports.clone(),
             ingress: Box::new(ingress),
             egress: Box::new(egress),
+            hairpins: false,
         });
         self.does.clear();
+        self
+    }
+
+    /// In the last step, pods reach themselves by way of a service too, which hands what it gets to them.
+    #[must_use]
+    pub fn with_hairpins(mut self) -> Self {
+        if let Some(step) = self.steps.last_mut() {
+            step.hairpins = true;
+        }
         self
     }
 

@@ -106,6 +106,12 @@ impl Attack {
         self
     }
 
+    /// Whether it can be told from others that are carried out with it.
+    pub(crate) fn may_be_together(&self) -> bool {
+        let is_known = matches!(self.harm, Harm::Delivery | Harm::Passage | Harm::Injection);
+        self.moment == Moment::Any && self.sender == Sender::Container && is_known
+    }
+
     /// Why it need not work on this ground, if so.
     pub(crate) fn excuse(&self, ground: Ground) -> Option<&'static str> {
         let moot = self.moot.filter(|_| ground == Ground::SwitchedOff);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use netns_fixtures::packet::{Arp, Frame, Ipv6, Udp};
 use netns_fixtures::{BridgeNetfilter, Capture, Direction, Ns, Outside, PacketSocket, wait_for};
 
+use crate::attacks::GROUPS;
 use crate::ground::{Ground, Segment};
 use crate::lab::{ETH0, LIMIT, Lab, Seat, neighbour_line};
 use crate::state::{self, State};
@@ -27,8 +28,8 @@ pub(crate) enum Place {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same where attacks do break paths, and that one is broken proves nothing.
 const HASTE: Duration = Duration::from_millis(100);
-/// What sentinels are known by; a number follows.
-const SENTINEL: &[u8] = b"sentinel of the suite ";
+/// What sentinels are known by; a number and the place that is to be reached follow.
+const SENTINEL: &str = "sentinel of the suite ";
 /// RFC 863.
 const DISCARD: u16 = 9;
 
@@ -57,17 +58,17 @@ impl Field {
         join_overlay(&lab);
         let node = lab.node_tap();
         wait_for("the node's addresses not to be in question", LIMIT, || {
-            let tentative = lab.node.ip("-6 addr show tentative").unwrap();
+            let tentative = lab.home().ip("-6 addr show tentative").unwrap();
             tentative.is_empty().then_some(())
         });
         let spots: [(Place, &Ns, &str); 7] = [
             (Place::Victim1, &lab.victims[0].ns, ETH0),
             (Place::Victim2, &lab.victims[1].ns, ETH0),
-            (Place::Node, &lab.node, node),
+            (Place::Node, lab.home(), node),
             (Place::Upstream, &lab.outside, "node1"),
             (Place::Remote, &lab.remote, Outside::UPLINK),
-            (Place::NodeOverlay, &lab.node, &lab.vtep),
-            (Place::RemoteOverlay, &lab.remote, &lab.vtep),
+            (Place::NodeOverlay, lab.home(), &lab.vtep),
+            (Place::RemoteOverlay, lab.far().0, &lab.vtep),
         ];
         let captures = spots
             .map(|(place, ns, interface)| (place, Capture::start(ns, interface).unwrap()))
@@ -84,10 +85,11 @@ impl Field {
         // Addresses and routes come behind an ADD, and what legitimate traffic fills with the first.
         wait_for("everybody's state to settle", LIMIT, || {
             field.clean = field.states();
-            field.settle();
+            let reached = field.settle().unreached.is_empty();
             std::thread::sleep(Duration::from_millis(50));
-            field.effects().is_empty().then_some(())
+            (reached && field.effects().is_empty()).then_some(())
         });
+        field.lab.leave_alone();
         field
     }
 
@@ -96,17 +98,28 @@ impl Field {
         let lab = &self.lab;
         let victims = lab.victims.iter().map(|seat| state::stack(&seat.ns, ETH0));
         let mut states: Vec<_> = victims.collect();
-        states.push(state::stack(&lab.node, lab.node_device()));
-        states.push(state::stack(&lab.remote, &lab.vtep));
+        states.push(state::stack(lab.home(), lab.node_device()));
+        let (far, of_far) = lab.far();
+        states.push(state::stack(far, of_far));
         if let Some(bridge) = lab.ground.bridge() {
-            states.push(state::switch(&lab.node, bridge, &lab.attacker.port));
+            states.push(state::switch(lab.home(), bridge, &lab.attacker.port));
+            if lab.ground.is_overlay() {
+                states.push(too_many_groups(far, bridge, &lab.vtep));
+            }
         }
         states
     }
 
     /// What differs from the prepared state, each line with whose it is.
     pub(crate) fn effects(&self) -> Vec<String> {
-        let whose = ["victim1", "victim2", "node", "remote", "bridge"];
+        let whose = [
+            "victim1",
+            "victim2",
+            "node",
+            "remote",
+            "bridge",
+            "remote bridge",
+        ];
         let states = self.states();
         let pairs = self.clean.iter().zip(&states).zip(whose);
         pairs
@@ -122,20 +135,21 @@ impl Field {
     /// Sends a datagram of the attacker's own to everybody and collects what arrives until it does.
     pub(crate) fn settle(&mut self) -> Aftermath {
         self.sent += 1;
-        let mark = [SENTINEL, self.sent.to_string().as_bytes(), b"."].concat();
+        let sent = self.sent;
+        let mark = |place: Place| format!("{SENTINEL}{sent} to {place:?}.").into_bytes();
         let scene = &self.lab.scene;
         let targets = [
-            (scene.towards(0), scene.v1().v6),
-            (scene.towards(1), scene.v2().v6),
-            (scene.gateway.mac, scene.gateway.v6),
-            (scene.gateway.mac, scene.upstream.1),
-            (scene.gateway.mac, scene.remote.1),
+            (Place::Victim1, scene.towards(0), scene.v1().v6),
+            (Place::Victim2, scene.towards(1), scene.v2().v6),
+            (Place::Node, scene.gateway.mac, scene.gateway.v6),
+            (Place::Upstream, scene.gateway.mac, scene.upstream.1),
+            (Place::Remote, scene.gateway.mac, scene.remote.1),
         ];
-        for (mac, to) in targets {
+        for (place, mac, to) in targets {
             let udp = Udp {
                 src_port: DISCARD,
                 dst_port: DISCARD,
-                data: mark.clone(),
+                data: mark(place),
             };
             let source = if to.is_unicast_link_local() {
                 scene.me.lla
@@ -150,13 +164,27 @@ impl Field {
         let guarded = self.lab.ground.is_guarded();
         let deadline = Instant::now() + if guarded { PATIENCE } else { HASTE };
         for (place, capture) in &self.captures {
-            let (arrivals, reached) = collect(capture, *place, &mark, deadline);
-            if !reached && guarded {
+            let (arrivals, reached) = collect(capture, *place, &mark(*place), deadline);
+            if !reached {
                 aftermath.unreached.push(*place);
             }
             aftermath.arrivals.push((*place, arrivals));
         }
         aftermath
+    }
+
+    /// Has what is done to the first victim be done to the other one.
+    pub(crate) fn change_victims(&mut self) {
+        self.lab.victims.swap(0, 1);
+        self.lab.scene.victims.swap(0, 1);
+        self.clean.swap(0, 1);
+        for (place, _) in &mut self.captures {
+            *place = match *place {
+                Place::Victim1 => Place::Victim2,
+                Place::Victim2 => Place::Victim1,
+                other => other,
+            };
+        }
     }
 
     /// Back to the prepared state.
@@ -187,6 +215,13 @@ impl Field {
     }
 }
 
+/// A line if more groups are joined behind `port` than one port may join and everybody else has.
+fn too_many_groups(ns: &Ns, bridge: &str, port: &str) -> State {
+    let groups = state::switch(ns, bridge, port).len();
+    let told = (groups > 2 * GROUPS).then(|| format!("{groups} groups behind {port}"));
+    told.into_iter().collect()
+}
+
 /// What a capture received until the sentinel; the overlays have none, and are read last.
 fn collect(
     capture: &Capture,
@@ -204,7 +239,7 @@ fn collect(
         if contains(&frame.bytes, mark) {
             return (arrivals, true);
         }
-        if !contains(&frame.bytes, SENTINEL) {
+        if !contains(&frame.bytes, SENTINEL.as_bytes()) {
             arrivals.push(frame.bytes);
         }
     }
@@ -258,12 +293,12 @@ fn soften(lab: &Lab) {
         let key = "net/ipv6/conf/eth0/suppress_frag_ndisc";
         seat.ns.set_sysctl(key, keeps).unwrap();
     }
-    hasten(&lab.node, lab.node_device());
+    hasten(lab.home(), lab.node_device());
     if !lab.ground.is_guarded() {
         let device = lab.node_device();
         for (key, value) in [("accept_ra", "2"), ("accept_redirects", "1")] {
             let key = format!("net/ipv6/conf/{device}/{key}");
-            lab.node.set_sysctl(&key, value).unwrap();
+            lab.home().set_sysctl(&key, value).unwrap();
         }
     }
 }
@@ -332,23 +367,37 @@ fn restore_node(lab: &Lab) {
         lines.push(format!("link set {bridge} type bridge mcast_snooping 0"));
         lines.push(format!("link set {bridge} type bridge mcast_snooping 1"));
     }
-    // What the plugin set for good stays; everything else is as if it had been asked.
-    let standing = lab.node.ip("neigh show nud permanent").unwrap();
-    for seat in lab.near() {
+    let known = if lab.ground.is_bridged_overlay() {
+        lab.seats().into()
+    } else {
+        lab.near()
+    };
+    for seat in known {
         let device = lab.ground.bridge().unwrap_or(&seat.port);
+        lines.extend(known_to(lab, lab.home(), device, &[seat]));
+    }
+    run(lab.home(), &lines);
+    reset(lab, lab.home(), device);
+}
+
+/// Lines that have what plays the node's part know these: what the plugin set for good stays; everything else
+/// is as if it had been asked.
+fn known_to(lab: &Lab, node: &Ns, device: &str, seats: &[&Seat]) -> Vec<String> {
+    let standing = node.ip("neigh show nud permanent").unwrap();
+    let mut lines = Vec::new();
+    for seat in seats {
         for address in seat.station.addresses() {
             let entry = format!("{address} dev {device} ");
+            let line = neighbour_line(address, seat.station.mac, device, "");
             if !standing.lines().any(|line| line.starts_with(&entry)) {
-                lines.push(neighbour_line(address, seat.station.mac, device, ""));
+                lines.push(line);
             } else if !lab.ground.is_guarded() {
                 // An advertisement may have made it a router's.
-                let line = neighbour_line(address, seat.station.mac, device, "");
                 lines.push(line.replace("reachable", "permanent"));
             }
         }
     }
-    run(&lab.node, &lines);
-    reset(lab, &lab.node, device);
+    lines
 }
 
 /// What an advertisement may set.
@@ -365,13 +414,21 @@ fn reset(lab: &Lab, ns: &Ns, device: &str) {
 }
 
 fn restore_remote(lab: &Lab) {
-    run(
-        &lab.remote,
-        &[
-            "-6 route flush cache".to_owned(),
-            "route flush cache".to_owned(),
-        ],
-    );
+    let (far, device) = lab.far();
+    let mut lines = vec![
+        "-6 route flush cache".to_owned(),
+        "route flush cache".to_owned(),
+    ];
+    if let Some(bridge) = lab.ground.bridge().filter(|_| lab.ground.is_overlay()) {
+        lines.extend([
+            format!("neigh flush dev {device}"),
+            format!("-6 neigh flush dev {device}"),
+            format!("link set {bridge} type bridge mcast_snooping 0"),
+            format!("link set {bridge} type bridge mcast_snooping 1"),
+        ]);
+        lines.extend(known_to(lab, far, device, &lab.seats()));
+    }
+    run(far, &lines);
 }
 
 /// `ip` lines of which some begin with a family; one process for each family.

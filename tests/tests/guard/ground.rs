@@ -2,7 +2,9 @@
 //! container's frames get to another.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
+use bulkhead_model::NetworkName;
 use bulkhead_tests::Suite;
 use bulkhead_tests::nodes::POOL;
 use serde_json::{Value, json};
@@ -30,6 +32,11 @@ pub(crate) enum Ground {
     Overlay,
     /// The same with `"guard": false`.
     OverlayOff,
+    /// `bulkhead-vxlan`, one segment over two nodes, which sends what is for everybody to the other one too;
+    /// one victim is on the other node.
+    Bridged,
+    /// The same with `"guard": false`.
+    BridgedOff,
 }
 
 /// How a frame of one container reaches another.
@@ -49,7 +56,10 @@ pub(crate) const POOL6: &str = "fd66::/64";
 impl Ground {
     /// Whether the ports are meant to stop anything.
     pub(crate) fn is_guarded(self) -> bool {
-        !matches!(self, Self::Unguarded | Self::SwitchedOff | Self::OverlayOff)
+        !matches!(
+            self,
+            Self::Unguarded | Self::SwitchedOff | Self::OverlayOff | Self::BridgedOff
+        )
     }
 
     pub(crate) fn segment(self) -> Segment {
@@ -61,7 +71,12 @@ impl Ground {
 
     /// Whether the containers are on two nodes.
     pub(crate) fn is_overlay(self) -> bool {
-        matches!(self, Self::Overlay | Self::OverlayOff)
+        matches!(self, Self::Overlay | Self::OverlayOff) || self.is_bridged_overlay()
+    }
+
+    /// Whether their ports are in a namespace that the network has for itself.
+    pub(crate) fn is_bridged_overlay(self) -> bool {
+        matches!(self, Self::Bridged | Self::BridgedOff)
     }
 
     /// What a container's interface carries, in bytes.
@@ -72,8 +87,15 @@ impl Ground {
 
     /// The bridge the ports are on.
     pub(crate) fn bridge(self) -> Option<&'static str> {
-        let is_routed = matches!(self, Self::Layer3) || self.is_overlay();
-        (!is_routed).then_some(BRIDGE)
+        static OF_SEGMENT: LazyLock<String> = LazyLock::new(|| {
+            let network: NetworkName = NETWORK.parse().unwrap();
+            network.segment_bridge().to_string()
+        });
+        match self {
+            Self::Layer3 | Self::Overlay | Self::OverlayOff => None,
+            Self::Bridged | Self::BridgedOff => Some(&OF_SEGMENT),
+            _ => Some(BRIDGE),
+        }
     }
 
     /// The configurations to call, in order, with the directory their state is in: the main plugin's
@@ -94,6 +116,8 @@ impl Ground {
             Self::Layer3 => return vec![layer3(state)],
             Self::Overlay => return vec![overlay(state)],
             Self::OverlayOff => return vec![merged(overlay(state), json!({"guard": false}))],
+            Self::Bridged => return vec![segment(state)],
+            Self::BridgedOff => return vec![merged(segment(state), json!({"guard": false}))],
             Self::SwitchedOff => json!({"guard": false}),
             Self::BridgeL2 => json!({}),
             Self::BridgeL3 => json!({"segmentation": "l3"}),
@@ -138,6 +162,11 @@ fn layer3(state: &Path) -> Value {
             "ranges": [[{"subnet": POOL4}], [{"subnet": POOL6}]],
         },
     })
+}
+
+fn segment(state: &Path) -> Value {
+    let keys = json!({"mode": "bridged", "replication": true, "ipMasq": true});
+    merged(overlay(state), keys)
 }
 
 fn overlay(state: &Path) -> Value {

@@ -104,6 +104,27 @@ pub(crate) fn judge(field: &mut Field, attack: &Attack) -> Outcome {
     outcome
 }
 
+/// Carries attacks out one right after the other, each of which [`may_be_together`](Attack::may_be_together):
+/// what of each arrived, and what all of them have changed. Leaves the field prepared.
+pub(crate) fn judge_together(field: &mut Field, attacks: &[Attack]) -> (Vec<Outcome>, Vec<String>) {
+    let all: Vec<Vec<Shot>> = attacks
+        .iter()
+        .map(|attack| (attack.shots)(&field.lab.scene))
+        .collect();
+    for shot in all.iter().flatten() {
+        send(field, Sender::Container, shot);
+    }
+    let (arrivals, effects) = settled(field);
+    let of = |shots: &Vec<Shot>| {
+        let count = |arrivals: &[Vec<u8>]| shots.iter().filter(|it| it.arrived(arrivals)).count();
+        Outcome {
+            delivered: delivered(&arrivals, count),
+            effects: Vec::new(),
+        }
+    };
+    (all.iter().map(of).collect(), effects)
+}
+
 /// Sends messages none of which may arrive, and leaves the field prepared again.
 pub(crate) fn carry_out<'a>(
     field: &mut Field,
@@ -120,20 +141,37 @@ pub(crate) fn carry_out<'a>(
 
 /// What came of what was sent last; `count` says how much of it some arrivals are.
 pub(crate) fn conclude(field: &mut Field, count: impl Fn(&[Vec<u8>]) -> usize) -> Outcome {
+    let (arrivals, effects) = settled(field);
+    Outcome {
+        delivered: delivered(&arrivals, count),
+        effects,
+    }
+}
+
+/// What arrived where.
+type Arrivals = Vec<(Place, Vec<Vec<u8>>)>;
+
+/// What arrived and what changed, once the field is prepared again.
+fn settled(field: &mut Field) -> (Arrivals, Vec<String>) {
     let aftermath = field.settle();
     let mut effects = field.effects();
-    for place in &aftermath.unreached {
-        effects.push(format!("{place:?} is no longer reached"));
+    // Where nothing guards attacks do break paths, which proves nothing.
+    if field.lab.ground.is_guarded() {
+        for place in &aftermath.unreached {
+            effects.push(format!("{place:?} is no longer reached"));
+        }
     }
     if !effects.is_empty() {
         field.restore();
     }
-    let arrivals = aftermath.arrivals.iter();
-    let counts = arrivals.map(|(place, arrivals)| (*place, count(arrivals)));
-    Outcome {
-        delivered: counts.filter(|(_, whole)| *whole > 0).collect(),
-        effects,
-    }
+    (aftermath.arrivals, effects)
+}
+
+fn delivered(arrivals: &Arrivals, count: impl Fn(&[Vec<u8>]) -> usize) -> Vec<(Place, usize)> {
+    let counts = arrivals
+        .iter()
+        .map(|(place, arrivals)| (*place, count(arrivals)));
+    counts.filter(|(_, whole)| *whole > 0).collect()
 }
 
 fn send(field: &Field, sender: Sender, shot: &Shot) {
@@ -158,17 +196,17 @@ fn begin(field: &Field, moment: Moment) -> Option<(Ns, String)> {
             let victim = lab.scene.v1();
             let device = lab.node_device();
             let standing = lab
-                .node
+                .home()
                 .ip(&format!("neigh show {} dev {device}", victim.v6))
                 .unwrap();
             if !standing.contains("PERMANENT") {
                 let line = crate::lab::neighbour_line(victim.v6.into(), victim.mac, device, "");
-                lab.node.ip(&line.replace("reachable", "probe")).unwrap();
+                lab.home().ip(&line.replace("reachable", "probe")).unwrap();
             }
             None
         }
         Moment::VictimProbes => Some(probe(&lab.victims[0].ns, ETH0)),
-        Moment::NodeProbes => Some(probe(&lab.node, lab.node_device())),
+        Moment::NodeProbes => Some(probe(lab.home(), lab.node_device())),
     }
 }
 

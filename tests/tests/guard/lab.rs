@@ -1,12 +1,15 @@
 //! Attacker, two victims, their node, the world beyond and another node, as namespaces; the first
 //! three attached by the plugin under test.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bulkhead_model::NetworkName;
-use bulkhead_tests::nodes::Nodes;
+use bulkhead_tests::nodes::{Nodes, POOL};
 use bulkhead_tests::{Scratch, Suite};
 use netns_fixtures::packet::{MacOctets, mac_text};
 use netns_fixtures::{
@@ -32,8 +35,10 @@ pub(crate) struct Seat {
     pub(crate) ns: Container,
     pub(crate) result: Value,
     pub(crate) station: Station,
-    /// Its port on the node.
+    /// Its port.
     pub(crate) port: String,
+    /// What plays the node's part for it: the node, or a namespace that the network has for itself there.
+    pub(crate) home: Ns,
 }
 
 pub(crate) struct Lab {
@@ -49,7 +54,34 @@ pub(crate) struct Lab {
     pub(crate) vtep: String,
     scratch: Scratch,
     /// What serves the nodes.
-    _nodes: Option<Nodes>,
+    cluster: Option<Cluster>,
+}
+
+/// Nodes, and the namespaces that their networks had for themselves, which go with it.
+struct Cluster {
+    nodes: Nodes,
+    named: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Cluster {
+    fn kill_daemons(&mut self) {
+        for node in &mut self.nodes.all {
+            node.kill();
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill_daemons();
+        let named = self.named.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for name in named.iter().filter_map(|it| it.file_name()) {
+            let mut remove = Command::new("ip");
+            // The network may have gone before.
+            let removed = remove.args(["netns", "del"]).arg(name);
+            drop(removed.stderr(Stdio::null()).status());
+        }
+    }
 }
 
 /// What `guard` is for one seat only, in `args.cni`: attacker, victims. `Null` is what all have.
@@ -62,7 +94,11 @@ impl Lab {
 
     pub(crate) fn with(ground: Ground, setting: BridgeNetfilter, wishes: &Wishes) -> Self {
         if ground.is_overlay() {
-            return Self::over_nodes(ground, wishes);
+            let lab = Self::over_nodes(ground, wishes);
+            if ground.is_bridged_overlay() {
+                lab.set_bridge_netfilter(setting);
+            }
+            return lab;
         }
         let sandbox = Sandbox::new();
         let node = sandbox.host("node").unwrap();
@@ -95,7 +131,7 @@ impl Lab {
         let scene = Scene {
             me: attacker.station,
             victims: [victims[0].station, victims[1].station],
-            gateway: gateway(ground, &node, &attacker),
+            gateway: gateway(ground, &attacker),
             node: (uplink.node_v4, uplink.node_v6),
             uplink_mac: node.mac(Outside::UPLINK).unwrap(),
             upstream_mac: outside.mac("node1").unwrap(),
@@ -114,7 +150,7 @@ impl Lab {
             sandbox,
             vtep: VTEP.to_owned(),
             scratch,
-            _nodes: None,
+            cluster: None,
         }
     }
 
@@ -123,17 +159,34 @@ impl Lab {
         let nodes = Nodes::without_pool(2, "");
         // Those that nobody has by `nobody4` are given to nobody.
         let nobodys = ["--reserve", "10.66.0.96-10.66.0.255"];
-        nodes.add_pool(POOL4, POOL6, &nobodys);
-        let [near, far] = [0, 1].map(|nth| &nodes.all[nth]);
-        let outside = nodes.outside.clone();
-        lead_to_the_pool(&outside, near.pair);
+        if ground.is_bridged_overlay() {
+            let pool = ["pool", "add", POOL, "--tenant", NETWORK];
+            let ranges = ["--v4", POOL4, "--v6", POOL6, "--block-size", "16"];
+            let _ = nodes.all[0].must_say(&[&pool[..], &ranges[..], &nobodys[..]].concat());
+        } else {
+            nodes.add_pool(POOL4, POOL6, &nobodys);
+        }
+        let cluster = Cluster {
+            nodes,
+            named: Mutex::default(),
+        };
+        let [near, far] = [0, 1].map(|nth| &cluster.nodes.all[nth]);
+        let outside = cluster.nodes.outside.clone();
+        if !ground.is_bridged_overlay() {
+            lead_to_the_pool(&outside, near.pair);
+        }
         let sandbox = Sandbox::new();
         let attach = |nth: usize| {
             let node = [near, near, far][nth];
             let ns = sandbox
                 .container(["attacker", "victim1", "victim2"][nth])
                 .unwrap();
-            seat(ground, ns, &node.host, node.state(), &wishes[nth])
+            let seat = seat(ground, ns, &node.host, node.state(), &wishes[nth]);
+            if ground.is_bridged_overlay() {
+                let path = seat.home.path().to_owned();
+                cluster.named.lock().unwrap().insert(path);
+            }
+            seat
         };
         let [attacker, one, two] = [0, 1, 2].map(attach);
         let victims = [one, two];
@@ -141,7 +194,7 @@ impl Lab {
         let scene = Scene {
             me: attacker.station,
             victims: [victims[0].station, victims[1].station],
-            gateway: gateway(ground, &node, &attacker),
+            gateway: gateway(ground, &attacker),
             node: (near.pair.node_v4, near.pair.node_v6),
             uplink_mac: node.mac(Outside::UPLINK).unwrap(),
             upstream_mac: outside.mac("node1").unwrap(),
@@ -161,7 +214,7 @@ impl Lab {
             scratch: Scratch::new(&sandbox, "state"),
             sandbox,
             vtep: network.vxlan_device().to_string(),
-            _nodes: Some(nodes),
+            cluster: Some(cluster),
         }
     }
 
@@ -171,8 +224,30 @@ impl Lab {
 
     /// Those whose ports are on the attacker's node.
     pub(crate) fn near(&self) -> Vec<&Seat> {
-        let count = if self.ground.is_overlay() { 2 } else { 3 };
-        self.seats().into_iter().take(count).collect()
+        let home = self.home().path();
+        let near = self.seats().into_iter();
+        near.filter(|seat| seat.home.path() == home).collect()
+    }
+
+    /// Whether the first victim is behind the other node.
+    pub(crate) fn is_first_victim_far(&self) -> bool {
+        self.victims[0].home.path() != self.home().path()
+    }
+
+    /// What plays the node's part for the attacker.
+    pub(crate) fn home(&self) -> &Ns {
+        &self.attacker.home
+    }
+
+    /// What plays the other node's part for its containers, and the device of it that speaks to them.
+    pub(crate) fn far(&self) -> (&Ns, &str) {
+        let home = self.home().path();
+        let seats = self.seats().into_iter();
+        let far = seats.map(|seat| &seat.home).find(|it| it.path() != home);
+        match self.ground.bridge() {
+            Some(bridge) if self.ground.is_overlay() => (far.unwrap_or(&self.remote), bridge),
+            _ => (&self.remote, &self.vtep),
+        }
     }
 
     /// The device that shows what reaches the node's stack from the attacker: the bridge. A port
@@ -180,16 +255,43 @@ impl Lab {
     pub(crate) fn node_tap(&self) -> &'static str {
         self.ground.bridge().unwrap_or_else(|| {
             let [near, far] = TAP;
-            if !self.node.has_link(far).unwrap() {
-                copy_what_passes(&self.node, &self.attacker.port, near, far);
+            let node = self.home();
+            if !node.has_link(far).unwrap() {
+                copy_what_passes(node, &self.attacker.port, near, far);
             }
             far
         })
     }
 
-    /// The device of the node that speaks to the attacker: the bridge or, without one, the port.
+    /// The device of the attacker's home that speaks to it: the bridge or, without one, the port.
     pub(crate) fn node_device(&self) -> &str {
         self.ground.bridge().unwrap_or(&self.attacker.port)
+    }
+
+    /// Whether bridged frames pass netfilter in the attacker's home and in the other node's.
+    pub(crate) fn set_bridge_netfilter(&self, setting: BridgeNetfilter) {
+        if !Feature::BrNetfilter.is_present().unwrap() {
+            return;
+        }
+        let value = match setting {
+            BridgeNetfilter::On => "1",
+            BridgeNetfilter::Off => "0",
+        };
+        for home in [self.home(), self.far().0] {
+            for family in ["iptables", "ip6tables", "arptables"] {
+                let key = format!("net/bridge/bridge-nf-call-{family}");
+                home.set_sysctl(&key, value).unwrap();
+            }
+        }
+    }
+
+    /// Has nobody mend what attacks do to a segment, nor take away what the suite adds to it.
+    pub(crate) fn leave_alone(&mut self) {
+        if let Some(cluster) = &mut self.cluster
+            && self.ground.is_bridged_overlay()
+        {
+            cluster.kill_daemons();
+        }
     }
 
     /// ADD of one more container.
@@ -249,17 +351,23 @@ fn seat(ground: Ground, ns: Container, node: &Ns, state: &Path, wish: &Value) ->
     let interfaces = result["interfaces"]
         .as_array()
         .expect("a result names interfaces");
-    let port = interfaces
-        .iter()
-        .filter(|interface| interface["sandbox"].as_str().unwrap_or_default().is_empty())
-        .map(|interface| interface["name"].as_str().unwrap().to_owned())
-        .find(|name| Some(name.as_str()) != ground.bridge())
-        .expect("a result names the port");
+    let own = ns.path().to_str();
+    let mut ports = interfaces.iter().filter(|it| {
+        let is_inside = it["sandbox"].as_str() == own;
+        !is_inside && it["name"].as_str() != ground.bridge()
+    });
+    let port = ports.next().expect("a result names the port");
+    let home = match port["sandbox"].as_str().unwrap_or_default() {
+        "" => node.clone(),
+        path => Ns::at(Path::new(path)),
+    };
+    let port = port["name"].as_str().unwrap().to_owned();
     Seat {
         station: station(&result, &ns),
         ns,
         result,
         port,
+        home,
     }
 }
 
@@ -299,7 +407,8 @@ fn station(result: &Value, ns: &Ns) -> Station {
 }
 
 /// The gateway as the result names it, with the MAC and link-local address of the device that holds it.
-fn gateway(ground: Ground, node: &Ns, seat: &Seat) -> Station {
+fn gateway(ground: Ground, seat: &Seat) -> Station {
+    let node = &seat.home;
     let device = ground.bridge().unwrap_or(&seat.port);
     let ips = seat.result["ips"].as_array().unwrap();
     let gateways: Vec<IpAddr> = ips

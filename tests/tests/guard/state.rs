@@ -42,6 +42,9 @@ pub(crate) fn stack(ns: &Ns, interface: &str) -> State {
     lines
 }
 
+/// What the groups of a station's own addresses begin with (RFC 4291 §2.7.1): its kernel joins them by itself.
+const SOLICITED: &str = "ff02::1:ff";
+
 /// Learned FDB entries, the groups joined behind `port`, and the ports that multicast routers are
 /// taken to be behind.
 pub(crate) fn switch(ns: &Ns, bridge: &str, port: &str) -> State {
@@ -62,8 +65,9 @@ pub(crate) fn switch(ns: &Ns, bridge: &str, port: &str) -> State {
         return lines;
     };
     for entry in groups["mdb"].as_array().into_iter().flatten() {
-        if entry["port"] == port {
-            lines.insert(format!("group {} behind {port}", text(&entry["grp"])));
+        let group = text(&entry["grp"]);
+        if entry["port"] == port && !group.starts_with(SOLICITED) {
+            lines.insert(format!("group {group} behind {port}"));
         }
     }
     for ports in groups["router"].as_object().into_iter().flatten() {

@@ -11,6 +11,7 @@ use crate::node::{Attachment, Node, OUTSIDE, seen_as};
 claims! {
     masqueraded_the_outside_sees_the_node,
     without_masquerade_the_outside_sees_the_container,
+    what_is_never_translated_has_no_table,
     ipv4_alone_is_masqueraded,
     ipv6_alone_is_masqueraded,
     excluded_destinations_see_the_container,
@@ -49,6 +50,16 @@ fn masqueraded_the_outside_sees_the_node(setting: BridgeNetfilter) {
 fn without_masquerade_the_outside_sees_the_container(setting: BridgeNetfilter) {
     let (node, a) = attached(setting, &json!(false));
     assert_seen(&node, &a, [a.v4().into(), a.v6().into()]);
+    assert!(node.host.nft("list tables").unwrap().contains("inet bh-"));
+}
+
+/// Where no container may have host ports either, nothing has connections tracked.
+fn what_is_never_translated_has_no_table(setting: BridgeNetfilter) {
+    let node = Node::new(setting);
+    let keys = json!({"ipMasq": false, "capabilities": {"bandwidth": true}});
+    let _a = node.attach(&node.config_with(keys), "a");
+    let tables = node.host.nft("list tables").unwrap();
+    assert!(!tables.contains("inet bh-"), "{tables}");
 }
 
 fn ipv4_alone_is_masqueraded(setting: BridgeNetfilter) {

@@ -1,13 +1,14 @@
 //! `bulkhead guard counters`: what was dropped, by reason and by port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_kernel::{Deletion, Kernel, ObserveError};
 use bulkhead_model::IfName;
 use bulkhead_nft::{Count, Datum, Key, TableId};
-use bulkhead_plan::{Reason, filter_table, segment_table};
+use bulkhead_plan::{Ns, Reason, filter_table, segment_table};
 use serde::Serialize;
 
+use super::{netns, spaces};
 use crate::attachments::{Found, Subject, ports};
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, or_dash, table};
@@ -54,7 +55,11 @@ pub(super) fn run(subject: Option<&Subject>, sources: &Sources, format: Format) 
 
 fn tell(subject: Option<&Subject>, found: &[Found]) -> Result<Told, ObserveError> {
     let mut kernel = Kernel::new(Deletion::Blocking);
-    let by_port = names(found);
+    let spaces = spaces(found);
+    let by_port = match subject {
+        None => all_names(found),
+        Some(_) => names(found),
+    };
     let mut told = Told {
         totals: Vec::new(),
         ports: Vec::new(),
@@ -62,8 +67,8 @@ fn tell(subject: Option<&Subject>, found: &[Found]) -> Result<Told, ObserveError
     for reason in Reason::ALL {
         if subject.is_none() {
             let mut counts = Vec::new();
-            for table in tables(reason) {
-                counts.extend(kernel.rule_counts(&table, &reason.chain())?);
+            for (ns, table) in places(&spaces, reason) {
+                counts.extend(kernel.rule_counts(ns, &table, &reason.chain())?);
             }
             let total = sum(counts.into_iter().flatten());
             told.totals.push(Total {
@@ -73,8 +78,8 @@ fn tell(subject: Option<&Subject>, found: &[Found]) -> Result<Told, ObserveError
             });
         }
         let mut tallies = Vec::new();
-        for table in tables(reason) {
-            tallies.extend(kernel.tallies(&table, &reason.tally())?);
+        for (ns, table) in places(&spaces, reason) {
+            tallies.extend(kernel.tallies(ns, &table, &reason.tally())?);
         }
         for (key, count) in tallies {
             let Some(port) = port_of(&key) else { continue };
@@ -95,11 +100,15 @@ fn tell(subject: Option<&Subject>, found: &[Found]) -> Result<Told, ObserveError
     Ok(told)
 }
 
-/// Where a reason is counted: by port, and what came from outside for a dead address by the link it came in
-/// by.
-fn tables(reason: Reason) -> impl Iterator<Item = TableId> {
-    let outside = (reason == Reason::Dead).then(segment_table);
-    std::iter::once(filter_table()).chain(outside)
+/// Where a reason is counted: in each namespace by port, and what came from outside for a dead address by the
+/// link it came in by.
+fn places(spaces: &BTreeSet<Ns>, reason: Reason) -> impl Iterator<Item = (&Ns, TableId)> {
+    let tables = move || {
+        let outside = (reason == Reason::Dead).then(segment_table);
+        std::iter::once(filter_table()).chain(outside)
+    };
+    let of = move |ns| tables().map(move |table| (ns, table));
+    spaces.iter().flat_map(of)
 }
 
 fn sum(counts: impl Iterator<Item = Count>) -> Count {
@@ -110,11 +119,21 @@ fn sum(counts: impl Iterator<Item = Count>) -> Count {
 }
 
 /// Which attachment has which port.
-pub(super) fn names(found: &[Found]) -> BTreeMap<IfName, String> {
+fn names(found: &[Found]) -> BTreeMap<IfName, String> {
     let named = found.iter();
     named
         .filter_map(|found| Some((found.record.names.port?, found.name())))
         .collect()
+}
+
+/// The same, and which segment has which link to the node: that is guarded too.
+pub(super) fn all_names(found: &[Found]) -> BTreeMap<IfName, String> {
+    let on_segments = found.iter().filter(|found| netns(found).is_some());
+    let exits = on_segments.map(|found| {
+        let exit = found.key().network.exit();
+        (exit.id().port(), crate::ipam::name(&exit))
+    });
+    exits.chain(names(found)).collect()
 }
 
 fn port_of(key: &Key) -> Option<IfName> {

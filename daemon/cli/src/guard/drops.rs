@@ -1,17 +1,18 @@
 //! `bulkhead guard drops`: what is dropped, as it happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use bulkhead_kernel::{LogListener, Logged};
+use bulkhead_kernel::{LogListener, Logged, Netns, NetnsError, ObserveError};
 use bulkhead_model::IfName;
-use bulkhead_plan::{LOG_GROUP, Reason};
+use bulkhead_plan::{LOG_GROUP, Ns, Reason};
 use clap::Args;
 use serde::Serialize;
 
-use super::counters::names;
+use super::counters::all_names;
 use super::frame::summary;
+use super::spaces;
 use crate::attachments::ports;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Format, visible};
@@ -20,8 +21,8 @@ use crate::time;
 
 /// Bytes of each frame: as many as the rules log.
 const SNAPLEN: u32 = 256;
-/// How long one wait for a frame is, where there is no end to wait for.
-const LONG: Duration = Duration::from_hours(1);
+/// How often it is looked whether there are networks in other namespaces than before.
+const LOOK: Duration = Duration::from_secs(5);
 /// What the rules' prefix begins with.
 const PREFIX: &str = "bulkhead ";
 
@@ -67,14 +68,19 @@ fn listen(args: &DropsArgs, format: Format) -> Result<(), Failure> {
     };
     let mut listener = LogListener::open(LOG_GROUP, SNAPLEN).map_err(heard)?;
     let mut known = Known::new(&args.sources);
+    listener.follow(&known.netns()?).map_err(heard)?;
     let mut left = args.count;
     while left != Some(0) {
         let patience = match args.limit {
-            Some(limit) => limit.saturating_sub(began.elapsed()),
-            None => LONG,
+            Some(limit) => limit.saturating_sub(began.elapsed()).min(LOOK),
+            None => LOOK,
         };
         if patience.is_zero() {
             return Ok(());
+        }
+        if known.read_at.elapsed() >= LOOK {
+            known.read();
+            listener.follow(&known.netns()?).map_err(heard)?;
         }
         let Some(logged) = listener.next(patience).map_err(heard)? else {
             continue;
@@ -103,10 +109,12 @@ fn reason(logged: &Logged) -> Option<String> {
     Some(ours.unwrap_or(word).to_owned())
 }
 
-/// Which attachment has which port, read anew where a port is not among them.
+/// Which attachment has which port, and where ports are; read anew where a port is not among them.
 struct Known<'a> {
     sources: &'a Sources,
     names: BTreeMap<IfName, String>,
+    spaces: BTreeSet<Ns>,
+    read_at: Instant,
 }
 
 impl<'a> Known<'a> {
@@ -114,15 +122,18 @@ impl<'a> Known<'a> {
         let mut known = Self {
             sources,
             names: BTreeMap::new(),
+            spaces: BTreeSet::new(),
+            read_at: Instant::now(),
         };
         known.read();
         known
     }
 
     fn read(&mut self) {
+        self.read_at = Instant::now();
         // What cannot be read is told by the port alone.
         if let Ok((found, _)) = ports(self.sources, None) {
-            self.names = names(&found);
+            (self.names, self.spaces) = (all_names(&found), spaces(&found));
         }
     }
 
@@ -131,6 +142,19 @@ impl<'a> Known<'a> {
             self.read();
         }
         self.names.get(&port).cloned()
+    }
+
+    /// The namespaces that networks have for themselves; one that is gone is none.
+    fn netns(&self) -> Result<Vec<Netns>, Failure> {
+        let opened = self.spaces.iter().filter_map(|ns| match ns {
+            Ns::Network(path) => Some(Netns::open(path)),
+            Ns::Host | Ns::Container(_) => None,
+        });
+        let there = opened.filter_map(|opened| match opened {
+            Err(NetnsError::Missing { .. } | NetnsError::NotANamespace { .. }) => None,
+            opened => Some(opened.map_err(|error| Failure::Kernel(ObserveError::Named(error)))),
+        });
+        there.collect()
     }
 }
 

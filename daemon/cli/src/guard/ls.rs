@@ -7,7 +7,7 @@ use bulkhead_model::{IfName, Mac};
 use bulkhead_plan::{Guard, Multicast};
 use serde::Serialize;
 
-use super::{role, settings, switch};
+use super::{netns, role, settings, switch};
 use crate::attachments::{Found, ports};
 use crate::failure::Outcome;
 use crate::output::{Format, Width, columns, lines, or_dash};
@@ -19,6 +19,9 @@ use crate::sources::Sources;
 struct Row {
     attachment: String,
     port: Option<IfName>,
+    /// The namespace that the port is in, if it is a network's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<String>,
     /// `on`, `off` or `mac`.
     guard: &'static str,
     role: &'static str,
@@ -33,7 +36,7 @@ struct Row {
     dead: Option<String>,
 }
 
-const HEADINGS: [&str; 9] = [
+const HEADINGS: [&str; 10] = [
     "ATTACHMENT",
     "PORT",
     "GUARD",
@@ -43,6 +46,7 @@ const HEADINGS: [&str; 9] = [
     "MAC",
     "MULTICAST",
     "PLUGIN",
+    "NETNS",
 ];
 /// Columns of a narrow table.
 const NARROW: usize = 6;
@@ -74,6 +78,7 @@ fn row(found: &Found) -> Row {
     Row {
         attachment: found.name(),
         port: record.names.port,
+        netns: netns(found),
         guard: switch(&settings),
         role: role(&settings),
         addresses,
@@ -104,5 +109,6 @@ fn cells(row: &Row) -> Vec<String> {
         or_dash(row.mac.map(|mac| mac.to_string())),
         or_dash(row.multicast.map(str::to_owned)),
         row.plugin.clone(),
+        or_dash(row.netns.clone()),
     ]
 }

@@ -1,5 +1,6 @@
 //! `bulkhead guard`: what ports may send, whether the kernel holds them to it, and what was dropped. It
-//! reads the state directory and the kernel, and needs no daemon.
+//! reads the state directory and the kernel, and needs no daemon. The ports of a segment are in a namespace
+//! that its network has for itself, with a filter of their own.
 
 mod counters;
 mod drops;
@@ -11,7 +12,10 @@ mod show;
 pub(crate) use drops::duration;
 pub(crate) use frame::summary;
 
-use bulkhead_attach::{GuardConfig, GuardRole, GuardSwitch, guard_of};
+use std::collections::BTreeSet;
+
+use bulkhead_attach::{GuardConfig, GuardRole, GuardSwitch, guard_of, recorded_node};
+use bulkhead_plan::Ns;
 use clap::{Args, Subcommand};
 
 use crate::attachments::{Found, Subject, ports};
@@ -67,6 +71,21 @@ impl One {
     fn select(&self) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
         ports(&self.sources, Some(&self.subject))
     }
+}
+
+/// The namespace that the port is in, if it is a network's own.
+fn netns(found: &Found) -> Option<String> {
+    match recorded_node(&found.record) {
+        Ns::Network(path) => Some(path),
+        Ns::Host | Ns::Container(_) => None,
+    }
+}
+
+/// The namespaces that ports are guarded in: the node's, and those that the networks of these attachments
+/// have for themselves.
+fn spaces(found: &[Found]) -> BTreeSet<Ns> {
+    let own = found.iter().map(|found| recorded_node(&found.record));
+    own.chain([Ns::Host]).collect()
 }
 
 /// What is recorded of an attachment's guard. One that is left to others is of a release without it.

@@ -1,12 +1,12 @@
 //! `bulkhead guard show`: the elements of a binding, and whether they stand.
 
-use bulkhead_attach::{guard_state, recorded_binding};
+use bulkhead_attach::{guard_state, recorded_binding, recorded_node};
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::IfName;
 use bulkhead_plan::filter_table;
 use serde::Serialize;
 
-use super::{One, settings};
+use super::{One, netns, settings};
 use crate::attachments::Found;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Format, table};
@@ -17,6 +17,9 @@ use crate::output::{Format, table};
 struct Told {
     attachment: String,
     port: IfName,
+    /// The namespace that the port is in, if it is a network's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<String>,
     /// What was configured, in one line.
     settings: String,
     /// Whether everything of it stands.
@@ -61,11 +64,12 @@ fn tell(found: &Found, kernel: &mut Kernel) -> Result<Option<Told>, Failure> {
     let Some(binding) = recorded_binding(&found.record) else {
         return Ok(None);
     };
-    let state =
-        guard_state(kernel, &binding).map_err(|source| Failure::attachment(found.key(), source))?;
+    let state = guard_state(kernel, &recorded_node(&found.record), &binding)
+        .map_err(|source| Failure::attachment(found.key(), source))?;
     Ok(Some(Told {
         attachment: found.name(),
         port: binding.port,
+        netns: netns(found),
         settings: settings(found).to_string(),
         stands: state.stands(),
         port_exists: state.port,
@@ -97,8 +101,10 @@ fn text(told: &Told) -> String {
             vec![one.set.clone(), one.element.clone(), stands.to_owned()]
         })
         .collect();
+    let inside = told.netns.as_ref();
+    let inside = inside.map_or_else(String::new, |netns| format!(" in {netns}"));
     format!(
-        "{}  port {}  guard {}\n{}: {state}\n\n{}",
+        "{}  port {}{inside}  guard {}\n{}: {state}\n\n{}",
         told.attachment,
         told.port,
         told.settings,

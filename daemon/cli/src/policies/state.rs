@@ -42,10 +42,13 @@ pub(super) fn status(args: &StatusArgs, format: Format) -> Result<String, Failur
 
 pub(super) fn snapshot(args: &SnapshotArgs, format: Format) -> Result<String, Failure> {
     let daemon = args.reach.daemon()?;
-    let documents = daemon.all(&Request::PolicySnapshot, |reply| match reply {
-        Reply::Written { documents } => Some(documents),
-        _ => None,
-    })?;
+    let documents = daemon.all(
+        &Request::PolicySnapshot { about: None },
+        |reply| match reply {
+            Reply::Written { documents } => Some(documents),
+            _ => None,
+        },
+    )?;
     Ok(format.render(&documents, |_| {
         let begun = documents.iter().map(|document| {
             format!(

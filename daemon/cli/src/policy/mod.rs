@@ -1,5 +1,5 @@
-//! `bulkhead policy`: what policies say, told from files. It asks no cluster, no daemon and no kernel, so
-//! it needs no privileges and can stand in a pipeline.
+//! `bulkhead policy`: what policies say, told from files. That asks no cluster, no daemon and no kernel, so
+//! it needs no privileges and can stand in a pipeline. Only `explain` without files asks the daemon.
 
 mod diff;
 mod explain;
@@ -22,10 +22,12 @@ pub(crate) enum Command {
     /// Asks for every pair of pods, every port and both families. As a table `.` is allowed, `X` is denied
     /// and a blank is a pair without addresses of the family.
     Matrix(matrix::MatrixArgs),
-    /// Tell what becomes of one packet, who says so, and the smallest change that turns it around.
+    /// Tell what becomes of one packet on its whole way, who says so, and the smallest change that turns it
+    /// around.
     ///
-    /// Every policy and rule that was considered is named with file and line. Each change was tried before it
-    /// is told.
+    /// Binding, guard, host port, policies where it leaves, route or overlay, policies where it arrives, masquerade.
+    /// Every policy and rule that was considered is named with file and line. Each change was tried before it is
+    /// told. Without files the node daemon is asked, whose kernel must say the same.
     Explain(explain::ExplainArgs),
     /// Tell who could not reach whom with the old objects and can with the new, and the reverse.
     ///
@@ -80,9 +82,9 @@ impl PolicyError {
     pub(crate) const fn exit(&self) -> Exit {
         match self {
             Self::Syntax { .. } => Exit::Unreadable,
-            Self::NoQuestion(NoQuestion::Nobody(_)) | Self::NoWay(_) | Self::Deserted(_) => {
-                Exit::NotFound
-            }
+            Self::NoQuestion(NoQuestion::Nobody(_) | NoQuestion::Several { .. })
+            | Self::NoWay(_)
+            | Self::Deserted(_) => Exit::NotFound,
             Self::NoQuestion(_) | Self::Undecided(_) => Exit::Failed,
         }
     }

@@ -4,8 +4,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use bulkhead_ipam::wire::admin::{CIRCUMSTANCES, Circumstances};
 use bulkhead_policy::read::{Effect, Reader, Reading};
 use clap::Args;
+use serde::Deserialize;
 
 use super::PolicyError;
 use crate::failure::{Exit, Failure, Outcome, at};
@@ -27,19 +29,29 @@ impl Objects {
 /// What the files say together.
 pub(super) fn read(files: &[PathBuf]) -> Result<Reading, Failure> {
     let mut reader = Reader::new();
-    for path in files {
-        if path.is_dir() {
-            for file in within(path)? {
-                take(&mut reader, &file)?;
-            }
-        } else {
-            take(&mut reader, path)?;
-        }
+    for (file, text) in texts(files)? {
+        let read = reader.read(&file, &text);
+        read.map_err(|source| PolicyError::Syntax { file, source })?;
     }
     Ok(reader.finish())
 }
 
-fn take(reader: &mut Reader, path: &Path) -> Result<(), Failure> {
+/// The files' names and what is in them; of a directory those of objects.
+pub(super) fn texts(files: &[PathBuf]) -> Result<Vec<(String, String)>, Failure> {
+    let mut all = Vec::new();
+    for path in files {
+        if path.is_dir() {
+            for file in within(path)? {
+                all.push(text_of(&file)?);
+            }
+        } else {
+            all.push(text_of(path)?);
+        }
+    }
+    Ok(all)
+}
+
+fn text_of(path: &Path) -> Result<(String, String), Failure> {
     let mut text = String::new();
     let (file, read) = if path == Path::new("-") {
         let read = io::stdin().lock().read_to_string(&mut text);
@@ -49,8 +61,22 @@ fn take(reader: &mut Reader, path: &Path) -> Result<(), Failure> {
         (path.display().to_string(), read)
     };
     read.map_err(at("read", path))?;
-    let read = reader.read(&file, &text);
-    Ok(read.map_err(|source| PolicyError::Syntax { file, source })?)
+    Ok((file, text))
+}
+
+/// What a node has seen, if the text is a snapshot of it.
+pub(super) fn circumstances_in(text: &str) -> Option<Circumstances> {
+    #[derive(Deserialize)]
+    struct Object {
+        kind: String,
+        spec: Circumstances,
+    }
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    let mut meant = lines.filter(|line| line.contains(CIRCUMSTANCES));
+    meant.find_map(|line| {
+        let object: Object = serde_json::from_str(line).ok()?;
+        (object.kind == CIRCUMSTANCES).then_some(object.spec)
+    })
 }
 
 /// The files of a directory that are called as objects are, by name.

@@ -7,8 +7,8 @@ use bulkhead_nft as nft;
 use nft::{Datum, Field, Key, Name, Rule, Statement, Verdict};
 
 use super::digest::{ALLOWED, Digest};
-use super::ruling::{Outcome, Ruling};
-use super::spans::{Line, Run};
+use super::ruling::Word;
+use super::spans::{Line, Lines, Run};
 use super::{Cause, Said, Told};
 use crate::{Decision, Direction};
 
@@ -240,15 +240,15 @@ pub(super) fn named(what: &str, digest: Digest) -> Name {
     Name::new(&text).expect("letters, digits and a dash")
 }
 
-/// The chain of a class: who the other end is, and what is said about it.
+/// The chain of a class: who the other end is, if it asks, and what is said about it.
 pub(super) fn of_class(
     class: Digest,
     direction: Direction,
     default: Digest,
-    has_others: bool,
+    asks: bool,
 ) -> nft::Chain {
     let mut rules = Vec::new();
-    if has_others {
+    if asks {
         rules.push(jump(match direction {
             Direction::Egress => WHO_RECEIVES,
             Direction::Ingress => WHO_SENDS,
@@ -265,31 +265,17 @@ pub(super) fn of_class(
     chain(named("class", class), rules)
 }
 
-/// The chain of a ruling: which kind of traffic it is, and what becomes of it. The second is each outcome that it
-/// leads to.
-pub(super) fn of_ruling(
-    digest: Digest,
-    ruling: &Ruling,
-    direction: Direction,
-) -> (nft::Chain, BTreeMap<Digest, Said>) {
-    let mut outcomes = BTreeMap::new();
-    let mut to = |outcome: &Outcome| {
-        let said = Said {
-            direction,
-            outcome: outcome.clone(),
-        };
-        let digest = Digest::of(&said);
-        outcomes.insert(digest, said);
-        Verdict::Goto(named("verdict", digest))
-    };
+/// The chain of a ruling: which kind of traffic it is, and what becomes of it.
+pub(super) fn of_ruling(digest: Digest, ruling: &Lines<Word>) -> nft::Chain {
+    let to = |word: Word| Verdict::Goto(named("verdict", word.outcome));
     let usual = Line::ALL.map(|line| usual(ruling.of(line)));
-    let rest = usual[Line::Other as usize].clone();
+    let rest = usual[Line::Other as usize];
     let mut rules = Vec::new();
     let mut ports = BTreeMap::new();
     for protocol in Protocol::ALL {
         let line = Line::of(protocol);
         let number = Datum::InetProto(protocol.number());
-        for (first, last, outcome) in unusual(ruling.of(line), &usual[line as usize]) {
+        for (first, last, outcome) in unusual(ruling.of(line), usual[line as usize]) {
             if first == last {
                 let key = Key::new([number.clone(), Datum::InetService(first)]);
                 ports.insert(key, to(outcome));
@@ -316,7 +302,7 @@ pub(super) fn of_ruling(
         );
     }
     for line in [Line::Icmp4, Line::Icmp6] {
-        for (first, last, outcome) in unusual(ruling.of(line), &usual[line as usize]) {
+        for (first, last, outcome) in unusual(ruling.of(line), usual[line as usize]) {
             let verdict = to(outcome);
             rules.extend(types(line, first, last).map(|matches| {
                 let verdict = Statement::Verdict(verdict.clone());
@@ -324,17 +310,17 @@ pub(super) fn of_ruling(
             }));
         }
         if usual[line as usize] != rest {
-            rules.push(of_icmp(line, to(&usual[line as usize])));
+            rules.push(of_icmp(line, to(usual[line as usize])));
         }
     }
     let mut protocols = BTreeMap::new();
     for protocol in Protocol::ALL {
-        let outcome = &usual[Line::of(protocol) as usize];
-        if *outcome != rest {
+        let outcome = usual[Line::of(protocol) as usize];
+        if outcome != rest {
             protocols.insert(Datum::InetProto(protocol.number()).into(), to(outcome));
         }
     }
-    for (first, last, outcome) in unusual(ruling.of(Line::Other), &rest) {
+    for (first, last, outcome) in unusual(ruling.of(Line::Other), rest) {
         let numbers = (first..=last).filter_map(|number| u8::try_from(number).ok());
         for number in numbers.filter(|number| ![6, 17, 132].contains(number)) {
             protocols.insert(Datum::InetProto(number).into(), to(outcome));
@@ -346,38 +332,35 @@ pub(super) fn of_ruling(
             entries: protocols,
         }]));
     }
-    rules.push(Rule::new([Statement::Verdict(to(&rest))]));
-    (chain(named("ruling", digest), rules), outcomes)
+    rules.push(Rule::new([Statement::Verdict(to(rest))]));
+    chain(named("ruling", digest), rules)
 }
 
 /// What is said about most places of a line, the first of those where two are equal.
-fn usual(runs: &[Run<Outcome>]) -> Outcome {
-    let mut widths: Vec<(u32, &Outcome)> = Vec::new();
+fn usual(runs: &[Run<Word>]) -> Word {
+    let mut widths: Vec<(u32, Word)> = Vec::new();
     let mut first = 0;
     for run in runs {
         let width = u32::from(run.last) + 1 - first;
         first = u32::from(run.last) + 1;
-        match widths.iter_mut().find(|(_, outcome)| **outcome == run.said) {
+        match widths.iter_mut().find(|(_, outcome)| *outcome == run.said) {
             Some((known, _)) => *known += width,
-            None => widths.push((width, &run.said)),
+            None => widths.push((width, run.said)),
         }
     }
     let most = widths.iter().map(|(width, _)| *width).max();
     let mut widest = widths.into_iter().filter(|(width, _)| Some(*width) == most);
     let (_, outcome) = widest.next().expect("a line has places");
-    outcome.clone()
+    outcome
 }
 
 /// First and last place of everything that something else is said about.
-fn unusual<'r>(
-    runs: &'r [Run<Outcome>],
-    usual: &'r Outcome,
-) -> impl Iterator<Item = (u16, u16, &'r Outcome)> {
+fn unusual(runs: &[Run<Word>], usual: Word) -> impl Iterator<Item = (u16, u16, Word)> {
     let mut first = 0;
     let places = runs.iter().map(move |run| {
         let begin = first;
         first = run.last.wrapping_add(1);
-        (begin, run.last, &run.said)
+        (begin, run.last, run.said)
     });
     places.filter(move |(_, _, outcome)| *outcome != usual)
 }

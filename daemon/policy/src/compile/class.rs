@@ -2,12 +2,11 @@
 //! said.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bulkhead_model::{NetworkName, Protocol};
 
 use super::digest::Digest;
-use super::local::Ends;
-use super::members::Kinds;
 use super::spans::{Span, spans};
 use crate::{
     Action, Block, Direction, Endpoint, EndpointId, EndpointSelector, Entity, Mode, NamedPort,
@@ -15,35 +14,35 @@ use crate::{
 };
 
 /// Somebody that a class speaks of. What is relative to the endpoint is resolved.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) enum Target<'w> {
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Target {
     /// Endpoints.
-    Endpoints(&'w EndpointSelector),
+    Endpoints(EndpointSelector),
     /// Addresses.
-    Block(&'w Block),
+    Block(Block),
     /// A node's addresses, and the gateways that every node has.
-    Node(Option<&'w NodeName>),
+    Node(Option<NodeName>),
     /// Those of all nodes.
     AnyNode,
     /// What is nobody's that is known.
     World,
     /// A network's gateways.
-    Gateway(&'w NetworkName),
+    Gateway(NetworkName),
     /// Addresses of nodes with such labels.
-    Nodes(&'w Selector),
+    Nodes(Selector),
 }
 
 /// Whom a step is about.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) enum Peers<'w> {
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Peers {
     /// Whoever it is.
     All,
     /// These, maybe none.
-    Of(BTreeSet<Target<'w>>),
+    Of(BTreeSet<Target>),
 }
 
 /// When a step is taken.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Stage {
     Admin,
     Middle,
@@ -51,31 +50,26 @@ pub(super) enum Stage {
 }
 
 /// One rule.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Step<'w> {
-    pub(super) stage: Stage,
-    pub(super) policy: &'w PolicyId,
-    pub(super) mode: Mode,
-    /// Its place in the policy.
-    pub(super) rule: usize,
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Step {
     pub(super) action: Action,
-    pub(super) peers: Peers<'w>,
+    pub(super) peers: Peers,
     pub(super) spans: Vec<Span>,
     /// Ports that the other end has a name for.
-    pub(super) named: Vec<Named<'w>>,
+    pub(super) named: Vec<Named>,
 }
 
 /// A port by its name, of one protocol or any.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Named<'w> {
-    pub(super) protocol: Option<Protocol>,
-    pub(super) name: &'w str,
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Named {
+    protocol: Option<Protocol>,
+    pub(super) name: String,
 }
 
-impl Named<'_> {
+impl Named {
     /// Where it is for somebody who has such ports.
-    pub(super) fn spans(self, ports: &BTreeSet<NamedPort>) -> impl Iterator<Item = Span> {
-        let fits = move |port: &&NamedPort| {
+    pub(super) fn spans(&self, ports: &BTreeSet<NamedPort>) -> impl Iterator<Item = Span> {
+        let fits = |port: &&NamedPort| {
             port.name == self.name
                 && self
                     .protocol
@@ -86,223 +80,225 @@ impl Named<'_> {
     }
 }
 
+/// What one policy says about an endpoint.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Part {
+    pub(super) stage: Stage,
+    pub(super) policy: PolicyId,
+    pub(super) mode: Mode,
+    /// Its rules, in order.
+    pub(super) steps: Vec<Step>,
+}
+
 /// What is said about an endpoint.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Class<'w> {
+#[derive(Clone, Debug)]
+pub(super) struct Class {
     pub(super) direction: Direction,
     /// Who may always reach it.
-    pub(super) own_node: Option<Target<'w>>,
-    /// In order.
-    pub(super) steps: Vec<Step<'w>>,
-    /// The policies that isolate it.
-    pub(super) isolating: Vec<(&'w PolicyId, Mode)>,
-    /// The policies in audit.
-    pub(super) audits: BTreeSet<&'w PolicyId>,
+    pub(super) own_node: Option<Target>,
+    /// By policy, in the order of asking.
+    pub(super) parts: Vec<Arc<Part>>,
     /// The network that closes what nobody decided.
-    pub(super) closes: Option<&'w NetworkName>,
+    pub(super) closes: Option<NetworkName>,
 }
 
-impl<'w> Class<'w> {
-    /// Everybody it speaks of.
-    pub(super) fn targets(&self) -> impl Iterator<Item = Target<'w>> {
-        let of_steps = self.steps.iter().filter_map(|step| match &step.peers {
+impl Class {
+    /// Everything it says, with its place.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (Place, &Step)> {
+        let parts = self.parts.iter().enumerate();
+        parts.flat_map(|(part, of)| {
+            let steps = of.steps.iter().enumerate();
+            steps.map(move |(rule, step)| (Place { part, rule }, step))
+        })
+    }
+
+    /// Everybody it speaks of, each once.
+    pub(super) fn targets(&self) -> BTreeSet<&Target> {
+        let of_steps = self.steps().filter_map(|(_, step)| match &step.peers {
             Peers::All => None,
-            Peers::Of(targets) => Some(targets.iter().copied()),
+            Peers::Of(targets) => Some(targets),
         });
-        of_steps.flatten().chain(self.own_node)
+        of_steps.flatten().chain(&self.own_node).collect()
     }
 
-    /// The names of ports that the other end is asked for.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'w str> {
-        self.steps
-            .iter()
-            .flat_map(|step| &step.named)
-            .map(|named| named.name)
+    /// The names of ports that the other end is asked for, each once.
+    pub(super) fn names(&self) -> BTreeSet<&str> {
+        let named = self.steps().flat_map(|(_, step)| &step.named);
+        named.map(|named| named.name.as_str()).collect()
     }
 }
 
-/// The classes of a node's endpoints.
-#[derive(Debug)]
-pub(super) struct Classes<'w> {
-    pub(super) all: BTreeMap<Digest, Class<'w>>,
-    pub(super) of: HashMap<(&'w EndpointId, Direction), Digest>,
+/// Where a step is in its class. Their order is the order of asking.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct Place {
+    pub(super) part: usize,
+    /// Its place in the policy.
+    pub(super) rule: usize,
 }
 
-pub(super) fn classes<'w>(world: &'w World, ends: &Ends<'w>) -> Classes<'w> {
-    let asked = world.asked();
-    let about = about(world, ends, &asked);
-    let mut classes = Classes {
-        all: BTreeMap::new(),
-        of: HashMap::new(),
-    };
-    let mut known: HashMap<(Sight<'w>, Direction), Digest> = HashMap::new();
-    for (id, endpoint) in &ends.endpoints {
-        let policies = about.get(id).cloned().unwrap_or_default();
-        for direction in [Direction::Ingress, Direction::Egress] {
-            let sight = Sight::of(world, &asked, (*id, *endpoint), policies.clone(), direction);
-            let digest = *known.entry((sight.clone(), direction)).or_insert_with(|| {
-                let class = sight.class(&asked, direction);
-                let digest = Digest::of(&class);
-                classes.all.insert(digest, class);
-                digest
-            });
-            classes.of.insert((*id, direction), digest);
-        }
-    }
-    classes
-}
-
-/// The policies about each local endpoint, by their places in the order of asking.
-fn about<'w>(
-    world: &'w World,
-    ends: &Ends<'w>,
-    asked: &[(&'w PolicyId, &'w Policy)],
-) -> BTreeMap<&'w EndpointId, Vec<usize>> {
-    let mut kinds = Kinds::new(world);
-    let mut members: Vec<Vec<&EndpointId>> = Vec::new();
-    for (id, endpoint) in &ends.endpoints {
-        let kind = kinds.number(id, endpoint);
-        members.resize(kinds.len(), Vec::new());
-        members[kind].push(*id);
-    }
-    let mut about: BTreeMap<&EndpointId, Vec<usize>> = BTreeMap::new();
-    for (nth, (_, policy)) in asked.iter().enumerate() {
-        let subjects = policy.subject.iter();
-        let selected: BTreeSet<usize> = subjects.flat_map(|one| kinds.selected(one)).collect();
-        for id in selected.into_iter().flat_map(|kind| &members[kind]) {
-            about.entry(*id).or_default().push(nth);
-        }
-    }
-    about
-}
-
-/// All that a class follows from.
+/// What rules may ask of the endpoint that they are about, besides its labels.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Sight<'w> {
-    policies: Vec<usize>,
-    node: Option<&'w NodeName>,
-    /// If a policy speaks of its gateways.
-    network: Option<&'w NetworkName>,
-    closes: Option<&'w NetworkName>,
-    /// If a policy asks for ports that it has names for.
-    ports: Option<&'w BTreeSet<NamedPort>>,
+struct Context {
+    direction: Direction,
+    /// Its own node, if one speaks of it.
+    node: Option<Target>,
+    /// If one speaks of its gateways.
+    network: Option<NetworkName>,
+    /// If one asks for ports that it has names for.
+    ports: Option<BTreeSet<NamedPort>>,
 }
 
-impl<'w> Sight<'w> {
-    fn of(
-        world: &'w World,
-        asked: &[(&'w PolicyId, &'w Policy)],
-        (id, endpoint): (&'w EndpointId, &'w Endpoint),
-        policies: Vec<usize>,
+/// Parts of classes, with their digests, each made once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parts {
+    made: HashMap<PolicyId, HashMap<Context, (Digest, Arc<Part>)>>,
+    /// How many there are, and were when those that nobody needs were thrown away.
+    count: usize,
+    swept: usize,
+}
+
+impl Parts {
+    /// A policy may say something else now.
+    pub(super) fn forget(&mut self, policy: &PolicyId) {
+        self.count -= self.made.remove(policy).map_or(0, |of| of.len());
+    }
+
+    /// Throws away what no class has any more, now and then.
+    pub(super) fn sweep(&mut self) {
+        if self.count <= self.swept * 2 + 64 {
+            return;
+        }
+        self.made.retain(|_, of| {
+            of.retain(|_, (_, part)| Arc::strong_count(part) > 1);
+            !of.is_empty()
+        });
+        self.count = self.made.values().map(HashMap::len).sum();
+        self.swept = self.count;
+    }
+
+    /// What `policies`, in the order of asking, say about an endpoint, and the digest of it.
+    pub(super) fn class(
+        &mut self,
+        world: &World,
+        policies: &[(&PolicyId, &Policy)],
+        (id, endpoint): (&EndpointId, &Endpoint),
         direction: Direction,
-    ) -> Self {
-        let rules = || {
-            let policies = policies.iter().filter_map(|nth| asked.get(*nth));
-            policies.flat_map(|(_, policy)| policy.rules(direction).unwrap_or_default())
-        };
-        let is_gateway = |peer: &Peer| *peer == Peer::Entity(Entity::Gateway);
-        let asks_gateway = rules().any(|rule| rule.peers.iter().any(is_gateway));
-        let is_named = |port: &Port| matches!(port, Port::Named { .. });
-        let asks_names = rules().any(|rule| rule.ports.iter().any(is_named));
+    ) -> (Digest, Class) {
         let is_bare = endpoint.labels.is_empty() && endpoint.groups.is_empty();
-        let network = id.network.as_ref();
-        let closes = network.filter(|name| {
+        let closes = id.network.as_ref().filter(|name| {
             let network = world.networks.get(*name);
             is_bare && network.is_some_and(|network| network.stance(direction) == Stance::Closed)
         });
         let is_to = direction == Direction::Ingress;
-        Self {
-            node: endpoint.node.as_ref(),
-            network: network.filter(|_| asks_gateway),
-            closes,
-            ports: (asks_names && is_to).then_some(&endpoint.ports),
-            policies,
-        }
-    }
-
-    fn class(&self, asked: &[(&'w PolicyId, &'w Policy)], direction: Direction) -> Class<'w> {
         let mut class = Class {
             direction,
-            own_node: (direction == Direction::Ingress).then_some(Target::Node(self.node)),
-            steps: Vec::new(),
-            isolating: Vec::new(),
-            audits: BTreeSet::new(),
-            closes: self.closes,
+            own_node: is_to.then(|| Target::Node(endpoint.node.clone())),
+            parts: Vec::new(),
+            closes: closes.cloned(),
         };
-        for (id, policy) in self.policies.iter().filter_map(|nth| asked.get(*nth)) {
+        let head = Digest::of(&(direction, &class.own_node, &class.closes));
+        let mut digests = vec![head];
+        for (policy_id, policy) in policies {
             let Some(rules) = policy.rules(direction) else {
                 continue;
             };
-            if policy.mode == Mode::Audit {
-                class.audits.insert(*id);
+            let context = Context::of(rules, (id, endpoint), direction);
+            if !self.made.contains_key(*policy_id) {
+                self.made.insert((*policy_id).clone(), HashMap::new());
             }
-            let stage = match policy.tier {
+            let of_policy = self.made.get_mut(*policy_id).expect("it is there");
+            let (digest, part) = of_policy.entry(context).or_insert_with_key(|context| {
+                self.count += 1;
+                let part = context.part(policy_id, policy, rules);
+                (Digest::of(&part), Arc::new(part))
+            });
+            digests.push(*digest);
+            class.parts.push(Arc::clone(part));
+        }
+        (Digest::of_all(digests), class)
+    }
+}
+
+impl Context {
+    fn of(rules: &[Rule], (id, endpoint): (&EndpointId, &Endpoint), direction: Direction) -> Self {
+        let asks = |entity| {
+            let mut peers = rules.iter().flat_map(|rule| &rule.peers);
+            peers.any(|peer| *peer == Peer::Entity(entity))
+        };
+        let mut ports = rules.iter().flat_map(|rule| &rule.ports);
+        let names =
+            direction == Direction::Ingress && ports.any(|port| matches!(port, Port::Named { .. }));
+        Self {
+            direction,
+            node: asks(Entity::OwnNode).then(|| Target::Node(endpoint.node.clone())),
+            network: id.network.clone().filter(|_| asks(Entity::Gateway)),
+            ports: names.then(|| endpoint.ports.clone()),
+        }
+    }
+
+    fn part(&self, id: &PolicyId, policy: &Policy, rules: &[Rule]) -> Part {
+        let step = |rule: &Rule| Step {
+            action: rule.action,
+            peers: self.peers(rule),
+            spans: self.spans(rule),
+            named: match self.direction {
+                Direction::Ingress => Vec::new(),
+                Direction::Egress => rule.ports.iter().filter_map(named).collect(),
+            },
+        };
+        Part {
+            stage: match policy.tier {
                 Tier::Admin(_) => Stage::Admin,
                 Tier::Middle => Stage::Middle,
                 Tier::Baseline(_) => Stage::Baseline,
-            };
-            if stage == Stage::Middle {
-                class.isolating.push((*id, policy.mode));
-            }
-            for (nth, rule) in rules.iter().enumerate() {
-                let step = Step {
-                    stage,
-                    policy: id,
-                    mode: policy.mode,
-                    rule: nth,
-                    action: rule.action,
-                    peers: self.peers(rule),
-                    spans: self.spans(rule),
-                    named: asked_names(rule, direction),
-                };
-                class.steps.push(step);
-            }
+            },
+            policy: id.clone(),
+            mode: policy.mode,
+            steps: rules.iter().map(step).collect(),
         }
-        class
     }
 
-    fn peers(&self, rule: &'w Rule) -> Peers<'w> {
+    fn peers(&self, rule: &Rule) -> Peers {
         if rule.peers.contains(&Peer::Any) {
             return Peers::All;
         }
         let targets = rule.peers.iter().filter_map(|peer| match peer {
             Peer::Any => None,
-            Peer::Endpoints(selector) => Some(Target::Endpoints(selector)),
-            Peer::Block(block) => Some(Target::Block(block)),
-            Peer::Entity(Entity::OwnNode) => Some(Target::Node(self.node)),
+            Peer::Endpoints(selector) => Some(Target::Endpoints(selector.clone())),
+            Peer::Block(block) => Some(Target::Block(block.clone())),
+            Peer::Entity(Entity::OwnNode) => self.node.clone(),
             Peer::Entity(Entity::AnyNode) => Some(Target::AnyNode),
             Peer::Entity(Entity::World) => Some(Target::World),
-            Peer::Entity(Entity::Gateway) => self.network.map(Target::Gateway),
-            Peer::Nodes(labels) => Some(Target::Nodes(labels)),
+            Peer::Entity(Entity::Gateway) => self.network.clone().map(Target::Gateway),
+            Peer::Nodes(labels) => Some(Target::Nodes(labels.clone())),
         });
         Peers::Of(targets.collect())
     }
 
     /// Where the rule's ports are, with those that the endpoint itself has names for.
-    fn spans(&self, rule: &'w Rule) -> Vec<Span> {
+    fn spans(&self, rule: &Rule) -> Vec<Span> {
         let mut all: Vec<Span> = rule.ports.iter().flat_map(spans).collect();
-        if let Some(ports) = self.ports {
+        if let Some(ports) = &self.ports {
             let own = rule.ports.iter().filter_map(named);
-            all.extend(own.flat_map(|named| named.spans(ports)));
+            all.extend(own.flat_map(|named| named.spans(ports).collect::<Vec<_>>()));
         }
         all
     }
 }
 
-/// The names of ports that the other end is asked for.
-fn asked_names(rule: &Rule, direction: Direction) -> Vec<Named<'_>> {
-    match direction {
-        Direction::Ingress => Vec::new(),
-        Direction::Egress => rule.ports.iter().filter_map(named).collect(),
-    }
-}
-
-fn named(port: &Port) -> Option<Named<'_>> {
+fn named(port: &Port) -> Option<Named> {
     match port {
         Port::Named { protocol, name } => Some(Named {
             protocol: *protocol,
-            name,
+            name: name.clone(),
         }),
         _ => None,
     }
+}
+
+/// Classes that endpoints have, by their digests, from one world to the next.
+#[derive(Debug, Default)]
+pub(super) struct Turnover {
+    pub(super) new: BTreeMap<Digest, Class>,
+    pub(super) gone: BTreeSet<Digest>,
 }

@@ -1,273 +1,379 @@
-//! Endpoints elsewhere that come and go: an element for each of their addresses, without compiling anything, as
-//! long as nobody is somebody that nobody was before.
+//! From one world to the next: what has changed is asked about anew, and nothing else. A world compiled from
+//! scratch is one of which everything has changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bulkhead_nft as nft;
-use nft::{Command, Data, Datum, Elements, Entry, Key};
+use nft::{Chain, Command, Set};
 
-use super::chains::{PEERS4, PEERS6};
-use super::class::Target;
-use super::digest::Digest;
-use super::identity::{Around, Identities, Marks, identity_digest};
-use super::judge::Judge;
-use super::table::table_id;
-use crate::{Endpoint, EndpointId, EndpointSelector, Local, NamedPort, Place, Space, World};
+use super::chains::{fixed, of_class, of_outcome, of_ruling};
+use super::class::Turnover;
+use super::digest::{Digest, numbers};
+use super::identity::{Moves, People, Touched};
+use super::judge::{Judge, Known};
+use super::local::{Ends, ends};
+use super::own::Owns;
+use super::ruling::Bench;
+use super::sayings::{News, Otherwise, Sayings};
+use super::{Ruleset, Said, table, targets};
+use crate::{EndpointId, Local, PolicyId, World};
 
-/// What is needed to know who somebody is, from one world to the next.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    local: Local,
-    /// The endpoints that are spoken of, by their marks.
-    selectors: Vec<(usize, EndpointSelector)>,
-    marks: usize,
-    digests: Vec<Digest>,
-    names: BTreeSet<String>,
-    world_nth: Option<usize>,
-    around: BTreeMap<IpAddr, Around>,
-    ranges: BTreeMap<IpAddr, (IpAddr, Digest)>,
-    /// What nodes and gateways are.
-    nodes: BTreeMap<IpAddr, Marks>,
-    numbers: BTreeMap<Digest, u32>,
-    /// Of how many addresses and ranges each identity is.
-    uses: HashMap<Digest, usize>,
-    /// Who each address is, also where that is who all around it are.
-    identities: HashMap<IpAddr, Digest>,
-    holders: HashMap<IpAddr, BTreeSet<EndpointId>>,
-    addresses: HashMap<EndpointId, BTreeSet<IpAddr>>,
+/// What is otherwise in a world than in the one before: no more than this, maybe less. Networks are the same.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    /// Endpoints that came, went, or are otherwise.
+    pub endpoints: BTreeSet<EndpointId>,
+    /// Policies that came, went, or say something else.
+    pub policies: BTreeSet<PolicyId>,
+    /// Namespaces that came, went, or have other labels.
+    pub namespaces: BTreeSet<String>,
+    /// Whether nodes came, went, or have other addresses or labels.
+    pub nodes: bool,
 }
 
-/// Addresses that are somebody else now.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Moves(BTreeMap<IpAddr, Option<(Digest, u32)>>);
+impl Changes {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
-impl Kept {
-    pub(super) fn new(
-        world: &World,
-        local: &Local,
-        identities: &Identities<'_>,
-        numbers: BTreeMap<Digest, u32>,
-    ) -> Self {
-        let mut holders: HashMap<IpAddr, BTreeSet<EndpointId>> = HashMap::new();
-        let mut addresses = HashMap::new();
-        for (id, endpoint) in &world.endpoints {
-            if !is_at_a_port(world, id, endpoint) {
-                continue;
-            }
-            for address in &endpoint.addresses {
-                holders.entry(*address).or_default().insert(id.clone());
-            }
-            addresses.insert(id.clone(), endpoint.addresses.clone());
-        }
-        let mut uses: HashMap<Digest, usize> = HashMap::new();
-        for identity in identities.of_addresses.values() {
-            *uses.entry(*identity).or_default() += 1;
-        }
-        // Every range is somebody, also one that was joined with the one before it.
-        for identity in identities.all.keys() {
-            let is_range = identities.of_ranges.contains(identity);
-            *uses.entry(*identity).or_default() += usize::from(is_range);
-        }
-        let targets = identities.targets.iter().enumerate();
-        let selectors = targets.filter_map(|(nth, target)| match target {
-            Target::Endpoints(selector) => Some((nth, (*selector).clone())),
-            _ => None,
-        });
-        Self {
-            local: local.clone(),
-            selectors: selectors.collect(),
-            marks: identities.targets.len(),
-            digests: identities.digests.clone(),
-            names: identities
-                .names
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect(),
-            world_nth: identities.world_nth,
-            around: identities.around.clone(),
-            ranges: identities.ranges.clone(),
-            nodes: identities.nodes.clone(),
-            numbers,
-            uses,
-            identities: identities.of_addresses.clone(),
-            holders,
-            addresses,
+/// What is asked about anew.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum What<'c> {
+    Everything,
+    These(&'c Changes),
+}
+
+impl What<'_> {
+    pub(super) fn is_about(self, id: &EndpointId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::These(changes) => changes.endpoints.contains(id),
         }
     }
 
-    /// Takes in that these endpoints are otherwise; what that moves. `None` if everything is to be compiled: then
-    /// this is of no use any more.
+    pub(super) const fn is_about_nodes(self) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::These(changes) => changes.nodes,
+        }
+    }
+}
+
+/// From one table to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// What is to be committed.
+    pub commands: Vec<Command>,
+    /// What verdict chains stand for that are new.
+    said: BTreeMap<String, Said>,
+    /// The verdict chains that are gone.
+    silent: BTreeSet<String>,
+}
+
+impl Change {
+    /// Does it to what the table was compiled to before, too.
+    pub fn apply(self, table: &mut nft::Table, outcomes: &mut BTreeMap<String, Said>) {
+        nft::follow(table, &self.commands);
+        outcomes.retain(|id, _| !self.silent.contains(id));
+        outcomes.extend(self.said);
+    }
+}
+
+/// What is known of a world, so that it is not asked again about the next one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    local: Local,
+    people: People,
+    owns: Owns,
+    sayings: Sayings,
+    /// Who is where.
+    at: BTreeMap<IpAddr, EndpointId>,
+    /// The sets that are made whole each time: the node's own, and the ranges.
+    own_sets: Vec<Set>,
+    range_sets: Vec<Set>,
+    closed: Vec<EndpointId>,
+}
+
+/// What has come of it.
+#[derive(Debug, Default)]
+struct Came {
+    moves: Moves,
+    news: News,
+    /// The sets before, if they may be others.
+    own_sets: Option<Vec<Set>>,
+    range_sets: Option<Vec<Set>>,
+}
+
+impl Kept {
+    /// All of a world.
+    pub(super) fn of(world: &World, local: &Local) -> Self {
+        let mut kept = Self::default();
+        let came = kept.take_in(world, local, What::Everything);
+        debug_assert!(came.is_some(), "nothing had a number before");
+        kept
+    }
+
+    /// Goes on to the next world. `None` if that is to be compiled from scratch: then this is of no use any more.
     pub(super) fn follow(
         &mut self,
         world: &World,
         local: &Local,
-        changed: &BTreeSet<EndpointId>,
-    ) -> Option<Moves> {
-        if *local != self.local || changed.iter().any(|id| local.endpoints.contains_key(id)) {
+        changes: &Changes,
+    ) -> Option<Change> {
+        if local.told != self.local.told {
             return None;
         }
-        let mut touched = BTreeSet::new();
-        for id in changed {
-            for address in self.addresses.remove(id).unwrap_or_default() {
-                touched.insert(address);
-                if let Some(holders) = self.holders.get_mut(&address) {
-                    holders.remove(id);
-                }
-            }
-            let known = world.endpoints.get(id);
-            let Some(endpoint) = known.filter(|known| is_at_a_port(world, id, known)) else {
-                continue;
-            };
-            for address in &endpoint.addresses {
-                touched.insert(*address);
-                self.holders.entry(*address).or_default().insert(id.clone());
-            }
-            self.addresses
-                .insert(id.clone(), endpoint.addresses.clone());
-        }
-        let mut moves = BTreeMap::new();
-        for address in touched {
-            self.settle(world, address, &mut moves)?;
-        }
-        // An identity that nobody has any more is in no table.
-        let is_gone = self.uses.values().any(|uses| *uses == 0);
-        (!is_gone).then_some(Moves(moves))
+        let came = self.take_in(world, local, What::These(changes))?;
+        self.change(&came)
     }
 
-    fn settle(
-        &mut self,
-        world: &World,
-        address: IpAddr,
-        moves: &mut BTreeMap<IpAddr, Option<(Digest, u32)>>,
-    ) -> Option<()> {
-        let held = self
-            .holders
-            .get(&address)
-            .is_some_and(|holders| !holders.is_empty());
-        let is_known = held || self.nodes.contains_key(&address);
-        let after = is_known.then(|| self.identity(world, address)).flatten();
-        if is_known && after.is_none_or(|after| !self.numbers.contains_key(&after)) {
-            // Somebody that nobody was before.
-            return None;
-        }
-        let before = match after {
-            Some(after) => self.identities.insert(address, after),
-            None => self.identities.remove(&address),
+    fn take_in(&mut self, world: &World, local: &Local, what: What<'_>) -> Option<Came> {
+        let mut came = Came::default();
+        let mut touched = match what {
+            What::Everything => Touched::All,
+            What::These(_) => Touched::These(BTreeSet::new()),
         };
-        for (identity, by) in [(after, 1), (before, -1)] {
-            if let Some(identity) = identity {
-                let uses = self.uses.entry(identity).or_default();
-                *uses = uses.checked_add_signed(by)?;
+        self.people.take_in(world, what, &mut touched);
+        let mut turnover = Turnover::default();
+        let concerns_own = self.concerns_own(local, what);
+        let ends = concerns_own.then(|| ends(world, local));
+        if let Some(ends) = &ends {
+            turnover = self.owns.take_in(world, ends, what);
+            let known = &self.sayings.classes;
+            turnover.new.retain(|class, _| !known.contains_key(class));
+        }
+        let mut asked = targets::News::default();
+        for class in turnover.new.values() {
+            self.people.begin(class, &mut asked, &mut touched);
+        }
+        for bench in turnover
+            .gone
+            .iter()
+            .filter_map(|gone| self.sayings.classes.get(gone))
+        {
+            self.people.end(&bench.class, &mut asked, &mut touched);
+        }
+        let ranges = self.people.ask(world, what, &asked, &mut touched);
+        came.moves = self.people.settle(what, &touched, ranges)?;
+        came.news = self.sayings.take_in(turnover, &self.people, &came.moves);
+        self.people.bury(&came.moves, &asked);
+        if let Some(ends) = ends {
+            came.own_sets = Some(self.place(&ends));
+            self.local = local.clone();
+        }
+        if ranges {
+            let ranges = self.people.ranges().into_iter();
+            let ranges = ranges.map(|(first, (last, identity))| {
+                (first, (last, self.people.numbered(identity, &came.moves)))
+            });
+            let sets = table::around(ranges).to_vec();
+            came.range_sets = Some(std::mem::replace(&mut self.range_sets, sets));
+        }
+        Some(came)
+    }
+
+    /// Whether the node's own endpoints, or what is said about them, may be otherwise.
+    fn concerns_own(&self, local: &Local, what: What<'_>) -> bool {
+        let What::These(changes) = what else {
+            return true;
+        };
+        let is_own = |id: &EndpointId| self.owns.contains(id) || local.endpoints.contains_key(id);
+        !changes.policies.is_empty()
+            || !changes.namespaces.is_empty()
+            || changes.endpoints.iter().any(is_own)
+            || *local != self.local
+    }
+
+    /// Puts the node's own endpoints where they are; the sets before.
+    fn place(&mut self, ends: &Ends<'_>) -> Vec<Set> {
+        let at = ends.at.iter();
+        self.at = at
+            .map(|((_, address), (id, _))| (*address, (*id).clone()))
+            .collect();
+        self.closed = ends.closed.iter().map(|id| (*id).clone()).collect();
+        let sets = table::local_sets(ends, &self.owns, &self.sayings.classes);
+        std::mem::replace(&mut self.own_sets, sets)
+    }
+
+    /// What is to be committed. `None` if numbers have to be others.
+    fn change(&self, came: &Came) -> Option<Change> {
+        let mut pieces = Pieces::default();
+        for side in Side::BOTH {
+            let known = came.moves.moved.iter().filter_map(|(address, identity)| {
+                let identity = identity[side as usize]?;
+                Some((*address, self.people.numbered(identity, &came.moves)))
+            });
+            pieces.sets(side).extend(table::peers(known));
+        }
+        for (before, now) in [
+            (&came.own_sets, &self.own_sets),
+            (&came.range_sets, &self.range_sets),
+        ] {
+            if let Some(before) = before {
+                pieces.sets(Side::Before).extend(before.iter().cloned());
+                pieces.sets(Side::Now).extend(now.iter().cloned());
             }
         }
-        if !held {
-            self.holders.remove(&address);
+        for (class, bench) in &came.news.gone {
+            let (sets, chain) = self.of_class(*class, bench, &came.moves);
+            pieces.sets(Side::Before).extend(sets);
+            pieces.chains(Side::Before).push(chain);
         }
-        let (_, (_, around)) = self.ranges.range(..=address).next_back()?;
-        let own = |identity: Option<Digest>| identity.filter(|identity| identity != around);
-        if own(before) != own(after) {
-            let number = own(after).and_then(|own| Some((own, *self.numbers.get(&own)?)));
-            moves.insert(address, number);
+        for class in &came.news.new {
+            let bench = &self.sayings.classes[class];
+            let (sets, chain) = self.of_class(*class, bench, &came.moves);
+            pieces.sets(Side::Now).extend(sets);
+            pieces.chains(Side::Now).push(chain);
+        }
+        for (class, otherwise) in &came.news.otherwise {
+            self.differs(*class, otherwise, &came.moves, &mut pieces)?;
+        }
+        let rulings = &came.news.rulings;
+        let said = &came.news.said;
+        for (side, rulings, said) in [
+            (Side::Before, &rulings.gone, &said.gone),
+            (Side::Now, &rulings.new, &said.new),
+        ] {
+            let rulings = rulings.iter();
+            let rulings = rulings.map(|(digest, ruling)| of_ruling(*digest, &ruling.lines));
+            let said = said.iter();
+            let said = said.map(|(digest, said)| of_outcome(*digest, said, self.local.told));
+            pieces.chains(side).extend(rulings.chain(said));
+        }
+        let new = said.new.iter();
+        Some(Change {
+            commands: pieces.commands()?,
+            said: new
+                .map(|(digest, said)| (digest.hex(), (**said).clone()))
+                .collect(),
+            silent: said.gone.keys().map(|digest| digest.hex()).collect(),
+        })
+    }
+
+    /// The sets of a class, if it asks anything, and its chain.
+    fn of_class(&self, class: Digest, bench: &Bench, moves: &Moves) -> (Vec<Set>, Chain) {
+        let direction = bench.class.direction;
+        let chain = of_class(class, direction, bench.of.default, bench.asks());
+        if !bench.asks() {
+            return (Vec::new(), chain);
+        }
+        let others = bench.of.others.iter();
+        let others =
+            others.map(|(identity, ruling)| (self.people.numbered(*identity, moves), *ruling));
+        let rulings = numbers(bench.uses.keys().copied());
+        (table::of_class(class, others, &rulings).to_vec(), chain)
+    }
+
+    /// What is otherwise in the sets of a class that stays.
+    fn differs(
+        &self,
+        class: Digest,
+        otherwise: &Otherwise,
+        moves: &Moves,
+        pieces: &mut Pieces,
+    ) -> Option<()> {
+        let bench = &self.sayings.classes[&class];
+        let before = numbers(otherwise.before.iter().copied());
+        let now = numbers(bench.uses.keys().copied());
+        let is_same = |(ruling, number)| now.get(ruling).is_none_or(|other| other == number);
+        if !before.iter().all(is_same) {
+            return None;
+        }
+        for (side, rulings) in [(Side::Before, before), (Side::Now, now)] {
+            let said = otherwise.said.iter().filter_map(|(identity, rulings)| {
+                let number = self.people.numbered(*identity, moves);
+                Some((number, rulings[side as usize]?))
+            });
+            let sets = table::of_class(class, said, &rulings);
+            pieces.sets(side).extend(sets);
         }
         Some(())
     }
 
-    fn identity(&self, world: &World, address: IpAddr) -> Option<Digest> {
-        let (_, around) = self.around.range(..=address).next_back()?;
-        let mut marks = around.blocks.clone();
-        if let Some(node) = self.nodes.get(&address) {
-            marks.add(node);
+    /// All that the kernel should hold.
+    pub(super) fn ruleset(&self) -> Ruleset {
+        let none = Moves::default();
+        let exact = self.people.exact().iter();
+        let exact = exact.map(|(address, identity)| {
+            let number = self.people.numbered(*identity, &none);
+            (*address, number)
+        });
+        let mut sets = table::peers(exact).to_vec();
+        sets.extend(self.own_sets.iter().chain(&self.range_sets).cloned());
+        let mut chains = fixed();
+        for (class, bench) in &self.sayings.classes {
+            let (of_class, chain) = self.of_class(*class, bench, &none);
+            sets.extend(of_class);
+            chains.push(chain);
         }
-        let mut ports: BTreeSet<NamedPort> = BTreeSet::new();
-        let holders = self.holders.get(&address).into_iter().flatten();
-        let mut is_held = false;
-        for (id, endpoint) in holders.filter_map(|id| world.endpoints.get_key_value(id)) {
-            is_held = true;
-            for (nth, selector) in &self.selectors {
-                if !marks.has(*nth) && world.selects(selector, id, endpoint) {
-                    marks.set(*nth);
-                }
-            }
-            let asked = endpoint.ports.iter();
-            ports.extend(
-                asked
-                    .filter(|port| self.names.contains(&port.name))
-                    .cloned(),
-            );
+        let rulings = self.sayings.rulings();
+        chains.extend(rulings.map(|(digest, ruling)| of_ruling(digest, &ruling.lines)));
+        let said = self.sayings.said();
+        chains.extend(said.map(|(digest, said)| of_outcome(digest, said, self.local.told)));
+        let said = self.sayings.said();
+        Ruleset {
+            table: table::of(sets, chains),
+            outcomes: said
+                .map(|(digest, said)| (digest.hex(), (**said).clone()))
+                .collect(),
+            closed: self.closed.clone(),
+            judge: self.judge(),
         }
-        let is_world = !is_held && !self.nodes.contains_key(&address) && !around.in_pool;
-        if let Some(nth) = self.world_nth.filter(|_| is_world) {
-            marks.set(nth);
-        }
-        debug_assert!(self.marks >= self.selectors.len());
-        Some(identity_digest(&self.digests, &marks, &ports))
+    }
+
+    /// The same, for whoever has packets to look at.
+    pub(super) fn judge(&self) -> Judge {
+        let ends = self.at.iter();
+        let ends = ends.filter_map(|(address, id)| Some((*address, self.owns.of(id)?)));
+        let classes = self.sayings.classes.iter();
+        let rulings = self.sayings.rulings();
+        Judge::new(Known {
+            ends: ends.collect(),
+            exact: self.people.exact().clone(),
+            ranges: self.people.ranges(),
+            classes: classes
+                .map(|(class, bench)| (*class, bench.of.clone()))
+                .collect(),
+            rulings: rulings
+                .map(|(digest, ruling)| (digest, ruling.clone()))
+                .collect(),
+        })
     }
 }
 
-fn is_at_a_port(world: &World, id: &EndpointId, endpoint: &Endpoint) -> bool {
-    endpoint.place == Place::Port && world.space_of(id) == Space::Node
+/// Before or now.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Before,
+    Now,
 }
 
-impl Moves {
-    /// What is to be committed for `table`, the one before.
-    #[must_use]
-    pub fn commands(&self, table: &nft::Table) -> Vec<Command> {
-        let mut commands = Vec::new();
-        for (set, is_six) in [(PEERS4, false), (PEERS6, true)] {
-            let of_family = self
-                .0
-                .iter()
-                .filter(|(address, _)| address.is_ipv6() == is_six);
-            let known = table.set(&set).map(|set| &set.elements);
-            let mut gone = BTreeMap::new();
-            let mut new = BTreeMap::new();
-            for (address, identity) in of_family {
-                let key = Key::from(*address);
-                if let Some(Elements::Map(known)) = known
-                    && let Some(entry) = known.get(&key)
-                {
-                    gone.insert(key.clone(), entry.clone());
-                }
-                if let Some((_, number)) = identity {
-                    new.insert(key, entry(*number));
-                }
-            }
-            if !gone.is_empty() {
-                commands.push(Command::DeleteElements {
-                    table: table_id(),
-                    set: set.clone(),
-                    elements: Elements::Map(gone),
-                });
-            }
-            if !new.is_empty() {
-                commands.push(Command::AddElements {
-                    table: table_id(),
-                    set,
-                    elements: Elements::Map(new),
-                });
-            }
-        }
-        commands
-    }
-
-    /// Does the same to the table and its judge.
-    pub fn apply(&self, table: &mut nft::Table, judge: &mut Judge) {
-        for (address, identity) in &self.0 {
-            let name = if address.is_ipv6() { PEERS6 } else { PEERS4 };
-            let set = table.sets.iter_mut().find(|set| set.name == name);
-            if let Some(Elements::Map(known)) = set.map(|set| &mut set.elements) {
-                let key = Key::from(*address);
-                match identity {
-                    Some((_, number)) => drop(known.insert(key, entry(*number))),
-                    None => drop(known.remove(&key)),
-                }
-            }
-            judge.moves(*address, identity.map(|(identity, _)| identity));
-        }
-    }
+impl Side {
+    const BOTH: [Self; 2] = [Self::Before, Self::Now];
 }
 
-fn entry(number: u32) -> Entry {
-    Data::Value(Datum::ClassId(number).into()).into()
+/// What may be otherwise in the table: sets and chains that come or go, and of the other sets the elements that do.
+#[derive(Debug, Default)]
+struct Pieces([(Vec<Set>, Vec<Chain>); 2]);
+
+impl Pieces {
+    fn sets(&mut self, side: Side) -> &mut Vec<Set> {
+        &mut self.0[side as usize].0
+    }
+
+    fn chains(&mut self, side: Side) -> &mut Vec<Chain> {
+        &mut self.0[side as usize].1
+    }
+
+    /// `None` if the table is to be replaced.
+    fn commands(self) -> Option<Vec<Command>> {
+        let [before, now] = self.0.map(|(sets, chains)| table::of(sets, chains));
+        let commands = nft::change(&before, &now);
+        let replaces = |command: &Command| matches!(command, Command::ReplaceTable(_));
+        (!commands.iter().any(replaces)).then_some(commands)
+    }
 }

@@ -2,394 +2,605 @@
 //! the same answers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use bulkhead_model::{Family, Prefix};
-
-use super::class::{Class, Classes, Target};
-use super::digest::Digest;
-use super::members::Kinds;
-use crate::{NamedPort, Network, Place, Space, World};
-
-/// Which of a list of targets an address is.
-#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Marks(Vec<u64>);
-
-impl Marks {
-    pub(super) fn none(of: usize) -> Self {
-        Self(vec![0; of.div_ceil(64)])
-    }
-
-    pub(super) fn set(&mut self, nth: usize) {
-        self.0[nth / 64] |= 1 << (nth % 64);
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        for (word, more) in self.0.iter_mut().zip(&other.0) {
-            *word |= more;
-        }
-    }
-
-    /// Whether some mark is in both.
-    pub(super) fn meets(&self, other: &Self) -> bool {
-        let mut words = self.0.iter().zip(&other.0);
-        words.any(|(one, other)| one & other != 0)
-    }
-
-    pub(super) fn has(&self, nth: usize) -> bool {
-        self.0[nth / 64] & 1 << (nth % 64) != 0
-    }
-
-    fn iter(&self) -> impl Iterator<Item = usize> {
-        let words = self.0.iter().enumerate();
-        words.flat_map(|(nth, word)| {
-            let bits = (0..64).filter(move |bit| word & 1 << bit != 0);
-            bits.map(move |bit| nth * 64 + bit)
-        })
-    }
-}
+use super::around::{self, Ranges};
+use super::class::{Class, Target};
+use super::digest::{Digest, Numbers};
+use super::follow::What;
+use super::members::{Kind, Kinds};
+use super::slots::Slots;
+use super::targets::{Marks, News, Targets};
+use crate::{Endpoint, EndpointId, NamedPort, Place, Space, World};
 
 /// What is known of some addresses.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) marks: Marks,
     /// Of the ports that it has names for, those that are asked for.
     pub(super) ports: BTreeSet<NamedPort>,
+    /// How many addresses and ranges have it.
+    uses: usize,
 }
 
-/// The identities of all addresses there are.
-#[derive(Debug)]
-pub(super) struct Identities<'w> {
-    /// Their order is that of the marks.
-    pub(super) targets: Vec<Target<'w>>,
-    pub(super) all: BTreeMap<Digest, Identity>,
-    /// Addresses with another identity than what is around them.
-    pub(super) exact: BTreeMap<IpAddr, Digest>,
-    /// All others: from the key to the address.
-    pub(super) ranges: BTreeMap<IpAddr, (IpAddr, Digest)>,
-    /// The identities of ranges, those too that were joined with others.
-    pub(super) of_ranges: BTreeSet<Digest>,
-    /// Every address of which something is known, also where it is who all around it are.
-    pub(super) of_addresses: HashMap<IpAddr, Digest>,
-    /// The digest of each target.
-    pub(super) digests: Vec<Digest>,
-    /// The ports' names that are asked for.
-    pub(super) names: BTreeSet<&'w str>,
-    pub(super) world_nth: Option<usize>,
-    /// Of each range that blocks and pools cut, what its addresses are before anything is known of one.
-    pub(super) around: BTreeMap<IpAddr, Around>,
+/// An endpoint.
+#[derive(Clone, Debug)]
+struct End {
+    kind: usize,
+    addresses: BTreeSet<IpAddr>,
+    ports: BTreeSet<NamedPort>,
+}
+
+/// Who every address is, from one world to the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct People {
+    targets: Targets,
+    /// The names of ports that are asked for, and by how many classes.
+    names: BTreeMap<String, usize>,
+    kinds: Kinds,
+    /// What each kind is.
+    marks: Vec<Marks>,
+    ends: Slots<End>,
+    numbers: HashMap<EndpointId, usize>,
+    /// Who has a port of a name.
+    bearers: HashMap<String, BTreeSet<usize>>,
+    holders: BTreeMap<IpAddr, Vec<usize>>,
     /// What nodes and gateways are.
-    pub(super) nodes: BTreeMap<IpAddr, Marks>,
+    nodes: BTreeMap<IpAddr, Marks>,
+    around: Ranges,
+    /// Who whoever is there is, of whom nothing is known.
+    of_ranges: BTreeMap<IpAddr, Digest>,
+    all: BTreeMap<Digest, Identity>,
+    numbered: Numbers,
+    /// Identities by the targets that they are.
+    by_target: HashMap<usize, BTreeSet<Digest>>,
+    with_ports: BTreeSet<Digest>,
+    of: HashMap<IpAddr, Digest>,
+    /// Addresses with another identity than what is around them.
+    exact: Arc<HashMap<IpAddr, Digest>>,
 }
 
-pub(super) fn identities<'w>(world: &'w World, classes: &Classes<'w>) -> Identities<'w> {
-    let classes = classes.all.values();
-    let targets: BTreeSet<Target> = classes.clone().flat_map(Class::targets).collect();
-    let names: BTreeSet<&str> = classes.flat_map(Class::names).collect();
-    let targets: Vec<Target> = targets.into_iter().collect();
-    let mut search = Search::new(world, targets, names);
-    search.ranges();
-    search.exact();
-    search.found
+/// Addresses that may be somebody else now.
+#[derive(Debug)]
+pub(super) enum Touched {
+    All,
+    These(BTreeSet<IpAddr>),
 }
 
-/// What an address is by itself: kinds of endpoints, and what nodes and networks say.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-struct Known<'w> {
-    kinds: BTreeSet<usize>,
-    ports: BTreeSet<&'w NamedPort>,
-    is_endpoint: bool,
-    marks: Option<Marks>,
+impl Touched {
+    fn add(&mut self, address: IpAddr) {
+        if let Self::These(some) = self {
+            some.insert(address);
+        }
+    }
 }
 
-struct Search<'w> {
-    world: &'w World,
-    /// What kinds of endpoints can be, each once.
-    kinds: Vec<Marks>,
-    /// What is known of addresses.
-    known: BTreeMap<IpAddr, Known<'w>>,
-    found: Identities<'w>,
+/// Who has come and gone.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    /// By address: who it was, and who it is, other than those around it.
+    pub(super) moved: BTreeMap<IpAddr, [Option<Digest>; 2]>,
+    pub(super) born: BTreeSet<Digest>,
+    /// With the numbers that they had. They are known until [`People::bury`].
+    pub(super) died: BTreeMap<Digest, u32>,
 }
 
-/// A range of addresses that all blocks and pools hold or do not hold.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Around {
-    pub(super) blocks: Marks,
-    pub(super) in_pool: bool,
-}
+impl People {
+    pub(super) fn exact(&self) -> &Arc<HashMap<IpAddr, Digest>> {
+        &self.exact
+    }
 
-impl<'w> Search<'w> {
-    fn new(world: &'w World, targets: Vec<Target<'w>>, names: BTreeSet<&'w str>) -> Self {
-        let (numbers, mut known) = endpoints(world, &names);
-        let mut kinds = vec![Marks::none(targets.len()); numbers.len()];
-        for (nth, target) in targets.iter().enumerate() {
-            if let Target::Endpoints(selector) = target {
-                let selected = numbers.selected(selector);
-                for kind in selected {
-                    kinds[kind].set(nth);
+    /// The number of an identity that there is, or was before these moves.
+    pub(super) fn numbered(&self, identity: Digest, moves: &Moves) -> u32 {
+        let died = moves.died.get(&identity).copied();
+        let number = died.or_else(|| self.numbered.get(identity));
+        number.expect("every identity has a number")
+    }
+
+    pub(super) fn get(&self, identity: Digest) -> Option<&Identity> {
+        self.all.get(&identity)
+    }
+
+    /// Those of the living that are one of `targets`, or have ports with names.
+    pub(super) fn asked<'p>(
+        &'p self,
+        targets: impl Iterator<Item = usize> + 'p,
+        asks_names: bool,
+    ) -> impl Iterator<Item = Digest> + 'p {
+        let of = targets.filter_map(|number| self.by_target.get(&number));
+        let named = asks_names.then_some(&self.with_ports);
+        let all = of.chain(named).flatten().copied();
+        all.filter(|identity| self.get(*identity).is_some_and(|known| known.uses > 0))
+    }
+
+    /// All addresses of which nothing is known: first, last, and who they are.
+    pub(super) fn ranges(&self) -> BTreeMap<IpAddr, (IpAddr, Digest)> {
+        let mut ranges: BTreeMap<IpAddr, (IpAddr, Digest)> = BTreeMap::new();
+        let lasts = self.of_ranges.keys().skip(1);
+        let lasts = lasts.map(|next| around::last_before(*next));
+        let lasts = lasts.chain([around::HIGHEST[1]]);
+        for ((first, identity), last) in self.of_ranges.iter().zip(lasts) {
+            match ranges.last_entry() {
+                // The same goes on.
+                Some(mut before)
+                    if before.get().1 == *identity && around::meet(before.get().0, *first) =>
+                {
+                    before.get_mut().0 = last;
+                }
+                _ => drop(ranges.insert(*first, (last, *identity))),
+            }
+        }
+        ranges
+    }
+
+    /// Takes in endpoints and namespaces that are otherwise.
+    pub(super) fn take_in(&mut self, world: &World, what: What<'_>, touched: &mut Touched) {
+        match what {
+            What::Everything => {
+                for (id, endpoint) in &world.endpoints {
+                    self.join(world, id, endpoint, touched);
+                }
+            }
+            What::These(changes) => {
+                for namespace in &changes.namespaces {
+                    for kind in self.kinds.relabel(world, namespace) {
+                        self.marks[kind] = self.marks_of(kind);
+                        self.touch_kind(kind, touched);
+                    }
+                }
+                for id in &changes.endpoints {
+                    self.leave(id, touched);
+                    if let Some(endpoint) = world.endpoints.get(id) {
+                        self.join(world, id, endpoint, touched);
+                    }
                 }
             }
         }
-        let kinds = once(kinds, &mut known);
-        let world_nth = targets.iter().position(|target| *target == Target::World);
-        let mut search = Self {
-            world,
-            kinds,
-            known,
-            found: Identities {
-                digests: targets.iter().map(Digest::of).collect(),
-                names,
-                world_nth,
-                around: BTreeMap::new(),
-                nodes: BTreeMap::new(),
-                of_ranges: BTreeSet::new(),
-                of_addresses: HashMap::new(),
-                targets,
-                all: BTreeMap::new(),
-                exact: BTreeMap::new(),
-                ranges: BTreeMap::new(),
-            },
-        };
-        search.nodes();
-        search
     }
 
-    fn networks(&self) -> impl Iterator<Item = &'w Network> + use<'w> {
-        let networks = self.world.networks.values();
-        networks.filter(|network| network.space == Space::Node)
+    fn join(&mut self, world: &World, id: &EndpointId, endpoint: &Endpoint, touched: &mut Touched) {
+        if endpoint.place != Place::Port || world.space_of(id) != Space::Node {
+            return;
+        }
+        let (kind, is_new) = self.kinds.number(world, Kind::of(id, endpoint));
+        if is_new {
+            let marks = self.marks_of(kind);
+            self.marks
+                .resize(self.marks.len().max(kind + 1), Marks::default());
+            self.marks[kind] = marks;
+        }
+        let number = self.ends.put(End {
+            kind,
+            addresses: endpoint.addresses.clone(),
+            ports: endpoint.ports.clone(),
+        });
+        self.kinds.join(kind, number);
+        for port in &endpoint.ports {
+            let bearers = self.bearers.entry(port.name.clone()).or_default();
+            bearers.insert(number);
+        }
+        for address in &endpoint.addresses {
+            self.holders.entry(*address).or_default().push(number);
+            touched.add(*address);
+        }
+        self.numbers.insert(id.clone(), number);
+    }
+
+    fn leave(&mut self, id: &EndpointId, touched: &mut Touched) {
+        let Some(number) = self.numbers.remove(id) else {
+            return;
+        };
+        let Some(end) = self.ends.take(number) else {
+            return;
+        };
+        self.kinds.leave(end.kind, number);
+        for port in &end.ports {
+            if let Some(bearers) = self.bearers.get_mut(&port.name) {
+                bearers.remove(&number);
+                if bearers.is_empty() {
+                    self.bearers.remove(&port.name);
+                }
+            }
+        }
+        for address in &end.addresses {
+            if let Some(holders) = self.holders.get_mut(address) {
+                holders.retain(|holder| *holder != number);
+                if holders.is_empty() {
+                    self.holders.remove(address);
+                }
+            }
+            touched.add(*address);
+        }
+    }
+
+    fn marks_of(&self, kind: usize) -> Marks {
+        let mut marks = Marks::default();
+        for (number, target) in self.targets.iter() {
+            if let Target::Endpoints(selector) = target
+                && self.kinds.is_selected(selector, kind)
+            {
+                marks.set(number);
+            }
+        }
+        marks
+    }
+
+    fn touch_kind(&self, kind: usize, touched: &mut Touched) {
+        if let Touched::These(_) = touched {
+            let ends = self.kinds.members(kind);
+            let ends = ends.filter_map(|number| self.ends.get(number));
+            ends.flat_map(|end| &end.addresses)
+                .for_each(|address| touched.add(*address));
+        }
+    }
+
+    /// A class asks from now on; the numbers of its targets.
+    pub(super) fn begin(&mut self, class: &Class, news: &mut News, touched: &mut Touched) {
+        for target in class.targets() {
+            let (number, is_new) = self.targets.acquire(target);
+            if is_new {
+                news.new.push(number);
+            }
+        }
+        for name in class.names() {
+            if let Some(asking) = self.names.get_mut(name) {
+                *asking += 1;
+            } else {
+                self.names.insert(name.to_owned(), 1);
+                self.touch_bearers(name, touched);
+            }
+        }
+    }
+
+    /// A class asks no more.
+    pub(super) fn end(&mut self, class: &Class, news: &mut News, touched: &mut Touched) {
+        for target in class.targets() {
+            if let Some(number) = self.targets.number(target)
+                && self.targets.release(number)
+            {
+                news.gone.push(number);
+            }
+        }
+        for name in class.names() {
+            if let Some(asking) = self.names.get_mut(name) {
+                *asking -= 1;
+                if *asking == 0 {
+                    self.names.remove(name);
+                    self.touch_bearers(name, touched);
+                }
+            }
+        }
+    }
+
+    pub(super) fn number(&self, target: &Target) -> Option<usize> {
+        self.targets.number(target)
+    }
+
+    fn touch_bearers(&self, name: &str, touched: &mut Touched) {
+        let bearers = self.bearers.get(name).into_iter().flatten();
+        let ends = bearers.filter_map(|number| self.ends.get(*number));
+        ends.flat_map(|end| &end.addresses)
+            .for_each(|address| touched.add(*address));
+    }
+
+    /// Asks everybody who those are that are spoken of now; whether ranges are cut otherwise.
+    pub(super) fn ask(
+        &mut self,
+        world: &World,
+        what: What<'_>,
+        news: &News,
+        touched: &mut Touched,
+    ) -> bool {
+        let mut cuts = matches!(what, What::Everything);
+        let mut nodes = what.is_about_nodes();
+        for (number, is_new) in news.numbers() {
+            let Some(target) = self.targets.get(number) else {
+                continue;
+            };
+            match target {
+                Target::Endpoints(selector) => {
+                    for kind in self.kinds.selected(selector) {
+                        if is_new {
+                            self.marks[kind].set(number);
+                        } else {
+                            self.marks[kind].unset(number);
+                        }
+                        self.touch_kind(kind, touched);
+                    }
+                }
+                Target::Block(_) | Target::World => cuts = true,
+                Target::Node(_) | Target::AnyNode | Target::Gateway(_) | Target::Nodes(_) => {
+                    nodes = true;
+                }
+            }
+        }
+        if nodes {
+            self.ask_nodes(world, touched);
+        }
+        if cuts {
+            self.cut(world, touched);
+        }
+        cuts
     }
 
     /// Nodes' and gateways' addresses. That there is none of them is something that is known too: the world
     /// is what is neither.
-    fn nodes(&mut self) {
-        let world = self.world;
-        let of_nodes = world.nodes.values().flat_map(|node| &node.addresses);
-        let gateways: BTreeSet<IpAddr> = self
-            .networks()
+    fn ask_nodes(&mut self, world: &World, touched: &mut Touched) {
+        let networks = world.networks.values();
+        let networks = networks.filter(|network| network.space == Space::Node);
+        let gateways: BTreeSet<IpAddr> = networks
             .flat_map(|network| &network.gateways)
             .copied()
             .collect();
-        let all: BTreeSet<IpAddr> = of_nodes.copied().chain(gateways.iter().copied()).collect();
-        for address in all {
-            let mut marks = Marks::none(self.found.targets.len());
-            let is_gateway = gateways.contains(&address);
-            for (nth, target) in self.found.targets.iter().enumerate() {
-                let is_it = match target {
-                    Target::Node(name) => {
-                        let node = name.and_then(|name| world.nodes.get(name));
-                        is_gateway || node.is_some_and(|node| node.addresses.contains(&address))
-                    }
-                    Target::AnyNode => true,
-                    Target::Gateway(name) => {
-                        let network = world.networks.get(*name);
-                        network.is_some_and(|network| network.gateways.contains(&address))
-                    }
-                    Target::Nodes(labels) => world.nodes.values().any(|node| {
-                        labels.selects(&node.labels) && node.addresses.contains(&address)
-                    }),
-                    Target::Endpoints(_) | Target::Block(_) | Target::World => false,
-                };
-                if is_it {
-                    marks.set(nth);
+        let of_nodes = world.nodes.values().flat_map(|node| &node.addresses);
+        let all = of_nodes.chain(&gateways);
+        let mut nodes: BTreeMap<IpAddr, Marks> =
+            all.map(|address| (*address, Marks::default())).collect();
+        let mut mark = |number: usize, addresses: &BTreeSet<IpAddr>| {
+            for address in addresses {
+                if let Some(marks) = nodes.get_mut(address) {
+                    marks.set(number);
                 }
             }
-            self.found.nodes.insert(address, marks.clone());
-            self.known.entry(address).or_default().marks = Some(marks);
-        }
-    }
-
-    /// Cuts all addresses where a block or pool begins or ends.
-    fn ranges(&mut self) {
-        let mut prefixes: BTreeSet<Prefix> = BTreeSet::new();
-        for target in &self.found.targets {
-            if let Target::Block(block) = target {
-                prefixes.insert(block.prefix);
-                prefixes.extend(&block.except);
-            }
-        }
-        let pools: BTreeSet<Prefix> = match self.found.world_nth {
-            Some(_) => self
-                .networks()
-                .flat_map(|network| &network.pools)
-                .copied()
-                .collect(),
-            None => BTreeSet::new(),
         };
-        for family in [Family::V4, Family::V6] {
-            let of_family = prefixes.iter().chain(&pools);
-            let of_family = of_family.filter(|prefix| prefix.family() == family);
-            let (lowest, highest) = bounds(family);
-            let mut starts = BTreeSet::from([lowest]);
-            for prefix in of_family {
-                starts.insert(prefix.address());
-                starts.extend(after(prefix.last()));
-            }
-            let ends = starts.iter().skip(1).filter_map(|start| before(*start));
-            let ends: Vec<IpAddr> = ends.chain([highest]).collect();
-            for (first, last) in starts.into_iter().zip(ends) {
-                self.range(first, last, &pools);
+        for (number, target) in self.targets.iter() {
+            match target {
+                Target::Node(name) => {
+                    mark(number, &gateways);
+                    let node = name.as_ref().and_then(|name| world.nodes.get(name));
+                    if let Some(node) = node {
+                        mark(number, &node.addresses);
+                    }
+                }
+                Target::AnyNode => {
+                    mark(number, &gateways);
+                    let nodes = world.nodes.values();
+                    nodes.for_each(|node| mark(number, &node.addresses));
+                }
+                Target::Gateway(name) => {
+                    if let Some(network) = world.networks.get(name) {
+                        mark(number, &network.gateways);
+                    }
+                }
+                Target::Nodes(labels) => {
+                    let nodes = world.nodes.values();
+                    let selected = nodes.filter(|node| labels.selects(&node.labels));
+                    selected.for_each(|node| mark(number, &node.addresses));
+                }
+                Target::Endpoints(_) | Target::Block(_) | Target::World => {}
             }
         }
+        let addresses = nodes.keys().chain(self.nodes.keys());
+        for address in addresses.filter(|address| nodes.get(*address) != self.nodes.get(*address)) {
+            touched.add(*address);
+        }
+        self.nodes = nodes;
     }
 
-    fn range(&mut self, first: IpAddr, last: IpAddr, pools: &BTreeSet<Prefix>) {
-        let mut blocks = Marks::none(self.found.targets.len());
-        for (nth, target) in self.found.targets.iter().enumerate() {
-            if matches!(target, Target::Block(block) if block.contains(first)) {
-                blocks.set(nth);
+    fn cut(&mut self, world: &World, touched: &mut Touched) {
+        let ranges = around::ranges(world, &self.targets);
+        if let Touched::These(_) = touched {
+            for (first, last) in around::differences(&self.around, &ranges) {
+                let held = self.holders.range(first..=last).map(|(address, _)| address);
+                let nodes = self.nodes.range(first..=last).map(|(address, _)| address);
+                held.chain(nodes).for_each(|address| touched.add(*address));
             }
         }
-        let in_pool = pools.iter().any(|pool| pool.contains(first));
-        let mut marks = blocks.clone();
-        if let Some(nth) = self.found.world_nth.filter(|_| !in_pool) {
-            marks.set(nth);
-        }
-        let digest = self.identity(marks, BTreeSet::new());
-        self.found.of_ranges.insert(digest);
-        let around = Around { blocks, in_pool };
-        self.found.around.insert(first, around);
-        let before = self.found.ranges.range_mut(..first).next_back();
-        match before {
-            // The same goes on.
-            Some((begun, (end, of))) if *of == digest && after(*end) == Some(first) => {
-                debug_assert_eq!(Family::of(*begun), Family::of(first));
-                *end = last;
-            }
-            _ => {
-                self.found.ranges.insert(first, (last, digest));
-            }
-        }
+        self.around = ranges;
     }
 
-    fn exact(&mut self) {
+    /// Says of all who may be somebody else who they are. `None` if somebody else would get another number, so that
+    /// everything is to be made anew.
+    pub(super) fn settle(
+        &mut self,
+        what: What<'_>,
+        touched: &Touched,
+        ranges: bool,
+    ) -> Option<Moves> {
+        let mut moves = Moves::default();
+        let mut left = Vec::new();
+        if ranges {
+            self.settle_ranges(&mut moves, &mut left);
+        }
+        let all: BTreeSet<IpAddr>;
+        let addresses = match touched {
+            Touched::All => {
+                let held = self.holders.keys().chain(self.nodes.keys());
+                all = held.copied().collect();
+                &all
+            }
+            Touched::These(some) => some,
+        };
         // What is the same of many addresses is found once.
-        let mut seen: HashMap<(Known<'w>, IpAddr), Digest> = HashMap::new();
-        for (address, known) in std::mem::take(&mut self.known) {
-            let (first, around) = {
-                let found = self.found.around.range(..=address).next_back();
-                found.expect("ranges leave nothing out")
-            };
-            let key = (known, *first);
-            let digest = if let Some(digest) = seen.get(&key) {
-                *digest
-            } else {
-                let around = around.clone();
-                let digest = self.of_known(&key.0, &around);
-                seen.insert(key, digest);
-                digest
-            };
-            let (_, (_, of_range)) = {
-                let found = self.found.ranges.range(..=address).next_back();
-                found.expect("ranges leave nothing out")
-            };
-            self.found.of_addresses.insert(address, digest);
-            if *of_range != digest {
-                self.found.exact.insert(address, digest);
+        let mut seen: HashMap<Known, Digest> = HashMap::new();
+        for address in addresses {
+            self.settle_one(*address, &mut seen, &mut moves, &mut left);
+        }
+        let is_dead = |identity: &Digest| self.all.get(identity).is_some_and(|it| it.uses == 0);
+        let died: BTreeSet<Digest> = left.into_iter().filter(is_dead).collect();
+        match what {
+            What::Everything => self.numbered = Numbers::of(self.all.keys().copied()),
+            What::These(_) => {
+                for identity in died {
+                    let number = self.numbered.get(identity)?;
+                    moves.died.insert(identity, number);
+                    self.numbered.remove(identity)?;
+                }
+                for born in &moves.born {
+                    self.numbered.add(*born)?;
+                }
             }
         }
+        Some(moves)
     }
 
-    fn of_known(&mut self, known: &Known<'w>, around: &Around) -> Digest {
-        let mut marks = around.blocks.clone();
+    fn settle_ranges(&mut self, moves: &mut Moves, left: &mut Vec<Digest>) {
+        let before = std::mem::take(&mut self.of_ranges);
+        let firsts: Vec<(IpAddr, Marks)> = self
+            .around
+            .iter()
+            .map(|(first, around)| (*first, around.marks()))
+            .collect();
+        for (first, marks) in firsts {
+            let identity = self.know(marks, BTreeSet::new(), moves);
+            self.use_once(identity);
+            self.of_ranges.insert(first, identity);
+        }
+        for identity in before.into_values() {
+            self.drop_once(identity, left);
+        }
+    }
+
+    fn settle_one(
+        &mut self,
+        address: IpAddr,
+        seen: &mut HashMap<Known, Digest>,
+        moves: &mut Moves,
+        left: &mut Vec<Digest>,
+    ) {
+        let known = self.known(address);
+        let after = known.map(|known| {
+            if let Some(identity) = seen.get(&known) {
+                return *identity;
+            }
+            let identity = self.identify(&known, moves);
+            seen.insert(known, identity);
+            identity
+        });
+        if let Some(identity) = after {
+            self.use_once(identity);
+        }
+        let before = match after {
+            Some(after) => self.of.insert(address, after),
+            None => self.of.remove(&address),
+        };
+        if let Some(identity) = before {
+            self.drop_once(identity, left);
+        }
+        let of_range = self.of_ranges.range(..=address).next_back();
+        let own = after.filter(|after| of_range.is_none_or(|(_, range)| range != after));
+        let before = self.exact.get(&address).copied();
+        if before != own {
+            let exact = Arc::make_mut(&mut self.exact);
+            match own {
+                Some(own) => drop(exact.insert(address, own)),
+                None => drop(exact.remove(&address)),
+            }
+            moves.moved.insert(address, [before, own]);
+        }
+    }
+
+    /// What is known of an address itself.
+    fn known(&self, address: IpAddr) -> Option<Known> {
+        let holders = self.holders.get(&address);
+        let node = self.nodes.get(&address);
+        if holders.is_none() && node.is_none() {
+            return None;
+        }
+        let holders = holders.into_iter().flatten();
+        let mut known = Known {
+            kinds: Vec::new(),
+            ports: BTreeSet::new(),
+            node: node.cloned(),
+            first: around::around(&self.around, address).map(|(first, _)| *first),
+        };
+        for end in holders.filter_map(|number| self.ends.get(*number)) {
+            known.kinds.push(end.kind);
+            let ports = end.ports.iter();
+            let asked = ports.filter(|port| self.names.contains_key(&port.name));
+            known.ports.extend(asked.cloned());
+        }
+        known.kinds.sort_unstable();
+        Some(known)
+    }
+
+    fn identify(&mut self, known: &Known, moves: &mut Moves) -> Digest {
+        let around = known.first.and_then(|first| self.around.get(&first));
+        let mut marks = around
+            .map(|around| around.blocks.clone())
+            .unwrap_or_default();
         for kind in &known.kinds {
-            marks.add(&self.kinds[*kind]);
+            marks.add(&self.marks[*kind]);
         }
-        if let Some(more) = &known.marks {
-            marks.add(more);
+        if let Some(node) = &known.node {
+            marks.add(node);
         }
-        let is_world = !known.is_endpoint && known.marks.is_none() && !around.in_pool;
-        if let Some(nth) = self.found.world_nth.filter(|_| is_world) {
-            marks.set(nth);
-        }
-        self.identity(marks, known.ports.iter().copied().cloned().collect())
+        self.know(marks, known.ports.clone(), moves)
     }
 
-    fn identity(&mut self, marks: Marks, ports: BTreeSet<NamedPort>) -> Digest {
-        let digest = identity_digest(&self.found.digests, &marks, &ports);
-        self.found.all.insert(digest, Identity { marks, ports });
+    /// Who somebody is that is these of the targets and has these ports.
+    fn know(&mut self, marks: Marks, ports: BTreeSet<NamedPort>, moves: &mut Moves) -> Digest {
+        let digests = marks
+            .iter()
+            .filter_map(|number| self.targets.digest(number));
+        let mut digests: Vec<Digest> = digests.collect();
+        // Numbers are one node's, and of one world after the other.
+        digests.sort_unstable();
+        let digest = Digest::of_all(digests.into_iter().chain([Digest::of(&ports)]));
+        if !self.all.contains_key(&digest) {
+            moves.born.insert(digest);
+            for number in marks.iter() {
+                self.by_target.entry(number).or_default().insert(digest);
+            }
+            if !ports.is_empty() {
+                self.with_ports.insert(digest);
+            }
+            let identity = Identity {
+                marks,
+                ports,
+                uses: 0,
+            };
+            self.all.insert(digest, identity);
+        }
         digest
     }
-}
 
-/// What somebody is called who is these of the targets, and has these ports.
-pub(super) fn identity_digest(
-    targets: &[Digest],
-    marks: &Marks,
-    ports: &BTreeSet<NamedPort>,
-) -> Digest {
-    let of_targets = marks.iter().map(|nth| targets[nth]);
-    Digest::of_all(of_targets.chain([Digest::of(ports)]))
-}
-
-/// Kinds that nobody tells apart here are one, and one that nobody speaks of is none.
-fn once(kinds: Vec<Marks>, known: &mut BTreeMap<IpAddr, Known<'_>>) -> Vec<Marks> {
-    let mut numbers: HashMap<Marks, usize> = HashMap::new();
-    let mut all = Vec::new();
-    let of_kind: Vec<Option<usize>> = kinds
-        .into_iter()
-        .map(|marks| {
-            marks.iter().next()?;
-            Some(*numbers.entry(marks).or_insert_with_key(|marks| {
-                all.push(marks.clone());
-                all.len() - 1
-            }))
-        })
-        .collect();
-    for known in known.values_mut() {
-        let kinds = known.kinds.iter();
-        known.kinds = kinds.filter_map(|kind| of_kind[*kind]).collect();
-    }
-    all
-}
-
-/// Endpoints' addresses, and the kinds of endpoints.
-fn endpoints<'w>(
-    world: &'w World,
-    names: &BTreeSet<&'w str>,
-) -> (Kinds<'w>, BTreeMap<IpAddr, Known<'w>>) {
-    let mut kinds = Kinds::new(world);
-    let mut known: BTreeMap<IpAddr, Known> = BTreeMap::new();
-    for (id, endpoint) in &world.endpoints {
-        if endpoint.place != Place::Port || world.space_of(id) != Space::Node {
-            continue;
-        }
-        let kind = kinds.number(id, endpoint);
-        for address in &endpoint.addresses {
-            let known = known.entry(*address).or_default();
-            known.is_endpoint = true;
-            known.kinds.insert(kind);
-            let asked = endpoint.ports.iter();
-            known
-                .ports
-                .extend(asked.filter(|port| names.contains(port.name.as_str())));
+    fn use_once(&mut self, identity: Digest) {
+        if let Some(identity) = self.all.get_mut(&identity) {
+            identity.uses += 1;
         }
     }
-    (kinds, known)
-}
 
-const fn bounds(family: Family) -> (IpAddr, IpAddr) {
-    match family {
-        Family::V4 => (
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V4(Ipv4Addr::BROADCAST),
-        ),
-        Family::V6 => (
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
-        ),
+    fn drop_once(&mut self, identity: Digest, left: &mut Vec<Digest>) {
+        if let Some(known) = self.all.get_mut(&identity) {
+            known.uses -= 1;
+            if known.uses == 0 {
+                left.push(identity);
+            }
+        }
+    }
+
+    /// Forgets identities that nobody has, and targets that nobody speaks of.
+    pub(super) fn bury(&mut self, moves: &Moves, news: &News) {
+        for digest in moves.died.keys() {
+            let Some(identity) = self.all.remove(digest) else {
+                continue;
+            };
+            for number in identity.marks.iter() {
+                if let Some(with) = self.by_target.get_mut(&number) {
+                    with.remove(digest);
+                    if with.is_empty() {
+                        self.by_target.remove(&number);
+                    }
+                }
+            }
+            self.with_ports.remove(digest);
+        }
+        for number in &news.gone {
+            self.targets.forget(*number);
+        }
+        for kind in self.kinds.sweep() {
+            self.marks[kind] = Marks::default();
+        }
     }
 }
 
-fn after(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(v4) => Some(Ipv4Addr::from_bits(v4.to_bits().checked_add(1)?).into()),
-        IpAddr::V6(v6) => Some(Ipv6Addr::from_bits(v6.to_bits().checked_add(1)?).into()),
-    }
-}
-
-fn before(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(v4) => Some(Ipv4Addr::from_bits(v4.to_bits().checked_sub(1)?).into()),
-        IpAddr::V6(v6) => Some(Ipv6Addr::from_bits(v6.to_bits().checked_sub(1)?).into()),
-    }
+/// What an address is by itself, and what it lies in.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Known {
+    kinds: Vec<usize>,
+    ports: BTreeSet<NamedPort>,
+    node: Option<Marks>,
+    first: Option<IpAddr>,
 }

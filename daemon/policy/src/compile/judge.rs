@@ -7,67 +7,36 @@ use std::sync::Arc;
 
 use bulkhead_model::Family;
 
-use super::class::Classes;
 use super::digest::Digest;
-use super::identity::Identities;
-use super::local::Ends;
-use super::ruling::{OfClass, Outcome, Ruling, Rulings};
+use super::own::Both;
+use super::ruling::{OfClass, Ruling, Word};
 use super::spans::{Line, Run};
-use crate::{Decision, Direction, Packet, Space, Traffic};
+use crate::{Decision, Packet, Space, Traffic};
 
 /// All that a node's table knows, without the table.
 #[derive(Clone, Debug, Default)]
-pub struct Judge {
-    known: Arc<Known>,
-    /// Addresses that are somebody else than those around them.
-    exact: Arc<HashMap<IpAddr, Digest>>,
-}
+pub struct Judge(Arc<Known>);
 
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     /// The classes of local addresses, as source and as destination.
-    ends: HashMap<IpAddr, [Digest; 2]>,
-    ranges: BTreeMap<IpAddr, (IpAddr, Digest)>,
-    classes: BTreeMap<Digest, OfClass>,
-    rulings: BTreeMap<Digest, Arc<Ruling>>,
+    pub(super) ends: HashMap<IpAddr, Both>,
+    /// Addresses that are somebody else than those around them.
+    pub(super) exact: Arc<HashMap<IpAddr, Digest>>,
+    pub(super) ranges: BTreeMap<IpAddr, (IpAddr, Digest)>,
+    pub(super) classes: BTreeMap<Digest, Arc<OfClass>>,
+    pub(super) rulings: BTreeMap<Digest, Arc<Ruling>>,
 }
 
 impl Judge {
-    pub(super) fn new(
-        ends: &Ends<'_>,
-        classes: &Classes<'_>,
-        identities: Identities<'_>,
-        rulings: Rulings,
-    ) -> Self {
-        let of = |id, direction| classes.of[&(id, direction)];
-        let ends = ends.at.iter().map(|((_, address), (id, _))| {
-            let both = [of(*id, Direction::Egress), of(*id, Direction::Ingress)];
-            (*address, both)
-        });
-        Self {
-            exact: Arc::new(identities.exact.into_iter().collect()),
-            known: Arc::new(Known {
-                ends: ends.collect(),
-                ranges: identities.ranges,
-                classes: rulings.of,
-                rulings: rulings.all,
-            }),
-        }
-    }
-
-    /// An address is somebody else now, or who all around it are.
-    pub(super) fn moves(&mut self, address: IpAddr, identity: Option<Digest>) {
-        let exact = Arc::make_mut(&mut self.exact);
-        match identity {
-            Some(identity) => drop(exact.insert(address, identity)),
-            None => drop(exact.remove(&address)),
-        }
+    pub(super) fn new(known: Known) -> Self {
+        Self(Arc::new(known))
     }
 
     /// Whether the node enforces anything for the address.
     #[must_use]
     pub fn is_local(&self, address: IpAddr) -> bool {
-        self.known.ends.contains_key(&address)
+        self.0.ends.contains_key(&address)
     }
 
     /// What becomes of the first packet of a connection on this node.
@@ -81,24 +50,24 @@ impl Judge {
             (packet.destination, 1, packet.source),
         ];
         let said = sides.into_iter().filter_map(|(end, way, other)| {
-            let class = self.known.ends.get(&end)?[way];
-            self.outcome(class, other, packet)
+            let class = self.0.ends.get(&end)?[way];
+            self.word(class, other, packet)
         });
-        said.fold(Decision::Allow, |all, outcome| all.and(outcome.decision))
+        said.fold(Decision::Allow, |all, word| all.and(word.decision))
     }
 
-    fn outcome(&self, class: Digest, other: IpAddr, packet: &Packet) -> Option<&Outcome> {
-        let known = &*self.known;
+    fn word(&self, class: Digest, other: IpAddr, packet: &Packet) -> Option<Word> {
+        let known = &*self.0;
         let of_class = known.classes.get(&class)?;
-        let identity = match self.exact.get(&other) {
+        let identity = match known.exact.get(&other) {
             Some(identity) => *identity,
             None => known.ranges.range(..=other).next_back()?.1.1,
         };
         let ruling = of_class.others.get(&identity).unwrap_or(&of_class.default);
         let (line, place) = place(packet);
-        let runs = known.rulings.get(ruling)?.of(line);
-        let nth = runs.partition_point(|run: &Run<Outcome>| run.last < place);
-        runs.get(nth).map(|run| &run.said)
+        let runs = known.rulings.get(ruling)?.lines.of(line);
+        let nth = runs.partition_point(|run: &Run<Word>| run.last < place);
+        runs.get(nth).map(|run| run.said)
     }
 }
 

@@ -42,7 +42,6 @@ pub(super) struct Ends<'w> {
     pub(super) devices: BTreeSet<Device>,
     /// Who shares device and address with another one.
     pub(super) closed: BTreeSet<&'w EndpointId>,
-    pub(super) told: Told,
 }
 
 pub(super) fn ends<'w>(world: &'w World, local: &Local) -> Ends<'w> {
@@ -51,7 +50,6 @@ pub(super) fn ends<'w>(world: &'w World, local: &Local) -> Ends<'w> {
         endpoints: BTreeMap::new(),
         devices: local.devices.clone(),
         closed: BTreeSet::new(),
-        told: local.told,
     };
     ends.devices.extend(local.endpoints.values());
     let known = local.endpoints.iter().filter_map(|(id, device)| {

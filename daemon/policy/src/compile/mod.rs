@@ -13,6 +13,7 @@
 //!
 //! [`evaluate`]: crate::evaluate
 
+mod around;
 mod chains;
 mod class;
 mod digest;
@@ -21,9 +22,13 @@ mod identity;
 mod judge;
 mod local;
 mod members;
+mod own;
 mod ruling;
+mod sayings;
+mod slots;
 mod spans;
 mod table;
+mod targets;
 
 use std::collections::BTreeMap;
 
@@ -32,7 +37,7 @@ use bulkhead_nft as nft;
 use crate::{Decision, Direction, EndpointId, World};
 
 pub use chains::{LOG_GROUP, OWN_NODE, STRANGER};
-pub use follow::Moves;
+pub use follow::{Change, Changes};
 pub use judge::Judge;
 pub use local::{Device, Local, Told};
 pub use ruling::{Cause, Outcome};
@@ -97,48 +102,41 @@ pub fn compile(world: &World, local: &Local) -> Ruleset {
     Compiler::default().compile(world, local)
 }
 
-/// Compiles one world after the other: what is the same as in the last one is not worked out again. What it
-/// remembers follows from what it is called by, so that it can never be wrong.
+/// Compiles one world after the other: what is the same as in the last one is not worked out again.
 #[derive(Clone, Debug, Default)]
 pub struct Compiler {
-    rulings: ruling::Memory,
-    chains: table::Memory,
     kept: Option<follow::Kept>,
 }
 
 impl Compiler {
-    /// As [`compile`](crate::compile()).
+    /// As [`compile`](crate::compile()), which remembers nothing.
     #[must_use]
     pub fn compile(&mut self, world: &World, local: &Local) -> Ruleset {
-        let ends = local::ends(world, local);
-        let classes = class::classes(world, &ends);
-        let identities = identity::identities(world, &classes);
-        let rulings = ruling::rulings(&mut self.rulings, &classes, &identities);
-        let numbers = digest::numbers(identities.all.keys().copied());
-        let mut ruleset = table::assemble(
-            &mut self.chains,
-            &ends,
-            &classes,
-            (&identities, &numbers),
-            &rulings,
-        );
-        self.kept = Some(follow::Kept::new(world, local, &identities, numbers));
-        ruleset.judge = Judge::new(&ends, &classes, identities, rulings);
-        ruleset
+        self.kept.insert(follow::Kept::of(world, local)).ruleset()
     }
 
-    /// What is to be done where nothing but these endpoints is otherwise in `world` than in the last one; `None` if
-    /// that is to be compiled. It costs what they are, however many others there are.
+    /// What is to be done where nothing but these changes is otherwise in `world` than in the last one; `None` if that
+    /// is to be compiled. It leads to the very table that would be compiled, and costs what the changes are, however
+    /// much else there is.
     #[must_use]
-    pub fn follow(
-        &mut self,
-        world: &World,
-        local: &Local,
-        changed: &std::collections::BTreeSet<EndpointId>,
-    ) -> Option<Moves> {
+    pub fn follow(&mut self, world: &World, local: &Local, changes: &Changes) -> Option<Change> {
         let mut kept = self.kept.take()?;
-        let moves = kept.follow(world, local, changed)?;
+        let change = kept.follow(world, local, changes)?;
         self.kept = Some(kept);
-        Some(moves)
+        Some(change)
+    }
+
+    /// All of the last world; `None` where there was none.
+    #[must_use]
+    pub fn ruleset(&self) -> Option<Ruleset> {
+        self.kept.as_ref().map(follow::Kept::ruleset)
+    }
+
+    /// What the table does, as of the last world; of an empty one before.
+    #[must_use]
+    pub fn judge(&self) -> Judge {
+        self.kept
+            .as_ref()
+            .map_or_else(Judge::default, follow::Kept::judge)
     }
 }

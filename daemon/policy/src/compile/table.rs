@@ -1,4 +1,4 @@
-//! The table, put together.
+//! The sets of the table, whole or in part.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,16 +7,12 @@ use bulkhead_nft as nft;
 use nft::{Data, DataType, Datum, Elements, Entry, Key, KeyType, Name, Set, Verdict};
 
 use super::chains::{
-    AROUND4, AROUND6, FROM4, FROM6, PEERS4, PEERS6, POLICED, RECEIVERS, SENDERS, TO4, TO6, fixed,
-    named, of_class, of_outcome, of_ruling,
+    AROUND4, AROUND6, FROM4, FROM6, PEERS4, PEERS6, POLICED, RECEIVERS, SENDERS, TO4, TO6, named,
 };
-use super::class::Classes;
 use super::digest::{Digest, numbers};
-use super::identity::Identities;
-use super::judge::Judge;
 use super::local::Ends;
-use super::ruling::Rulings;
-use super::{Ruleset, Said};
+use super::own::Owns;
+use super::ruling::Bench;
 use crate::Direction;
 
 /// Raised when the meaning of the table changes, so that an older one is replaced.
@@ -31,63 +27,15 @@ pub const fn table_id() -> nft::TableId {
     }
 }
 
-/// The chains of rulings and outcomes in the last world.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Memory(BTreeMap<Digest, (nft::Chain, BTreeMap<Digest, Said>)>);
-
-pub(super) fn assemble(
-    memory: &mut Memory,
-    ends: &Ends<'_>,
-    classes: &Classes<'_>,
-    (identities, identity_numbers): (&Identities<'_>, &BTreeMap<Digest, u32>),
-    rulings: &Rulings,
-) -> Ruleset {
-    let class_numbers = numbers(classes.all.keys().copied());
-    let mut sets = local_sets(ends, classes, &class_numbers);
-    sets.extend(peer_sets(identities, identity_numbers));
-    let mut chains = fixed();
-    let mut outcomes = BTreeMap::new();
-    let mut before = std::mem::take(&mut memory.0);
-    for (class, of_it) in &rulings.of {
-        let direction = classes.all[class].direction;
-        let has_others = !of_it.others.is_empty();
-        chains.push(of_class(*class, direction, of_it.default, has_others));
-        if has_others {
-            sets.extend(sets_of_class(*class, &of_it.others, identity_numbers));
-        }
-        for ruling in of_it.others.values().chain([&of_it.default]) {
-            if memory.0.contains_key(ruling) {
-                continue;
-            }
-            let made = before
-                .remove(ruling)
-                .unwrap_or_else(|| of_ruling(*ruling, &rulings.all[ruling], direction));
-            chains.push(made.0.clone());
-            outcomes.extend(made.1.clone());
-            memory.0.insert(*ruling, made);
-        }
-    }
-    chains.extend(
-        outcomes
-            .iter()
-            .map(|(digest, said)| of_outcome(*digest, said, ends.told)),
-    );
+/// The table of these sets and chains.
+pub(super) fn of(mut sets: Vec<Set>, mut chains: Vec<nft::Chain>) -> nft::Table {
     sets.sort_by(|one, other| one.name.cmp(&other.name));
     chains.sort_by(|one, other| one.name.cmp(&other.name));
-    let outcomes: BTreeMap<String, Said> = outcomes
-        .into_iter()
-        .map(|(digest, said)| (digest.hex(), said))
-        .collect();
-    Ruleset {
-        table: nft::Table {
-            comment: Some(nft::Label::new(SCHEMA).expect("a short text")),
-            sets,
-            chains,
-            ..nft::Table::new(table_id())
-        },
-        outcomes,
-        closed: ends.closed.iter().map(|id| (*id).clone()).collect(),
-        judge: Judge::default(),
+    nft::Table {
+        comment: Some(nft::Label::new(SCHEMA).expect("a short text")),
+        sets,
+        chains,
+        ..nft::Table::new(table_id())
     }
 }
 
@@ -100,10 +48,14 @@ fn numbered(name: Name, key: impl IntoIterator<Item = KeyType>) -> Set {
 }
 
 /// The node's own ends: which devices are closed, who is on them, and what class each is of.
-fn local_sets(ends: &Ends<'_>, classes: &Classes<'_>, numbers: &BTreeMap<Digest, u32>) -> Vec<Set> {
+pub(super) fn local_sets(
+    ends: &Ends<'_>,
+    owns: &Owns,
+    classes: &BTreeMap<Digest, Bench>,
+) -> Vec<Set> {
+    let numbers = numbers(classes.keys().copied());
     let mut devices = Set::live(POLICED, [KeyType::IfName]);
     devices.elements = Elements::keys(ends.devices.iter().map(|device| Key::from(*device)));
-    let class_of = |id, direction| numbers[&classes.of[&(id, direction)]];
     let mut maps: [(Name, KeyType, BTreeMap<Key, Entry>); 4] = [
         (FROM4, KeyType::Ipv4Addr, BTreeMap::new()),
         (FROM6, KeyType::Ipv6Addr, BTreeMap::new()),
@@ -111,22 +63,21 @@ fn local_sets(ends: &Ends<'_>, classes: &Classes<'_>, numbers: &BTreeMap<Digest,
         (TO6, KeyType::Ipv6Addr, BTreeMap::new()),
     ];
     for ((device, address), (id, _)) in &ends.at {
+        let [from, to] = owns.of(id).expect("every end has classes");
         let key = Key::new([Datum::from(*device), Datum::from(*address)]);
         let six = usize::from(address.is_ipv6());
-        let (from, to) = (
-            class_of(*id, Direction::Egress),
-            class_of(*id, Direction::Ingress),
-        );
-        maps[six].2.insert(key.clone(), number(from).into());
-        maps[2 + six].2.insert(key, number(to).into());
+        maps[six]
+            .2
+            .insert(key.clone(), number(numbers[&from]).into());
+        maps[2 + six].2.insert(key, number(numbers[&to]).into());
     }
     let mut sets = vec![devices];
     for (name, direction) in [
         (SENDERS, Direction::Egress),
         (RECEIVERS, Direction::Ingress),
     ] {
-        let of_direction = classes.all.iter();
-        let of_direction = of_direction.filter(|(_, class)| class.direction == direction);
+        let of_direction = classes.iter();
+        let of_direction = of_direction.filter(|(_, bench)| bench.class.direction == direction);
         let chains = of_direction.map(|(class, _)| {
             let chain = Verdict::Goto(named("class", *class));
             (
@@ -146,49 +97,53 @@ fn local_sets(ends: &Ends<'_>, classes: &Classes<'_>, numbers: &BTreeMap<Digest,
     sets
 }
 
-/// Who everybody else is.
-fn peer_sets(identities: &Identities<'_>, numbers: &BTreeMap<Digest, u32>) -> Vec<Set> {
+/// Addresses with the numbers of who they are.
+pub(super) fn peers(known: impl Iterator<Item = (IpAddr, u32)>) -> [Set; 2] {
     let mut exact = [BTreeMap::new(), BTreeMap::new()];
-    for (address, identity) in &identities.exact {
-        let entry: Entry = number(numbers[identity]).into();
-        exact[usize::from(address.is_ipv6())].insert(Key::from(*address), entry);
-    }
-    let mut ranges: [BTreeMap<IpAddr, (IpAddr, Data)>; 2] = [BTreeMap::new(), BTreeMap::new()];
-    for (first, (last, identity)) in &identities.ranges {
-        let range = (*last, number(numbers[identity]));
-        ranges[usize::from(first.is_ipv6())].insert(*first, range);
+    for (address, identity) in known {
+        let entry: Entry = number(identity).into();
+        exact[usize::from(address.is_ipv6())].insert(Key::from(address), entry);
     }
     let [v4, v6] = exact;
-    let [around4, around6] = ranges;
     let map = |name, key, elements| Set {
         elements: Elements::Map(elements),
         ..numbered(name, [key])
     };
-    let around = |name, key, elements| Set {
+    [
+        map(PEERS4, KeyType::Ipv4Addr, v4),
+        map(PEERS6, KeyType::Ipv6Addr, v6),
+    ]
+}
+
+/// Ranges of addresses with the numbers of who everybody else in them is.
+pub(super) fn around(known: impl Iterator<Item = (IpAddr, (IpAddr, u32))>) -> [Set; 2] {
+    let mut ranges: [BTreeMap<IpAddr, (IpAddr, Data)>; 2] = [BTreeMap::new(), BTreeMap::new()];
+    for (first, (last, identity)) in known {
+        ranges[usize::from(first.is_ipv6())].insert(first, (last, number(identity)));
+    }
+    let [v4, v6] = ranges;
+    let map = |name, key, elements| Set {
         elements: Elements::Ranges(elements),
         ..Set::live_ranges(name, key, DataType::Value(vec![KeyType::ClassId]))
     };
-    vec![
-        map(PEERS4, KeyType::Ipv4Addr, v4),
-        map(PEERS6, KeyType::Ipv6Addr, v6),
-        around(AROUND4, KeyType::Ipv4Addr, around4),
-        around(AROUND6, KeyType::Ipv6Addr, around6),
+    [
+        map(AROUND4, KeyType::Ipv4Addr, v4),
+        map(AROUND6, KeyType::Ipv6Addr, v6),
     ]
 }
 
 /// What a class says: the number of a ruling for each identity, and the chain of each of these. There are fewer
 /// rulings than identities, and a chain behind an element is looked after by the kernel at every change.
-fn sets_of_class(
+pub(super) fn of_class(
     class: Digest,
-    others: &BTreeMap<Digest, Digest>,
-    identities: &BTreeMap<Digest, u32>,
+    identities: impl Iterator<Item = (u32, Digest)>,
+    rulings: &BTreeMap<Digest, u32>,
 ) -> [Set; 2] {
-    let ruling_numbers = numbers(others.values().copied());
-    let of_identities = others.iter().map(|(identity, ruling)| {
-        let key = Datum::ClassId(identities[identity]);
-        (Key::from(key), number(ruling_numbers[ruling]).into())
+    let of_identities = identities.map(|(identity, ruling)| {
+        let key = Datum::ClassId(identity);
+        (Key::from(key), number(rulings[&ruling]).into())
     });
-    let of_rulings = ruling_numbers.iter().map(|(ruling, number)| {
+    let of_rulings = rulings.iter().map(|(ruling, number)| {
         let chain = Verdict::Goto(named("ruling", *ruling));
         (Datum::ClassId(*number).into(), Data::Verdict(chain).into())
     });

@@ -13,6 +13,7 @@ mod object;
 mod own;
 mod pods;
 mod selectors;
+mod snapshot;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use complaint::{Complaint, Effect, Problem};
+pub use snapshot::{SNAPSHOT, header};
 pub use syntax::{Fault, SyntaxError};
 
 use fields::{At, Log};
@@ -69,11 +71,23 @@ impl Reader {
         Self::default()
     }
 
-    /// Reads `text`, which messages call `file`: one document or several, objects or lists of them.
+    /// Reads `text`, which messages call `file`: one document or several, objects or lists of them. What a snapshot
+    /// has is told with the place where it was written.
     ///
     /// # Errors
     /// [`SyntaxError`] if it is neither JSON nor YAML, or beyond all measure; then nothing of it is taken.
     pub fn read(&mut self, file: &str, text: &str) -> Result<(), SyntaxError> {
+        let Some(parts) = snapshot::parts(text) else {
+            return self.take_in(file, text);
+        };
+        for (file, line, document) in parts.placed {
+            let above = usize::try_from(line.saturating_sub(1)).unwrap_or_default();
+            self.take_in(file, &("\n".repeat(above) + &document))?;
+        }
+        self.take_in(file, &parts.rest)
+    }
+
+    fn take_in(&mut self, file: &str, text: &str) -> Result<(), SyntaxError> {
         for document in syntax::parse(text)? {
             self.document(file, &document, None);
         }
@@ -181,6 +195,11 @@ impl Reader {
                 if let Some((id, endpoint)) = own::endpoint(object, log) {
                     self.endpoint(object, id, endpoint);
                 }
+            }
+            // What a node has seen is no object that anybody writes.
+            (own::VERSION, "Circumstances") => {
+                self.others += 1;
+                return false;
             }
             (version, kind) if group == "bulkhead" => {
                 object.say(

@@ -98,10 +98,12 @@ pub(crate) fn edit(dice: &mut Dice, world: &mut World) {
             world
                 .nodes
                 .insert(NodeName::new(NODES[nth]), node(dice, nth));
-            let name = dice.one(&NETWORKS);
-            world
-                .networks
-                .insert(name.parse().unwrap(), network(dice, name));
+            if dice.percent(50) {
+                let name = dice.one(&NETWORKS);
+                world
+                    .networks
+                    .insert(name.parse().unwrap(), network(dice, name));
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is written about who may talk to whom: applied, deleted, listed. Whoever asks hands over text; it is
 //! read here, so that nothing stands in the store that nobody understands.
 
+mod circumstances;
 mod groups;
 mod name;
 mod state;

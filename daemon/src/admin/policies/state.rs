@@ -1,8 +1,14 @@
 //! Where policies are enforced, and who the node knows.
 
+use bulkhead_ipam::cluster::ObjectId;
 use bulkhead_ipam::cluster::operations::AppliedListed;
-use bulkhead_ipam::cluster::schema::FenceState;
-use bulkhead_ipam::wire::admin::{NodeState, PolicyNode, PolicyState, Reply, RequestError};
+use bulkhead_ipam::cluster::schema::{FenceState, ObjectRow};
+use bulkhead_ipam::wire::admin::{
+    CIRCUMSTANCES, NodeState, PolicyNode, PolicyState, Reply, RequestError,
+};
+use bulkhead_policy::EndpointId;
+use bulkhead_policy::read::{SNAPSHOT, header};
+use serde_json::json;
 
 use super::told;
 use crate::admin::cluster::paged;
@@ -39,22 +45,36 @@ impl Admin {
 
     pub(in crate::admin) fn policy_snapshot(
         &self,
+        about: Option<&str>,
         replies: &Replies,
     ) -> Result<Reply, RequestError> {
-        let rows = self.written()?;
-        let objects = rows.objects.into_iter().map(|(id, row)| {
-            let place = if row.file.is_empty() {
-                String::new()
-            } else {
-                format!(" of {}:{}", row.file, row.line)
-            };
+        let attachments = self.seen_attachments()?;
+        let about = about.map(|text| self.about(text, &attachments));
+        let about = about.transpose()?;
+        let (revision, objects) = self.objects_now(about.is_some())?;
+        let circumstances = self.circumstances(revision, attachments, about.as_ref());
+        let name = &self.node.cluster.name;
+        let head = format!("{SNAPSHOT}{name}, revision {revision}\n");
+        let objects = objects.into_iter().map(|(id, row)| {
+            let place = (!row.file.is_empty()).then_some((row.file.as_str(), row.line));
             let document = row.document.trim_end();
-            format!("# {id}{place}, revision {}\n{document}\n", row.revision)
+            format!(
+                "{}{document}\n",
+                header(&id.to_string(), place, row.revision)
+            )
         });
-        let known = self.node.identities.snapshot();
+        let is_meant = |id: &EndpointId| about.as_ref().is_none_or(|about| about.ends.contains(id));
+        let known = self.node.identities.snapshot(is_meant);
+        let circumstances = json!({
+            "apiVersion": "bulkhead/v1",
+            "kind": CIRCUMSTANCES,
+            "metadata": {"name": name},
+            "spec": circumstances,
+        });
+        let all = std::iter::once(head).chain(objects).chain(known);
         let mut documents: Vec<String> = Vec::new();
         let mut bytes = 0;
-        for document in objects.chain(known) {
+        for document in all.chain([format!("{circumstances}\n")]) {
             bytes += document.len();
             // Far below a frame's 8 MiB, however JSON writes it.
             if bytes > 512 << 10 {
@@ -65,6 +85,18 @@ impl Admin {
             documents.push(document);
         }
         Ok(Reply::Written { documents })
+    }
+
+    /// The objects and their revision, as the store says now; if need be as it said when it was last heard of.
+    fn objects_now(
+        &self,
+        is_urgent: bool,
+    ) -> Result<(u64, Vec<(ObjectId, ObjectRow)>), RequestError> {
+        match self.written() {
+            Ok(rows) => Ok((rows.last.revision, rows.objects)),
+            Err(error) if is_urgent => self.node.identities.kept_objects().ok_or(error),
+            Err(error) => Err(error),
+        }
     }
 
     pub(in crate::admin) fn verdicts(&self, replies: &Replies) -> Reply {
@@ -78,7 +110,7 @@ impl Admin {
     }
 }
 
-fn node(listed: &AppliedListed) -> PolicyNode {
+pub(super) fn node(listed: &AppliedListed) -> PolicyNode {
     let said = listed.row.as_ref();
     PolicyNode {
         name: node_name(&listed.node, &listed.name),

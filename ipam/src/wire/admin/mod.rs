@@ -13,6 +13,7 @@
 //! Instants are milliseconds since 1970 (`UnixMs`), durations are milliseconds (`Ms`) or seconds
 //! (`Secs`). Addresses are counted as ordinals: the pair that a dual-stack pool gives counts once.
 
+mod circumstances;
 mod event;
 mod findings;
 mod overlays;
@@ -29,6 +30,9 @@ use std::net::IpAddr;
 use bulkhead_model::AttachmentKey;
 use serde::{Deserialize, Serialize};
 
+pub use circumstances::{
+    CIRCUMSTANCES, Circumstances, Judged, Leads, Masqueraded, SeenAttachment, SeenLink, SeenWay,
+};
 pub use event::{Event, EventKind};
 pub use findings::{
     ChangeKind, CheckReport, Evidence, GcState, History, ListedChange, ListedDead, RepairReport,
@@ -249,8 +253,14 @@ pub enum Request {
         /// Which.
         object: ObjectName,
     },
-    /// All that the node knows of who is where and who may talk to whom, as a file of objects. [`Reply::Written`].
-    PolicySnapshot,
+    /// All that the node knows of who is where, who may talk to whom, and which way packets take, as a file of
+    /// objects. [`Reply::Written`].
+    PolicySnapshot {
+        /// Only what a question is about, such as `web/a -> db/b:5432/tcp`, with what the kernel says to it.
+        /// Refused as `NotFound` if it names nobody, as `Invalid` if it is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
+    },
     /// Where policies are enforced. [`Reply::PolicyState`].
     PolicyStatus,
     /// Whether this node's kernel enforces exactly what it should. [`Reply::PolicyVerified`].

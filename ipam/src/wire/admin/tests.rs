@@ -49,6 +49,41 @@ fn keys_of_an_earlier_release_may_be_missing() {
     );
     let done = json!({"reply": "done"});
     assert_eq!(read_reply(&done), Reply::Done { notes: Vec::new() });
+    let snapshot = json!({"request": "policy-snapshot"});
+    let whole = Request::PolicySnapshot { about: None };
+    assert_eq!(read_request(&snapshot), whole);
+    assert_eq!(serde_json::to_value(whole).unwrap(), snapshot);
+}
+
+#[test]
+fn circumstances_come_back_as_they_were() {
+    let mut seen = Circumstances {
+        node: NodeName {
+            id: "ab".to_owned(),
+            name: "n1".to_owned(),
+        },
+        revision: 7,
+        ways: vec![
+            SeenWay {
+                to: "192.0.2.0/24".parse().unwrap(),
+                leads: Leads::Out {
+                    link: "eth0".parse().unwrap(),
+                    gateway: None,
+                },
+            },
+            SeenWay {
+                to: "10.0.0.1/32".parse().unwrap(),
+                leads: Leads::Here,
+            },
+        ],
+        ..Circumstances::default()
+    };
+    let text = serde_json::to_string(&seen).unwrap();
+    assert_eq!(serde_json::from_str::<Circumstances>(&text).unwrap(), seen);
+    // A kind of route that is not known here yet.
+    let later = text.replace("\"here\"", "\"there\"");
+    seen.ways[1].leads = Leads::Other;
+    assert_eq!(serde_json::from_str::<Circumstances>(&later).unwrap(), seen);
 }
 
 #[test]

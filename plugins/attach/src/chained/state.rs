@@ -26,11 +26,16 @@ impl GuardedState {
     }
 }
 
-/// Looks for a binding in the kernel.
+/// Looks for a binding in the kernel, where `node` plays the node's part. Nothing of it stands in a namespace
+/// that is gone.
 ///
 /// # Errors
 /// What the kernel refused.
-pub fn guard_state(kernel: &mut Kernel, binding: &Binding) -> Result<GuardedState, CniError> {
+pub fn guard_state(
+    kernel: &mut Kernel,
+    node: &Ns,
+    binding: &Binding,
+) -> Result<GuardedState, CniError> {
     kernel.look_afresh();
     let want = Want::Guarded(Box::new(Guarded {
         filter: Filter {
@@ -40,9 +45,13 @@ pub fn guard_state(kernel: &mut Kernel, binding: &Binding) -> Result<GuardedStat
         },
         groups: None,
     }));
-    let world = kernel.observe(&scope(&want)).map_err(Failure::from)?;
-    let host = world.space(&Ns::Host);
-    let table = host.tables.get(&filter_table());
+    let mut wanted = scope(&want);
+    if let Some(host) = wanted.spaces.remove(&Ns::Host) {
+        wanted.spaces.insert(node.clone(), host);
+    }
+    let world = kernel.observe(&wanted).map_err(Failure::from)?;
+    let space = world.space(node);
+    let table = space.tables.get(&filter_table());
     let mut elements = Vec::new();
     for (set, keys) in binding.entries() {
         let found = table.and_then(|table| table.elements.get(&set));
@@ -52,7 +61,7 @@ pub fn guard_state(kernel: &mut Kernel, binding: &Binding) -> Result<GuardedStat
         }
     }
     Ok(GuardedState {
-        port: host.links.contains_key(&binding.port),
+        port: space.links.contains_key(&binding.port),
         table: table.is_some(),
         elements,
     })

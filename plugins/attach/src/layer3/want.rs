@@ -261,7 +261,8 @@ fn nat(config: &Layer3, grant: &Grant) -> NetworkNat {
             .copied()
             .chain(of_network())
             .collect(),
-        host_ports: true,
+        host_ports: config.capabilities.may_have_host_ports.unwrap_or(true),
         no_redirects: false,
+        no_turn_at: None,
     }
 }

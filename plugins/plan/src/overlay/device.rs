@@ -31,13 +31,13 @@ pub(crate) fn attributes(want: &Vtep) -> Vxlan {
 }
 
 /// What is written before it comes up, whatever the node's defaults are: no peer's advertisement or
-/// redirect moves the node's routes, and what comes in from an address that is routed elsewhere goes no
-/// further (RFC 3704 section 2.2).
+/// redirect moves the node's routes. What comes in from an address that is routed elsewhere is dropped and
+/// counted by `table inet bulkhead-overlay`, which the kernel need not do once more for each packet.
 pub(super) fn sysctls(device: IfName) -> [(Sysctl, &'static str); 8] {
     let ipv4 = |leaf| Sysctl::ipv4_conf(device.as_str(), leaf);
     let ipv6 = |leaf| Sysctl::ipv6_conf(device.as_str(), leaf);
     [
-        (ipv4("rp_filter"), "1"),
+        (ipv4("rp_filter"), "0"),
         (ipv4("accept_redirects"), "0"),
         (ipv4("send_redirects"), "0"),
         (ipv4("forwarding"), "1"),

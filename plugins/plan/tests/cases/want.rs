@@ -115,6 +115,7 @@ fn nat(case: &Case) -> Option<nft::Table> {
         exclude: vec![],
         host_ports: !case.gateways.is_empty() || !case.host_ports.is_empty(),
         no_redirects: false,
+        no_turn_at: None,
     };
     network.table()
 }

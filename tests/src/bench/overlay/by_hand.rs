@@ -1,5 +1,5 @@
 //! What somebody makes with `ip` and `bridge`: two nodes behind a router, a container on each, and either
-//! routes or a VXLAN device between them. No filter judges a packet.
+//! routes or a VXLAN device between them. No filter judges a packet, but what flannel has beside its device.
 
 use std::net::IpAddr;
 
@@ -21,6 +21,7 @@ pub(super) struct ByHand {
 enum Between {
     Routes,
     Vxlan,
+    Flannel,
 }
 
 impl ByHand {
@@ -35,6 +36,12 @@ impl ByHand {
         Self::new(sandbox, "tunnel", Between::Vxlan)
     }
 
+    /// The same device with what else flannel and the plugins that it delegates to set up by default: the
+    /// containers on a bridge, masquerade of what leaves the cluster, forwarding of what is of it accepted.
+    pub(super) fn flannel(sandbox: &Sandbox) -> Result<Self, NsError> {
+        Self::new(sandbox, "flannel", Between::Flannel)
+    }
+
     fn new(sandbox: &Sandbox, name: &str, between: Between) -> Result<Self, NsError> {
         let outside = sandbox.outside(&format!("{name}-out"))?;
         let mtu = 1450;
@@ -45,17 +52,11 @@ impl ByHand {
             outside.link(&host, nth)?;
             host.forward()?;
             let container = sandbox.container(&format!("{name}{nth}-c"))?;
-            veth(
-                &End::new(&host, "c0").address("169.254.1.1/32").mtu(mtu),
-                &End::new(&container, "eth0")
-                    .address(&format!("10.9.{nth}.2/32"))
-                    .mtu(mtu),
-            )?;
-            host.ip(&format!("route add 10.9.{nth}.2/32 dev c0"))?;
-            container.ip_batch(&[
-                "route add 169.254.1.1/32 dev eth0",
-                "route add default via 169.254.1.1",
-            ])?;
+            if between == Between::Flannel {
+                on_bridge(&host, &container, nth, mtu)?;
+            } else {
+                point_to_point(&host, &container, nth, mtu)?;
+            }
             hosts.push(host);
             containers.push(container);
         }
@@ -64,9 +65,12 @@ impl ByHand {
                 "route add 10.9.1.0/24 via 192.0.1.2",
                 "route add 10.9.2.0/24 via 192.0.2.2",
             ])?,
-            Between::Vxlan => {
+            Between::Vxlan | Between::Flannel => {
                 for (nth, host) in (1..=2).zip(&hosts) {
                     tunnel(host, nth, 3 - nth, mtu)?;
+                    if between == Between::Flannel {
+                        host.nft(&rules(nth))?;
+                    }
                 }
                 String::new()
             }
@@ -83,6 +87,54 @@ impl ByHand {
             _hosts: [host(), host()],
         })
     }
+}
+
+fn point_to_point(host: &Host, container: &Container, nth: u8, mtu: u32) -> Result<(), NsError> {
+    veth(
+        &End::new(host, "c0").address("169.254.1.1/32").mtu(mtu),
+        &End::new(container, "eth0")
+            .address(&format!("10.9.{nth}.2/32"))
+            .mtu(mtu),
+    )?;
+    host.ip(&format!("route add 10.9.{nth}.2/32 dev c0"))?;
+    container.ip_batch(&[
+        "route add 169.254.1.1/32 dev eth0",
+        "route add default via 169.254.1.1",
+    ])?;
+    Ok(())
+}
+
+fn on_bridge(host: &Host, container: &Container, nth: u8, mtu: u32) -> Result<(), NsError> {
+    host.bridge("cni0", &[&format!("10.9.{nth}.1/24")])?;
+    veth(
+        &End::new(host, "c0").mtu(mtu),
+        &End::new(container, "eth0")
+            .address(&format!("10.9.{nth}.2/24"))
+            .mtu(mtu),
+    )?;
+    host.ip("link set c0 master cni0")?;
+    container.ip(&format!("route add default via 10.9.{nth}.1"))?;
+    Ok(())
+}
+
+/// What flannel asks of the kernel beside its device, for one node's block of 10.9.0.0/16.
+fn rules(nth: u8) -> String {
+    format!(
+        "table ip flannel {{
+            chain postrtg {{
+                type nat hook postrouting priority srcnat;
+                ip saddr 10.9.0.0/16 ip daddr 10.9.0.0/16 return
+                ip saddr 10.9.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random
+                ip saddr != 10.9.0.0/16 ip daddr 10.9.{nth}.0/24 return
+                ip saddr != 10.9.0.0/16 ip daddr 10.9.0.0/16 masquerade fully-random
+            }}
+            chain forward {{
+                type filter hook forward priority filter;
+                ip saddr 10.9.0.0/16 accept
+                ip daddr 10.9.0.0/16 accept
+            }}
+        }}"
+    )
 }
 
 fn tunnel(host: &Host, own: u8, other: u8, mtu: u32) -> Result<(), NsError> {

@@ -1,5 +1,6 @@
-//! Node to node: ours with guard and filter, a VXLAN that somebody configured by hand as flannel does, and
-//! veth routing with no encapsulation, all over the same routed underlay, taking turns.
+//! Node to node: ours with guard and filter, and with policies too; a VXLAN that somebody configured by hand as
+//! flannel does, alone and with what flannel sets up beside it; and veth routing with no encapsulation, all over
+//! the same routed underlay, taking turns.
 
 mod by_hand;
 mod converge;
@@ -10,10 +11,11 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netns_fixtures::Ns;
+use netns_fixtures::{Container, Ns, NsError, Verb};
+use serde_json::{Value, json};
 
 use super::sample::Sample;
-use crate::nodes::{LIMIT, Nodes};
+use crate::nodes::{LIMIT, Nodes, addresses};
 pub use converge::{AtPeers, Converged, Converging, converge};
 
 use by_hand::ByHand;
@@ -51,7 +53,43 @@ struct Way {
     address: IpAddr,
 }
 
-/// Measures all three.
+/// Our nodes with a container on each.
+struct Ours {
+    nodes: Nodes,
+    client: Container,
+    server: Container,
+    address: IpAddr,
+}
+
+impl Ours {
+    fn start(keys: &Value) -> Self {
+        let nodes = Nodes::start(2);
+        let attach = |nth: usize, name: &str| {
+            let (node, container) = (&nodes.all[nth], nodes.bare(nth, name));
+            let mut network = node.network();
+            for (key, value) in keys.as_object().into_iter().flatten() {
+                network[key] = value.clone();
+            }
+            let result = node.call(Verb::Add, &container, &network).result();
+            let addresses = addresses(&result);
+            (container, addresses[0])
+        };
+        let (client, _) = attach(0, "client");
+        let (server, address) = attach(1, "server");
+        Self {
+            nodes,
+            client,
+            server,
+            address,
+        }
+    }
+
+    fn way(&self, name: &'static str) -> Way {
+        Way::new(name, 1450, &self.client, &self.server, self.address)
+    }
+}
+
+/// Measures all of them.
 ///
 /// # Errors
 /// When the system refuses namespaces or sockets.
@@ -59,27 +97,25 @@ struct Way {
 /// # Panics
 /// When a node or a container does not come up.
 pub fn paths(effort: &Paths) -> io::Result<Vec<Path>> {
-    let nodes = Nodes::start(2);
-    let (client, _) = nodes.container(0, "client");
-    let (server, at) = nodes.container(1, "server");
-    let routed = ByHand::routed(&nodes.sandbox).map_err(io::Error::other)?;
-    let tunnelled = ByHand::tunnelled(&nodes.sandbox).map_err(io::Error::other)?;
+    let ours = Ours::start(&json!({}));
+    let untracked = Ours::start(&json!({"ipMasq": false, "capabilities": {}}));
+    let policed = Ours::start(&json!({"policy": true}));
+    let sandbox = &ours.nodes.sandbox;
+    let by_hand = |name, made: Result<ByHand, NsError>| {
+        let made = made.map_err(io::Error::other)?;
+        let way = Way::new(name, made.mtu, &made.client, &made.server, made.address);
+        Ok::<_, io::Error>((made, way))
+    };
+    let (_routed, routed) = by_hand("veth routing", ByHand::routed(sandbox))?;
+    let (_tunnelled, tunnelled) = by_hand("VXLAN by hand", ByHand::tunnelled(sandbox))?;
+    let (_flannel, flannel) = by_hand("what flannel sets up", ByHand::flannel(sandbox))?;
     let mut ways = vec![
-        Way::new(
-            "veth routing",
-            routed.mtu,
-            &routed.client,
-            &routed.server,
-            routed.address,
-        ),
-        Way::new(
-            "VXLAN by hand",
-            tunnelled.mtu,
-            &tunnelled.client,
-            &tunnelled.server,
-            tunnelled.address,
-        ),
-        Way::new("bulkhead-vxlan", 1450, &client, &server, at[0]),
+        routed,
+        tunnelled,
+        untracked.way("bulkhead-vxlan, nothing translated"),
+        flannel,
+        ours.way("bulkhead-vxlan"),
+        policed.way("bulkhead-vxlan, `policy` on"),
     ];
     eprintln!("node to node");
     for nth in 0..effort.rounds {

@@ -16,12 +16,14 @@ use serde_json::{Value, json};
 
 /// An underlay of 1500 bytes over IPv4 leaves so many.
 const MTU: usize = 1450;
+/// And over IPv6 so many.
+const MTU_OVER_V6: usize = 1430;
 
 /// Two tenants with the same addresses.
 const TENANTS: [&str; 2] = ["blue", "red"];
 
 /// Nodes with a pool for each tenant. The namespaces that their networks had for themselves go with it.
-struct Bed {
+pub(super) struct Bed {
     nodes: Nodes,
     named: RefCell<BTreeSet<String>>,
 }
@@ -60,8 +62,13 @@ impl Drop for Bed {
 
 impl Bed {
     /// A pool of so many addresses, in blocks of so many, for each tenant.
-    fn start(count: u8, v4: &str, block: &str) -> Self {
-        let nodes = Nodes::start(count);
+    pub(super) fn start(count: u8, v4: &str, block: &str) -> Self {
+        Self::start_with(count, v4, block, "")
+    }
+
+    /// The same; `settings` are lines of each daemon's configuration besides, complete tables.
+    pub(super) fn start_with(count: u8, v4: &str, block: &str, settings: &str) -> Self {
+        let nodes = Nodes::start_with(count, settings);
         for tenant in TENANTS {
             let pool = ["pool", "add", tenant, "--tenant", tenant, "--v4", v4];
             let rest = [
@@ -81,7 +88,12 @@ impl Bed {
     }
 
     /// A container with an attachment of the network, and the addresses it has.
-    fn attached(&self, nth: usize, name: &str, network: &Value) -> (Container, Vec<IpAddr>) {
+    pub(super) fn attached(
+        &self,
+        nth: usize,
+        name: &str,
+        network: &Value,
+    ) -> (Container, Vec<IpAddr>) {
         let tenant = network["name"].as_str().expect("a name");
         let container = self.bare(nth, &format!("{tenant}-{name}"));
         let result = self.all[nth].call(Verb::Add, &container, network).result();
@@ -91,12 +103,17 @@ impl Bed {
         (container, addresses(&result))
     }
 
-    fn container(&self, nth: usize, tenant: &str, name: &str) -> (Container, Vec<IpAddr>) {
+    pub(super) fn container(
+        &self,
+        nth: usize,
+        tenant: &str,
+        name: &str,
+    ) -> (Container, Vec<IpAddr>) {
         self.attached(nth, name, &segment(&self.all[nth], tenant))
     }
 }
 
-fn segment(node: &Node, tenant: &str) -> Value {
+pub(super) fn segment(node: &Node, tenant: &str) -> Value {
     let mut network = node.network();
     network["name"] = json!(tenant);
     network["mode"] = json!("bridged");
@@ -122,7 +139,7 @@ fn shown(node: &Node, tenant: &str) -> Value {
 }
 
 /// The namespace that the tenant has for itself on a node.
-fn inside(node: &Node, tenant: &str) -> Ns {
+pub(super) fn inside(node: &Node, tenant: &str) -> Ns {
     let told = shown(node, tenant);
     let path = told["here"]["segment"]["netns"]
         .as_str()
@@ -132,13 +149,16 @@ fn inside(node: &Node, tenant: &str) -> Ns {
 
 /// The MAC inside of an encapsulated frame.
 fn inner(bytes: &[u8]) -> Option<[u8; 6]> {
-    // Outer Ethernet, IPv4, UDP and VXLAN headers.
-    let is_vxlan = bytes.get(12..14)? == [8, 0]
-        && bytes.get(23)? == &17
-        && bytes.get(36..38)? == 4789_u16.to_be_bytes();
-    is_vxlan
-        .then(|| bytes.get(50..56)?.try_into().ok())
-        .flatten()
+    let (protocol, udp) = match bytes.get(12..14)? {
+        [0x08, 0x00] => (23, 34),
+        [0x86, 0xdd] => (20, 54),
+        _ => return None,
+    };
+    let is_vxlan =
+        bytes.get(protocol)? == &17 && bytes.get(udp + 2..udp + 4)? == 4789_u16.to_be_bytes();
+    // Behind the headers of UDP and VXLAN.
+    let mac = bytes.get(udp + 16..udp + 22)?;
+    is_vxlan.then(|| mac.try_into().ok()).flatten()
 }
 
 #[test]
@@ -199,52 +219,68 @@ fn two_tenants_of_one_range_speak_every_protocol_beside_each_other() {
 #[test]
 fn a_packet_of_the_mtu_passes_whole_and_everybody_s_stay_on_the_node() {
     let bed = Bed::start(2, "10.9.0.0/20", "16");
-    let (from, _) = bed.container(0, "blue", "from");
-    let (beside, near) = bed.container(0, "blue", "near");
-    let (to, at) = bed.container(1, "blue", "to");
     let capture = Capture::start(&bed.all[0].host, Outside::UPLINK).unwrap();
-    reaches(&from, &near);
-    for address in &at {
-        reaches(&from, &[*address]);
-        assert!(Ping::new(*address).unfragmented(MTU).from(&from).unwrap());
-        let limit = Duration::from_secs(2);
-        let longer = Ping::new(*address).unfragmented(MTU + 1).limit(limit);
-        assert!(!longer.from(&from).unwrap());
-        let large = Ping::new(*address).packet_size(4000).limit(LIMIT);
-        assert!(large.from(&from).unwrap());
-    }
-    // The segment's is the least of its nodes', and nobody on it is told of more.
-    let mtu_of = |ns: &Ns| ns.ip_json("link show eth0").expect("ip runs")[0]["mtu"].clone();
-    for (below, mtu) in [(1400, 1350), (1500, MTU)] {
-        let line = format!("link set {} mtu {below}", Outside::UPLINK);
-        bed.all[1].host.ip(&line).expect("ip does it");
-        wait_for("every container's MTU to follow", LIMIT, || {
-            let mut all = [&from, &beside, &to].into_iter();
-            all.all(|container| mtu_of(container) == mtu).then_some(())
-        });
-        for address in &at {
-            let whole = || Ping::new(*address).unfragmented(mtu).from(&from).unwrap();
-            wait_for("a packet of it to pass", LIMIT, || whole().then_some(()));
+    for (tenant, mtu) in TENANTS.into_iter().zip([MTU, MTU_OVER_V6]) {
+        let attached = |nth: usize, name| {
+            let mut network = segment(&bed.all[nth], tenant);
+            if mtu == MTU_OVER_V6 {
+                network["underlay"] = json!(bed.all[nth].pair.node_v6);
+            }
+            bed.attached(nth, name, &network)
+        };
+        let all = [(0, "from"), (0, "near"), (1, "to")].map(|(nth, name)| attached(nth, name));
+        let pairs = |(from, _): &(Container, Vec<IpAddr>)| {
+            let others = all.iter().filter(|(to, _)| to.name() != from.name());
+            for (_, at) in others {
+                reaches(from, at);
+            }
+        };
+        all.iter().for_each(pairs);
+        let [(from, _), _, (_, at)] = &all;
+        for address in at {
+            assert!(Ping::new(*address).unfragmented(mtu).from(from).unwrap());
+            let limit = Duration::from_secs(1);
+            let longer = Ping::new(*address).unfragmented(mtu + 1).limit(limit);
+            assert!(!longer.from(from).unwrap());
+            let large = Ping::new(*address).packet_size(4000).limit(LIMIT);
+            assert!(large.from(from).unwrap());
         }
+        // The segment's is the least of its nodes', and nobody on it is told of more.
+        for (below, left) in [(1400, mtu - 100), (1500, mtu)] {
+            let line = format!("link set {} mtu {below}", Outside::UPLINK);
+            bed.all[1].host.ip(&line).expect("ip does it");
+            let has_it = |(container, _): &(Container, _)| {
+                let shown = container.ip_json("link show eth0").expect("ip runs");
+                shown[0]["mtu"] == left
+            };
+            wait_for("every container's MTU to follow", LIMIT, || {
+                all.iter().all(has_it).then_some(())
+            });
+            for address in at {
+                let whole = || Ping::new(*address).unfragmented(left).from(from).unwrap();
+                wait_for("a packet of it to pass", LIMIT, || whole().then_some(()));
+            }
+        }
+        // The gateway is at hand, and what nobody has is asked for by nobody but the node.
+        reaches(
+            from,
+            &["10.9.0.1".parse().unwrap(), "fd00:9::1".parse().unwrap()],
+        );
+        for dead in ["10.9.15.9", "fd00:9::f09"] {
+            assert!(!answers(from, dead.parse().unwrap()), "{dead} answers");
+        }
+        for everybody in ["-b 10.9.15.255", "-I eth0 ff02::1", "-I eth0 224.0.0.1"] {
+            // Whether somebody near answers is of no account.
+            drop(from.sh(&format!("ping -c 1 -W 0.2 {everybody}")));
+        }
+        // Duplicate address detection.
+        from.ip("address add fd00:9::f0a/64 dev eth0")
+            .expect("ip does it");
     }
-    // The gateway is at hand, and what nobody has is asked for by nobody but the node.
-    reaches(
-        &from,
-        &["10.9.0.1".parse().unwrap(), "fd00:9::1".parse().unwrap()],
-    );
-    for dead in ["10.9.15.9", "fd00:9::f09"] {
-        assert!(!answers(&from, dead.parse().unwrap()), "{dead} answers");
-    }
-    for everybody in ["-b 10.9.15.255", "-I eth0 ff02::1", "-I eth0 224.0.0.1"] {
-        // Whether somebody near answers is of no account.
-        drop(from.sh(&format!("ping -c 1 -W 1 {everybody}")));
-    }
-    // Duplicate address detection.
-    from.ip("address add fd00:9::f0a/64 dev eth0")
-        .expect("ip does it");
     let found = "a frame of the segment for everybody";
+    let limit = Duration::from_millis(300);
     capture
-        .none_within(found, Duration::from_millis(300), |seen| {
+        .none_within(found, limit, |seen| {
             inner(&seen.bytes).is_some_and(|mac| mac[0] & 1 == 1)
         })
         .unwrap();
@@ -555,33 +591,6 @@ fn what_a_runtime_does_not_list_and_what_is_dead_goes_from_a_segment() {
     wait_for("the namespace to go", LIMIT, || {
         (!ns.exists()).then_some(())
     });
-}
-
-#[test]
-fn a_container_sends_as_itself_alone() {
-    let bed = Bed::start(2, "10.9.0.0/20", "16");
-    let (from, own) = bed.container(0, "blue", "from");
-    let (near, _) = bed.container(0, "blue", "near");
-    let (_to, at) = bed.container(1, "blue", "to");
-    reaches(&from, &at);
-    reaches(&near, &at);
-    for (address, length) in [("10.9.15.77", 20), ("fd00:9::f4d", 64)] {
-        let extra = if length == 64 { " nodad" } else { "" };
-        let line = format!("address add {address}/{length} dev eth0{extra}");
-        from.ip(&line).expect("ip does it");
-    }
-    for (spoofed, to) in [("10.9.15.77", at[0]), ("fd00:9::f4d", at[1])] {
-        let asked = from.sh(&format!("ping -c 1 -W 1 -I {spoofed} {to}"));
-        assert!(asked.is_err(), "{spoofed} is answered");
-    }
-    from.ip("link set eth0 address 02:00:00:00:00:99")
-        .expect("ip does it");
-    assert!(!answers(&from, at[0]));
-    assert!(answers(&near, at[0]));
-    // Nor does it take another's.
-    for own in &own {
-        assert!(!answers(&near, *own));
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod routers;
 mod source4;
 mod source6;
 
+pub(crate) use self::resources::GROUPS;
 use crate::attack::Attack;
 
 /// A section of the catalogue.
@@ -31,14 +32,15 @@ pub(crate) enum Chapter {
 }
 
 impl Chapter {
+    /// The floods last: what they leave of a port's budgets might stop others.
     pub(crate) const ALL: [Self; 7] = [
         Self::Routers,
         Self::Neighbours,
-        Self::Resources,
         Self::Source6,
         Self::Source4,
         Self::Errors,
         Self::Overlay,
+        Self::Resources,
     ];
 
     pub(crate) fn attacks(self) -> Vec<Attack> {

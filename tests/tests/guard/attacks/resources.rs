@@ -17,7 +17,7 @@ const MACS: &str = "C, IEEE 802.1D §7.8";
 const UNLEARNT: &str = "our bridges learn nothing from frames to link-local groups";
 const CONTROL: &str = "C, IEEE 802.1Q §8.6.3";
 /// How many groups one port may join by default.
-const GROUPS: usize = 32;
+pub(crate) const GROUPS: usize = 32;
 /// What is left of a flood of a thousand: 50 a second after a burst of 100, for the seconds that a busy
 /// machine may take.
 const BURST: usize = 300;

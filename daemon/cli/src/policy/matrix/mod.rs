@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::Family;
 use bulkhead_policy::matrix::{Cell, End, Matrix, Probe, matrix};
-use bulkhead_policy::{Decision, Engine, Interpreter, Matcher, Traffic, World};
+use bulkhead_policy::{Decision, Engine, Interpreter, Matcher, Space, Traffic, World};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -47,9 +47,26 @@ pub(crate) fn run(args: &MatrixArgs, format: Format) -> Outcome {
         Err(failure) => return Outcome::partial(String::new(), &[failure]),
     };
     match told(args, &reading.world, format) {
-        Ok(stdout) => outcome(stdout, &reading),
+        Ok(stdout) => {
+            let mut outcome = outcome(stdout, &reading);
+            if args.engine == Kind::Ruleset {
+                outcome.stderr.extend(loaded_nowhere(&reading.world));
+            }
+            outcome
+        }
         Err(failure) => Outcome::partial(String::new(), &[failure]),
     }
+}
+
+/// What is to be known of networks whose tables no node loads.
+fn loaded_nowhere(world: &World) -> impl Iterator<Item = String> {
+    let networks = world.networks.iter();
+    let apart = networks.filter(|(_, network)| network.space != Space::Node);
+    apart.map(|(name, _)| {
+        format!(
+            "network {name} has addresses of its own: it is compiled by itself, and no node loads that, since policies are not enforced on such networks"
+        )
+    })
 }
 
 fn told(args: &MatrixArgs, world: &World, format: Format) -> Result<String, Failure> {

@@ -18,7 +18,9 @@ const CONTAINER: Name = Name::literal("container");
 const DATAGRAM: Name = Name::literal("datagram");
 /// Where one to a judged port is, of whichever node.
 const JUDGED: Name = Name::literal("judged");
-/// Where a packet from a pool is.
+/// Where a packet that the tunnel brought is.
+const ARRIVED: Name = Name::literal("arrived");
+/// Where a packet from a pool is that anything else brought.
 const INSIDE: Name = Name::literal("inside");
 /// Where one is that came in by a link of peers.
 const OWNED: Name = Name::literal("owned");
@@ -52,6 +54,7 @@ pub(super) fn chains(parts: Parts) -> Vec<nft::Chain> {
         hooked("output", nft::Hook::Output, -290, output()),
         regular(DATAGRAM, datagram()),
         regular(JUDGED, judged()),
+        regular(ARRIVED, arrived()),
         regular(INSIDE, inside()),
         regular(OWNED, owned()),
         regular(STRAY, stray()),
@@ -162,6 +165,7 @@ fn prerouting() -> Vec<Rule> {
     let from =
         |address, pools| Rule::new([Statement::in_set([address], pools), Statement::goto(INSIDE)]);
     vec![
+        Rule::new([arriving_by(DEVICE_PREFIX), Statement::goto(ARRIVED)]),
         Rule::new([
             Statement::is(Field::L4Proto, Datum::InetProto(UDP)),
             Statement::jump(DATAGRAM),
@@ -178,46 +182,72 @@ fn output() -> Vec<Rule> {
     vec![Rule::new([to_port(), Statement::Untracked])]
 }
 
-/// A datagram: later fragments have no port, and are of no use without the first.
+/// A datagram: what is of the tunnel goes first. Later fragments have no port, and are of no use without the
+/// first; one of a VTEP that looks like a frame of the tunnel is as little tracked as its whole.
 fn datagram() -> Vec<Rule> {
+    let of_tunnel = |address, sources| {
+        Rule::new([
+            Statement::Match(nft::Match::new(
+                [Field::Iifname],
+                Op::Ne,
+                prefix(PORT_PREFIX),
+            )),
+            Statement::in_set([Field::UdpDport, address], sources),
+            Statement::Untracked,
+            Statement::accept(),
+        ])
+    };
     let no_port = |fragment: Vec<Statement>| {
         let back = Statement::Verdict(nft::Verdict::Return);
         Rule::new([fragment, vec![back]].concat())
     };
     vec![
+        of_tunnel(Field::Ip4Saddr, SOURCES4),
+        of_tunnel(Field::Ip6Saddr, SOURCES6),
         no_port(later_fragments4()),
         no_port(later_fragments6()),
         Rule::new([to_port(), Statement::goto(JUDGED)]),
     ]
 }
 
-/// A datagram to a judged port, of whichever node. Of a VTEP nothing more is asked here.
+/// A datagram to a judged port, of whichever node, from no VTEP that has it.
 fn judged() -> Vec<Rule> {
-    let vtep = |address, vteps| {
-        Rule::new([
-            Statement::in_set([address], vteps),
-            Statement::Untracked,
-            Statement::accept(),
-        ])
-    };
     vec![
         Rule::new([from_container(), Statement::goto(CONTAINER)]),
-        vtep(Field::Ip4Saddr, VTEPS4),
-        vtep(Field::Ip6Saddr, VTEPS6),
         Rule::new([Statement::Untracked]),
     ]
+}
+
+/// Comes by the tunnel what is routed back into it (RFC 3704 section 2.2), of IPv4 whatever its source is, and
+/// for IPv6 of the pools: a node that has no address of a pool sends from the one that it has. The kernel's own
+/// `rp_filter` would be a second look of the same kind, and none where `net.ipv4.conf.all.rp_filter` is 2. No
+/// frame of the tunnel comes by the tunnel.
+fn arrived() -> Vec<Rule> {
+    let of_none = Statement::Match(nft::Match::new(
+        [Field::Ip6Saddr],
+        Op::Ne,
+        Operand::Set(POOLS6),
+    ));
+    vec![
+        Rule::new([to_port(), Statement::jump(CONTAINER)]),
+        Rule::new([of_none, Statement::accept()]),
+        not_routed_back(),
+    ]
+}
+
+fn not_routed_back() -> Rule {
+    Rule::new([
+        Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
+        Statement::goto(STRAY),
+    ])
 }
 
 /// A packet whose source is of a pool.
 fn inside() -> Vec<Rule> {
     vec![
-        Rule::new([
-            Statement::is(Field::FibSaddrIif, Datum::Boolean(false)),
-            Statement::goto(STRAY),
-        ]),
-        // Ours, where it was routed back to: whose it is, its own filter or the tunnel's asks.
+        not_routed_back(),
+        // Where it was routed back to: whose it is, the port's own filter asks.
         Rule::new([arriving_by(PORT_PREFIX), Statement::accept()]),
-        Rule::new([arriving_by(DEVICE_PREFIX), Statement::accept()]),
         Rule::new([
             Statement::in_set([Field::Iifname], NEAR_LINKS),
             Statement::goto(OWNED),
@@ -257,16 +287,15 @@ fn from_container() -> Statement {
 }
 
 /// By a link whose name begins so.
-fn arriving_by(prefix: &str) -> Statement {
-    let prefix = prefix.parse().expect("three letters");
-    Statement::Match(nft::Match::new(
-        [Field::Iifname],
-        Op::Eq,
-        Operand::NamePrefix(prefix),
-    ))
+fn arriving_by(begins: &str) -> Statement {
+    Statement::Match(nft::Match::new([Field::Iifname], Op::Eq, prefix(begins)))
 }
 
-/// A datagram to a judged port from a container.
+fn prefix(begins: &str) -> Operand {
+    Operand::NamePrefix(begins.parse().expect("three letters"))
+}
+
+/// A datagram to a judged port from a container, of this node or another.
 fn container() -> Vec<Rule> {
     let dropped = |to| Rule::new([to, from_container_chain()]);
     vec![
