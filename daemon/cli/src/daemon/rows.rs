@@ -78,6 +78,15 @@ impl Daemon {
         })
     }
 
+    /// The lines that would mend what the node has of a network.
+    pub(crate) fn overlay_differs(&self, network: &str) -> Result<Vec<String>, Failure> {
+        let network = network.to_owned();
+        self.one(&Request::OverlayDiffers { network }, |reply| match reply {
+            Reply::OverlayDiffers { lines } => Some(lines),
+            _ => None,
+        })
+    }
+
     /// Does something that has no answer but what the operator should know.
     pub(crate) fn done(&self, request: &Request) -> Result<Vec<String>, Failure> {
         self.one(request, |reply| match reply {

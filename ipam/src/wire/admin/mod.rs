@@ -211,6 +211,12 @@ pub enum Request {
         #[serde(default)]
         filter: Filter,
     },
+    /// What the node's kernel has of a network that nodes have together otherwise than it should.
+    /// [`Reply::OverlayDiffers`]; nothing where the node has no end of it.
+    OverlayDiffers {
+        /// The network.
+        network: String,
+    },
     /// Writes objects about who may talk to whom, all of the files or nothing. [`Reply::PolicyChanged`].
     /// Refused as `Invalid` with file and line of whatever is not understood.
     PolicyApply {
@@ -440,6 +446,12 @@ pub enum Reply {
     Overlays {
         /// By name.
         rows: Vec<ListedOverlay>,
+    },
+    /// Of [`Request::OverlayDiffers`].
+    OverlayDiffers {
+        /// The commands that would mend it.
+        #[serde(default)]
+        lines: Vec<String>,
     },
     /// Of [`Request::PolicyApply`], [`Request::PolicyDelete`], [`Request::GroupAttach`] and
     /// [`Request::GroupDetach`].
