@@ -256,13 +256,13 @@ fn batches(scene: &Scene, attacks: Vec<Attack>) -> Vec<Vec<Attack>> {
     batches.into_iter().map(attacks).collect()
 }
 
-/// Whether one of these is known by what one of those carries, or the other way round.
-fn alike(these: &[Shot], those: &[Shot]) -> bool {
+/// Whether one of some is known by what one of the others carries, or the other way round.
+fn alike(some: &[Shot], others: &[Shot]) -> bool {
     let is_in = |one: &[Shot], other: &[Shot]| {
         let arrivals: Vec<_> = other.iter().flat_map(|shot| shot.frames.clone()).collect();
         one.iter().any(|shot| shot.arrived(&arrivals))
     };
-    is_in(these, those) || is_in(those, these)
+    is_in(some, others) || is_in(others, some)
 }
 
 /// What came of each attack. Several are carried out together, and by themselves again whatever is not told by
