@@ -1,6 +1,6 @@
 //! The plugin that made an attachment says what it should be: here is the one table of those there are.
 
-use bulkhead_attach::{Inspection, Successors};
+use bulkhead_attach::{Extent, Inspection, OverlayEnd, Successors};
 use bulkhead_bridge as bridge;
 use bulkhead_cni::{Call, CniError, Code, Environment, Verb};
 use bulkhead_ipam::{AttachmentRecord, StateDir};
@@ -31,13 +31,15 @@ pub(crate) fn has_objects(record: &AttachmentRecord) -> bool {
     record.kind != ADDRESSES_ONLY
 }
 
-/// Whether an attachment is as it should be. Plugins chained later may have changed its MAC and MTU.
+/// Whether an attachment is as it should be. Plugins chained later may have changed its MAC and MTU. The node's
+/// ends of networks are kept by the passes over them.
 pub(crate) fn is_sound(
     call: &Call,
     state: &StateDir,
     record: &AttachmentRecord,
 ) -> Result<bool, CniError> {
-    for_kind!(record, is_sound(call, state, record, Successors::Some))
+    let (others, extent) = (Successors::Some, Extent::Attachment);
+    for_kind!(record, is_sound(call, state, record, others, extent))
 }
 
 /// What should be of it.
@@ -57,7 +59,19 @@ pub(crate) fn repair(
     state: &StateDir,
     record: &AttachmentRecord,
 ) -> Result<Plan, CniError> {
-    for_kind!(record, repair(call, state, record, Successors::Some))
+    let (others, extent) = (Successors::Some, Extent::Attachment);
+    for_kind!(record, repair(call, state, record, others, extent))
+}
+
+/// Has an attachment follow its network's end on the node; what was done, and the record that says so. Nobody
+/// may call ADD or DEL meanwhile.
+pub(crate) fn catch_up(
+    call: &Call,
+    state: &StateDir,
+    record: &AttachmentRecord,
+    end: &OverlayEnd,
+) -> Result<Option<(Plan, AttachmentRecord)>, CniError> {
+    bulkhead_attach::catch_up::<vxlan::Config>(call, state, record, end)
 }
 
 /// Takes a dead attachment down, kernel objects and leases.

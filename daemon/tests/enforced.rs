@@ -1,17 +1,27 @@
 //! Policies that the kernel enforces: from a container's first instruction on, through edits, restarts and other
 //! people's hands, until nothing is left of it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the environment says how long to run"
+)]
+
 mod common;
 
+use std::collections::BTreeSet;
+use std::env;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bulkhead_ipam::wire::Client;
 use bulkhead_ipam::wire::admin::{Must, ObjectName, PolicyFile, PolicyVerified, Reply, Request};
+use bulkhead_kernel::{Deletion, Kernel};
 use common::{LIMIT, Node};
-use netns_fixtures::{Container, wait_for, wait_until};
+use netns_fixtures::{Capture, Captured, Container, wait_for, wait_until};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 const QUICK: &str = "collector.interval_secs = 0\nreconcile.interval_secs = 1\n";
@@ -26,7 +36,7 @@ spec:
   podSelector: {matchLabels: {app: server}}
   ingress:
   - from: [{podSelector: {matchLabels: {app: friend}}}]
-    ports: [{port: 7000}, {port: 7000, protocol: UDP}]
+    ports: [{port: 7000}, {port: echo, protocol: UDP}]
 ";
 
 /// A while ago anybody might.
@@ -40,30 +50,37 @@ spec:
   - ports: [{port: 7000}, {port: 7000, protocol: UDP}]
 ";
 
-fn apply(node: &Node, text: &str) {
-    let request = Request::PolicyApply {
+fn application(text: &str) -> Request {
+    Request::PolicyApply {
         files: vec![PolicyFile {
             name: "policies.yaml".to_owned(),
             text: text.to_owned(),
         }],
         must: Must::Anything,
         dry_run: false,
-    };
-    wait_for("the policy to be taken", LIMIT, || {
-        matches!(node.ask(&request).pop(), Some(Reply::PolicyChanged(_))).then_some(())
-    });
+    }
 }
 
-fn delete(node: &Node, name: &str) {
-    let request = Request::PolicyDelete {
+fn deletion(name: &str) -> Request {
+    Request::PolicyDelete {
         objects: vec![ObjectName {
             kind: "NetworkPolicy".to_owned(),
             namespace: Some("fenced".to_owned()),
             name: name.to_owned(),
         }],
         files: Vec::new(),
-    };
-    let last = node.ask(&request).pop();
+    }
+}
+
+fn apply(node: &Node, text: &str) {
+    let request = application(text);
+    wait_for("the policy to be taken", LIMIT, || {
+        matches!(node.ask(&request).pop(), Some(Reply::PolicyChanged(_))).then_some(())
+    });
+}
+
+fn delete(node: &Node, name: &str) {
+    let last = node.ask(&deletion(name)).pop();
     assert!(matches!(last, Some(Reply::PolicyChanged(_))), "{last:?}");
 }
 
@@ -75,7 +92,10 @@ fn network(node: &Node, app: &str, kind: &str) -> Value {
         "type": kind,
         "policy": true,
         "stateDir": node.state_dir(),
-        "args": {"cni": {"labels": [{"key": "app", "value": app}]}},
+        "args": {"cni": {
+            "labels": [{"key": "app", "value": app}],
+            "ports": [{"name": "echo", "port": PORT, "protocol": "udp"}],
+        }},
         "ipam": {
             "type": "bulkhead-ipam",
             "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00:1::/64"}]],
@@ -243,73 +263,188 @@ fn neighbours_on_a_bridge_are_fenced_one_by_one() {
     fences_every_pod("bulkhead-bridge");
 }
 
+/// Who edits policies as fast as they are taken, none of which allows what is flooded.
+struct Editor {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Editor {
+    fn start(node: &Node) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let (its_end, socket) = (Arc::clone(&ends), node.socket());
+        let edits = [
+            application(&OPEN.replace("7000", "7001")),
+            deletion("everybody"),
+        ];
+        let is_taken = move |edit: &Request| {
+            // The daemon is away now and then.
+            let client = Client::connect(&socket, Some(LIMIT)).ok()?;
+            let replies = client.stream::<Reply>(edit).ok()?;
+            let taken = replies.filter_map(Result::ok).last()?;
+            matches!(taken, Reply::PolicyChanged(_)).then_some(())
+        };
+        let edit = move || {
+            let mut edits = edits.iter().cycle();
+            let mut taken = 0;
+            while !its_end.load(Ordering::Relaxed) {
+                taken += edits.next().map_or(0, |edit| is_taken(edit).iter().count());
+            }
+            taken
+        };
+        Self {
+            ends,
+            thread: thread::spawn(edit),
+        }
+    }
+
+    /// How many edits were taken.
+    fn end(self) -> usize {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Kills the daemon a moment later.
+fn kill_after(node: &Node, moment: Duration) -> JoinHandle<()> {
+    let pid = node.pid();
+    thread::spawn(move || {
+        // Not a wait for anything: it shall happen in the middle of a call.
+        thread::sleep(moment);
+        kill_process(pid, Signal::KILL).unwrap();
+    })
+}
+
 #[test]
-fn nothing_forbidden_is_delivered_from_the_first_instruction_on() {
+fn soak_nothing_forbidden_is_delivered_from_the_first_instruction_on() {
+    let is_soak = env::var_os("BULKHEAD_SOAK").is_some();
+    let turns = if is_soak { 3_000 } else { 24 };
     let mut node = Node::start(QUICK);
     apply(&node, FENCE);
     let server = Pod::add(&node, "server", "server", "bulkhead-ipv6");
     let receiver = server.listens();
+    let capture = Capture::start(&server.container, "eth0").unwrap();
+    let is_flood = |frame: &Captured| frame.bytes.windows(5).any(|bytes| bytes == b"flood");
     let targets: Vec<SocketAddr> = [0, 1].map(|nth| server.at(nth)).into();
-    let mut sent = 0;
     let container = node.container("hostile");
-    for turn in 0..24 {
+    let editor = Editor::start(&node);
+    let (mut sent, mut added, mut killed) = (0, 0, 0);
+    for turn in 0..turns {
         let flood = Flood::start(&container, targets.clone());
         let hostile = Pod {
             config: network(&node, "hostile", "bulkhead-ipv6"),
             container: container.clone(),
             addresses: Vec::new(),
         };
+        let moment = Duration::from_millis(turn * 7 % 16);
+        let killer = (turn % 8 == 5).then(|| kill_after(&node, moment));
         let said = node.call_of("ADD", &hostile.container, &hostile.config);
-        said.unwrap().result();
-        if turn % 8 == 3 {
-            // Other policies change meanwhile.
-            apply(&node, &OPEN.replace("7000", "7001"));
-        }
-        if turn % 8 == 5 {
+        if let Some(killer) = killer {
+            killer.join().unwrap();
+            added += usize::from(said.is_ok_and(|said| said.0.exit == 0));
+            killed += 1;
             node.kill();
             node.start_daemon();
-        }
-        if turn % 8 == 7 {
-            delete(&node, "everybody");
+        } else {
+            said.unwrap().result();
+            added += 1;
         }
         hostile.del(&node);
         sent += flood.end();
         assert_eq!(drain(&receiver), 0, "turn {turn}");
+        let none = capture.none_within("a flood", Duration::ZERO, is_flood);
+        none.unwrap_or_else(|error| panic!("turn {turn}: {error}"));
     }
+    let edits = editor.end();
     assert!(sent > 1_000, "{sent} packets left the container");
-    println!("{sent} sent, none delivered");
+    assert!(edits > 0, "edits were in flight");
+    println!("{added} ADDs, {killed} kills, {edits} edits: {sent} packets sent, none delivered");
 }
 
-#[test]
-fn what_is_no_longer_allowed_is_cut_and_what_is_goes_on() {
-    let node = Node::start(QUICK);
-    apply(&node, &format!("{FENCE}---\n{OPEN}"));
-    let server = Pod::add(&node, "server", "server", "bulkhead-ipv6");
-    let pods = ["friend", "stranger"].map(|app| Pod::add(&node, app, app, "bulkhead-ipv6"));
-    let bind = || TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
-    let listener = server.container.enter(bind).unwrap();
-    let connections = pods.each_ref().map(|pod| {
-        let connect = || TcpStream::connect_timeout(&server.at(0), LIMIT).unwrap();
-        let near = pod.container.enter(connect).unwrap();
+/// The ends of a connection between two pods.
+struct Connection {
+    near: TcpStream,
+    far: TcpStream,
+}
+
+impl Connection {
+    fn of(pod: &Pod, server: &Pod, listener: &TcpListener) -> Option<Self> {
+        let connect = || TcpStream::connect_timeout(&server.at(0), Duration::from_millis(300));
+        let near = pod.container.enter(connect).unwrap().ok()?;
         let (far, _) = listener.accept().unwrap();
         far.set_nonblocking(true).unwrap();
-        (near, far)
-    });
-    let comes = |(near, far): &(TcpStream, TcpStream), patience: Duration| {
+        Some(Self { near, far })
+    }
+
+    /// Whether something that is sent now comes.
+    fn goes_on(&self, patience: Duration) -> bool {
         use std::io::{Read, Write};
-        let (mut near, mut far) = (near, far);
+        let (mut near, mut far) = (&self.near, &self.far);
         let mut buffer = [0; 64];
         let _ = far.read(&mut buffer);
         near.write_all(b"x").unwrap();
         wait_until(patience, || far.read(&mut buffer).ok()).is_some()
+    }
+
+    fn is_cut(&self) {
+        wait_for("the connection to be cut", LIMIT, || {
+            (!self.goes_on(Duration::from_millis(50))).then_some(())
+        });
+    }
+}
+
+#[test]
+fn what_is_no_longer_allowed_is_cut_unless_it_is_to_be_kept() {
+    let node = Node::start(QUICK);
+    apply(&node, &format!("{FENCE}---\n{OPEN}"));
+    let server = Pod::add(&node, "server", "server", "bulkhead-ipv6");
+    let [friend, stranger] =
+        ["friend", "stranger"].map(|app| Pod::add(&node, app, app, "bulkhead-ipv6"));
+    let bind = || TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+    let listener = server.container.enter(bind).unwrap();
+    let connect = |pod| {
+        wait_for("a connection", LIMIT, || {
+            Connection::of(pod, &server, &listener)
+        })
     };
-    assert!(connections.iter().all(|both| comes(both, LIMIT)));
+    let (friends, strangers) = (connect(&friend), connect(&stranger));
+    assert!(friends.goes_on(LIMIT) && strangers.goes_on(LIMIT));
     delete(&node, "everybody");
-    wait_for("the stranger's connection to be cut", LIMIT, || {
-        (!comes(&connections[1], Duration::from_millis(50))).then_some(())
-    });
-    assert!(comes(&connections[0], LIMIT), "the friend's goes on");
+    strangers.is_cut();
+    assert!(friends.goes_on(LIMIT), "it is allowed");
     assert!(node.log().contains("cut connections"), "{}", node.log());
+
+    let configured = |established: &str| {
+        node.configure(&format!("{QUICK}policy.established = \"{established}\"\n"));
+        let last = node.ask(&Request::ConfigReload).pop();
+        assert!(matches!(last, Some(Reply::Reloaded(_))), "{last:?}");
+    };
+    configured("keep");
+    apply(&node, OPEN);
+    let strangers = connect(&stranger);
+    delete(&node, "everybody");
+    wait_for("new ones to be refused", LIMIT, || {
+        let another = Connection::of(&stranger, &server, &listener);
+        another.is_none().then_some(())
+    });
+    // It is looked once a second.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(1200) {
+        assert!(strangers.goes_on(LIMIT), "it is kept");
+    }
+    // What stands of an endpoint that is gone is not.
+    let addresses: BTreeSet<IpAddr> = friend.addresses.iter().copied().collect();
+    let tracked = || {
+        let look = || Kernel::new(Deletion::Blocking).tracked(&addresses);
+        node.host.enter(look).unwrap().unwrap()
+    };
+    assert!(!tracked().is_empty(), "the friend's stands");
+    friend.del(&node);
+    wait_for("it to be forgotten", LIMIT, || {
+        tracked().is_empty().then_some(())
+    });
+    configured("cut");
+    strangers.is_cut();
 }
 
 #[test]

@@ -255,6 +255,7 @@ mod tests {
             ipam: Ipam::None,
             pod: None,
             labels: Labels::new(),
+            ports: Vec::new(),
             pool: None,
         }
     }

@@ -10,6 +10,8 @@ use bulkhead_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::schema::PortName;
+
 /// Labels, by key.
 pub type Labels = BTreeMap<String, String>;
 
@@ -47,6 +49,9 @@ pub struct AttachmentRecord {
     /// Its labels, as the runtime passed them; empty in records of releases that kept none.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+    /// Its ports that have names, as the runtime passed them, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortName>,
     /// The cluster's pool that the addresses come from; `None` where the network has ranges of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolLease>,
@@ -77,6 +82,8 @@ pub struct Draft {
     pub pod: Option<PodRef>,
     /// Its labels, as far as the runtime passes them.
     pub labels: Labels,
+    /// Its ports that have names, as far as the runtime passes them, in order.
+    pub ports: Vec<PortName>,
     /// The cluster's pool that its addresses come from.
     pub pool: Option<PoolLease>,
 }

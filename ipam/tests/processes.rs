@@ -40,6 +40,7 @@ fn draft(container: &str) -> Draft {
         config_digest: String::new(),
         pod: None,
         labels: Labels::new(),
+        ports: Vec::new(),
         pool: None,
     }
 }

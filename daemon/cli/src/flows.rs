@@ -1,15 +1,17 @@
 //! `bulkhead flows`: what policies allow and deny on this node, as it happens. The kernel's log has an entry
-//! for what was denied, and samples of it where there is much; the daemon knows what each verdict stands for
-//! and who has which address.
+//! for what was denied, and for what is allowed as long as somebody asks for that; samples where there is much.
+//! The daemon knows what each verdict stands for and who has which address.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bulkhead_ipam::wire::admin::{KnownVerdict, Reply, Request};
 use bulkhead_kernel::{LogListener, Logged};
-use bulkhead_policy::compile::LOG_GROUP;
+use bulkhead_policy::compile::{LOG_GROUP, OWN_NODE, STRANGER};
 use clap::Args;
 use serde::Serialize;
 
@@ -21,8 +23,8 @@ use crate::time;
 
 /// Bytes of each packet: as many as the rules log.
 const SNAPLEN: u32 = 128;
-/// How long one wait for an entry is, where there is no end to wait for.
-const LONG: Duration = Duration::from_hours(1);
+/// How long one wait for an entry is: then it is looked whether the daemon is still there.
+const WAIT: Duration = Duration::from_secs(1);
 /// What the rules' prefix begins with.
 const PREFIX: &str = "bulkhead policy ";
 /// How often the same flow is told at most.
@@ -33,8 +35,12 @@ const MOST: usize = 10_000;
 #[derive(Args, Debug)]
 pub(crate) struct FlowsArgs {
     /// Only what was denied, or would be by a policy in audit.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "allowed")]
     denied: bool,
+
+    /// Only what was allowed.
+    #[arg(long)]
+    allowed: bool,
 
     /// End after so many lines.
     #[arg(short, long, value_name = "FLOWS")]
@@ -88,24 +94,32 @@ fn listen(args: &FlowsArgs, format: Format) -> Result<(), Failure> {
     };
     let mut known = Known::of(args.reach.daemon()?)?;
     let mut listener = LogListener::open(LOG_GROUP, SNAPLEN).map_err(heard)?;
+    let telling = if args.denied {
+        None
+    } else {
+        Some(Telling::begin(known.daemon.clone())?)
+    };
     let mut told = Told::default();
     let mut left = args.count;
     while left != Some(0) {
         let patience = match args.limit {
-            Some(limit) => limit.saturating_sub(began.elapsed()),
-            None => LONG,
+            Some(limit) => limit.saturating_sub(began.elapsed()).min(WAIT),
+            None => WAIT,
         };
         if patience.is_zero() {
             return Ok(());
         }
-        let Some(logged) = listener.next(patience).map_err(heard)? else {
+        let logged = listener.next(patience).map_err(heard)?;
+        telling.as_ref().map_or(Ok(()), Telling::goes_on)?;
+        let Some(logged) = logged else {
             continue;
         };
         // Somebody else's rules may log to the group too.
         let Some((verdict, id)) = entry(&logged.prefix) else {
             continue;
         };
-        if args.denied && verdict == "allow" {
+        let is_allowed = verdict == "allow";
+        if (args.denied && is_allowed) || (args.allowed && !is_allowed) {
             continue;
         }
         let row = known.row(verdict, id, logged.clone());
@@ -120,8 +134,62 @@ fn listen(args: &FlowsArgs, format: Format) -> Result<(), Failure> {
 
 /// The word and the id of a verdict: `bulkhead policy deny 0f3a...`.
 fn entry(prefix: &str) -> Option<(&str, &str)> {
-    let (word, id) = prefix.strip_prefix(PREFIX)?.trim().split_once(' ')?;
+    let said = prefix.strip_prefix(PREFIX)?.trim();
+    if said == STRANGER.as_str() {
+        return Some(("deny", said));
+    }
+    let (word, id) = said.split_once(' ')?;
     matches!(word, "allow" | "deny" | "audit").then_some((word, id))
+}
+
+/// That the kernel tells of what is allowed. The daemon sees to it for as long as it is asked to.
+struct Telling(Receiver<Result<(), Failure>>);
+
+impl Telling {
+    /// Waits until it is so.
+    fn begin(daemon: Daemon) -> Result<Self, Failure> {
+        let (said, news) = mpsc::channel();
+        // What the daemon says has to be read, or it takes us for gone.
+        thread::spawn(move || keep(&daemon, &said));
+        // The thread says how it ends.
+        news.recv().unwrap_or(Ok(()))?;
+        Ok(Self(news))
+    }
+
+    /// Why it is not so any more.
+    fn goes_on(&self) -> Result<(), Failure> {
+        self.0.try_recv().unwrap_or(Ok(()))
+    }
+}
+
+/// Says that it has begun, and why it has ended.
+fn keep(daemon: &Daemon, said: &Sender<Result<(), Failure>>) {
+    let begun = |reply| match reply {
+        Reply::TellsAllowed => {
+            // Whoever listened is gone, and so are we then.
+            let _ = said.send(Ok(()));
+            Ok(true)
+        }
+        _ => Ok(false),
+    };
+    let kept = daemon.ask_while(&Request::TellAllowed, begun);
+    let _ = said.send(kept);
+}
+
+/// The verdicts that are no policy's.
+fn no_policy() -> [KnownVerdict; 2] {
+    let stands_for = |id: &str, direction: &str, decision: &str, cause: &str| KnownVerdict {
+        id: id.to_owned(),
+        direction: direction.to_owned(),
+        decision: decision.to_owned(),
+        cause: cause.to_owned(),
+        would_deny: Vec::new(),
+    };
+    let stranger = "no endpoint has that address on that device";
+    [
+        stands_for(OWN_NODE.as_str(), "ingress", "allow", "own node"),
+        stands_for(STRANGER.as_str(), "-", "deny", stranger),
+    ]
 }
 
 /// What the daemon knows, asked again when something is not among it.
@@ -153,9 +221,11 @@ impl Known {
             Reply::Known { rows } => Some(rows),
             _ => None,
         })?;
-        let verdicts = verdicts.into_iter();
+        let verdicts = verdicts.into_iter().chain(no_policy());
         self.verdicts = verdicts.map(|one| (one.id.clone(), one)).collect();
-        let named = endpoints.iter().flat_map(|known| {
+        // The kernel's log is of the node's own namespace.
+        let named = endpoints.iter().filter(|known| !known.apart);
+        let named = named.flat_map(|known| {
             let addresses = known.addresses.iter();
             addresses.map(|address| (*address, known.endpoint.to_string()))
         });
@@ -234,7 +304,11 @@ impl Told {
         // The sender's port is another one with every connection.
         let (what, port) = row.what.rsplit_once(" > ").unwrap_or((&row.what, ""));
         let kind = what.split(' ').next().unwrap_or_default();
-        let flow = format!("{} {} {} {kind} {port}", row.verdict, row.from, row.to);
+        let whose = row.direction.as_deref().unwrap_or_default();
+        let flow = format!(
+            "{} {whose} {} {} {kind} {port}",
+            row.verdict, row.from, row.to
+        );
         match self.0.get_mut(&flow) {
             Some((at, waiting)) if now.duration_since(*at) < APART => {
                 *waiting += 1;
@@ -314,6 +388,13 @@ mod tests {
             "2030-01-01T00:00:00.000Z  deny   ingress  shop/web-0@blue (10.4.0.5) > 10.4.0.9  TCP 40000 > 5432  isolated by NetworkPolicy shop/db  x3"
         );
         assert_eq!(entry("bulkhead policy deny 0f3a"), Some(("deny", "0f3a")));
+        for (prefix, verdict) in [
+            ("bulkhead policy stranger", ("deny", "stranger")),
+            ("bulkhead policy allow own-node", ("allow", "own-node")),
+        ] {
+            assert_eq!(entry(prefix), Some(verdict));
+            assert!(no_policy().iter().any(|known| known.id == verdict.1));
+        }
         for other in [
             "bulkhead arp",
             "bulkhead policy",
@@ -333,6 +414,11 @@ mod tests {
         assert_eq!(told.count(&row("TCP 40001 > 5433"), now), Some(1));
         assert_eq!(told.count(&row("TCP 40002 > 5432"), late), Some(2));
         assert_eq!(told.count(&row("TCP 40003 > 5432"), late + APART), Some(1));
+        let sender = Row {
+            direction: Some("egress".to_owned()),
+            ..row("TCP 40003 > 5432")
+        };
+        assert_eq!(told.count(&sender, late + APART), Some(1), "its own say");
     }
 
     #[test]

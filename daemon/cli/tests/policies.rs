@@ -135,27 +135,49 @@ fn what_is_denied_is_told_with_names_as_it_happens() {
     node.ask("sg attach closed blue/c2").ok();
     let sender = node.attach("blue", "c1", "");
     node.attach("blue", "c2", "");
-    let ends = AtomicBool::new(false);
-    let told = std::thread::scope(|scope| {
+    node.attach("blue", "c3", "");
+    let (to_third, ends) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (denied, allowed) = std::thread::scope(|scope| {
         scope.spawn(|| {
             let send = || {
-                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
                 while !ends.load(Ordering::Relaxed) {
-                    let _ = socket.send_to(b"x", "10.1.0.3:7000");
+                    // A port of its own each time: what goes on is judged once.
+                    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                    let to = if to_third.load(Ordering::Relaxed) {
+                        "10.1.0.4:7000"
+                    } else {
+                        "10.1.0.3:7000"
+                    };
+                    let _ = socket.send_to(b"x", to);
                     std::thread::sleep(Duration::from_millis(20));
                 }
             };
             sender.enter(send).unwrap();
         });
-        let told = node.ask("flows --denied -c 1 --for 15s");
+        let denied = node.ask("flows --denied -c 1 --for 15s");
+        to_third.store(true, Ordering::Relaxed);
+        // One may be told of that was under way.
+        let allowed = node.ask("flows --allowed -c 3 --for 15s");
         ends.store(true, Ordering::Relaxed);
-        told.ok()
+        (denied.ok(), allowed.ok())
     });
     let line = "blue/c1@blue (10.1.0.2) > blue/c2@blue (10.1.0.3)  UDP ";
-    assert!(told.contains("  deny   ingress  "), "{told}");
-    assert!(told.contains(line), "{told}");
+    assert!(denied.contains("  deny   ingress  "), "{denied}");
+    assert!(denied.contains(line), "{denied}");
     assert!(
-        told.contains(" > 7000  isolated by SecurityGroup closed"),
-        "{told}"
+        denied.contains(" > 7000  isolated by SecurityGroup closed"),
+        "{denied}"
     );
+    for line in [
+        "  allow  egress   blue/c1@blue (10.1.0.2) > blue/c3@blue (10.1.0.4)  UDP ",
+        "  allow  ingress  blue/c1@blue (10.1.0.2) > blue/c3@blue (10.1.0.4)  UDP ",
+        " > 7000  no policy",
+    ] {
+        assert!(allowed.contains(line), "{line}: {allowed}");
+    }
+    // With the last who listens it ends.
+    wait_for("the kernel to be silent again", LIMIT, || {
+        let table = node.host.sh("nft list table inet bulkhead-policy").unwrap();
+        (!table.contains("bulkhead policy allow")).then_some(())
+    });
 }

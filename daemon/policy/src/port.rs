@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bulkhead_model::{Family, ParseError, Protocol};
+use bulkhead_model::{Family, ParseError, Protocol, is_port_name};
 
 /// Ports from the first to the last, both included.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -219,19 +219,6 @@ fn range(text: &str) -> Option<PortRange> {
 fn digits<T: FromStr>(text: &str) -> Option<T> {
     let plain = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| plain)
-}
-
-/// Whether a port may be called so: an IANA service name (RFC 6335 §5.1), in lower case as Kubernetes'
-/// `IsValidPortName` wants it.
-pub(crate) fn is_port_name(text: &str) -> bool {
-    text.len() <= 15
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && text.bytes().any(|b| b.is_ascii_lowercase())
-        && !text.contains("--")
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 #[cfg(test)]

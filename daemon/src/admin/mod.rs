@@ -3,6 +3,7 @@
 
 mod cluster;
 mod endpoints;
+mod flows;
 mod gc;
 mod policies;
 mod reload;
@@ -65,6 +66,10 @@ impl Admin {
     pub(crate) fn begin(self: Arc<Self>, request: Request, replies: mpsc::Sender<Said>) {
         if let Request::Watch { filter } = request {
             tokio::spawn(async move { watch::watch(&self.node, filter, replies).await });
+            return;
+        }
+        if request == Request::TellAllowed {
+            tokio::spawn(flows::tell_allowed(Arc::clone(&self.node), replies));
             return;
         }
         tokio::task::spawn_blocking(move || {

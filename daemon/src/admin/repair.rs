@@ -10,6 +10,7 @@ use crate::loops::{Verdict, mend};
 
 impl Admin {
     pub(super) fn repair(&self, key: &AttachmentKey) -> Result<Reply, RequestError> {
+        self.node.overlays.go_over(&key.network);
         let (node, its_key) = (Arc::clone(&self.node), key.clone());
         let verdict = self.workers.run(move |_| mend(&node, &its_key));
         let verdict = verdict.ok_or_else(|| failed(&"bulkheadd is stopping"))?;

@@ -35,7 +35,13 @@ fn go_on(cluster: &Arc<Cluster>) {
 fn next(cluster: &Cluster) -> Option<Call> {
     let mut ledger = cluster.ledger();
     let now = cluster.now();
-    let until_ms = match ledger.next(now) {
+    let asks = ledger.open_asks();
+    let next = ledger.next(now);
+    // Some are answered by what memory has already, and no call of theirs is news.
+    if ledger.open_asks() != asks {
+        cluster.news.notify_all();
+    }
+    let until_ms = match next {
         Next::Call(call) => return Some(call),
         Next::Idle { until_ms } => until_ms,
     };

@@ -51,7 +51,7 @@ fn lease(record: &AttachmentRecord) -> Option<LeaseFact> {
 }
 
 fn cooling(file: &LedgerFile, freed: &FreedAddress) -> Option<FreedFact> {
-    let (pool, ordinal) = file.place_of(freed.address)?;
+    let (pool, ordinal) = file.place_of(&freed.network, freed.address)?;
     Some(FreedFact {
         pool,
         ordinal,
@@ -63,7 +63,8 @@ fn cooling(file: &LedgerFile, freed: &FreedAddress) -> Option<FreedFact> {
 /// A lease whose end the store's audit may not have.
 fn unaudited(file: &LedgerFile, record: EndedRecord) -> Option<FreedFact> {
     let mut addresses = record.addresses.iter();
-    let (pool, ordinal) = addresses.find_map(|address| file.place_of(*address))?;
+    let (pool, ordinal) =
+        addresses.find_map(|address| file.place_of(&record.key.network, *address))?;
     let lease = EndedLease {
         key: record.key,
         sequence: record.sequence,

@@ -91,6 +91,11 @@ impl Config {
                 Effect::Now,
             ),
             (
+                "policy.established",
+                self.established.as_str().to_owned(),
+                Effect::Now,
+            ),
+            (
                 "audit.retention_days",
                 (self.audit.age.as_secs() / 86_400).to_string(),
                 Effect::Now,

@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) reconcile: Option<Duration>,
     /// How often the flows of addresses that cool down are looked at; `None` for never.
     pub(crate) flows: Option<Duration>,
+    /// What becomes of connections that policies do not allow any more.
+    pub(crate) established: Established,
     /// How far the audit log goes back.
     pub(crate) audit: Audit,
     /// What the node is reached by in networks that nodes have together; `None` for the address that its
@@ -125,6 +127,16 @@ pub(crate) struct Collector {
     pub(crate) interval: Option<Duration>,
     /// How far two observations of the same fact must be apart.
     pub(crate) grace: Duration,
+}
+
+/// What becomes of connections that policies do not allow any more.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Established {
+    /// They end.
+    #[default]
+    Cut,
+    /// They go on until they end by themselves.
+    Keep,
 }
 
 /// How far the audit log goes back: until the first bound that is met.

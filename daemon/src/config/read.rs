@@ -7,8 +7,10 @@ use bulkhead_attach::Underlay;
 use bulkhead_ipam_etcd::{EtcdConfig, EtcdSettings};
 
 use super::document::{Mistake, Section};
-use super::values::{endpoint, is_label, is_node_name, level, listen, log_format};
-use super::{Audit, Collector, Config, Etcd, Listen, Log, LogFormat, Node, Server, Store};
+use super::values::{endpoint, established, is_label, is_node_name, level, listen, log_format};
+use super::{
+    Audit, Collector, Config, Established, Etcd, Listen, Log, LogFormat, Node, Server, Store,
+};
 
 /// Most threads that serve calls: each has a stack and sockets of its own.
 const MOST_THREADS: u64 = 64;
@@ -48,6 +50,7 @@ fn sections(mut root: Section<'_>) -> Config {
         collector: collector(root.section("collector")),
         reconcile: interval(root.section("reconcile"), 300),
         flows: interval(root.section("flows"), 15),
+        established: policy(root.section("policy")),
         audit: audit(root.section("audit")),
         underlay: overlay(root.section("overlay")),
     };
@@ -176,6 +179,12 @@ fn interval(mut section: Section<'_>, otherwise: u64) -> Option<Duration> {
     let interval = section.number("interval_secs", "seconds", 0..=86_400);
     section.end();
     some_secs(interval.unwrap_or(otherwise))
+}
+
+fn policy(mut section: Section<'_>) -> Established {
+    let kept = section.text("established", "\"cut\" or \"keep\"", established);
+    section.end();
+    kept.unwrap_or_default()
 }
 
 fn audit(mut section: Section<'_>) -> Audit {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Listen, LogFormat};
+use super::{Established, Listen, LogFormat};
 
 /// Longest node name: a host name's bound (RFC 1035 §2.3.4).
 const LONGEST_NAME: usize = 253;
@@ -45,6 +45,12 @@ pub(super) fn log_format(text: &str) -> Option<LogFormat> {
         .find(|format| format.as_str() == text)
 }
 
+pub(super) fn established(text: &str) -> Option<Established> {
+    [Established::Cut, Established::Keep]
+        .into_iter()
+        .find(|kept| kept.as_str() == text)
+}
+
 pub(super) fn level(text: &str) -> Option<tracing::Level> {
     // `Level` also takes numbers and capitals.
     let level: tracing::Level = text.parse().ok()?;
@@ -72,6 +78,15 @@ impl LogFormat {
             Self::Text => "text",
             Self::Json => "json",
             Self::Journald => "journald",
+        }
+    }
+}
+
+impl Established {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Keep => "keep",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is known of who is where and who may talk to whom, kept as rows arrive. Pure: rows in, a world out,
 //! changed element by element.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use bulkhead_ipam::Labels as LabelMap;
@@ -12,7 +12,9 @@ use bulkhead_ipam::cluster::schema::{
 };
 use bulkhead_ipam::cluster::{Event, MemberId, NodeId, ObjectPart, Revision, Row};
 use bulkhead_model::{AttachmentId, AttachmentKey, NetworkName};
-use bulkhead_policy::{Changes, EndpointId, GroupName, Network, Node, NodeName, PolicyId, World};
+use bulkhead_policy::{
+    Changes, EndpointId, GroupName, Network, Node, NodeName, PolicyId, Space, World,
+};
 
 use super::objects::Objects;
 use super::row::{endpoint_of, id_of};
@@ -62,6 +64,15 @@ pub(super) enum News {
 /// Where an endpoint's row stands.
 type At = (NetworkName, NodeId, String);
 
+/// Who claims an address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Claims {
+    /// Rows of the node itself.
+    own: u32,
+    /// Of all others.
+    others: u32,
+}
+
 /// All of it.
 #[derive(Debug)]
 pub(super) struct Mirror {
@@ -72,6 +83,8 @@ pub(super) struct Mirror {
     /// journals have them.
     rows: BTreeMap<At, (EndpointRow, Revision)>,
     named: BTreeMap<EndpointId, BTreeSet<At>>,
+    /// How many rows claim an address.
+    claims: HashMap<IpAddr, Claims>,
     /// The networks that the node is on, and the revision as of which their rows were listed; `None` before.
     networks: BTreeMap<NetworkName, Option<Revision>>,
     /// What the node knows of its networks itself.
@@ -109,6 +122,7 @@ impl Mirror {
             world,
             rows: BTreeMap::new(),
             named: BTreeMap::new(),
+            claims: HashMap::new(),
             networks: BTreeMap::new(),
             about: BTreeMap::new(),
             fences: BTreeMap::new(),
@@ -185,7 +199,7 @@ impl Mirror {
     pub(super) fn put_own(&mut self, row: EndpointRow) -> EndpointId {
         let id = id_of(&row);
         let at = self.own_at(&row.attachment.network, &row.attachment.id());
-        self.put_row(at, row, Revision(0));
+        self.put_row(&at, row, Revision(0));
         id
     }
 
@@ -230,11 +244,22 @@ impl Mirror {
             now.gateways.extend(&written.gateways);
             now.pools.extend(&written.pools);
             (now.ingress, now.egress) = (written.ingress, written.egress);
-            now.space = written.space.clone();
+            // That its addresses are its own is also known without a word of it.
+            if written.space != Space::Node {
+                now.space = written.space.clone();
+            }
         }
         if self.world.networks.get(network) != Some(&now) {
-            self.world.networks.insert(network.clone(), now);
+            let space = now.space.clone();
+            let before = self.world.networks.insert(network.clone(), now);
             self.note(News::Everything);
+            if before.is_some_and(|before| before.space != space) {
+                // Whose an address is may be otherwise now.
+                let named: Vec<EndpointId> = self.named.keys().cloned().collect();
+                for id in named {
+                    self.settle(id);
+                }
+            }
         }
     }
 
@@ -309,7 +334,7 @@ impl Mirror {
         for one in listed {
             let at = (network.clone(), one.node, one.id.to_string());
             if at.1 != self.own {
-                self.put_row(at, one.row, one.modified);
+                self.put_row(&at, one.row, one.modified);
             }
         }
     }
@@ -485,7 +510,7 @@ impl Mirror {
             let at = (network, node, id.to_string());
             match &event.row {
                 Some(row) => match schema.read::<EndpointRow>(row) {
-                    Ok((_, value)) => self.put_row(at, value, row.modified),
+                    Ok((_, value)) => self.put_row(&at, value, row.modified),
                     Err(error) => told(Err(error)),
                 },
                 None => self.remove_row(&at),
@@ -505,23 +530,97 @@ impl Mirror {
         }
     }
 
-    fn put_row(&mut self, at: At, row: EndpointRow, modified: Revision) {
-        let id = id_of(&row);
+    fn put_row(&mut self, at: &At, row: EndpointRow, modified: Revision) {
+        let (id, addresses) = (id_of(&row), row.addresses.clone());
+        self.claim(at, &addresses, |count| *count += 1);
         let before = self.rows.insert(at.clone(), (row, modified));
-        if let Some(before) = before.map(|(row, _)| id_of(&row)).filter(|it| *it != id) {
-            self.unname(&before, &at);
+        let before = before.map(|(row, _)| row);
+        let had = before.as_ref().map(|row| row.addresses.clone());
+        let had = had.unwrap_or_default();
+        self.claim(at, &had, |count| *count -= 1);
+        if let Some(before) = before.map(|row| id_of(&row)).filter(|it| *it != id) {
+            self.unname(&before, at);
             self.settle(before);
         }
-        self.named.entry(id.clone()).or_default().insert(at);
+        self.named.entry(id.clone()).or_default().insert(at.clone());
         self.settle(id);
+        self.settle_others(at, had.iter().chain(&addresses));
     }
 
     fn remove_row(&mut self, at: &At) {
         if let Some((row, _)) = self.rows.remove(at) {
+            self.claim(at, &row.addresses, |count| *count -= 1);
             let id = id_of(&row);
             self.unname(&id, at);
             self.settle(id);
+            self.settle_others(at, row.addresses.iter());
         }
+    }
+
+    fn claim(&mut self, at: &At, addresses: &[IpAddr], change: impl Fn(&mut u32)) {
+        for address in addresses {
+            let claims = self.claims.entry(*address).or_default();
+            change(if at.1 == self.own {
+                &mut claims.own
+            } else {
+                &mut claims.others
+            });
+            if (claims.own, claims.others) == (0, 0) {
+                self.claims.remove(address);
+            }
+        }
+    }
+
+    /// An address that the node's own endpoints have, or had, may be claimed by others' rows.
+    fn settle_others<'a>(&mut self, at: &At, addresses: impl Iterator<Item = &'a IpAddr>) {
+        if at.1 != self.own {
+            return;
+        }
+        let is_claimed = |address: &&IpAddr| {
+            let claims = self.claims.get(address);
+            claims.is_some_and(|claims| claims.others > 0)
+        };
+        let claimed: BTreeSet<IpAddr> = addresses.filter(is_claimed).copied().collect();
+        if claimed.is_empty() {
+            return;
+        }
+        let rows = self.rows.values().map(|(row, _)| row);
+        let meant = rows.filter(|row| row.addresses.iter().any(|it| claimed.contains(it)));
+        let meant: BTreeSet<EndpointId> = meant.map(id_of).collect();
+        for id in meant {
+            self.settle(id);
+        }
+    }
+
+    /// The addresses that a row's endpoint has. What the node's own endpoints have, in the same space, nobody has
+    /// elsewhere: two nodes may each give out the same range for themselves, and a pod that moves takes its address
+    /// along.
+    fn had_of(&self, at: &At, row: &EndpointRow) -> Vec<IpAddr> {
+        let is_elsewhere = |address: &&IpAddr| {
+            let claims = self.claims.get(address);
+            at.1 == self.own
+                || claims.is_none_or(|claims| claims.own == 0)
+                || !self.is_own(&at.0, **address)
+        };
+        row.addresses.iter().filter(is_elsewhere).copied().collect()
+    }
+
+    /// Whether an endpoint of the node itself has the address, in the space of `network`.
+    fn is_own(&self, network: &NetworkName, address: IpAddr) -> bool {
+        let space = self.space_of(network);
+        let networks = self.networks.keys();
+        let mut alike = networks.filter(|of| self.space_of(of) == space);
+        alike.any(|of| {
+            let from: At = (of.clone(), self.own.clone(), String::new());
+            let rows = self.rows.range(from..);
+            let mut own = rows.take_while(|(at, _)| at.0 == *of && at.1 == self.own);
+            own.any(|(_, (row, _))| row.addresses.contains(&address))
+        })
+    }
+
+    fn space_of(&self, network: &NetworkName) -> Space {
+        let known = self.world.networks.get(network);
+        known.map_or(Space::Node, |known| known.space.clone())
     }
 
     fn unname(&mut self, id: &EndpointId, at: &At) {
@@ -536,13 +635,12 @@ impl Mirror {
     /// Brings one endpoint of the world to what its rows say.
     fn settle(&mut self, id: EndpointId) {
         let rows = self.named.get(&id).into_iter().flatten();
-        let rows: Vec<(NodeName, &EndpointRow)> = rows
-            .filter_map(|at| Some((self.name_of(&at.1), self.valid(at)?)))
-            .collect();
-        let endpoint = endpoint_of(
-            rows.iter().map(|(node, row)| (node, *row)),
-            self.groups_of(&id),
-        );
+        let known = |at: &At| {
+            let row = self.valid(at)?;
+            Some((self.name_of(&at.1), row, self.had_of(at, row)))
+        };
+        let rows: Vec<(NodeName, &EndpointRow, Vec<IpAddr>)> = rows.filter_map(known).collect();
+        let endpoint = endpoint_of(&rows, self.groups_of(&id));
         if endpoint.as_ref() == self.world.endpoints.get(&id) {
             return;
         }

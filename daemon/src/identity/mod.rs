@@ -152,7 +152,10 @@ impl Identities {
     /// An attachment's record is durable: its endpoint is known from here on, and published.
     pub(crate) fn recorded(&self, record: &AttachmentRecord) -> EndpointId {
         let network = &record.key.network;
-        let about = self.about(network).unwrap_or_default();
+        let about = Network {
+            space: row::space_of(record),
+            ..self.about(network).unwrap_or_default()
+        };
         let row = row::row_of(record, 0);
         let endpoint = self.tell(|mirror| {
             mirror.join(network, about);
@@ -162,8 +165,8 @@ impl Identities {
         endpoint
     }
 
-    /// An attachment's record has ended.
-    pub(crate) fn ended(&self, key: &AttachmentKey) {
+    /// An attachment's record has ended; the addresses that it had.
+    pub(crate) fn ended(&self, key: &AttachmentKey) -> Vec<IpAddr> {
         let had = self.tell(|mirror| {
             let had = mirror.remove_own(&key.network, &key.id());
             if mirror.own_on(&key.network) == 0 {
@@ -172,13 +175,14 @@ impl Identities {
             had
         });
         self.publish_soon(key, &had);
+        had
     }
 
     /// An attachment may be recorded otherwise than before, or not be any more.
     pub(crate) fn changed(&self, key: &AttachmentKey) {
         match self.recorded_now(key) {
             Ok(Some(record)) => drop(self.recorded(&record)),
-            Ok(None) => self.ended(key),
+            Ok(None) => drop(self.ended(key)),
             // The next comparison finds it.
             Err(error) => tracing::warn!(%error, attachment = %key, "its record is not read"),
         }
@@ -227,11 +231,11 @@ impl Identities {
         }
         let known = self.look(Mirror::own);
         let gone = known.into_iter().filter(|key| !there.contains(key));
-        gone.for_each(|key| self.ended(&key));
+        gone.for_each(|key| drop(self.ended(&key)));
         for key in there {
             match self.recorded_now(&key)? {
                 Some(record) => drop(self.recorded(&record)),
-                None => self.ended(&key),
+                None => drop(self.ended(&key)),
             }
         }
         Ok(())

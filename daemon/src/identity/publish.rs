@@ -104,9 +104,12 @@ impl Desk {
         self.published.len()
     }
 
-    /// The revision of the store from which on no row has the address; `None` while that is not known.
+    /// The revision of the store from which on no row has the address; `None` while that is not known. Two networks
+    /// may have it, each for itself: it is the later one's.
     pub(super) fn withdrawn(&self, address: IpAddr) -> Option<Revision> {
-        self.withdrawn.get(&address).copied()
+        let is_had = |told: &Told| told.had.contains(&address);
+        let waits = self.dirty.values().any(is_had);
+        self.withdrawn.get(&address).copied().filter(|_| !waits)
     }
 
     /// Addresses that nobody waits for any more.
@@ -300,12 +303,19 @@ impl Desk {
         }
         let told = self.dirty.remove(key);
         let now = self.published.get(&key.id());
-        for address in told.into_iter().flat_map(|told| told.had) {
-            // One that came and went before it was published.
-            if now.is_none_or(|entry| !entry.row.addresses.contains(&address)) {
-                self.withdrawn.entry(address).or_insert(Revision(0));
-            }
+        let is_published =
+            |address: &IpAddr| now.is_some_and(|entry| entry.row.addresses.contains(address));
+        // One that came and went before it was published.
+        let had = told.into_iter().flat_map(|told| told.had);
+        let gone: Vec<IpAddr> = had.filter(|address| !is_published(address)).collect();
+        for address in gone {
+            self.withdraw(address, Revision(0));
         }
+    }
+
+    fn withdraw(&mut self, address: IpAddr, revision: Revision) {
+        let last = self.withdrawn.entry(address).or_insert(revision);
+        *last = revision.max(*last);
     }
 
     /// A row is written.
@@ -316,7 +326,7 @@ impl Desk {
         let before = before.map(|entry| entry.row.addresses).unwrap_or_default();
         for address in before {
             if !now.unwrap_or_default().contains(&address) {
-                self.withdrawn.insert(address, revision);
+                self.withdraw(address, revision);
             }
         }
         for address in now.unwrap_or_default() {

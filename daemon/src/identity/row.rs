@@ -1,11 +1,22 @@
 //! An attachment as policies see it: between its record, its row in the store, and the endpoint that it is.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use bulkhead_attach::own_prefixes;
+use bulkhead_attach::{OverlayEnd, own_prefixes};
 use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::cluster::schema::EndpointRow;
-use bulkhead_policy::{Endpoint, EndpointId, GroupName, Labels, NamedPort, NodeName, Place};
+use bulkhead_policy::{Endpoint, EndpointId, GroupName, Labels, NamedPort, NodeName, Place, Space};
+
+/// Where an attachment's addresses mean something: on a segment over all nodes, which has pools and a namespace of
+/// its own, they may be another network's too, and are somebody else's there.
+pub(super) fn space_of(record: &AttachmentRecord) -> Space {
+    let segment = OverlayEnd::of_names(&record.names).and_then(|end| end.segment);
+    match segment {
+        Some(_) => Space::Network(record.key.network.clone()),
+        None => Space::Node,
+    }
+}
 
 /// What is published of an attachment.
 pub(super) fn row_of(record: &AttachmentRecord, epoch: u64) -> EndpointRow {
@@ -21,7 +32,7 @@ pub(super) fn row_of(record: &AttachmentRecord, epoch: u64) -> EndpointRow {
         ),
         pod: record.pod.clone(),
         labels: record.labels.clone(),
-        ports: Vec::new(),
+        ports: record.ports.clone(),
         since_unix_ms: record.created_at_unix_ms,
     }
 }
@@ -40,15 +51,16 @@ pub(super) fn id_of(row: &EndpointRow) -> EndpointId {
     }
 }
 
-/// What is known of an endpoint, of all the rows that have its name. Several there are where a pod has two
-/// interfaces on a network, and while it moves; the newest says what it is, its addresses are those of all.
-pub(super) fn endpoint_of<'a>(
-    rows: impl IntoIterator<Item = (&'a NodeName, &'a EndpointRow)>,
+/// What is known of an endpoint, of all the rows that have its name, each with its node and those of its addresses
+/// that it has. Several there are where a pod has two interfaces on a network, and while it moves; the newest says
+/// what it is, its addresses are those of all.
+pub(super) fn endpoint_of(
+    rows: &[(NodeName, &EndpointRow, Vec<IpAddr>)],
     groups: BTreeSet<GroupName>,
 ) -> Option<Endpoint> {
-    let rows: Vec<_> = rows.into_iter().collect();
-    let newest = |(_, row): &&(&NodeName, &EndpointRow)| (row.since_unix_ms, row.sequence);
-    let (node, newest) = rows.iter().max_by_key(newest)?;
+    let newest =
+        |(_, row, _): &&(NodeName, &EndpointRow, Vec<IpAddr>)| (row.since_unix_ms, row.sequence);
+    let (node, newest, _) = rows.iter().max_by_key(newest)?;
     let port = |port: &bulkhead_ipam::cluster::schema::PortName| {
         Some(NamedPort {
             name: port.name.clone(),
@@ -61,10 +73,39 @@ pub(super) fn endpoint_of<'a>(
         groups,
         addresses: rows
             .iter()
-            .flat_map(|(_, row)| row.addresses.iter().copied())
+            .flat_map(|(_, _, addresses)| addresses.iter().copied())
             .collect(),
         ports: newest.ports.iter().filter_map(port).collect(),
-        node: Some((*node).clone()),
+        node: Some(node.clone()),
         place: Place::Port,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_a_segment_mean_something_on_it_alone() {
+        let record = |names: &str| -> AttachmentRecord {
+            let text = format!(
+                r#"{{"key": {{"network": "red", "container": "c1", "interface": "eth0"}},
+                "sequence": 1, "boot_id": "7c0e7e26-9d1c-4d5e-8c5b-0c6c2a2c9a11",
+                "created_at_unix_ms": 1, "kind": "vxlan", "ipam": "own", "names": {names}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let overlay = |segment: &str| {
+            let end = format!(
+                r#"{{"vni": 7, "port": 4789, "pools": ["red"], "local": "192.0.2.1", "mtu": 1450, "direct": false{segment}}}"#
+            );
+            serde_json::json!({"other": {"overlay": end}}).to_string()
+        };
+        let segment = r#", "segment": {"netns": "/run/bulkhead/red", "exit": 1, "v4": true, "v6": true, "replicate": true}"#;
+        let red = Space::Network("red".parse().unwrap());
+        assert_eq!(space_of(&record(&overlay(segment))), red);
+        for names in [overlay(""), "{}".to_owned()] {
+            assert_eq!(space_of(&record(&names)), Space::Node, "{names}");
+        }
+    }
 }

@@ -11,7 +11,10 @@ use bulkhead_ipam::cluster::{
     Attempt, ClusterStore, Event, Key, MemberId, MemoryStore, NodeId, ObjectId, Revision, Row,
 };
 use bulkhead_model::NetworkName;
-use bulkhead_policy::{Changes, EndpointId, Network, NodeName};
+use bulkhead_policy::{
+    Changes, Decision, EndpointId, Local, Matcher, Network, NodeName, Packet, Space, Traffic,
+    compile,
+};
 
 use bulkhead_policy::read::Reader;
 
@@ -232,6 +235,123 @@ fn whoever_reads_the_world_hears_what_has_changed() {
     }
     assert!(mirror.since(before).everything);
     assert!(mirror.since(Mark::default()).everything);
+}
+
+/// Whoever has the label may send to the database.
+const WEB: &str = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {namespace: shop, name: db}, spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: web}}}]}]}}";
+
+#[test]
+fn two_tenants_with_the_same_address_are_not_taken_for_each_other() {
+    let red: NetworkName = "red".parse().unwrap();
+    let mut mirror = mirror();
+    let known = Network {
+        space: Space::Network(red.clone()),
+        pools: ["10.4.0.0/24".parse().unwrap()].into(),
+        ..Network::default()
+    };
+    mirror.join(&red, known);
+    // What is written of it says nothing of where its addresses mean something.
+    let written = "{apiVersion: bulkhead/v1, kind: Network, metadata: {name: red}, spec: {pools: [10.4.0.0/16]}}";
+    let store = MemoryStore::new(100);
+    let schema = Schema::default();
+    let object = |kind: &str, namespace: Option<&str>, name: &str, document: &str| ObjectDraft {
+        id: ObjectId {
+            kind: kind.parse().unwrap(),
+            namespace: namespace.map(|it| it.parse().unwrap()),
+            name: name.parse().unwrap(),
+        },
+        document: document.to_owned(),
+        file: "f.yaml".to_owned(),
+        line: 1,
+    };
+    let writes = PolicyWrites {
+        put: vec![
+            object("NetworkPolicy", Some("shop"), "db", WEB),
+            object("Network", None, "red", written),
+        ],
+        ..PolicyWrites::default()
+    };
+    let made = Operations::new(&store, &schema).change_policies(&operator(), |_, _| {
+        Ok::<_, PolicyChangeError>(writes.clone())
+    });
+    assert_eq!(made, Ok(1));
+    let listing = store.range(&schema.kind("policy"), 0).unwrap();
+    mirror.list(&schema, "policy", &listing.rows);
+    assert_eq!(mirror.unread(), [""; 0]);
+    let db = mirror.put_own(row("db", "db-0", "10.4.0.9"));
+    let of_red = |app: &str, pod: &str, address: &str| {
+        let mut row = row(pod, pod, address);
+        row.attachment.network = red.clone();
+        row.labels = [("app".to_owned(), app.to_owned())].into();
+        row
+    };
+    // The tenant's web has the address of somebody on blue who may not.
+    mirror.put_own(of_red("web", "web-0", "10.4.0.5"));
+    mirror.put_own(row("other", "other-0", "10.4.0.5"));
+    // And one that nobody on blue has; and the database's own.
+    mirror.put_own(of_red("web", "web-1", "10.4.0.6"));
+    mirror.put_own(of_red("db", "db-1", "10.4.0.9"));
+    let world = mirror.world();
+    let local = Local {
+        endpoints: [(db, "bhp1".parse().unwrap())].into(),
+        ..Local::default()
+    };
+    let (matcher, ruleset) = (Matcher::new(world), compile(world, &local));
+    assert_eq!(ruleset.closed, []);
+    let decided = |space: &Space, source: &str| {
+        let packet = Packet {
+            space: space.clone(),
+            source: source.parse().unwrap(),
+            destination: "10.4.0.9".parse().unwrap(),
+            traffic: Traffic::Other(89),
+        };
+        let judged = ruleset.judge.decide(&packet);
+        (matcher.evaluate(&packet).decision, judged)
+    };
+    for source in ["10.4.0.5", "10.4.0.6"] {
+        let denied = (Decision::Deny, Decision::Deny);
+        assert_eq!(decided(&Space::Node, source), denied, "{source}");
+    }
+    let own = Space::Network(red.clone());
+    assert_eq!(decided(&own, "10.4.0.5").0, Decision::Allow);
+    assert_eq!(decided(&own, "10.4.0.7").0, Decision::Deny);
+    let listed = ruleset.table.to_string();
+    assert!(!listed.contains("10.4.0.6"), "{listed}");
+}
+
+#[test]
+fn an_address_of_the_nodes_own_is_nobodys_elsewhere() {
+    let mut mirror = mirror();
+    remote(&mut mirror, "n2", &row("c1", "web-0", "10.4.0.5"), 11);
+    let has = |mirror: &Mirror, pod| {
+        let known = &mirror.world().endpoints[&id(pod)];
+        known.addresses.len()
+    };
+    assert_eq!(has(&mirror, "web-0"), 1);
+    // Both nodes give out the same range.
+    let own = row("c2", "other-0", "10.4.0.5");
+    let attachment = own.attachment.clone();
+    let before = mirror.mark();
+    mirror.put_own(own.clone());
+    assert_eq!((has(&mirror, "web-0"), has(&mirror, "other-0")), (0, 1));
+    let both = BTreeSet::from([id("web-0"), id("other-0")]);
+    assert_eq!(mirror.since(before).changes.endpoints, both);
+    // In whatever order they come.
+    remote(&mut mirror, "n2", &row("c3", "web-1", "10.4.0.5"), 12);
+    assert_eq!(has(&mirror, "web-1"), 0);
+    mirror.remove_own(&network(), &attachment.id());
+    assert_eq!((has(&mirror, "web-0"), has(&mirror, "web-1")), (1, 1));
+    // Of another space it is another address.
+    let red: NetworkName = "red".parse().unwrap();
+    let known = Network {
+        space: Space::Network(red.clone()),
+        ..Network::default()
+    };
+    mirror.join(&red, known);
+    let mut elsewhere = own;
+    elsewhere.attachment.network = red;
+    mirror.put_own(elsewhere);
+    assert_eq!((has(&mirror, "web-0"), has(&mirror, "web-1")), (1, 1));
 }
 
 fn operator() -> Operator {

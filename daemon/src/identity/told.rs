@@ -19,7 +19,8 @@ const OURS: &str = "bulkhead/v1";
 impl Identities {
     /// Every endpoint that is known, by name.
     pub(crate) fn known(&self) -> Vec<KnownEndpoint> {
-        let known = |(id, endpoint): (&EndpointId, &Endpoint)| KnownEndpoint {
+        let known = |world: &World, (id, endpoint): (&EndpointId, &Endpoint)| KnownEndpoint {
+            apart: world.space_of(id) != Space::Node,
             endpoint: EndpointName {
                 namespace: id.namespace.clone(),
                 name: id.name.clone(),
@@ -34,7 +35,11 @@ impl Identities {
             groups: endpoint.groups.iter().map(ToString::to_string).collect(),
             node: endpoint.node.as_ref().map(ToString::to_string),
         };
-        self.look(|mirror| mirror.world().endpoints.iter().map(known).collect())
+        self.look(|mirror| {
+            let world = mirror.world();
+            let all = world.endpoints.iter();
+            all.map(|endpoint| known(world, endpoint)).collect()
+        })
     }
 
     /// What is known of nodes, networks and those endpoints that are meant, an object each, as the reader of

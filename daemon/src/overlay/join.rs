@@ -14,7 +14,9 @@ use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{AttachmentKey, Family, Mac, NetworkName};
 use bulkhead_plan::Ns;
 
+use super::agreed::{Agreed, Difference};
 use super::member::Member;
+use super::remember::Remembered;
 use super::{Overlays, State, facts, new_secret};
 use crate::clock::unix_ms;
 use crate::cluster::{Backend, own_addresses};
@@ -59,7 +61,8 @@ impl bulkhead_attach::Overlays for Overlays {
             Ok::<_, CniError>(end)
         })?;
         self.wait_for(network, until)?;
-        Ok(end)
+        let granted = self.state().granted(network, &self.cluster.node);
+        Ok(granted.unwrap_or(end))
     }
 
     fn serves(&self, network: &NetworkName, ask: &OverlayAsk) -> Result<(), CniError> {
@@ -87,6 +90,10 @@ impl bulkhead_attach::Overlays for Overlays {
             "network {network}: its first attachment on this node needs the cluster's store: {why}"
         )))
     }
+
+    fn differs(&self, network: &NetworkName) -> Result<Vec<String>, CniError> {
+        self.differs_still(network)
+    }
 }
 
 impl Overlays {
@@ -112,7 +119,7 @@ impl Overlays {
         let has_device = || stands_in(place.as_ref().unwrap_or(&Ns::Host), device) == Some(true);
         if is_asked_for && (member.stands || !is_read && has_device()) {
             member.expect(key);
-            return Ok(Some(member.end.clone()));
+            return Ok(state.granted(network, &self.cluster.node));
         }
         Ok(None)
     }
@@ -187,7 +194,8 @@ impl Overlays {
                 return Ok(Told::Now);
             };
             let may_pass = error.reason() == Reason::Unavailable;
-            if may_pass && self.remembers(network, end) {
+            let remembered = may_pass.then(|| self.remembered(network, end));
+            if remembered == Some(Remembered::Same) {
                 tracing::warn!(
                     %network, %error,
                     "the store is away: the others are taken to be as they were known last"
@@ -197,6 +205,12 @@ impl Overlays {
             if may_pass && Instant::now() < until && !self.ends() {
                 thread::sleep(PAUSE);
                 continue;
+            }
+            if let Some(Remembered::Otherwise(differs)) = remembered {
+                let Difference { key, asked, known } = differs;
+                return Err(CniError::from_chain(Code::TRY_AGAIN_LATER, &error).with_details(
+                    format!("{key}: {asked} is asked for, and network {network} had {known} when the store was heard last"),
+                ));
             }
             let code = if may_pass || error.reason() == Reason::Denied {
                 Code::TRY_AGAIN_LATER
@@ -373,25 +387,11 @@ fn can_encrypt(
 
 /// One network has one identifier and port; another configuration is for when its attachments are gone.
 fn refuse_other(network: &NetworkName, end: &OverlayEnd, ask: &OverlayAsk) -> Result<(), CniError> {
-    let differs = |key: &str, asked: String, known: String| {
-        Err(CniError::invalid_config(format!(
-            "{key}: {asked} is asked for, and the attachments that network {network} has on this node have {known}; remove them first, or put {known} back"
-        )))
+    let Some(differs) = Agreed::from(ask).difference(end.into()) else {
+        return Ok(());
     };
-    if ask.vni != end.vni {
-        return differs("vni", ask.vni.to_string(), end.vni.to_string());
-    }
-    let word = |is_segment| if is_segment { "bridged" } else { "routed" }.to_owned();
-    let (asked, has) = (ask.segment.is_some(), end.segment.is_some());
-    if asked != has {
-        return differs("mode", word(asked), word(has));
-    }
-    if ask.port != end.port {
-        return differs("port", ask.port.to_string(), end.port.to_string());
-    }
-    if ask.encryption != end.encryption {
-        let (asked, known) = (ask.encryption, end.encryption);
-        return differs("encryption", asked.to_string(), known.to_string());
-    }
-    Ok(())
+    let Difference { key, asked, known } = differs;
+    Err(CniError::invalid_config(format!(
+        "{key}: {asked} is asked for, and the attachments that network {network} has on this node have {known}; remove them first, or put {known} back"
+    )))
 }

@@ -34,6 +34,7 @@ impl PoolLeases for Leases {
     fn settle(&self, record: &AttachmentRecord) {
         self.cluster.settle(record);
         self.overlays.settled(&record.key);
+        self.overlays.caught_up(record);
     }
 
     fn abandon(&self, key: &AttachmentKey) {

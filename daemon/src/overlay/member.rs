@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bulkhead_attach::OverlayEnd;
+use bulkhead_ipam::cluster::{NodeId, OverlayName};
 use bulkhead_ipam::{StateDir, StoreError};
-use bulkhead_model::{AttachmentKey, Mac, NetworkName, Prefix};
+use bulkhead_model::{AttachmentKey, Mac, Mtu, NetworkName, Prefix};
 use bulkhead_plan::Stranger;
 
-use super::KIND;
 use super::seal::Shown;
+use super::{KIND, State};
 
 /// How long an attachment that is not recorded keeps its network: an ADD waits no longer.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -65,6 +66,36 @@ impl Member {
     /// An attachment is recorded, or will not be.
     pub(super) fn settled(&mut self, key: &AttachmentKey) {
         self.pending.remove(key);
+    }
+}
+
+/// An end that carries no more than the least that another node does: on a segment nobody is told that
+/// something is too long.
+pub(super) fn bounded(end: &OverlayEnd, least: Option<Mtu>) -> OverlayEnd {
+    OverlayEnd {
+        mtu: least.map_or(end.mtu, |least| least.min(end.mtu)),
+        ..end.clone()
+    }
+}
+
+impl State {
+    /// The least that another node carries, if the network is one segment over all of them.
+    pub(super) fn least(
+        &self,
+        network: &NetworkName,
+        end: &OverlayEnd,
+        own: &NodeId,
+    ) -> Option<Mtu> {
+        let name: OverlayName = network.as_str().parse().ok()?;
+        end.segment.as_ref()?;
+        let others = self.known()?.others(&name, own);
+        others.map(|(_, row)| row.mtu).min()
+    }
+
+    /// The node's end of a network as attachments have it.
+    pub(super) fn granted(&self, network: &NetworkName, own: &NodeId) -> Option<OverlayEnd> {
+        let end = &self.members.get(network)?.end;
+        Some(bounded(end, self.least(network, end, own)))
     }
 }
 

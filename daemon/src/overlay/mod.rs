@@ -3,6 +3,8 @@
 //! every change of either, and now and then. What the store does not say because it cannot be reached
 //! is left as it stands.
 
+mod agreed;
+mod differs;
 mod facts;
 mod follow;
 mod join;
@@ -11,6 +13,7 @@ mod listen;
 mod member;
 mod mirror;
 mod pass;
+mod ports;
 mod remember;
 mod seal;
 mod segment;
@@ -60,6 +63,8 @@ pub(crate) struct Overlays {
     work: Condvar,
     /// A pass over the kernel is done, for calls that wait for it.
     news: Condvar,
+    /// There are ports to be looked at.
+    ports: Condvar,
     is_ending: AtomicBool,
     /// How the node's ends of encrypted ones are keyed.
     salts: seal::Salts,
@@ -82,6 +87,8 @@ struct State {
     heard: BTreeSet<u32>,
     /// Networks in whose own namespaces something changed.
     stirred: BTreeSet<NetworkName>,
+    /// Networks whose ports are to be looked at.
+    ports: BTreeSet<NetworkName>,
     /// Whether some of what it told was missed.
     missed: bool,
     /// Whether states or policies of `IPsec` changed.
@@ -132,6 +139,7 @@ impl Overlays {
             state: Mutex::new(state),
             work: Condvar::new(),
             news: Condvar::new(),
+            ports: Condvar::new(),
             is_ending: AtomicBool::new(false),
             salts: seal::Salts::open(state_dir),
         })
@@ -153,6 +161,7 @@ impl Overlays {
         drop(self.state());
         self.work.notify_all();
         self.news.notify_all();
+        self.ports.notify_all();
     }
 
     /// Something is new that a pass should know.
@@ -220,7 +229,9 @@ fn go_on(node: &Arc<Node>) {
             return;
         }
         if !std::mem::replace(&mut follows, true) {
-            let followed = follow::start(node).and_then(|()| listen::start(node));
+            let followed = follow::start(node)
+                .and_then(|()| listen::start(node))
+                .and_then(|()| ports::start(node));
             if let Err(error) = followed {
                 node.failed("overlays are not kept", &error);
                 follows = false;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bulkhead_attach::{OverlayEnd, end_exit, stand_exit};
 use bulkhead_ipam::cluster::{OverlayName, PoolName};
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_model::{Family, IfName, Mac, NetworkName, Prefix, Vni};
+use bulkhead_model::{Family, Mac, Mtu, NetworkName, Prefix, Vni};
 use bulkhead_plan::{
-    Ipsec, OverlayGone, Peer, SegmentGone, Stranger, Tunnels, Want, World, near, obstacles, plan,
-    scope,
+    Ipsec, Near, OverlayGone, Peer, SegmentGone, Stranger, Tunnels, Want, World, near, obstacles,
+    plan, scope,
 };
 
 use super::facts::{self, Place};
@@ -56,14 +56,18 @@ pub(super) struct Passes {
 struct Kept {
     want: Want,
     links: BTreeSet<u32>,
-    /// Peers that are sent to as they are, by link and MAC.
-    near: BTreeSet<(IfName, Mac)>,
+    /// What is behind peers that are sent to as they are.
+    near: Near,
+    /// The address and MTU that attachments were told of last.
+    told: Option<(IpAddr, Mtu)>,
 }
 
 /// A network as a pass sees it.
 pub(super) struct Seen {
     pub(super) network: NetworkName,
     pub(super) end: OverlayEnd,
+    /// The least that another node of a segment carries.
+    least: Option<Mtu>,
     /// The MAC of the link that the node is reached by.
     link_mac: Option<Mac>,
     pub(super) peers: Vec<Peer>,
@@ -76,6 +80,13 @@ pub(super) struct Seen {
     is_told: bool,
     /// What it is keyed by, if it is encrypted.
     pub(super) keyed: Option<Keyed>,
+}
+
+impl Seen {
+    /// The end with the MTU that it has here.
+    pub(super) fn standing(&self) -> OverlayEnd {
+        member::bounded(&self.end, self.least)
+    }
 }
 
 /// What became of a comparison.
@@ -132,6 +143,10 @@ impl Passes {
             if turn.is_new || heard || due || unsettled {
                 self.keep(node, seen);
             }
+            let stirred = turn.stirred.contains(&seen.network);
+            if due || stirred || self.is_resized(seen) {
+                overlays.look_at_ports(&seen.network);
+            }
             self.tell_others(node, seen);
         }
         // Who is near is known by the ways that were seen meanwhile.
@@ -157,6 +172,16 @@ impl Passes {
             |link: &u32| kept.links.contains(link) || seen.end.direct && may_lead_to_peers(*link);
         let heard = turn.heard.as_ref();
         turn.stirred.contains(&seen.network) || heard.is_none_or(|heard| heard.iter().any(concerns))
+    }
+
+    /// Whether its attachments have not heard of its address and MTU yet.
+    fn is_resized(&mut self, seen: &Seen) -> bool {
+        let end = seen.standing();
+        let now = (end.local, end.mtu);
+        let Some(kept) = self.kept.get_mut(&seen.network) else {
+            return false;
+        };
+        kept.told.replace(now) != Some(now)
     }
 
     /// The network with the place it has now in the underlay, whose address and MTU may have changed.
@@ -211,7 +236,13 @@ impl Passes {
                     tracing::warn!(network = %seen.network, plan, "mended the overlay");
                 }
                 let links = self.links(seen);
-                let kept = Kept { want, links, near };
+                let before = self.kept.remove(&seen.network);
+                let kept = Kept {
+                    want,
+                    links,
+                    near,
+                    told: before.and_then(|before| before.told),
+                };
                 self.kept.insert(seen.network.clone(), kept);
                 self.listen(node, seen);
             }
@@ -222,7 +253,7 @@ impl Passes {
     /// Has a segment's exit stand as well.
     fn exit(&mut self, node: &Node, seen: &Seen, compared: Compared) -> Result<Compared, String> {
         let (kernel, state) = (&mut self.kernel, &node.overlays.state_dir);
-        let done = stand_exit(kernel, state, &seen.network, &seen.end);
+        let done = stand_exit(kernel, state, &seen.network, &seen.standing());
         let done = done.map_err(|error| error.to_string())?;
         let mut done: Vec<String> = done.ops().iter().map(ToString::to_string).collect();
         Ok(match compared {
@@ -307,9 +338,12 @@ impl Passes {
         }
     }
 
-    fn near(&self) -> BTreeSet<(IfName, Mac)> {
-        let kept = self.kept.values();
-        kept.flat_map(|kept| kept.near.clone()).collect()
+    fn near(&self) -> Near {
+        let mut all = Near::new();
+        for (at, behind) in self.kept.values().flat_map(|kept| kept.near.clone()) {
+            all.entry(at).or_default().extend(behind);
+        }
+        all
     }
 
     /// What became of it, and what was seen last.
@@ -433,7 +467,7 @@ impl Overlays {
 
     /// Every network with what the store says of it, or what the node remembers of one that nothing stands of;
     /// `None` while neither is known.
-    fn seen(&self) -> Option<Vec<Seen>> {
+    pub(super) fn seen(&self) -> Option<Vec<Seen>> {
         let mut state = self.state();
         let is_read = state.mirror.is_complete();
         if !is_read {
@@ -454,6 +488,7 @@ impl Overlays {
             Some(Seen {
                 keyed,
                 network: network.clone(),
+                least: state.least(network, &member.end, own),
                 end: member.end.clone(),
                 link_mac: member.link_mac,
                 told_mac: told.and_then(|told| told.link_mac),

@@ -5,12 +5,12 @@
 use std::time::{Duration, Instant};
 
 use bulkhead_attach::{OverlayEnd, SegmentEnd};
-use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow};
-use bulkhead_ipam::cluster::{OverlayName, OverlaysFile};
+use bulkhead_ipam::cluster::{NodeId, OverlayName, OverlaysFile};
 use bulkhead_ipam::{FileError, StateDir};
 use bulkhead_model::NetworkName;
 use bulkhead_plan::Ns;
 
+use super::agreed::{Agreed, Difference};
 use super::member::Member;
 use super::mirror::Mirror;
 use super::{Overlays, State};
@@ -88,7 +88,40 @@ impl Writer {
     }
 }
 
+/// What is remembered of an end that is asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Remembered {
+    /// The node had it when the store was heard last: the others lead to it still, and it may be had again
+    /// while the store is away.
+    Same,
+    /// The node had none, or what is remembered is not gone by.
+    Nothing,
+    /// The network was another.
+    Otherwise(Difference),
+}
+
 impl State {
+    /// What is remembered of `node`'s end of a network.
+    fn remembered(&self, network: &NetworkName, node: &NodeId, end: &OverlayEnd) -> Remembered {
+        let others_stand = self.members.values().any(|member| !member.by_memory);
+        let memory = self.memory.as_ref().filter(|_| !others_stand);
+        let Some((memory, name)) = memory.zip(network.as_str().parse::<OverlayName>().ok()) else {
+            return Remembered::Nothing;
+        };
+        let Some(row) = memory.mirror.overlay(&name) else {
+            return Remembered::Nothing;
+        };
+        if let Some(differs) = Agreed::from(end).difference(row.into()) {
+            return Remembered::Otherwise(differs);
+        }
+        let has_pools = end.pools.iter().all(|pool| row.pools.contains(pool));
+        if has_pools && memory.mirror.end(&name, node).is_some() {
+            Remembered::Same
+        } else {
+            Remembered::Nothing
+        }
+    }
+
     /// What the store says as far as it is known: read, or else remembered.
     pub(super) fn known(&self) -> Option<&Mirror> {
         if self.mirror.is_complete() {
@@ -123,25 +156,9 @@ impl State {
 }
 
 impl Overlays {
-    /// Whether the node had this end of the network when the store was heard last: then the others lead to
-    /// it still, and it may be had again while the store is away.
-    pub(super) fn remembers(&self, network: &NetworkName, end: &OverlayEnd) -> bool {
-        let Ok(name) = network.as_str().parse::<OverlayName>() else {
-            return false;
-        };
-        let state = self.state();
-        let others_stand = state.members.values().any(|member| !member.by_memory);
-        let Some(memory) = state.memory.as_ref().filter(|_| !others_stand) else {
-            return false;
-        };
-        let agrees = |row: &OverlayRow| {
-            let is_bridged = row.mode == OverlayMode::Bridged;
-            (row.vni, row.port, row.encryption) == (end.vni, end.port, end.encryption)
-                && is_bridged == end.segment.is_some()
-                && end.pools.iter().all(|pool| row.pools.contains(pool))
-        };
-        let is_known = memory.mirror.end(&name, &self.cluster.node).is_some();
-        is_known && memory.mirror.overlay(&name).is_some_and(agrees)
+    /// What is remembered of an end that is asked for.
+    pub(super) fn remembered(&self, network: &NetworkName, end: &OverlayEnd) -> Remembered {
+        self.state().remembered(network, &self.cluster.node, end)
     }
 
     /// What is to be on the disk, and what it knows; `None` if that is what the writer knew, or not the
@@ -160,5 +177,111 @@ impl Overlays {
         let node = &self.cluster.node;
         let file = state.mirror.to_remember(names.iter(), node, unix_ms());
         Some((state.wanted, file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bulkhead_attach::Tuning;
+    use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
+    use bulkhead_model::{Encryption, Mac, Mtu, Vni};
+
+    use super::*;
+
+    fn row() -> OverlayRow {
+        OverlayRow {
+            vni: Vni::new(7).unwrap(),
+            port: 4789,
+            mode: OverlayMode::Routed,
+            pools: vec!["default".parse().unwrap()],
+            encryption: Encryption::None,
+            by: node(),
+            created_at_unix_ms: 0,
+        }
+    }
+
+    fn node() -> NodeId {
+        "n1".parse().unwrap()
+    }
+
+    /// What is in the state directory after a boot, with that row of network pods.
+    fn after_boot(row: OverlayRow) -> State {
+        let dir = std::env::temp_dir().join(format!("bulkhead-remembered-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut file = OverlaysFile::new(node(), 1);
+        let name: OverlayName = "pods".parse().unwrap();
+        let end = VtepRow {
+            name: "one".to_owned(),
+            epoch: 1,
+            underlay: [192, 0, 2, 1].into(),
+            mac: Mac::new([2, 0, 0, 0, 0, 1]).unwrap(),
+            link_mac: None,
+            mtu: Mtu::new(1450).unwrap(),
+            seal: None,
+            version: String::new(),
+            at_unix_ms: 1,
+            attempt: bulkhead_ipam::cluster::Attempt::default(),
+        };
+        file.vteps.insert(name.clone(), [(node(), end)].into());
+        file.overlays.insert(name, row);
+        file.save(&dir).unwrap();
+        let file = OverlaysFile::load(&dir, &node()).unwrap().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        let (at_unix_ms, mirror) = (file.at_unix_ms, Mirror::remembered(file));
+        let memory = Some(Memory { mirror, at_unix_ms });
+        State {
+            memory,
+            ..State::default()
+        }
+    }
+
+    fn asked() -> OverlayEnd {
+        OverlayEnd {
+            vni: Vni::new(7).unwrap(),
+            port: 4789,
+            pools: row().pools,
+            underlay: None,
+            local: [192, 0, 2, 1].into(),
+            mtu: Mtu::new(1450).unwrap(),
+            most: None,
+            direct: false,
+            tuning: Tuning::default(),
+            encryption: Encryption::None,
+            segment: None,
+        }
+    }
+
+    #[test]
+    fn what_was_remembered_is_had_again_only_if_it_is_what_is_asked_for() {
+        let network: NetworkName = "pods".parse().unwrap();
+        let remembered = |row, end: &OverlayEnd| after_boot(row).remembered(&network, &node(), end);
+        assert_eq!(remembered(row(), &asked()), Remembered::Same);
+        let bridged = OverlayRow {
+            mode: OverlayMode::Bridged,
+            ..row()
+        };
+        let sealed = OverlayRow {
+            encryption: Encryption::Ipsec,
+            ..row()
+        };
+        let other_port = OverlayRow {
+            port: 4790,
+            ..row()
+        };
+        for (row, key, known) in [
+            (bridged, "mode", "bridged"),
+            (sealed, "encryption", "ipsec"),
+            (other_port, "port", "4790"),
+        ] {
+            let Remembered::Otherwise(differs) = remembered(row, &asked()) else {
+                panic!("{key} is another");
+            };
+            assert_eq!((differs.key, differs.known.as_str()), (key, known));
+        }
+        let other_pool = OverlayEnd {
+            pools: vec!["another".parse().unwrap()],
+            ..asked()
+        };
+        assert_eq!(remembered(row(), &other_pool), Remembered::Nothing);
     }
 }

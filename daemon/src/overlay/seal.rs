@@ -424,7 +424,7 @@ impl Overlays {
         tracing::warn!(%network, "IPsec states were lost, or another has their index; keyed anew");
     }
 
-    fn mended(&self, network: &NetworkName) {
+    pub(super) fn mended(&self, network: &NetworkName) {
         if let Some(member) = self.state().members.get_mut(network) {
             member.mended += 1;
         }

@@ -24,13 +24,14 @@ const PATIENCE: Duration = Duration::from_millis(250);
 impl Overlays {
     /// What a network's end should be.
     pub(super) fn want(&self, seen: &Seen) -> Want {
+        let end = seen.standing();
         let vtep = Vtep {
             device: seen.network.vxlan_device(),
             mac: seen.network.vtep_mac(self.cluster.node.as_str()),
             vni: seen.end.vni,
             port: seen.end.port,
             local: seen.end.local,
-            mtu: seen.end.mtu,
+            mtu: end.mtu,
             addresses: Vec::new(),
             tx_checksum: Switch::from(!seen.end.tuning.own_checksums),
         };
@@ -75,7 +76,7 @@ impl Overlays {
                 .collect(),
             bridge: Bridge {
                 gateways,
-                ..segment_bridge(&seen.network, &seen.end)
+                ..segment_bridge(&seen.network, &seen.standing())
             },
             vtep,
             stations,
@@ -91,7 +92,7 @@ impl Overlays {
         }
     }
 
-    fn has(&self, network: &NetworkName) -> bool {
+    pub(super) fn has(&self, network: &NetworkName) -> bool {
         !self.ends() && self.state().members.contains_key(network)
     }
 }

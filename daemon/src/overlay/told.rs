@@ -14,7 +14,7 @@ use bulkhead_plan::{Ns, Stranger};
 
 use super::mirror::{KINDS, Mirror};
 use super::seal::Shown;
-use super::{Overlays, State};
+use super::{Overlays, State, member};
 use crate::admin::{node_name, node_state};
 
 impl Overlays {
@@ -117,7 +117,11 @@ impl Overlays {
                         replication: it.replicate,
                     }),
                     local: member.end.local,
-                    mtu: member.end.mtu,
+                    mtu: member::bounded(
+                        &member.end,
+                        state.least(&name, &member.end, &self.cluster.node),
+                    )
+                    .mtu,
                     addresses: if overlay.mode == OverlayMode::Bridged {
                         Vec::new()
                     } else {
@@ -169,6 +173,7 @@ fn end(
         state: listed.map_or(NodeState::Unknown, |listed| node_state(listed.state)),
         underlay: row.underlay,
         mac: row.mac,
+        link_mac: row.link_mac,
         mtu: row.mtu,
         key_epoch: row.seal.map(|seal| seal.applied),
         version: row.version.clone(),

@@ -1,12 +1,44 @@
 //! Connections that stand although they are no longer allowed: the first rule lets them pass, so the kernel has to
 //! forget them. What comes of them next is judged as a first packet is.
 
-use bulkhead_kernel::{Connection, Deletion, Kernel};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bulkhead_kernel::{Connection, Deletion, Kernel, ObserveError};
 use bulkhead_model::Protocol;
 use bulkhead_policy::compile::Judge;
 use bulkhead_policy::{Decision, Packet, Space, Traffic};
 
-use crate::node::Node;
+/// Which connections are to end.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    /// What was known when it was asked.
+    pub(super) at: Instant,
+    /// Those that it denies.
+    pub(super) judge: Option<Judge>,
+    /// Those of addresses whose endpoints are gone: what stands of them is nobody's who has one next.
+    pub(super) gone: BTreeSet<IpAddr>,
+}
+
+impl Due {
+    pub(super) fn is_something(&self) -> bool {
+        self.judge.is_some() || !self.gone.is_empty()
+    }
+
+    fn concerns(&self, ends: [IpAddr; 2]) -> bool {
+        let judge = self.judge.as_ref();
+        let is_ours = |end| judge.is_some_and(|judge| judge.is_local(end));
+        ends.into_iter()
+            .any(|end| is_ours(end) || self.gone.contains(&end))
+    }
+
+    fn ends(&self, connection: &Connection) -> bool {
+        let ends = [connection.source, connection.destination];
+        let is_denied = |judge: &Judge| judge.decide(&packet_of(connection)) == Decision::Deny;
+        ends.iter().any(|end| self.gone.contains(end)) || self.judge.as_ref().is_some_and(is_denied)
+    }
+}
 
 /// Who cuts, on a socket of its own, so that a listing does not keep ADDs waiting.
 pub(super) struct Scissors(Kernel);
@@ -16,21 +48,15 @@ impl Scissors {
         Self(Kernel::new(Deletion::Blocking))
     }
 
-    /// Cuts what `judge` denies; how many that were.
-    pub(super) fn cut(&mut self, node: &Node, judge: &Judge) -> u64 {
-        let is_ours = |source, destination| judge.is_local(source) || judge.is_local(destination);
-        let forgotten = self.0.connections(is_ours).and_then(|mut connections| {
-            connections.retain(|connection| judge.decide(&packet_of(connection)) == Decision::Deny);
-            self.0.forget(&connections)
-        });
-        let answers = match forgotten {
-            Ok(answers) => answers,
-            Err(error) => {
-                let why = crate::told::chain(&error);
-                node.failed("connections that are no longer allowed are not cut", &why);
-                return 0;
-            }
-        };
+    /// Cuts what is due; how many that were.
+    ///
+    /// # Errors
+    /// The kernel does not tell what there is. Nothing is cut then.
+    pub(super) fn cut(&mut self, due: &Due) -> Result<u64, ObserveError> {
+        let is_ours = |source, destination| due.concerns([source, destination]);
+        let mut connections = self.0.connections(is_ours)?;
+        connections.retain(|connection| due.ends(connection));
+        let answers = self.0.forget(&connections)?;
         for refusal in answers.iter().filter_map(|answer| answer.as_ref().err()) {
             tracing::warn!(%refusal, "a connection that is no longer allowed is not cut");
         }
@@ -38,7 +64,7 @@ impl Scissors {
         if cut > 0 {
             tracing::info!(cut, "cut connections that are no longer allowed");
         }
-        u64::try_from(cut).unwrap_or(u64::MAX)
+        Ok(u64::try_from(cut).unwrap_or(u64::MAX))
     }
 }
 

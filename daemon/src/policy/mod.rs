@@ -18,10 +18,13 @@ use bulkhead_cni::CniError;
 use bulkhead_ipam::wire::admin::{Judged, PolicyVerified};
 use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
 use bulkhead_model::{AttachmentKey, IfName};
+use bulkhead_policy::compile::Told;
 use bulkhead_policy::{Decision, EndpointId, Local, Packet, World};
 
+use crate::config::Established;
 use crate::identity::{Changed, Identities, Mark};
 use crate::node::Node;
+use cut::{Due, Scissors};
 use stand::{Stand, Trouble};
 
 /// Stack of the thread, in bytes: a table is made on the heap.
@@ -44,7 +47,11 @@ pub(crate) struct Enforcer {
 struct State {
     /// The attachments that policies are enforced for.
     local: BTreeMap<AttachmentKey, (EndpointId, IfName)>,
+    /// How many listen to what is allowed.
+    listeners: usize,
     stand: Stand,
+    /// Addresses whose endpoints are gone, since when, while connections of theirs may stand.
+    gone: BTreeMap<IpAddr, Instant>,
     /// What was known when the kernel was told last.
     mark: Mark,
 }
@@ -69,7 +76,9 @@ impl Enforcer {
         }
         let state = State {
             local,
+            listeners: 0,
             stand: Stand::unknown(),
+            gone: BTreeMap::new(),
             mark: Mark::default(),
         };
         Ok(Self {
@@ -143,6 +152,30 @@ impl Enforcer {
         })
     }
 
+    /// One more listens to what is allowed: from here on the kernel tells of it.
+    ///
+    /// # Errors
+    /// The kernel is not told; then nobody listens.
+    pub(crate) fn listen(&self) -> Result<(), Trouble> {
+        let mut state = self.state();
+        state.listeners += 1;
+        let told = state.tell_kernel(&self.identities).map(drop);
+        if told.is_err() {
+            state.listeners -= 1;
+        }
+        told
+    }
+
+    /// One less listens; with the last one the kernel is silent again.
+    ///
+    /// # Errors
+    /// The kernel is not told; it is when something changes next.
+    pub(crate) fn listen_no_more(&self) -> Result<(), Trouble> {
+        let mut state = self.state();
+        state.listeners -= 1;
+        state.tell_kernel(&self.identities).map(drop)
+    }
+
     /// Puts right what somebody else has changed; what that was.
     fn heal(&self) -> Result<Vec<String>, Trouble> {
         let mut state = self.state();
@@ -155,6 +188,73 @@ impl Enforcer {
         state.tell_kernel(&self.identities)?;
         self.healed.fetch_add(1, Ordering::Relaxed);
         Ok(found)
+    }
+
+    /// Which connections are to be cut now.
+    fn due(&self, established: Established) -> Option<Due> {
+        let mut state = self.state();
+        let judge = match established {
+            Established::Cut => state.stand.due_to_cut(),
+            // It stays due.
+            Established::Keep => None,
+        };
+        let gone = state.gone.keys().copied().collect();
+        let at = Instant::now();
+        let due = Due { at, judge, gone };
+        due.is_something().then_some(due)
+    }
+
+    /// Cuts them. What is not cut stays due.
+    fn cut(&self, node: &Node, scissors: &mut Scissors, due: &Due) {
+        let cut = scissors.cut(due);
+        let mut state = self.state();
+        match cut {
+            Ok(cut) => {
+                // Others have gone meanwhile.
+                state
+                    .gone
+                    .retain(|address, since| *since > due.at || !due.gone.contains(address));
+                drop(state);
+                self.cut.fetch_add(cut, Ordering::Relaxed);
+                node.metrics.policy_cut.inc_by(cut);
+            }
+            Err(error) => {
+                if due.judge.is_some() {
+                    state.stand.is_not_cut();
+                }
+                drop(state);
+                let why = crate::told::chain(&error);
+                node.failed("connections that are no longer allowed are not cut", &why);
+            }
+        }
+    }
+
+    /// Nothing stands of the connections that others had with these addresses.
+    fn begin_anew(&self, record: &AttachmentRecord) -> Result<(), CniError> {
+        let addresses = record.addresses.iter();
+        let addresses = addresses.map(|leased| leased.address.address());
+        let gone: BTreeSet<IpAddr> = {
+            let state = self.state();
+            addresses
+                .filter(|address| state.gone.contains_key(address))
+                .collect()
+        };
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let (at, judge) = (Instant::now(), None);
+        let due = Due { at, judge, gone };
+        let cut = Scissors::new().cut(&due);
+        cut.map_err(|error| {
+            let network = &record.key.network;
+            let why = crate::told::chain(&error);
+            CniError::try_again(format!(
+                "network {network}: connections of those who had the addresses before are not cut: {why}"
+            ))
+        })?;
+        let mut state = self.state();
+        state.gone.retain(|address, _| !due.gone.contains(address));
+        Ok(())
     }
 
     fn tell_kernel(&self) -> Result<Mark, Trouble> {
@@ -177,6 +277,10 @@ impl State {
         let endpoints = self.local.values().cloned();
         let local = Local {
             endpoints: endpoints.collect(),
+            told: match self.listeners {
+                0 => Told::Denied,
+                _ => Told::Everything,
+            },
             ..Local::default()
         };
         let before = self.mark;
@@ -200,6 +304,7 @@ impl bulkhead_attach::Policies for Enforcer {
         let Some(device) = device(&record.names) else {
             return Ok(());
         };
+        self.begin_anew(record)?;
         let endpoint = self.identities.recorded(record);
         let mut state = self.state();
         state.local.insert(record.key.clone(), (endpoint, device));
@@ -209,9 +314,13 @@ impl bulkhead_attach::Policies for Enforcer {
     }
 
     fn dismiss(&self, key: &AttachmentKey) -> Result<(), CniError> {
-        self.identities.ended(key);
+        let had = self.identities.ended(key);
         let mut state = self.state();
         state.local.remove(key);
+        let now = Instant::now();
+        state
+            .gone
+            .extend(had.into_iter().map(|address| (address, now)));
         let told = match state.tell_kernel(&self.identities) {
             // It cannot be compiled.
             Err(Trouble::Unknown) if state.local.is_empty() => state.stand.clear(),
@@ -237,7 +346,7 @@ fn go_on(node: &Node) {
     let enforcer = &node.policy;
     let mut mark = Mark::default();
     let mut verified_at = Instant::now();
-    let mut scissors = cut::Scissors::new();
+    let mut scissors = Scissors::new();
     let mut first = true;
     while !enforcer.is_ending.load(Ordering::Relaxed) {
         let changed = enforcer.identities.await_change(mark, TICK);
@@ -259,11 +368,8 @@ fn go_on(node: &Node) {
                 }
             }
         }
-        let judge = enforcer.state().stand.due_to_cut();
-        if let Some(judge) = judge {
-            let cut = scissors.cut(node, &judge);
-            enforcer.cut.fetch_add(cut, Ordering::Relaxed);
-            node.metrics.policy_cut.inc_by(cut);
+        if let Some(due) = enforcer.due(node.config().established) {
+            enforcer.cut(node, &mut scissors, &due);
         }
         // As often as attachments are compared with their want.
         let interval = node.config().reconcile;

@@ -201,12 +201,21 @@ impl Stand {
     pub(super) fn due_to_cut(&mut self) -> Option<Judge> {
         std::mem::take(&mut self.cut_is_due).then(|| self.compiler.judge())
     }
+
+    /// It was not done.
+    pub(super) const fn is_not_cut(&mut self) {
+        self.cut_is_due = true;
+    }
 }
 
-/// Whether something that was allowed may be forbidden now: what only adds allows no less.
+/// Whether something that was allowed may be forbidden now: what only adds allows no less, and what a chain decides
+/// is in its name, so that one with other rules tells something else and no more.
 fn may_narrow(command: &Command) -> bool {
     !matches!(
         command,
-        Command::AddElements { .. } | Command::AddSet { .. } | Command::AddChain { .. }
+        Command::AddElements { .. }
+            | Command::AddSet { .. }
+            | Command::AddChain { .. }
+            | Command::SetRules { .. }
     )
 }

@@ -62,6 +62,7 @@ impl Batch {
             ipam,
             pod: draft.pod,
             labels: draft.labels,
+            ports: draft.ports,
             pool: draft.pool,
         };
         let head = Head {

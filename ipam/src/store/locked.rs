@@ -1,5 +1,6 @@
 //! Writing: acquire, record, release. One call is one append and one `fdatasync`, or its share of one.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -228,21 +229,42 @@ impl LockedStore {
         id: &AttachmentId,
         host_ports: Vec<PortMapping>,
     ) -> Result<Option<AttachmentRecord>, StoreError> {
+        self.rename(id, |names| names.host_ports = host_ports)
+    }
+
+    /// Records anything else among the names of an attachment that has a record, as
+    /// [`LockedStore::set_host_ports`].
+    ///
+    /// # Errors
+    /// As it.
+    pub fn set_other_names(
+        &mut self,
+        id: &AttachmentId,
+        other: BTreeMap<String, String>,
+    ) -> Result<Option<AttachmentRecord>, StoreError> {
+        self.rename(id, |names| names.other = other)
+    }
+
+    fn rename(
+        &mut self,
+        id: &AttachmentId,
+        change: impl FnOnce(&mut Names),
+    ) -> Result<Option<AttachmentRecord>, StoreError> {
         let Some(record) = self.find(id)? else {
             self.settle()?;
             return Ok(None);
         };
+        let mut names = record.names;
+        change(&mut names);
         let draft = Draft {
             key: record.key,
             kind: record.kind,
             netns: record.netns,
-            names: Names {
-                host_ports,
-                ..record.names
-            },
+            names,
             config_digest: record.config_digest,
             pod: record.pod,
             labels: record.labels,
+            ports: record.ports,
             pool: record.pool,
         };
         let mut batch = Batch::new(self);
@@ -301,7 +323,8 @@ impl LockedStore {
         let same_life = existing.boot_id == *self.boot.id()
             && existing.netns == draft.netns
             && existing.kind == draft.kind
-            && existing.labels == draft.labels;
+            && existing.labels == draft.labels
+            && existing.ports == draft.ports;
         if same_source && same_life {
             return Acquired::Existing(existing.clone());
         }

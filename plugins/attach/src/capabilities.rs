@@ -109,7 +109,7 @@ fn mapping(item: &Object<'_>) -> Result<PortMapping, FieldError> {
 
 const PORT: &str = "a port of 1 to 65535";
 
-fn port(field: &Field<'_>) -> Result<NonZeroU16, FieldError> {
+pub(crate) fn port(field: &Field<'_>) -> Result<NonZeroU16, FieldError> {
     let number = field.u64().ok().and_then(|n| u16::try_from(n).ok());
     number
         .and_then(NonZeroU16::new)

@@ -193,6 +193,7 @@ fn look<C: Chained>(
         ipam,
         pod: pod::of(call),
         labels: pod::labels(call)?,
+        ports: pod::ports(call)?,
         pool: None,
     })
 }
@@ -247,6 +248,7 @@ fn check<C: Chained>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniErro
         },
         pod: recorded.pod.clone(),
         labels: recorded.labels.clone(),
+        ports: recorded.ports.clone(),
         ..now
     };
     if !same(&recorded, &told) {

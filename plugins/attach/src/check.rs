@@ -2,11 +2,12 @@
 //! MTU and addresses come from prevResult, since plugins chained later may have changed them.
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Verb, exec};
-use bulkhead_ipam::{AttachmentRecord, Ipam};
+use bulkhead_ipam::{AttachmentRecord, Ipam, StateDir};
+use bulkhead_model::NetworkName;
 
 use crate::failure::Failure;
 use crate::recorded::Attachment;
-use crate::{Host, Network, del};
+use crate::{Host, Network, OverlayEnd, del, end};
 
 pub(crate) fn check<N: Network>(call: &Call, host: &mut dyn Host) -> Result<Answer, CniError> {
     let network = N::parse(call)?;
@@ -38,7 +39,7 @@ fn verify<N: Network>(
     };
     leases_stand(&record, previous)?;
     let path = call.netns.as_deref().unwrap_or(std::path::Path::new(""));
-    let (ipam, pool) = (record.ipam.clone(), pool.as_ref());
+    let (kept, ipam, pool) = (record.clone(), record.ipam.clone(), pool.as_ref());
     let netns = (path, host.container(path)?);
     let kernel = host.kernel();
     kernel.look_afresh();
@@ -49,10 +50,35 @@ fn verify<N: Network>(
             .with_details(mend.to_string().trim_end());
         return Err(error.into());
     }
+    end_stands(host, &key.network, state.as_deref(), &kept)?;
     if let Ipam::Delegated { plugin } = ipam {
         exec::delegate(host.delegates(), call, &plugin, Verb::Check)?;
     }
     Ok(())
+}
+
+/// The node's end of a network that nodes have together is as they agreed.
+fn end_stands(
+    host: &mut dyn Host,
+    network: &NetworkName,
+    state: Option<&StateDir>,
+    record: &AttachmentRecord,
+) -> Result<(), Failure> {
+    let lines = match (host.overlays(), state) {
+        _ if OverlayEnd::of_names(&record.names).is_none() => return Ok(()),
+        (Some(overlays), _) => overlays.differs(network)?,
+        (None, Some(state)) => {
+            let compared = end::compare(host.kernel(), state, record)?;
+            let ops = compared.map(|compared| compared.drift).unwrap_or_default();
+            ops.ops().iter().map(ToString::to_string).collect()
+        }
+        (None, None) => return Ok(()),
+    };
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let text = format!("this node's end of network {network} is not as its nodes agreed");
+    Err(drift(text).with_details(lines.join("\n")).into())
 }
 
 fn drift(text: String) -> CniError {

@@ -113,6 +113,7 @@ pub(crate) fn acquire<N: Network>(
         config_digest: String::new(),
         pod: pod::of(call),
         labels: pod::labels(call)?,
+        ports: pod::ports(call)?,
         pool: None,
     };
     let store = state.network(&key.network);

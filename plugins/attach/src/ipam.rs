@@ -41,6 +41,7 @@ fn acquire(call: &Call, host: &mut dyn Host) -> Result<CniResult, Failure> {
         config_digest: String::new(),
         pod: pod::of(call),
         labels: pod::labels(call)?,
+        ports: pod::ports(call)?,
         pool: None,
     };
     let leased = lease::acquire(host, call, &store, draft, &source)?;

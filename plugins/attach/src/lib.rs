@@ -12,6 +12,7 @@ mod check;
 mod claims;
 mod converge;
 mod del;
+mod end;
 mod failure;
 mod gc;
 mod grant;
@@ -62,7 +63,8 @@ pub use plugin::Plugin;
 pub use policies::Policies;
 pub use pools::{PoolAsk, PoolGrant, PoolLeases};
 pub use recorded::{
-    Explanation, Inspection, Rehearsal, Successors, collect, explain, inspect, is_sound, repair,
+    Explanation, Extent, Inspection, Rehearsal, Successors, catch_up, collect, explain, inspect,
+    is_sound, repair,
 };
 pub use segment::{end_exit, recorded_node, stand_exit};
 pub use under_way::{Turn, UnderWay};

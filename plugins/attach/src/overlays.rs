@@ -1,5 +1,6 @@
 //! Networks that nodes have together: what a call asks of whoever keeps the node's end of them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -14,6 +15,9 @@ use crate::{Host, state_dir};
 
 /// Among the other names of a record: [`OverlayEnd`].
 const OVERLAY: &str = "overlay";
+
+/// Among the other names of a record whose MTU was followed: those of before, which ADD may have answered.
+const FORMER_MTUS: &str = "formerMtus";
 
 /// The node's ends of overlays.
 pub trait Overlays: Send + Sync {
@@ -30,6 +34,14 @@ pub trait Overlays: Send + Sync {
     /// # Errors
     /// As it.
     fn serves(&self, network: &NetworkName, ask: &OverlayAsk) -> Result<(), CniError>;
+
+    /// What the kernel has of a network otherwise than the others and the node itself say, and goes on to
+    /// have: the lines that mend it, and at most so many. Nothing is said of a network whose others are not
+    /// known yet.
+    ///
+    /// # Errors
+    /// Code 102 if something is in the way, 5 if the kernel does not say.
+    fn differs(&self, network: &NetworkName) -> Result<Vec<String>, CniError>;
 }
 
 /// What a network asks for.
@@ -179,6 +191,25 @@ impl OverlayEnd {
         let text = serde_json::to_string(self).expect("a struct with text keys");
         names.other.insert(OVERLAY.to_owned(), text);
     }
+}
+
+/// The MTUs that an attachment had before it followed the underlay's.
+pub(crate) fn former_mtus(names: &Names) -> BTreeSet<Mtu> {
+    let noted = names.other.get(FORMER_MTUS).map_or("", String::as_str);
+    let parsed = noted.split(' ').filter_map(|text| text.parse().ok());
+    parsed.filter_map(Mtu::new).collect()
+}
+
+/// The other names of an attachment whose network's end on this node is by now as `end` says.
+pub(crate) fn followed(names: &Names, end: &OverlayEnd) -> BTreeMap<String, String> {
+    let mut followed = names.clone();
+    let mut former = former_mtus(names);
+    former.extend(OverlayEnd::of_names(names).map(|before| before.mtu));
+    let former: Vec<String> = former.iter().map(ToString::to_string).collect();
+    let noted = former.join(" ");
+    followed.other.insert(FORMER_MTUS.to_owned(), noted);
+    end.note(&mut followed);
+    followed.other
 }
 
 /// The node's ends of overlays.

@@ -1,10 +1,15 @@
 //! Whose container an attachment is of, as Kubernetes runtimes say it in `CNI_ARGS`.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use bulkhead_cni::Call;
 use bulkhead_cni::json::{Field, FieldError};
+use bulkhead_ipam::cluster::schema::PortName;
 use bulkhead_ipam::{Labels, PodRef};
+use bulkhead_model::{Protocol, is_port_name};
+
+use crate::capabilities::port;
 
 /// The pod; `None` unless namespace and name are both said.
 pub(crate) fn of(call: &Call) -> Option<PodRef> {
@@ -64,6 +69,50 @@ fn label(item: &Field<'_>) -> Result<(String, String), FieldError> {
         // A label may say all by being there: Kubernetes has `node-role.kubernetes.io/control-plane: ""`.
         text("value", 0..=LONGEST_VALUE, "a label's value")?,
     ))
+}
+
+/// Most ports with names of one container.
+const MOST_PORTS: usize = 64;
+const PORT: &str = "a port of 1 to 65535";
+const PORT_NAME: &str =
+    "a port's name (1 to 15 lower-case letters, digits and single '-', such as http)";
+
+/// The ports that the container has names for, as far as the runtime passes them: Kubernetes has them in the pod
+/// alone, and nobody hands those on. A key of our own, beside the labels.
+///
+/// # Errors
+/// Code 7 if they are not `{"name", "port", "protocol"}` each, or are too many: policies speak of them, so none is
+/// dropped.
+pub(crate) fn ports(call: &Call) -> Result<Vec<PortName>, FieldError> {
+    let Some(field) = call.config.args_cni()?.optional("ports") else {
+        return Ok(Vec::new());
+    };
+    let items = field.items()?;
+    if items.len() > MOST_PORTS {
+        return Err(field.invalid(format!("a list of {MOST_PORTS} named ports at most")));
+    }
+    let ports: BTreeSet<PortName> = items.iter().map(named).collect::<Result<_, _>>()?;
+    Ok(ports.into_iter().collect())
+}
+
+fn named(item: &Field<'_>) -> Result<PortName, FieldError> {
+    let item = item.object()?;
+    let mut members = item.members();
+    let known = |key: &str| ["name", "port", "protocol"].contains(&key);
+    if let Some((_, field)) = members.find(|(key, _)| !known(key)) {
+        return Err(field.unsupported("a named port has name, port and protocol; remove the key"));
+    }
+    let name = item.required("name", PORT_NAME)?;
+    let text = name.str()?;
+    if !is_port_name(text) {
+        return Err(name.invalid(PORT_NAME));
+    }
+    let protocol = item.optional_parsed("protocol")?.unwrap_or(Protocol::Tcp);
+    Ok(PortName {
+        name: text.to_owned(),
+        protocol: protocol.to_string(),
+        port: port(&item.required("port", PORT)?)?.get(),
+    })
 }
 
 #[cfg(test)]
@@ -142,6 +191,60 @@ mod tests {
         ] {
             let error = with(cni).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn ports_have_names_of_the_runtime() {
+        let with = |cni: &str| {
+            let head = r#""cniVersion": "1.1.0", "name": "blue", "type": "bridge""#;
+            ports(&call(
+                "",
+                &format!(r#"{{{head}, "args": {{"cni": {cni}}}}}"#),
+            ))
+        };
+        let named = |name: &str, protocol: &str, port| PortName {
+            name: name.to_owned(),
+            protocol: protocol.to_owned(),
+            port,
+        };
+        assert_eq!(with("{}"), Ok(Vec::new()));
+        let dns = r#"{"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns", "port": 53},
+            {"name": "dns", "port": 53, "protocol": "tcp"}, {"name": "alt", "port": 8053}]}"#;
+        assert_eq!(
+            with(dns),
+            Ok(vec![
+                named("alt", "tcp", 8053),
+                named("dns", "tcp", 53),
+                named("dns", "udp", 53),
+            ])
+        );
+        let many = vec![r#"{"name": "http", "port": 80}"#; MOST_PORTS + 1].join(",");
+        for (list, said) in [
+            (
+                r#"{"name": "http"}"#,
+                "args.cni.ports[0].port: missing, set it to a port of 1 to 65535",
+            ),
+            (
+                r#"{"name": "HTTP", "port": 80}"#,
+                "is not a port's name (1 to 15 lower-case letters",
+            ),
+            (
+                r#"{"name": "http", "port": 0}"#,
+                "is not a port of 1 to 65535",
+            ),
+            (
+                r#"{"name": "http", "port": 80, "protocol": "gre"}"#,
+                "is not a protocol (tcp, udp or sctp)",
+            ),
+            (
+                r#"{"name": "http", "hostPort": 80}"#,
+                "a named port has name, port and protocol; remove the key",
+            ),
+            (many.as_str(), "is not a list of 64 named ports at most"),
+        ] {
+            let error = with(&format!(r#"{{"ports": [{list}]}}"#)).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
         }
     }
 

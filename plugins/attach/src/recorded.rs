@@ -1,6 +1,7 @@
 //! A recorded attachment, looked at and mended outside a runtime's call: by an operator. The same
 //! want, the same plan, the same way of applying it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bulkhead_cni::{Call, CniError, CniResult, Code};
@@ -11,7 +12,7 @@ use bulkhead_plan::{Attached, Interface, Op, Plan, Want, World, plan, scope};
 
 use crate::converge::{ConvergeError, Start};
 use crate::failure::Failure;
-use crate::{Grant, Host, Network, Origin, add, del, segment};
+use crate::{Grant, Host, Network, Origin, OverlayEnd, add, del, end, overlays, segment};
 
 /// What should be, what is, and what leads from this to that.
 #[derive(Debug)]
@@ -62,7 +63,16 @@ pub enum Successors {
     Some,
 }
 
-/// Compares an attachment with its want. `call` carries the configuration of its network and, if one
+/// How far is looked and mended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Extent {
+    /// The attachment alone: somebody else keeps what nodes have together.
+    Attachment,
+    /// The node's end of its network too, as far as the attachment's record says what it should be.
+    WithEnd,
+}
+
+/// Compares an attachment with its want, and its network's end. `call` carries the configuration of its network and, if one
 /// is known, the result of its ADD; `done` is what will have been done before.
 ///
 /// # Errors
@@ -77,7 +87,17 @@ pub fn inspect<N: Network>(
     let network = N::parse(call)?;
     let mut kernel = Kernel::new(Deletion::Blocking);
     let mut attachment = Attachment::open(&network, &mut kernel, call, state, record, successors)?;
-    Ok(attachment.inspect(Some(state), done)?)
+    let mut inspection = attachment.inspect(Some(state), done)?;
+    if let Some(end) = end::compare(&mut kernel, state, record)? {
+        let rest = end.rest(|world| after(world, done))?;
+        inspection.drift = both(&inspection.drift, &end.drift);
+        inspection.remainder = both(&inspection.remainder, &rest);
+    }
+    Ok(inspection)
+}
+
+fn both(one: &Plan, other: &Plan) -> Plan {
+    Plan::new([one.ops(), other.ops()].concat())
 }
 
 /// Whether an attachment is as it should be: as [`inspect`], which costs more where it is not.
@@ -89,12 +109,17 @@ pub fn is_sound<N: Network>(
     state: &StateDir,
     record: &AttachmentRecord,
     successors: Successors,
+    extent: Extent,
 ) -> Result<bool, CniError> {
     let network = N::parse(call)?;
     let mut kernel = Kernel::new(Deletion::Blocking);
     let mut attachment = Attachment::open(&network, &mut kernel, call, state, record, successors)?;
     let (_, drift) = attachment.compare()?;
-    Ok(drift.is_empty())
+    if extent == Extent::Attachment || !drift.is_empty() {
+        return Ok(drift.is_empty());
+    }
+    let end = end::compare(&mut kernel, state, record)?;
+    Ok(end.is_none_or(|end| end.drift.is_empty()))
 }
 
 /// Mends an attachment and returns what was done. Nobody may call ADD or DEL meanwhile: `state` is
@@ -107,6 +132,7 @@ pub fn repair<N: Network>(
     state: &StateDir,
     record: &AttachmentRecord,
     successors: Successors,
+    extent: Extent,
 ) -> Result<Plan, CniError> {
     let network = N::parse(call)?;
     let mut kernel = Kernel::new(Deletion::Blocking);
@@ -125,7 +151,65 @@ pub fn repair<N: Network>(
             done.extend_from_slice(plan.ops());
         },
     )?;
+    if extent == Extent::WithEnd {
+        end::stand(kernel, state, record, &mut done)?;
+    }
     Ok(Plan::new(done))
+}
+
+/// Has a live attachment follow its network's end on this node, whose MTU is another than when it was made:
+/// the port, and the interface unless somebody has given that a smaller one. What was done, and the record
+/// that says so; `None` if it is not the attachment's record any more. Nobody may call ADD or DEL meanwhile.
+///
+/// # Errors
+/// As [`repair`], and what the state directory refuses. What was done stands, and is done again.
+pub fn catch_up<N: Network>(
+    call: &Call,
+    state: &StateDir,
+    record: &AttachmentRecord,
+    end: &OverlayEnd,
+) -> Result<Option<(Plan, AttachmentRecord)>, CniError> {
+    let network = N::parse(call)?;
+    let before = OverlayEnd::of_names(&record.names).map(|before| before.mtu);
+    let mut following = record.clone();
+    following.names.other = overlays::followed(&record.names, end);
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let (known, others) = (&following, Successors::Some);
+    let mut attachment = Attachment::open(&network, &mut kernel, call, state, known, others)?;
+    attachment.compare()?;
+    let interface = &mut attachment.want.interface;
+    let standing = interface.mtu;
+    let is_own = |mtu: &Mtu| Some(*mtu) == before || *mtu > end.mtu;
+    interface.mtu = Some(standing.filter(|mtu| !is_own(mtu)).unwrap_or(end.mtu));
+    let mut done = Vec::new();
+    let Attachment { kernel, want, .. } = &mut attachment;
+    let planned = |plan: &Plan| done.extend_from_slice(plan.ops());
+    add::stand(
+        Start::Anything,
+        kernel,
+        state,
+        &record.key,
+        want.clone(),
+        planned,
+    )?;
+    let recorded = noted(state, record, following.names.other)?;
+    Ok(recorded.map(|record| (Plan::new(done), record)))
+}
+
+/// Records other names for an attachment, if this is its record still.
+fn noted(
+    state: &StateDir,
+    record: &AttachmentRecord,
+    other: BTreeMap<String, String>,
+) -> Result<Option<AttachmentRecord>, Failure> {
+    let Some(mut store) = state.network(&record.key.network).lock_existing()? else {
+        return Ok(None);
+    };
+    let now = store.find(&record.id())?.map(|record| record.sequence);
+    if now != Some(record.sequence) {
+        return Ok(None);
+    }
+    Ok(store.set_other_names(&record.id(), other)?)
 }
 
 /// Tells an attachment whole: what there is, where it comes from, what ADD and DEL would do. Nothing
@@ -257,7 +341,10 @@ impl<'k> Attachment<'k> {
     ) -> Result<Self, Failure> {
         let grant = Grant::of(network, record, pool, path)?;
         let mut want = network.want(&grant)?;
-        let claims = previous.map_or(Claims::Both, |previous| claim_previous(&mut want, previous));
+        let former = overlays::former_mtus(&grant.names);
+        let claims = previous.map_or(Claims::Both, |previous| {
+            claim_previous(&mut want, previous, &former)
+        });
         segment::admit(kernel, &want.node)?;
         kernel.admit(grant.container.clone(), netns);
         Ok(Self {
@@ -393,8 +480,9 @@ fn claim_mac(interface: &mut Interface, mac: Mac) {
 }
 
 /// MAC and MTU are what the runtime was told, since plugins chained later may have changed them.
-/// Results before version 1.1.0 tell no MTU.
-fn claim_previous(want: &mut Attached, previous: &CniResult) -> Claims {
+/// Results before version 1.1.0 tell no MTU. An attachment that has followed its network's end had `former` ones:
+/// who was told of one of them was told of the port's, and a plugin's is no more than the port's is by now.
+fn claim_previous(want: &mut Attached, previous: &CniResult, former: &BTreeSet<Mtu>) -> Claims {
     let name = want.interface.name;
     let inside = |interface: &&bulkhead_cni::Interface| {
         interface.sandbox.as_deref().is_some_and(|s| !s.is_empty())
@@ -409,6 +497,10 @@ fn claim_previous(want: &mut Attached, previous: &CniResult) -> Claims {
     let Some(mtu) = interface.mtu.and_then(Mtu::new) else {
         return Claims::Mac;
     };
-    want.interface.mtu = Some(mtu);
+    want.interface.mtu = match want.port.mtu {
+        Some(port) if former.contains(&mtu) => Some(port),
+        Some(port) if !former.is_empty() => Some(mtu.min(port)),
+        _ => Some(mtu),
+    };
     Claims::Both
 }

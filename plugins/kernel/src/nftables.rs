@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 
 use bulkhead_model::{Family, IfName, Prefix};
 use bulkhead_nft::observe::{self as ask, SetKind};
-use bulkhead_nft::{Chain, Command, Devices, Key, KeyType, Name, TableId, Transaction};
+use bulkhead_nft::{
+    Chain, Command, DataType, Devices, FoundRanges, Key, KeyType, Name, TableId, Transaction,
+};
 use bulkhead_plan::{TableScope, TableState};
 use rustix::io::Errno;
 
@@ -103,6 +105,7 @@ fn observe_table(
             Some(Whole::Keys(keys)) => {
                 table.elements.entry(set.clone()).or_default().extend(keys);
             }
+            Some(Whole::Ranges(ranges)) => drop(table.ranges.insert(set.clone(), ranges)),
             Some(Whole::Prefixes(prefixes)) => {
                 known.prefixes.insert(set.clone(), prefixes.clone());
                 table.prefixes.insert(set.clone(), prefixes);
@@ -209,6 +212,7 @@ fn learn_kinds<'a>(
 enum Whole {
     Keys(BTreeSet<Key>),
     Prefixes(BTreeSet<Prefix>),
+    Ranges(FoundRanges),
 }
 
 /// `None` if it is none of ours by its keys.
@@ -217,7 +221,9 @@ fn whole_set(
     table: &TableId,
     set: &Name,
     SetKind {
-        key, is_interval, ..
+        key,
+        data,
+        is_interval,
     }: &SetKind,
 ) -> Result<Option<Whole>, NetlinkError> {
     let messages = socket.list(&ask::elements_request(table, set, 0))?;
@@ -233,7 +239,13 @@ fn whole_set(
         [KeyType::Ipv6Addr] => Family::V6,
         _ => return Ok(None),
     };
-    Ok(ask::decode_prefixes(payloads, family).map(Whole::Prefixes))
+    Ok(match data {
+        Some(DataType::Value(kinds)) => {
+            ask::decode_ranges(payloads, family, kinds).map(Whole::Ranges)
+        }
+        Some(_) => None,
+        None => ask::decode_prefixes(payloads, family).map(Whole::Prefixes),
+    })
 }
 
 /// `None` if there is no such set, or none of ours by its keys.

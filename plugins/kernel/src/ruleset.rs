@@ -76,7 +76,9 @@ impl Known {
                     elements,
                 } => self.put(table, set, elements),
                 Command::DeleteElements { table, set, .. } => self.forget_elements(table, set),
-                Command::AddChain { table, chain } => self.forget_chain(table, &chain.name),
+                Command::AddChain { table, chain } | Command::SetRules { table, chain } => {
+                    self.forget_chain(table, &chain.name);
+                }
                 Command::DeleteChain { table, chain } => self.forget_chain(table, chain),
                 Command::AddTable(table) | Command::ReplaceTable(table) => {
                     self.tables.remove(&table.id);

@@ -60,6 +60,20 @@ impl FromStr for Protocol {
 
 serde_as_text!(Protocol);
 
+/// Whether a port may be called so: an IANA service name (RFC 6335 §5.1), in lower case as Kubernetes'
+/// `IsValidPortName` wants it.
+#[must_use]
+pub fn is_port_name(text: &str) -> bool {
+    text.len() <= 15
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.bytes().any(|b| b.is_ascii_lowercase())
+        && !text.contains("--")
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 /// Which of the node's addresses a host port is open on.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum HostAddress {

@@ -12,6 +12,6 @@ mod overlay;
 pub use address::{Family, InterfaceAddress, Mac, ParseError, Prefix};
 pub use attachment::{AttachmentId, AttachmentKey, ContainerId, NetworkName};
 pub use bandwidth::{Bandwidth, RateLimit};
-pub use host_port::{HostAddress, HostPort, PortMapping, Protocol};
+pub use host_port::{HostAddress, HostPort, PortMapping, Protocol, is_port_name};
 pub use link::{IfName, LinkGroup, Mtu, ROUTE_PROTOCOL};
 pub use overlay::{Encryption, VXLAN_PORT, Vni};

@@ -12,9 +12,8 @@ use crate::transaction::Command;
 
 /// The commands that turn `from` into `to`, which is the same table by its name; none if they are equal.
 ///
-/// What is in both is not touched, and only elements change: a table of which a chain or the kind of a set is
-/// another one, or the comment, is replaced whole. So a table that is to change piece by piece calls what is
-/// different by different names.
+/// What is in both is not touched. Elements change one by one and a chain's rules all at once; a table of which
+/// the hook of a chain or the kind of a set is another one, or the comment, is replaced whole.
 #[must_use]
 pub fn change(from: &Table, to: &Table) -> Vec<Command> {
     let change = Change {
@@ -47,7 +46,7 @@ impl Change<'_> {
         let chains = self.from_chains.iter().all(|(name, chain)| {
             let other = self.to_chains.get(name);
             // A base chain that goes or comes sees packets, or does not, from one moment to the next.
-            other.map_or(chain.base.is_none(), |other| other == chain)
+            other.map_or(chain.base.is_none(), |other| is_of_one_hook(chain, other))
         });
         let bases = self.to_chains.values().filter(|chain| chain.base.is_some());
         let mut bases = bases.map(|chain| self.from_chains.contains_key(&chain.name));
@@ -87,6 +86,10 @@ impl Change<'_> {
             let new = minus(&to.elements, &from.elements);
             commands.extend(self.add_elements(name, new));
         }
+        commands.extend(self.other_rules().map(|chain| Command::SetRules {
+            table: self.table.clone(),
+            chain: chain.clone(),
+        }));
         let old_chains = ordered(missing(&self.from_chains, &self.to_chains));
         commands.extend(old_chains.iter().rev().map(|chain| Command::DeleteChain {
             table: self.table.clone(),
@@ -97,6 +100,16 @@ impl Change<'_> {
             set: set.name.clone(),
         }));
         commands
+    }
+
+    /// Chains of both that have other rules.
+    fn other_rules(&self) -> impl Iterator<Item = &Chain> {
+        let both = self.to_chains.iter();
+        let other = both.filter(|(name, to)| {
+            let from = self.from_chains.get(*name);
+            from.is_some_and(|from| from.rules != to.rules)
+        });
+        other.map(|(_, to)| *to)
     }
 
     /// Without elements: those may lead to chains that are not there yet.
@@ -124,6 +137,10 @@ impl Change<'_> {
             elements,
         })
     }
+}
+
+fn is_of_one_hook(one: &Chain, other: &Chain) -> bool {
+    (&one.base, one.part) == (&other.base, other.part)
 }
 
 fn is_of_one_kind(one: &Set, other: &Set) -> bool {
@@ -249,6 +266,14 @@ pub fn follow(table: &mut Table, commands: &[Command]) {
     for command in commands {
         match command {
             Command::AddChain { chain, .. } => new.push(chain.clone()),
+            Command::SetRules { chain, .. } => {
+                let found = table
+                    .chains
+                    .binary_search_by(|one| one.name.cmp(&chain.name));
+                if let Ok(at) = found {
+                    table.chains[at].rules.clone_from(&chain.rules);
+                }
+            }
             Command::DeleteChain { chain, .. } => drop(gone.insert(chain)),
             Command::AddSet { set, .. } => {
                 if let Err(at) = place(table, &set.name) {
@@ -304,11 +329,15 @@ fn run(table: &mut Table, command: &Command) -> Result<(), Name> {
             if table.chain(&chain.name).is_some() {
                 return Err(chain.name.clone());
             }
-            let mut targets = chain.rules.iter().flat_map(targets);
-            if let Some(name) = targets.find(|name| table.chain(name).is_none()) {
-                return Err(name.clone());
-            }
+            lead_somewhere(table, chain)?;
             table.chains.push(chain.clone());
+        }
+        Command::SetRules { chain, .. } => {
+            lead_somewhere(table, chain)?;
+            let mut chains = table.chains.iter_mut();
+            let found = chains.find(|one| one.name == chain.name);
+            let found = found.ok_or_else(|| chain.name.clone())?;
+            found.rules.clone_from(&chain.rules);
         }
         Command::DeleteChain { chain, .. } => {
             table.chain(chain).ok_or_else(|| chain.clone())?;
@@ -332,6 +361,15 @@ fn run(table: &mut Table, command: &Command) -> Result<(), Name> {
         Command::DeleteTable(id) => *table = Table::new(id.clone()),
     }
     Ok(())
+}
+
+/// Whether everything that the chain's rules go to is there; what is not, if not.
+fn lead_somewhere(table: &Table, chain: &Chain) -> Result<(), Name> {
+    let mut targets = chain.rules.iter().flat_map(targets);
+    match targets.find(|name| table.chain(name).is_none()) {
+        Some(name) => Err(name.clone()),
+        None => Ok(()),
+    }
 }
 
 fn leads_to(set: &Set, chain: &Name) -> bool {

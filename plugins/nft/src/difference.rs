@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bulkhead_model::Prefix;
 
 use crate::datum::Key;
+use crate::found::FoundRanges;
 use crate::name::Name;
 use crate::prefixes::PrefixSet;
 use crate::set::Elements;
@@ -40,6 +41,22 @@ pub fn difference_of_prefixes(
     commands(table, set, of(observed, &wanted), of(&wanted, observed))
 }
 
+/// As [`difference_of_prefixes`] for a map of ranges.
+#[must_use]
+pub fn difference_of_ranges(
+    table: &TableId,
+    set: &Name,
+    observed: &FoundRanges,
+    desired: &FoundRanges,
+) -> Vec<Command> {
+    let of = |left: &FoundRanges, right: &FoundRanges| {
+        let ranges = left.iter();
+        let ranges = ranges.filter(|(first, rest)| right.get(*first) != Some(*rest));
+        Elements::Ranges(ranges.map(|(first, rest)| (*first, rest.clone())).collect())
+    };
+    commands(table, set, of(observed, desired), of(desired, observed))
+}
+
 fn commands(table: &TableId, set: &Name, gone: Elements, new: Elements) -> Vec<Command> {
     let gone = (!gone.is_empty()).then(|| Command::DeleteElements {
         table: table.clone(),
@@ -58,6 +75,7 @@ fn commands(table: &TableId, set: &Name, gone: Elements, new: Elements) -> Vec<C
 mod tests {
     use super::*;
     use crate::datum::Datum;
+    use crate::set::Data;
     use crate::table::TableFamily;
     use crate::transaction::Transaction;
 
@@ -78,6 +96,34 @@ mod tests {
              add element netdev bulkhead marks { 0x00000003 }\n"
         );
         assert_eq!(between(&[1], &[1]), "");
+    }
+
+    #[test]
+    fn a_range_that_maps_to_another_value_goes_before_it_comes() {
+        let table = TableId {
+            family: TableFamily::Inet,
+            name: Name::literal("bulkhead"),
+        };
+        let set = Name::literal("owners");
+        let owned = |all: &[(&str, u32)]| -> FoundRanges {
+            let range = |(prefix, owner): &(&str, u32)| {
+                let prefix: Prefix = prefix.parse().unwrap();
+                let owner = Data::Value(Datum::ClassId(*owner).into());
+                (prefix.address(), (prefix.last(), owner))
+            };
+            all.iter().map(range).collect()
+        };
+        let (before, after) = (
+            owned(&[("10.0.0.0/30", 1), ("10.0.0.4/30", 2)]),
+            owned(&[("10.0.0.0/30", 1), ("10.0.0.4/30", 3)]),
+        );
+        let commands = difference_of_ranges(&table, &set, &before, &after);
+        assert_eq!(
+            Transaction(commands).to_string(),
+            "delete element inet bulkhead owners { 10.0.0.4-10.0.0.7 : 0:2 }\n\
+             add element inet bulkhead owners { 10.0.0.4-10.0.0.7 : 0:3 }\n"
+        );
+        assert_eq!(difference_of_ranges(&table, &set, &after, &after), []);
     }
 
     #[test]

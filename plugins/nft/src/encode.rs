@@ -22,6 +22,7 @@ const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
 const DELCHAIN: u16 = 5;
 const NEWRULE: u16 = 6;
+const DELRULE: u16 = 8;
 const NEWSET: u16 = 9;
 const DELSET: u16 = 11;
 const NEWSETELEM: u16 = 12;
@@ -168,6 +169,14 @@ impl Encoder<'_> {
             } => self.elements(DELSETELEM, table, set.as_str(), None, &elements.bare()),
             Command::AddChain { table, chain } => {
                 self.chain(table, chain, NLM_F_EXCL);
+                self.rules(table, chain);
+            }
+            Command::SetRules { table, chain } => {
+                // Without a handle it is all rules of the chain (`nf_tables_delrule`).
+                self.push(DELRULE, 0, table.family, |body| {
+                    body.string(1, table.name.as_str());
+                    body.string(2, chain.name.as_str());
+                });
                 self.rules(table, chain);
             }
             Command::DeleteChain { table, chain } => self.push(DELCHAIN, 0, table.family, |body| {

@@ -9,7 +9,7 @@ use crate::datum::{Key, KeyType};
 use crate::elements::{IFACE_INDEX, NFT_DATA_VERDICT, NFT_SET_INTERVAL, NFT_SET_MAP, key_types};
 use crate::name::Name;
 use crate::observe::{NFGENMSG, comment};
-use crate::prefixes::{address, after};
+use crate::prefixes::{address, after, last_of, preceding};
 use crate::set::{Data, DataType};
 use crate::table::TableId;
 use crate::wire::{Head, NLM_F_ACK, NLM_F_DUMP, attributes_of, find, message, number, text};
@@ -129,6 +129,46 @@ pub fn decode_prefixes<'a>(
         between(*first, end)
     });
     Some(prefixes.collect())
+}
+
+/// Ranges of addresses by their first, with the last and what it maps to.
+pub type FoundRanges = BTreeMap<IpAddr, (IpAddr, Data)>;
+
+/// As [`decode_prefixes`] about a map whose keys are ranges and whose values are of those types. A range
+/// whose value is of others is passed over.
+#[must_use]
+pub fn decode_ranges<'a>(
+    payloads: impl IntoIterator<Item = &'a [u8]>,
+    family: Family,
+    kinds: &[KeyType],
+) -> Option<FoundRanges> {
+    // As above; only what begins has a value.
+    let mut bounds = BTreeMap::new();
+    for payload in payloads {
+        let list = find(payload.get(NFGENMSG..)?, 3).unwrap_or_default();
+        for (_, element) in attributes_of(list) {
+            let bytes = find(find(element, 1)?, 1)?;
+            let address = address(bytes).filter(|address| Family::of(*address) == family)?;
+            let flags = find(element, 3).and_then(number).unwrap_or(0);
+            let data = find(element, 2).and_then(|data| find(data, 1));
+            let data = data.and_then(|bytes| Key::decode(kinds, bytes));
+            bounds.insert((address, flags & NFT_SET_ELEM_INTERVAL_END == 0), data);
+        }
+    }
+    let bounds: Vec<_> = bounds.into_iter().collect();
+    let starts = bounds
+        .iter()
+        .enumerate()
+        .filter(|(_, ((_, begins), _))| *begins);
+    let ranges = starts.filter_map(|(nth, ((first, _), data))| {
+        let end = bounds[nth + 1..]
+            .iter()
+            .map(|((address, _), _)| *address)
+            .next();
+        let last = end.map_or_else(|| Some(last_of(family)), preceding)?;
+        Some((*first, (last, Data::Value(data.clone()?))))
+    });
+    Some(ranges.collect())
 }
 
 /// The prefix whose first address that is, and whose last comes before `end` or is the family's last.

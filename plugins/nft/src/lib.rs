@@ -35,13 +35,13 @@ mod wire;
 
 pub use change::{change, changed, follow};
 pub use datum::{Datum, Key, KeyType};
-pub use difference::{difference, difference_of_prefixes};
+pub use difference::{difference, difference_of_prefixes, difference_of_ranges};
 pub use encode::Batch;
 pub use evaluate::{Evaluation, Step, Undefined, evaluate, evaluate_over};
 pub use field::{Field, PayloadBase};
 pub use meter::{Exceeds, Rate};
 pub use name::{Label, Name, NameError};
-pub use observe::{Count, FoundEntry};
+pub use observe::{Count, FoundEntry, FoundRanges};
 pub use packet::Packet;
 pub use prefixes::PrefixSet;
 pub use rule::{Log, Match, Op, Operand, Rule, SourcePorts, Statement, Verdict};

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use bulkhead_model::IfName;
 
 pub use crate::found::{
-    Count, FoundEntry, SetKind, decode_count, decode_entries, decode_keys, decode_prefixes,
-    decode_tallies, element_request, elements_request, set_request,
+    Count, FoundEntry, FoundRanges, SetKind, decode_count, decode_entries, decode_keys,
+    decode_prefixes, decode_ranges, decode_tallies, element_request, elements_request, set_request,
 };
 use crate::name::Name;
 use crate::table::{Base, ChainKind, Devices, Hook, Policy, Table, TableFamily, TableId};

@@ -87,6 +87,22 @@ pub(crate) fn following(last: IpAddr) -> Option<IpAddr> {
     }
 }
 
+/// The address before `first`, if there is one.
+pub(crate) fn preceding(first: IpAddr) -> Option<IpAddr> {
+    match first {
+        IpAddr::V4(first) => Some(Ipv4Addr::from_bits(first.to_bits().checked_sub(1)?).into()),
+        IpAddr::V6(first) => Some(Ipv6Addr::from_bits(first.to_bits().checked_sub(1)?).into()),
+    }
+}
+
+/// The last address of a family.
+pub(crate) fn last_of(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::BROADCAST.into(),
+        Family::V6 => Ipv6Addr::from_bits(u128::MAX).into(),
+    }
+}
+
 impl fmt::Display for PrefixSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         crate::text::joined(f, &self.prefixes, ", ")

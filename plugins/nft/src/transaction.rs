@@ -50,6 +50,14 @@ pub enum Command {
         /// The chain.
         chain: Chain,
     },
+    /// Gives a chain these rules instead of those it has; refused if it is not there (`ENOENT`). A packet sees
+    /// the ones or the others, never none. Their counters begin anew.
+    SetRules {
+        /// The chain's table.
+        table: TableId,
+        /// The chain as it is to be: all but its rules is what it is already.
+        chain: Chain,
+    },
     /// Removes a chain and its rules; refused while a rule jumps to it (`EBUSY`) or if it is not
     /// there (`ENOENT`).
     DeleteChain {
@@ -140,6 +148,10 @@ impl fmt::Display for Command {
                 elements,
             } => write_elements(f, "delete", table, set, &elements.bare()),
             Self::AddChain { table, chain } => write_chain(f, table, chain),
+            Self::SetRules { table, chain } => {
+                writeln!(f, "flush chain {table} {}", chain.name)?;
+                write_rules(f, table, chain)
+            }
             Self::DeleteChain { table, chain } => writeln!(f, "delete chain {table} {chain}"),
             Self::AddSet { table, set } => write!(f, "table {table} {{\n{set}}}\n"),
             Self::DeleteSet { table, set } => writeln!(f, "delete set {table} {set}"),
@@ -167,8 +179,10 @@ fn write_chain(f: &mut fmt::Formatter<'_>, table: &TableId, chain: &Chain) -> fm
         Some(base) => writeln!(f, "create chain {table} {name} {{ {base} }}")?,
         None => writeln!(f, "create chain {table} {name}")?,
     }
-    for rule in &chain.rules {
-        writeln!(f, "add rule {table} {name} {rule}")?;
-    }
-    Ok(())
+    write_rules(f, table, chain)
+}
+
+fn write_rules(f: &mut fmt::Formatter<'_>, table: &TableId, chain: &Chain) -> fmt::Result {
+    let (name, mut rules) = (&chain.name, chain.rules.iter());
+    rules.try_for_each(|rule| writeln!(f, "add rule {table} {name} {rule}"))
 }

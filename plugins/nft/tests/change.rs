@@ -33,7 +33,8 @@ fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Addresses have kinds, and kinds have chains, each of which goes to another one.
+/// Addresses have kinds, and kinds have chains, each of which goes to another one, and to another one again where
+/// there are more cuts.
 fn table(kinds: &[(&str, u32)], cuts: &[(&str, &str, u32)]) -> Table {
     let family = TableFamily::Inet;
     let mut table = Table::new(TableId {
@@ -80,7 +81,7 @@ fn table(kinds: &[(&str, u32)], cuts: &[(&str, &str, u32)]) -> Table {
         ..chain("forward", rules)
     }];
     for kind in &known {
-        let end = format!("end-{}", kind % 3);
+        let end = format!("end-{}", (*kind as usize + cuts.len()) % 3);
         let rule = Rule::new([Statement::Counter, Statement::goto(name(&end))]);
         table.chains.push(chain(&format!("kind-{kind}"), [rule]));
         if table.chain(&name(&end)).is_none() {
@@ -128,6 +129,9 @@ fn the_commands_lead_from_each_table_to_each_other() {
         }
         assert_eq!(change(from, from), []);
     }
+    let commands = change(&steps[0], &steps[2]);
+    let anew = |one: &Command| matches!(one, Command::SetRules { .. });
+    assert!(commands.iter().any(anew), "{commands:?}");
 }
 
 #[test]

@@ -38,6 +38,10 @@ fn a_transaction_reads_as_a_script() {
             table: BULKHEAD,
             chain: port_chain("bhpa"),
         },
+        Command::SetRules {
+            table: BULKHEAD,
+            chain: port_chain("bhpa"),
+        },
         Command::AddElements {
             table: BULKHEAD,
             set: MACS,

@@ -42,12 +42,12 @@ pub use nat::NetworkNat;
 
 pub use op::{Dad, LinkSetting, Op, Plan, Switch};
 pub use overlay::{
-    Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, near, obstacles,
+    Near, Overlay, OverlayGone, Peer, TunnelDrop, Tunnels, Vtep, near, obstacles,
     table_id as overlay_table,
 };
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
-pub use segment::{Segment, SegmentGone, Station};
+pub use segment::{Plugged, Segment, SegmentGone, Station};
 pub use segments::table_id as segment_table;
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};

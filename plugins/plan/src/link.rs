@@ -417,6 +417,17 @@ fn routes(space: &Space, want: &Interface, ops: &mut Vec<Op>) -> Result<(), Conf
         if space.routes.iter().any(|found| satisfies(found, route)) {
             continue;
         }
+        // One that carries more or less is the same one: beside it no other would be taken.
+        let mut led = space.routes.iter();
+        if let Some(found) = led.find(|found| leads_as(found, route)) {
+            let (ns, priority) = (want.ns.clone(), found.priority);
+            let route = Route {
+                priority,
+                ..route.clone()
+            };
+            ops.push(Op::ReplaceRoute { ns, route });
+            continue;
+        }
         let priority = choose_priority(&taken, space, route)?;
         taken.insert((route.destination, route.table, Some(priority)));
         let route = Route {
@@ -462,14 +473,20 @@ fn on_link(space: &Space, want: &Interface) -> impl Iterator<Item = Route> {
 
 /// Whether an observed route is the wanted one; what the want leaves open is not compared.
 pub(crate) fn satisfies(found: &Route, want: &Route) -> bool {
-    let left_open = |found: Option<u32>, want: Option<u32>| want.is_none() || found == want;
+    leads_as(found, want) && left_open(found.mtu, want.mtu) && left_open(found.advmss, want.advmss)
+}
+
+fn left_open(found: Option<u32>, want: Option<u32>) -> bool {
+    want.is_none() || found == want
+}
+
+/// The same but for what it carries.
+fn leads_as(found: &Route, want: &Route) -> bool {
     found.destination == want.destination
         && found.gateway == want.gateway
         && found.link == want.link
         && found.table == want.table
         && left_open(found.priority, want.priority)
-        && left_open(found.mtu, want.mtu)
-        && left_open(found.advmss, want.advmss)
         && (want.scope.is_none() || found.address_is_v6() || found.scope == want.scope)
 }
 

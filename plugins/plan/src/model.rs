@@ -694,6 +694,29 @@ fn run_on_set(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusal
     done.ok_or(Refusal::Missing)
 }
 
+fn run_on_chain(
+    chains: &mut BTreeMap<nft::Name, usize>,
+    command: &nft::Command,
+) -> Result<(), Refusal> {
+    match command {
+        nft::Command::AddChain { chain, .. } => {
+            match chains.insert(chain.name.clone(), chain.rules.len()) {
+                Some(_) => Err(Refusal::Exists),
+                None => Ok(()),
+            }
+        }
+        nft::Command::SetRules { chain, .. } => {
+            let found = chains.get_mut(&chain.name).ok_or(Refusal::Missing)?;
+            *found = chain.rules.len();
+            Ok(())
+        }
+        nft::Command::DeleteChain { chain, .. } => {
+            chains.remove(chain).map(drop).ok_or(Refusal::Missing)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusal> {
     let missing = |ok: bool| if ok { Ok(()) } else { Err(Refusal::Missing) };
     match command {
@@ -708,18 +731,7 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
             elements: nft::Elements::Map(map),
         } => {
             let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
-            let found = table.maps.entry(set.clone()).or_default();
-            map.iter().try_for_each(|(key, entry)| {
-                let entry = as_found(entry);
-                match found.get(key) {
-                    Some(other) if other.data != entry.data => Err(Refusal::Exists),
-                    Some(_) => Ok(()),
-                    None => {
-                        found.insert(key.clone(), entry);
-                        Ok(())
-                    }
-                }
-            })
+            table.add_entries(set, map)
         }
         nft::Command::AddElements {
             table,
@@ -727,15 +739,7 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
             elements: nft::Elements::Prefixes(prefixes),
         } => {
             let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
-            let held = table.prefixes.entry(set.clone()).or_default();
-            prefixes.iter().try_for_each(|prefix| {
-                let clashes = |other: &Prefix| *other != prefix && other.overlaps(prefix);
-                if held.iter().any(clashes) {
-                    return Err(Refusal::Exists);
-                }
-                held.insert(prefix);
-                Ok(())
-            })
+            table.add_prefixes(set, prefixes)
         }
         nft::Command::DeleteElements {
             table,
@@ -747,6 +751,24 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
             prefixes
                 .iter()
                 .try_for_each(|prefix| missing(held.remove(&prefix)))
+        }
+        nft::Command::AddElements {
+            table,
+            set,
+            elements: nft::Elements::Ranges(ranges),
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            table.add_ranges(set, ranges)
+        }
+        nft::Command::DeleteElements {
+            table,
+            set,
+            elements: nft::Elements::Ranges(ranges),
+        } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            let held = table.ranges.entry(set.clone()).or_default();
+            let mut gone = ranges.iter();
+            gone.try_for_each(|(first, rest)| missing(held.remove(first).as_ref() == Some(rest)))
         }
         nft::Command::AddElements {
             table,
@@ -777,16 +799,11 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
                 .iter()
                 .try_for_each(|key| missing(found.remove(key)))
         }
-        nft::Command::AddChain { table, chain } => {
-            let chains = &mut tables.get_mut(table).ok_or(Refusal::Missing)?.chains;
-            match chains.insert(chain.name.clone(), chain.rules.len()) {
-                Some(_) => Err(Refusal::Exists),
-                None => Ok(()),
-            }
-        }
-        nft::Command::DeleteChain { table, chain } => {
-            let chains = &mut tables.get_mut(table).ok_or(Refusal::Missing)?.chains;
-            missing(chains.remove(chain).is_some())
+        nft::Command::AddChain { table, .. }
+        | nft::Command::SetRules { table, .. }
+        | nft::Command::DeleteChain { table, .. } => {
+            let table = tables.get_mut(table).ok_or(Refusal::Missing)?;
+            run_on_chain(&mut table.chains, command)
         }
         nft::Command::AddSet { .. } | nft::Command::DeleteSet { .. } => run_on_set(tables, command),
         nft::Command::DeleteTable(table) => missing(tables.remove(table).is_some()),
@@ -794,6 +811,49 @@ fn run_command(tables: &mut Tables, command: &nft::Command) -> Result<(), Refusa
 }
 
 impl TableState {
+    fn add_entries(
+        &mut self,
+        set: &nft::Name,
+        new: &BTreeMap<nft::Key, nft::Entry>,
+    ) -> Result<(), Refusal> {
+        let found = self.maps.entry(set.clone()).or_default();
+        new.iter().try_for_each(|(key, entry)| {
+            let entry = as_found(entry);
+            match found.get(key) {
+                Some(other) if other.data != entry.data => Err(Refusal::Exists),
+                Some(_) => Ok(()),
+                None => {
+                    found.insert(key.clone(), entry);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn add_prefixes(&mut self, set: &nft::Name, new: &nft::PrefixSet) -> Result<(), Refusal> {
+        let held = self.prefixes.entry(set.clone()).or_default();
+        new.iter().try_for_each(|prefix| {
+            let clashes = |other: &Prefix| *other != prefix && other.overlaps(prefix);
+            if held.iter().any(clashes) {
+                return Err(Refusal::Exists);
+            }
+            held.insert(prefix);
+            Ok(())
+        })
+    }
+
+    fn add_ranges(&mut self, set: &nft::Name, new: &nft::FoundRanges) -> Result<(), Refusal> {
+        let held = self.ranges.entry(set.clone()).or_default();
+        new.iter().try_for_each(|(first, rest)| {
+            let before = held.range(..=rest.0).next_back();
+            if before.is_some_and(|(_, (last, _))| last >= first) {
+                return Err(Refusal::Exists);
+            }
+            held.insert(*first, rest.clone());
+            Ok(())
+        })
+    }
+
     fn add_set(&mut self, set: &nft::Set) {
         let family = nft::TableFamily::Inet;
         let name = set.name.clone();
@@ -802,6 +862,7 @@ impl TableState {
         let alone = Self::of(&alone);
         self.elements.extend(alone.elements);
         self.prefixes.extend(alone.prefixes);
+        self.ranges.extend(alone.ranges);
         self.maps.extend(alone.maps);
     }
 
@@ -809,19 +870,24 @@ impl TableState {
     fn delete_set(&mut self, set: &nft::Name) -> bool {
         let exact = self.elements.remove(set).is_some();
         let prefixes = self.prefixes.remove(set).is_some();
-        self.maps.remove(set).is_some() || exact || prefixes
+        let ranges = self.ranges.remove(set).is_some();
+        self.maps.remove(set).is_some() || exact || prefixes || ranges
     }
 
     /// What an observer of everything would see of `table`.
     fn of(table: &nft::Table) -> Self {
         let sets = table.sets.iter().filter_map(|set| match &set.elements {
-            nft::Elements::Map(_) | nft::Elements::Prefixes(_) => None,
+            nft::Elements::Map(_) | nft::Elements::Prefixes(_) | nft::Elements::Ranges(_) => None,
             exact => Some((set.name.clone(), keys(exact))),
         });
         let prefixes = table.sets.iter().filter_map(|set| match &set.elements {
             nft::Elements::Prefixes(prefixes) => {
                 Some((set.name.clone(), prefixes.iter().collect()))
             }
+            _ => None,
+        });
+        let ranges = table.sets.iter().filter_map(|set| match &set.elements {
+            nft::Elements::Ranges(ranges) => Some((set.name.clone(), ranges.clone())),
             _ => None,
         });
         let maps = table.sets.iter().filter_map(|set| match &set.elements {
@@ -846,6 +912,7 @@ impl TableState {
             chains: chains.collect(),
             elements: sets.collect(),
             prefixes: prefixes.collect(),
+            ranges: ranges.collect(),
             maps: maps.collect(),
         }
     }

@@ -13,6 +13,9 @@ const MULTICAST: [&str; 2] = ["224.0.0.0/4", "ff00::/8"];
 /// The host's own (RFC 1122 section 3.2.1.3).
 const LOOPBACK: &str = "127.0.0.0/8";
 
+/// RFC 4291 section 2.5.6.
+const LINK_LOCAL: &str = "fe80::/10";
+
 /// What a network's table translates.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NetworkNat {
@@ -98,21 +101,36 @@ impl NetworkNat {
     /// With `br_netfilter` frames between ports pass here too, as by the bridge: those are for another MAC.
     fn straight(&self, bridge: IfName, mac: Mac) -> nft::Chain {
         use nft::{Datum, Field, Statement};
-        let rule = |subnet: &Prefix| {
-            let (saddr, daddr) = match subnet.family() {
-                Family::V4 => (Field::Ip4Saddr, Field::Ip4Daddr),
-                Family::V6 => (Field::Ip6Saddr, Field::Ip6Daddr),
-            };
-            nft::Rule::new([
-                Statement::is(Field::Iifname, bridge),
-                Statement::in_prefix(daddr, *subnet),
-                Statement::in_prefix(saddr, *subnet),
+        let turned = |between: Vec<Statement>| {
+            let by_gateway = [
                 Statement::is(Field::EtherDaddr, mac),
                 Statement::is_not(Field::FibDaddrType, Datum::LOCAL),
                 Statement::Counter,
                 Statement::drop(),
-            ])
+            ];
+            let comes = Statement::is(Field::Iifname, bridge);
+            nft::Rule::new([vec![comes], between, by_gateway.into()].concat())
         };
+        let within = |subnet: &Prefix| {
+            let (saddr, daddr) = match subnet.family() {
+                Family::V4 => (Field::Ip4Saddr, Field::Ip4Daddr),
+                Family::V6 => (Field::Ip6Saddr, Field::Ip6Daddr),
+            };
+            let both = [daddr, saddr].map(|field| Statement::in_prefix(field, *subnet));
+            turned(both.into())
+        };
+        let mut rules: Vec<nft::Rule> = self.subnets.iter().map(within).collect();
+        if self
+            .subnets
+            .iter()
+            .any(|subnet| subnet.family() == Family::V6)
+        {
+            // The kernel forwards to them, if what is sent there has another source (`ip6_forward`,
+            // `net/ipv6/ip6_output.c`).
+            let of_the_link = LINK_LOCAL.parse().expect("a prefix");
+            let towards = Statement::in_prefix(Field::Ip6Daddr, of_the_link);
+            rules.push(turned(vec![towards]));
+        }
         nft::Chain {
             name: nft::Name::literal("straight"),
             base: Some(nft::Base {
@@ -124,7 +142,7 @@ impl NetworkNat {
                 policy: nft::Policy::Accept,
             }),
             part: nft::Part::Fixed,
-            rules: self.subnets.iter().map(rule).collect(),
+            rules,
         }
     }
 
@@ -262,6 +280,7 @@ mod tests {
         for line in [
             "type filter hook prerouting priority -290; policy accept;",
             "iifname \"br0\" ip daddr 10.9.0.0/20 ip saddr 10.9.0.0/20 ether daddr 02:00:00:00:00:01 fib daddr type != local counter drop",
+            "iifname \"br0\" ip6 daddr fe80::/10 ether daddr 02:00:00:00:00:01 fib daddr type != local counter drop",
             "iifname \"br0\" ip6 daddr fd00:9::/64 ip6 saddr fd00:9::/64 ether daddr 02:00:00:00:00:01 fib daddr type != local counter drop",
         ] {
             assert!(text.contains(line), "{line}:\n{text}");

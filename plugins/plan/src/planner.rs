@@ -51,6 +51,8 @@ fn planned(world: &World, want: &Want) -> Result<Plan, Conflict> {
         Want::NoOverlay(want) => overlay::end(world, want, &mut ops),
         Want::Segment(want) => segment::ensure(world, want, &mut ops)?,
         Want::NoSegment(want) => segment::end(world, want, &mut ops),
+        Want::Vtep(want) => overlay::stand(world, want, &mut ops)?,
+        Want::Plugged(want) => segment::plug(world, want, &mut ops)?,
         Want::Tunnels(want) => overlay::tunnels(world, want, &mut ops)?,
         Want::Ipsec(want) => ipsec::ensure(world, want, &mut ops)?,
         Want::Loopback { ns, up } => link::loopback(world.space(ns), ns, *up, &mut ops),
@@ -85,6 +87,8 @@ fn seen(want: &Want) -> Scope {
         Want::NoOverlay(want) => overlay::end_scope(want),
         Want::Segment(want) => segment::scope(want),
         Want::NoSegment(want) => segment::end_scope(want),
+        Want::Vtep(want) => overlay::stand_scope(want),
+        Want::Plugged(want) => segment::plug_scope(want),
         Want::Tunnels(want) => overlay::tunnels_scope(want),
         Want::Ipsec(_) => ipsec::scope(),
         Want::Loopback { ns, .. } => {

@@ -9,8 +9,8 @@ use bulkhead_model::{
 use bulkhead_nft as nft;
 
 use crate::{
-    Binding, Dad, Ipsec, Ns, OnLink, Overlay, OverlayGone, PortFlags, Route, Segment, SegmentGone,
-    Switch, Sysctl, Tunnels,
+    Binding, Dad, Ipsec, Ns, OnLink, Overlay, OverlayGone, Plugged, PortFlags, Route, Segment,
+    SegmentGone, Switch, Sysctl, Tunnels, Vtep,
 };
 
 /// An attachment as it should be: there, or gone.
@@ -39,6 +39,11 @@ pub enum Want {
     Segment(Box<Segment>),
     /// Nothing of it is left.
     NoSegment(Box<SegmentGone>),
+    /// A network's VXLAN device stands on this node, whoever it leads to: as far as it is known without the
+    /// cluster's store.
+    Vtep(Box<Vtep>),
+    /// The same of a segment, whose namespace stands.
+    Plugged(Box<Plugged>),
     /// The VXLAN ports of the node are open to the known VTEPs alone; without any there is no filter.
     Tunnels(Box<Tunnels>),
     /// The node's encrypted overlays have their states and policies, and there are no others of ours.

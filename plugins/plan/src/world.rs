@@ -381,6 +381,8 @@ pub struct TableState {
     pub elements: BTreeMap<nft::Name, BTreeSet<nft::Key>>,
     /// Prefixes present, per set of prefixes that was asked for whole.
     pub prefixes: BTreeMap<nft::Name, BTreeSet<Prefix>>,
+    /// Ranges present, per map of ranges that was asked for whole.
+    pub ranges: BTreeMap<nft::Name, nft::FoundRanges>,
     /// Entries present, of those asked for, per map.
     pub maps: BTreeMap<nft::Name, BTreeMap<nft::Key, nft::FoundEntry>>,
 }

@@ -7,7 +7,7 @@ use bulkhead_attach::{
 };
 use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError, Code};
-use bulkhead_model::{Family, InterfaceAddress, Mac, NetworkName};
+use bulkhead_model::{Family, InterfaceAddress, Mac, Mtu, NetworkName};
 use bulkhead_plan::{
     Advertised, Attached, Bridge, Dad, Filter, Foreign, HostPorts, Interface, Localnet, MAIN_TABLE,
     Neighbour, NetworkNat, Ns, OnLink, OtherGateways, Place, Port, PortFlags, Route, Surroundings,
@@ -183,7 +183,7 @@ pub(crate) fn want(config: &Layer3, grant: &Grant) -> Result<Attached, CniError>
                 .collect(),
             dad: Dad::Skip,
             on_link: OnLink::Prefix,
-            routes: routes(grant, &gateways),
+            routes: routes(grant, end.mtu, &gateways),
             neighbours: gateways.iter().copied().map(on_gateway).collect(),
             advertised: Advertised::Nothing,
         },
@@ -254,8 +254,9 @@ fn gateways(
     Ok(all)
 }
 
-/// The IPAM's routes, each by the gateway of its family unless it names one, and a default by each gateway.
-fn routes(grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<Route> {
+/// The IPAM's routes, each by the gateway of its family unless it names one, and a default by each gateway. None
+/// has more than the segment carries: the kernel would believe the route.
+fn routes(grant: &Grant, most: Mtu, gateways: &[InterfaceAddress]) -> Vec<Route> {
     let of_family = |family| {
         let mut gateways = gateways.iter().map(|it| it.address());
         gateways.find(|gateway| Family::of(*gateway) == family)
@@ -274,7 +275,7 @@ fn routes(grant: &Grant, gateways: &[InterfaceAddress]) -> Vec<Route> {
         priority: route.priority,
         table: route.table.unwrap_or(MAIN_TABLE),
         scope: route.scope,
-        mtu: route.mtu,
+        mtu: route.mtu.map(|mtu| mtu.min(most.bytes())),
         advmss: route.advmss,
         ..over(
             route.dst,

@@ -214,6 +214,7 @@ fn draft(container: &str) -> Draft {
             uid: Some("0d8a1a4e-5b7c-4a1e-9d5b-3b1c2d3e4f50".to_owned()),
         }),
         labels: Labels::new(),
+        ports: Vec::new(),
         pool: None,
     }
 }

@@ -32,7 +32,7 @@ pub use leases::{Leases, Leasing, Rate, Replay, leases};
 pub use managed::{Managed, Resident, resident};
 pub use overlay::{AtPeers, Converged, Converging, Path, Paths, converge, paths};
 pub use plugins::Plugins;
-pub use policy::{Policing, policies};
+pub use policy::{Policed, Policing, Size, policies};
 pub use proof::{Proven, prove_ports_and_limits};
 pub use report::{Chain, Report};
 pub use rounds::{Effort, Figures, Race};

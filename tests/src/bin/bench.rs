@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bulkhead_tests::bench::{
     Chain, Contestant, Converging, Deletion, Durable, Effort, Field, Figures, Floor, Guarding,
-    Leasing, Managed, Packets, Paths, Plugins, Policing, Race, Report, adopt_orphans, converge,
-    guard, leases, measure, paths, policies, prove_ports_and_limits, resident, smallest_peak_kib,
-    two_ports_and_limits,
+    Leasing, Managed, Packets, Paths, Plugins, Policing, Race, Report, Size, adopt_orphans,
+    converge, guard, leases, measure, paths, policies, prove_ports_and_limits, resident,
+    smallest_peak_kib, two_ports_and_limits,
 };
 use bulkhead_tests::{Suite, workspace};
 use netns_fixtures::Feature;
@@ -87,9 +87,32 @@ impl Options {
             },
             policing: Policing {
                 endpoints: vec![10, 250, 1_000],
+                sizes: [(10, 10), (250, 100), (1_000, 1_000), (1_000, 5_000)]
+                    .map(|(endpoints, policies)| Size {
+                        endpoints,
+                        policies,
+                    })
+                    .into(),
                 rounds: 40,
                 connections: 100,
                 changes: 200,
+                compiled: vec![
+                    (
+                        110,
+                        Size {
+                            endpoints: 110,
+                            policies: 2_000,
+                        },
+                    ),
+                    (
+                        110,
+                        Size {
+                            endpoints: 50_000,
+                            policies: 5_000,
+                        },
+                    ),
+                ],
+                connections_cut: 256_000,
             },
             leasing: Leasing {
                 replayed: 100_000,
@@ -114,6 +137,7 @@ impl Options {
         self.converging.idle = Duration::from_secs(10);
         self.policing.rounds = 10;
         self.policing.changes = 50;
+        self.policing.connections_cut = 64_000;
         self.leasing.replayed = 10_000;
     }
 

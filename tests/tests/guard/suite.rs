@@ -33,7 +33,11 @@ const BEYOND_AN_OVERLAY: [&str; 1] = ["vxlan6-inject"];
 
 /// What is for an address of the pool that nobody has: on which node it would be the port does not know. It
 /// ends in a blackhole route of the attacker's own node, or at its segment's gateway, and nobody is asked for it.
-const ENDS_AT_THE_NODE: [&str; 2] = ["nd-exhaust-node", "arp-exhaust-node"];
+const ENDS_AT_THE_NODE: [&str; 3] = [
+    "nd-exhaust-node",
+    "arp-exhaust-node",
+    "nd-exhaust-link-local",
+];
 
 /// What a link of its own and the node's filter are proof against without any guard: no bridge counts groups
 /// or asks for what nobody has, and the node lets no container's packet to a VXLAN port pass.
@@ -149,14 +153,14 @@ crate::on_each_ground! {
 #[test]
 fn over_two_nodes() {
     let mut field = Field::new(Ground::Overlay, BridgeNetfilter::Off);
-    run_on(&mut field, &Chapter::ALL, Pace::Together);
+    run_on(&mut field, &Chapter::ALL);
 }
 
 /// The same ports without their guard: what only the guard keeps from others gets there.
 #[test]
 fn over_two_nodes_unguarded() {
     let mut field = Field::new(Ground::OverlayOff, BridgeNetfilter::Off);
-    run_on(&mut field, &Chapter::ALL, Pace::Together);
+    run_on(&mut field, &Chapter::ALL);
 }
 
 /// On the ports of a segment over two nodes: on the neighbour first, on the one behind the other node then, while
@@ -175,7 +179,8 @@ fn over_a_segment_unguarded() {
 /// Every attack, and then those anew that are another one's problem when the victims change places.
 fn on_either_victim(ground: Ground) {
     let mut field = Field::new(ground, BridgeNetfilter::Off);
-    run_on(&mut field, &Chapter::ALL, Pace::Together);
+    run_on(&mut field, &Chapter::ALL);
+    run_on(&mut field, &[Chapter::Gateway]);
     println!("{ground:?}: the first victim is on the other node");
     if ground.is_guarded() {
         field.lab.set_bridge_netfilter(BridgeNetfilter::On);
@@ -192,7 +197,7 @@ fn on_either_victim(ground: Ground) {
     };
     let all = Chapter::ALL.iter().flat_map(|chapter| chapter.attacks());
     let all: Vec<Attack> = all.filter(is_of_victim).collect();
-    run_these(&mut field, &all, Pace::Together);
+    run_these(&mut field, &all);
 }
 
 fn routers(ground: Ground, setting: BridgeNetfilter) {
@@ -225,17 +230,7 @@ fn overlay(ground: Ground, setting: BridgeNetfilter) {
 
 /// On an unguarded port each works, on a guarded one none.
 fn run(ground: Ground, chapter: Chapter, setting: BridgeNetfilter) {
-    run_on(&mut Field::new(ground, setting), &[chapter], Pace::Each);
-}
-
-/// How attacks follow each other.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Pace {
-    /// Each is judged by itself.
-    Each,
-    /// Several are carried out together, and by themselves again whatever is not told by that: where
-    /// something guards all of them if one did anything, where nothing does those that did nothing.
-    Together,
+    run_on(&mut Field::new(ground, setting), &[chapter]);
 }
 
 /// How many are carried out together.
@@ -270,12 +265,12 @@ fn alike(these: &[Shot], those: &[Shot]) -> bool {
     is_in(these, those) || is_in(those, these)
 }
 
-/// What came of each attack.
-fn verdicts(field: &mut Field, attacks: &[Attack], pace: Pace) -> Vec<(Attack, Outcome)> {
+/// What came of each attack. Several are carried out together, and by themselves again whatever is not told by
+/// that: where something guards all of them if one did anything, where nothing does those that did nothing.
+fn verdicts(field: &mut Field, attacks: &[Attack]) -> Vec<(Attack, Outcome)> {
     let scene = field.lab.scene;
-    let is_brief = |attack: &&Attack| {
-        pace == Pace::Together && attack.may_be_together() && (attack.shots)(&scene).len() <= FEW
-    };
+    let is_brief =
+        |attack: &&Attack| attack.may_be_together() && (attack.shots)(&scene).len() <= FEW;
     let (together, mut each): (Vec<Attack>, Vec<Attack>) = attacks.iter().partition(is_brief);
     let guarded = field.lab.ground.is_guarded();
     let mut all = Vec::new();
@@ -299,18 +294,18 @@ fn verdicts(field: &mut Field, attacks: &[Attack], pace: Pace) -> Vec<(Attack, O
     all
 }
 
-fn run_on(field: &mut Field, chapters: &[Chapter], pace: Pace) {
+fn run_on(field: &mut Field, chapters: &[Chapter]) {
     let attacks = chapters.iter().flat_map(|chapter| chapter.attacks());
-    run_these(field, &attacks.collect::<Vec<_>>(), pace);
+    run_these(field, &attacks.collect::<Vec<_>>());
 }
 
-fn run_these(field: &mut Field, attacks: &[Attack], pace: Pace) {
+fn run_these(field: &mut Field, attacks: &[Attack]) {
     let ground = field.lab.ground;
     let is_far = ground == Ground::BridgedOff && field.lab.is_first_victim_far();
     let mut wrong = Vec::new();
     let attacks: Vec<Attack> = attacks.iter().map(|it| judged_on(ground, *it)).collect();
     let benign = judge(field, &BENIGN);
-    for (attack, verdict) in &verdicts(field, &attacks, pace) {
+    for (attack, verdict) in &verdicts(field, &attacks) {
         if std::env::var_os("BULKHEAD_GUARD_VERBOSE").is_some() {
             println!("{attack}: {verdict}");
         }

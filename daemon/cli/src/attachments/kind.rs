@@ -1,6 +1,6 @@
 //! The plugin that made an attachment does the looking: here is the one table of those there are.
 
-use bulkhead_attach::{Explanation, InProcess, Inspection};
+use bulkhead_attach::{Explanation, Extent, InProcess, Inspection};
 use bulkhead_bridge as bridge;
 use bulkhead_ipam::StateDir;
 use bulkhead_ipv6 as ipv6;
@@ -42,7 +42,13 @@ pub(super) fn has_addresses_only(found: &Found) -> bool {
 pub(crate) fn is_sound(found: &Found, asked: &Asked, state: &StateDir) -> Result<bool, Failure> {
     for_kind!(
         found,
-        is_sound(&asked.call, state, &found.record, asked.successors())
+        is_sound(
+            &asked.call,
+            state,
+            &found.record,
+            asked.successors(),
+            Extent::WithEnd
+        )
     )
 }
 
@@ -63,7 +69,13 @@ pub(crate) fn inspect(
 pub(crate) fn repair(found: &Found, asked: &Asked, state: &StateDir) -> Result<Plan, Failure> {
     for_kind!(
         found,
-        repair(&asked.call, state, &found.record, asked.successors())
+        repair(
+            &asked.call,
+            state,
+            &found.record,
+            asked.successors(),
+            Extent::WithEnd
+        )
     )
 }
 

@@ -78,6 +78,15 @@ impl Daemon {
         })
     }
 
+    /// The lines that would mend what the node has of a network.
+    pub(crate) fn overlay_differs(&self, network: &str) -> Result<Vec<String>, Failure> {
+        let network = network.to_owned();
+        self.one(&Request::OverlayDiffers { network }, |reply| match reply {
+            Reply::OverlayDiffers { lines } => Some(lines),
+            _ => None,
+        })
+    }
+
     /// Does something that has no answer but what the operator should know.
     pub(crate) fn done(&self, request: &Request) -> Result<Vec<String>, Failure> {
         self.one(request, |reply| match reply {
@@ -86,16 +95,23 @@ impl Daemon {
         })
     }
 
-    pub(crate) fn who(&self, address: IpAddr) -> Result<History, Failure> {
+    /// Of each pool that has the address.
+    pub(crate) fn who(&self, address: IpAddr) -> Result<Vec<History>, Failure> {
         let pages = self.all(&Request::Who { address }, |reply| match reply {
             Reply::History(page) => Some(vec![*page]),
             _ => None,
         })?;
-        let joined = pages.into_iter().reduce(|mut first, next| {
-            first.changes.extend(next.changes);
-            first
-        });
-        joined.ok_or_else(|| self.unknown().into())
+        let mut all: Vec<History> = Vec::new();
+        for page in pages {
+            match all.last_mut().filter(|last| last.pool == page.pool) {
+                Some(last) => last.changes.extend(page.changes),
+                None => all.push(page),
+            }
+        }
+        if all.is_empty() {
+            return Err(self.unknown().into());
+        }
+        Ok(all)
     }
 
     /// All pages, as one report.

@@ -5,7 +5,7 @@ mod tenure;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use bulkhead_ipam::wire::admin::{ChangeKind, History, ListedChange, NodeName, Reason};
+use bulkhead_ipam::wire::admin::{ChangeKind, ListedChange, NodeName, Reason};
 use bulkhead_ipam::{Change, Event};
 use clap::Args;
 use serde::Serialize;
@@ -69,7 +69,7 @@ pub(super) fn run(args: &WhoArgs, format: Format) -> Outcome {
     let mut known = Vec::new();
     let at_unix_ms = args.at.unix_ms(time::now_unix_ms());
     match args.socket.named(&args.sources.state_dir) {
-        Ok(Some(daemon)) => match of_pool(&daemon, args.address, at_unix_ms) {
+        Ok(Some(daemon)) => match of_pools(&daemon, args.address, at_unix_ms) {
             Ok(found) => known.extend(found),
             Err(failure) => failures.push(failure),
         },
@@ -98,25 +98,21 @@ pub(super) fn run(args: &WhoArgs, format: Format) -> Outcome {
     Outcome::partial(stdout, &failures)
 }
 
-/// `None` if no pool has it.
-fn of_pool(daemon: &Daemon, address: IpAddr, at_unix_ms: u64) -> Result<Option<Known>, Failure> {
-    match daemon.who(address) {
-        Ok(History {
-            pool,
-            addresses,
-            changes,
-            since_unix_ms,
-            ..
-        }) => {
-            let of = format!("pool {pool}");
-            let known = Known::new((address, of), addresses, changes, since_unix_ms, at_unix_ms);
-            Ok(Some(known))
-        }
+/// Nothing if no pool has it.
+fn of_pools(daemon: &Daemon, address: IpAddr, at_unix_ms: u64) -> Result<Vec<Known>, Failure> {
+    let found = match daemon.who(address) {
         Err(Failure::Daemon(DaemonError::Refused(error))) if error.code == Reason::NotFound => {
-            Ok(None)
+            Vec::new()
         }
-        Err(failure) => Err(failure),
-    }
+        found => found?,
+    };
+    let known = found.into_iter().map(|history| {
+        let of = format!("pool {}", history.pool);
+        let (addresses, changes) = (history.addresses, history.changes);
+        let since_unix_ms = history.since_unix_ms;
+        Known::new((address, of), addresses, changes, since_unix_ms, at_unix_ms)
+    });
+    Ok(known.collect())
 }
 
 /// `None` if it never had anything to do with it. Networks keep their audit within bounds of bytes: what

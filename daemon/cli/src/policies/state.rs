@@ -210,6 +210,7 @@ n3    active  -         -        -
             labels: [("app".to_owned(), "cart".to_owned())].into(),
             groups: vec!["db".to_owned()],
             node: Some("n1".to_owned()),
+            apart: false,
         };
         assert_eq!(
             known(&[row], Width::Narrow),

@@ -41,6 +41,7 @@ fn end(called: &str, last: u8, blocks: &[&str]) -> ListedEnd {
         underlay: [192, 0, 2, last].into(),
         mac: format!("02:5e:00:53:00:{last:02x}").parse().unwrap(),
         mtu: Mtu::new(1450).unwrap(),
+        link_mac: None,
         key_epoch: None,
         version: "0.1.0".to_owned(),
         at_unix_ms: NOW,

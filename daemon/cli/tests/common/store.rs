@@ -56,6 +56,7 @@ impl<'a> Book<'a> {
             config_digest: String::new(),
             pod: None,
             labels: Labels::new(),
+            ports: Vec::new(),
             pool: None,
         };
         match &self.config {

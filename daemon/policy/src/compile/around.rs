@@ -39,7 +39,9 @@ pub(super) fn ranges(world: &World, targets: &Targets) -> Ranges {
         _ => None,
     });
     let blocks: Vec<_> = blocks.collect();
-    let world_number = targets.number(&Target::World);
+    let mut all = targets.iter();
+    let world_number = all.find(|(_, target)| **target == Target::World);
+    let world_number = world_number.map(|(number, _)| number);
     let networks = world.networks.values().filter(|_| world_number.is_some());
     let networks = networks.filter(|network| network.space == Space::Node);
     let pools: BTreeSet<Prefix> = networks

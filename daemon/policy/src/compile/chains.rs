@@ -57,8 +57,8 @@ pub(super) const VERDICT: &str = "verdict-";
 /// RFC 4861), without redirects.
 const DISCOVERY: [(u8, u8); 2] = [(130, 136), (143, 143)];
 
-/// The chains that depend on nothing.
-pub(super) fn fixed() -> Vec<nft::Chain> {
+/// The chains that are the same for everybody.
+pub(super) fn fixed(told: Told) -> Vec<nft::Chain> {
     use nft::Hook::{Forward, Input, Output};
     let on = |field, then| Rule::new([Statement::in_set([field], POLICED), then]);
     let base = |name, hook, rules: Vec<Rule>| nft::Chain {
@@ -98,10 +98,7 @@ pub(super) fn fixed() -> Vec<nft::Chain> {
         chain(LEAVING, leaving),
         chain(ARRIVING, judged(TO)),
         chain(TO_NODE, to_node),
-        chain(
-            OWN_NODE,
-            vec![Rule::new([Statement::Counter, Statement::accept()])],
-        ),
+        chain(OWN_NODE, own_node(told)),
         chain(
             FROM,
             ends(
@@ -128,6 +125,12 @@ pub(super) fn fixed() -> Vec<nft::Chain> {
             ],
         ),
     ]
+}
+
+fn own_node(told: Told) -> Vec<Rule> {
+    let log = (told == Told::Everything).then(|| logged("bulkhead policy allow own-node"));
+    let pass = Rule::new([Statement::Counter, Statement::accept()]);
+    log.into_iter().chain([pass]).collect()
 }
 
 /// The device of an end, and its address of each family, which has a class.

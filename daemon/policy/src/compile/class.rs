@@ -32,13 +32,19 @@ pub(super) enum Target {
     Nodes(Selector),
 }
 
+impl Target {
+    fn with_digest(self) -> (Digest, Self) {
+        (Digest::of(&self), self)
+    }
+}
+
 /// Whom a step is about.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Peers {
     /// Whoever it is.
     All,
-    /// These, maybe none.
-    Of(BTreeSet<Target>),
+    /// These of the part's targets, maybe none.
+    Of(BTreeSet<Digest>),
 }
 
 /// When a step is taken.
@@ -88,6 +94,8 @@ pub(super) struct Part {
     pub(super) mode: Mode,
     /// Its rules, in order.
     pub(super) steps: Vec<Step>,
+    /// Everybody that they speak of.
+    targets: BTreeMap<Digest, Target>,
 }
 
 /// What is said about an endpoint.
@@ -95,7 +103,7 @@ pub(super) struct Part {
 pub(super) struct Class {
     pub(super) direction: Direction,
     /// Who may always reach it.
-    pub(super) own_node: Option<Target>,
+    pub(super) own_node: Option<(Digest, Target)>,
     /// By policy, in the order of asking.
     pub(super) parts: Vec<Arc<Part>>,
     /// The network that closes what nobody decided.
@@ -113,12 +121,12 @@ impl Class {
     }
 
     /// Everybody it speaks of, each once.
-    pub(super) fn targets(&self) -> BTreeSet<&Target> {
-        let of_steps = self.steps().filter_map(|(_, step)| match &step.peers {
-            Peers::All => None,
-            Peers::Of(targets) => Some(targets),
-        });
-        of_steps.flatten().chain(&self.own_node).collect()
+    pub(super) fn targets(&self) -> BTreeMap<Digest, &Target> {
+        let of_parts = self.parts.iter().flat_map(|part| &part.targets);
+        let own_node = self.own_node.iter();
+        let own_node = own_node.map(|(digest, target)| (digest, target));
+        let all = of_parts.chain(own_node);
+        all.map(|(digest, target)| (*digest, target)).collect()
     }
 
     /// The names of ports that the other end is asked for, each once.
@@ -192,7 +200,7 @@ impl Parts {
         let is_to = direction == Direction::Ingress;
         let mut class = Class {
             direction,
-            own_node: is_to.then(|| Target::Node(endpoint.node.clone())),
+            own_node: is_to.then(|| Target::Node(endpoint.node.clone()).with_digest()),
             parts: Vec::new(),
             closes: closes.cloned(),
         };
@@ -237,15 +245,16 @@ impl Context {
     }
 
     fn part(&self, id: &PolicyId, policy: &Policy, rules: &[Rule]) -> Part {
-        let step = |rule: &Rule| Step {
+        let mut targets = BTreeMap::new();
+        let steps = rules.iter().map(|rule| Step {
             action: rule.action,
-            peers: self.peers(rule),
+            peers: self.peers(rule, &mut targets),
             spans: self.spans(rule),
             named: match self.direction {
                 Direction::Ingress => Vec::new(),
                 Direction::Egress => rule.ports.iter().filter_map(named).collect(),
             },
-        };
+        });
         Part {
             stage: match policy.tier {
                 Tier::Admin(_) => Stage::Admin,
@@ -254,15 +263,16 @@ impl Context {
             },
             policy: id.clone(),
             mode: policy.mode,
-            steps: rules.iter().map(step).collect(),
+            steps: steps.collect(),
+            targets,
         }
     }
 
-    fn peers(&self, rule: &Rule) -> Peers {
+    fn peers(&self, rule: &Rule, targets: &mut BTreeMap<Digest, Target>) -> Peers {
         if rule.peers.contains(&Peer::Any) {
             return Peers::All;
         }
-        let targets = rule.peers.iter().filter_map(|peer| match peer {
+        let of_rule = rule.peers.iter().filter_map(|peer| match peer {
             Peer::Any => None,
             Peer::Endpoints(selector) => Some(Target::Endpoints(selector.clone())),
             Peer::Block(block) => Some(Target::Block(block.clone())),
@@ -272,7 +282,10 @@ impl Context {
             Peer::Entity(Entity::Gateway) => self.network.clone().map(Target::Gateway),
             Peer::Nodes(labels) => Some(Target::Nodes(labels.clone())),
         });
-        Peers::Of(targets.collect())
+        let of_rule: BTreeMap<Digest, Target> = of_rule.map(Target::with_digest).collect();
+        let digests = of_rule.keys().copied().collect();
+        targets.extend(of_rule);
+        Peers::Of(digests)
     }
 
     /// Where the rule's ports are, with those that the endpoint itself has names for.

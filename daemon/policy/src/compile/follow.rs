@@ -12,7 +12,7 @@ use super::class::Turnover;
 use super::digest::{Digest, numbers};
 use super::identity::{Moves, People, Touched};
 use super::judge::{Judge, Known};
-use super::local::{Ends, ends};
+use super::local::{Ends, Told, ends};
 use super::own::Owns;
 use super::ruling::Bench;
 use super::sayings::{News, Otherwise, Sayings};
@@ -106,6 +106,8 @@ struct Came {
     /// The sets before, if they may be others.
     own_sets: Option<Vec<Set>>,
     range_sets: Option<Vec<Set>>,
+    /// What was told before, if that is something else.
+    told: Option<Told>,
 }
 
 impl Kept {
@@ -124,9 +126,6 @@ impl Kept {
         local: &Local,
         changes: &Changes,
     ) -> Option<Change> {
-        if local.told != self.local.told {
-            return None;
-        }
         let came = self.take_in(world, local, What::These(changes))?;
         self.change(&came)
     }
@@ -161,6 +160,7 @@ impl Kept {
         came.moves = self.people.settle(what, &touched, ranges)?;
         came.news = self.sayings.take_in(turnover, &self.people, &came.moves);
         self.people.bury(&came.moves, &asked);
+        came.told = (local.told != self.local.told).then_some(self.local.told);
         if let Some(ends) = ends {
             came.own_sets = Some(self.place(&ends));
             self.local = local.clone();
@@ -244,6 +244,16 @@ impl Kept {
             let said = said.map(|(digest, said)| of_outcome(*digest, said, self.local.told));
             pieces.chains(side).extend(rulings.chain(said));
         }
+        if let Some(before) = came.told {
+            for (side, told) in [(Side::Before, before), (Side::Now, self.local.told)] {
+                let stay = self.sayings.said();
+                let stay = stay.filter(|(digest, _)| !said.new.contains_key(digest));
+                let stay = stay.map(|(digest, said)| of_outcome(digest, said, told));
+                pieces
+                    .chains(side)
+                    .extend(fixed(told).into_iter().chain(stay));
+            }
+        }
         let new = said.new.iter();
         Some(Change {
             commands: pieces.commands()?,
@@ -304,7 +314,7 @@ impl Kept {
         });
         let mut sets = table::peers(exact).to_vec();
         sets.extend(self.own_sets.iter().chain(&self.range_sets).cloned());
-        let mut chains = fixed();
+        let mut chains = fixed(self.local.told);
         for (class, bench) in &self.sayings.classes {
             let (of_class, chain) = self.of_class(*class, bench, &none);
             sets.extend(of_class);

@@ -237,8 +237,8 @@ impl People {
 
     /// A class asks from now on; the numbers of its targets.
     pub(super) fn begin(&mut self, class: &Class, news: &mut News, touched: &mut Touched) {
-        for target in class.targets() {
-            let (number, is_new) = self.targets.acquire(target);
+        for (digest, target) in class.targets() {
+            let (number, is_new) = self.targets.acquire(digest, target);
             if is_new {
                 news.new.push(number);
             }
@@ -255,7 +255,7 @@ impl People {
 
     /// A class asks no more.
     pub(super) fn end(&mut self, class: &Class, news: &mut News, touched: &mut Touched) {
-        for target in class.targets() {
+        for target in class.targets().into_keys() {
             if let Some(number) = self.targets.number(target)
                 && self.targets.release(number)
             {
@@ -273,7 +273,8 @@ impl People {
         }
     }
 
-    pub(super) fn number(&self, target: &Target) -> Option<usize> {
+    /// The number of a target.
+    pub(super) fn number(&self, target: Digest) -> Option<usize> {
         self.targets.number(target)
     }
 

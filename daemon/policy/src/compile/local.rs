@@ -21,7 +21,8 @@ pub struct Local {
     pub told: Told,
 }
 
-/// What is told of what was decided: each entry takes its packet a while.
+/// What is told of what was decided: each entry takes its packet a while. No more than the rules of the chains of
+/// outcomes are otherwise.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Told {
     /// What is denied, and what a policy in audit would have denied.

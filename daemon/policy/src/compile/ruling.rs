@@ -122,14 +122,14 @@ impl Bench {
             match &step.peers {
                 Peers::All => always.push(place),
                 Peers::Of(targets) => {
-                    let numbers = targets.iter().filter_map(|target| people.number(target));
+                    let numbers = targets.iter().filter_map(|target| people.number(*target));
                     numbers.for_each(|number| about.entry(number).or_default().push(place));
                 }
             }
         }
         let own_node = class.own_node.as_ref();
         let mut bench = Self {
-            own_node: own_node.and_then(|target| people.number(target)),
+            own_node: own_node.and_then(|(target, _)| people.number(*target)),
             asks_names: !class.names().is_empty(),
             class,
             about,

@@ -1,7 +1,6 @@
 //! Whom the classes of a node speak of: each has a number as long as one does.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::class::Target;
 use super::digest::Digest;
@@ -43,7 +42,7 @@ impl Marks {
 
 #[derive(Clone, Debug)]
 struct Row {
-    target: Arc<Target>,
+    target: Target,
     digest: Digest,
     /// How many classes speak of it.
     uses: usize,
@@ -53,7 +52,7 @@ struct Row {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Targets {
     rows: Slots<Row>,
-    numbers: HashMap<Arc<Target>, usize>,
+    numbers: HashMap<Digest, usize>,
 }
 
 /// Targets that classes have begun to speak of, and that none speaks of any more. The numbers of the latter are
@@ -74,20 +73,19 @@ impl News {
 
 impl Targets {
     /// One class more speaks of it; whether that is the first.
-    pub(super) fn acquire(&mut self, target: &Target) -> (usize, bool) {
-        if let Some(number) = self.numbers.get(target) {
+    pub(super) fn acquire(&mut self, digest: Digest, target: &Target) -> (usize, bool) {
+        if let Some(number) = self.numbers.get(&digest) {
             if let Some(row) = self.rows.get_mut(*number) {
                 row.uses += 1;
             }
             return (*number, false);
         }
-        let target = Arc::new(target.clone());
         let number = self.rows.put(Row {
-            digest: Digest::of(&*target),
-            target: Arc::clone(&target),
+            target: target.clone(),
+            digest,
             uses: 1,
         });
-        self.numbers.insert(target, number);
+        self.numbers.insert(digest, number);
         (number, true)
     }
 
@@ -103,17 +101,17 @@ impl Targets {
     /// Gives back the number of a target that nobody speaks of.
     pub(super) fn forget(&mut self, number: usize) {
         if let Some(row) = self.rows.take(number) {
-            self.numbers.remove(&row.target);
+            self.numbers.remove(&row.digest);
         }
     }
 
     pub(super) fn get(&self, number: usize) -> Option<&Target> {
-        self.rows.get(number).map(|row| &*row.target)
+        self.rows.get(number).map(|row| &row.target)
     }
 
     /// The number of a target, if a class speaks of it.
-    pub(super) fn number(&self, target: &Target) -> Option<usize> {
-        let number = self.numbers.get(target).copied()?;
+    pub(super) fn number(&self, target: Digest) -> Option<usize> {
+        let number = self.numbers.get(&target).copied()?;
         let row = self.rows.get(number)?;
         (row.uses > 0).then_some(number)
     }
@@ -125,6 +123,6 @@ impl Targets {
     /// Those that classes speak of.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Target)> {
         let rows = self.rows.iter().filter(|(_, row)| row.uses > 0);
-        rows.map(|(number, row)| (number, &*row.target))
+        rows.map(|(number, row)| (number, &row.target))
     }
 }

@@ -1,13 +1,11 @@
 //! Kubernetes' `ClusterNetworkPolicy`, policy.networking.k8s.io/v1alpha2.
 
-use bulkhead_model::Protocol;
+use bulkhead_model::{Protocol, is_port_name};
 
 use crate::{
     Action, Block, EndpointSelector, Mode, Namespaces, Peer, Policy, PolicyId, PolicyKind, Port,
     PortRange, Priority, Rule, Selector, Tier,
 };
-
-use crate::port::is_port_name;
 
 use super::complaint::Problem;
 use super::fields::{At, Log, Map};

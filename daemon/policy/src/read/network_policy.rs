@@ -1,13 +1,11 @@
 //! Kubernetes' `NetworkPolicy`, networking.k8s.io/v1.
 
-use bulkhead_model::Protocol;
+use bulkhead_model::{Protocol, is_port_name};
 
 use crate::{
     Action, Block, Direction, EndpointSelector, Mode, Namespaces, Peer, Policy, PolicyId,
     PolicyKind, Port, PortRange, Rule, Selector, Tier,
 };
-
-use crate::port::is_port_name;
 
 use super::allow_none;
 use super::complaint::Problem;

@@ -57,6 +57,7 @@ impl Admin {
             Request::Release { target, by, reason } => self.release(&target, &by, &reason),
             Request::Check { filter } => self.check(&filter, replies),
             Request::Overlays { filter } => self.overlays(&filter, replies),
+            Request::OverlayDiffers { network } => self.overlay_differs(&network),
             Request::OverlayRekey { network } => self.overlay_rekey(&network),
             Request::StoreExport => self.store_export(replies),
             Request::StoreRestore { rows, last } => self.store_restore(rows, last, replies),

@@ -2,8 +2,8 @@
 
 use bulkhead_ipam::wire::admin::{Filter, ListedOverlay, PAGE_ROWS, Reply, RequestError};
 
-use super::refusal::{no_name, refused, unanswered};
-use crate::admin::{Admin, Replies};
+use super::refusal::{invalid, no_name, refused, unanswered};
+use crate::admin::{Admin, Replies, failed};
 use crate::overlay::new_secret;
 use bulkhead_ipam::cluster::OverlayName;
 
@@ -32,6 +32,13 @@ impl Admin {
 }
 
 impl Admin {
+    pub(super) fn overlay_differs(&self, network: &str) -> Result<Reply, RequestError> {
+        let network = network.parse().map_err(|error| invalid(&error))?;
+        let lines = self.node.overlays.differs_now(&network);
+        let lines = lines.map_err(|error| failed(&error))?;
+        Ok(Reply::OverlayDiffers { lines })
+    }
+
     pub(super) fn overlay_rekey(&self, network: &str) -> Result<Reply, RequestError> {
         let network: OverlayName = network.parse().map_err(no_name)?;
         let secret = new_secret();

@@ -56,10 +56,14 @@ impl Admin {
             return failed(&unread.join("; "));
         }
         match self.operations().who(address) {
-            Ok(known) => match known.holder {
-                Some(lease) if lease.row.node != self.node.cluster.node => elsewhere(&lease),
-                _ => because(Reason::NotFound, format!("nobody has {address}")),
-            },
+            Ok(known) => {
+                let mut holders = known.into_iter().filter_map(|known| known.holder);
+                let other = holders.find(|lease| lease.row.node != self.node.cluster.node);
+                other.map_or_else(
+                    || because(Reason::NotFound, format!("nobody has {address}")),
+                    |lease| elsewhere(&lease),
+                )
+            }
             Err(WhoError::Elsewhere { .. }) => {
                 let text = format!("no attachment of this node has {address}, and no pool");
                 because(Reason::NotFound, text)

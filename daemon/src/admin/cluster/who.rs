@@ -20,29 +20,41 @@ impl Admin {
     pub(super) fn who(&self, address: IpAddr, replies: &Replies) -> Result<Reply, RequestError> {
         let found = self.operations().who(address);
         let found = found.map_err(|error| refused(error.reason(), &error))?;
-        self.left_out(&found.unread);
+        let mut pages = Vec::new();
+        for found in &found {
+            self.left_out(&found.unread);
+            pages.extend(self.pages(address, found));
+        }
+        let last = pages.pop().expect("no pool that has it is an error");
+        for page in pages {
+            replies.say(Reply::History(Box::new(page)));
+        }
+        Ok(Reply::History(Box::new(last)))
+    }
+
+    /// What one pool knows of it.
+    fn pages(&self, address: IpAddr, found: &AddressHistory) -> Vec<History> {
         let block = found.block.as_ref();
-        let mut page = History {
+        let first = History {
             address,
             pool: found.pool.to_string(),
             ordinal: found.ordinal,
             addresses: found.addresses.clone(),
             kept: found.unusable.map(kept).unwrap_or_default().to_owned(),
             block: block.map(|block| self.block(block, &Own::of(self))),
-            holder: self.holder(&found),
-            changes: found.changes.iter().map(change).collect(),
+            holder: self.holder(found),
+            changes: Vec::new(),
             since_unix_ms: found.since_unix_ms,
         };
-        while page.changes.len() > PAGE_ROWS {
-            let rest = page.changes.split_off(PAGE_ROWS);
-            let next = History {
-                changes: rest,
-                ..page.clone()
-            };
-            replies.say(Reply::History(Box::new(page)));
-            page = next;
+        let changes: Vec<ListedChange> = found.changes.iter().map(change).collect();
+        let of = |changes: &[ListedChange]| History {
+            changes: changes.to_vec(),
+            ..first.clone()
+        };
+        if changes.is_empty() {
+            return vec![first];
         }
-        Ok(Reply::History(Box::new(page)))
+        changes.chunks(PAGE_ROWS).map(of).collect()
     }
 
     /// Who has it: of this node's own ordinals as it is, of others' as it is published.

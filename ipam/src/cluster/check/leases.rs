@@ -144,7 +144,8 @@ fn reserved(world: &World<'_>, pool: &PoolName, at: u64, leased: &Leased<'_>) ->
     let (_, row) = world.pools.get(pool)?;
     let addresses = row.geometry.addresses(at);
     let (key, name, reservation) = world.reservations.iter().find(|(_, _, reservation)| {
-        let holds = addresses.iter().any(|address| reservation.holds(*address));
+        let holds =
+            reservation.is_of(pool) && addresses.iter().any(|address| reservation.holds(*address));
         // What was leased before it was reserved stays until it ends.
         holds && leased.row.since_unix_ms >= reservation.at_unix_ms
     })?;

@@ -50,6 +50,7 @@ impl Adopt {
                 let places = places(&self.found);
                 ledger.take_in(self.found);
                 ledger.compare_contents(&places, &rows, now);
+                ledger.take_all_wanted();
                 Flow::End
             }
         }

@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use bulkhead_model::NetworkName;
 use serde::{Deserialize, Serialize};
 
 use super::Ledger;
@@ -203,11 +204,18 @@ impl LedgerFile {
         state_dir.join("ledger")
     }
 
-    /// Which pool and ordinal an address is of, as far as the file knows the pools.
+    /// Which pool and ordinal an address is of that an attachment of the network had, as far as the file knows
+    /// the pools: of its own as a tenant before all others', which no other tenant's is.
     #[must_use]
-    pub fn place_of(&self, address: IpAddr) -> Option<(PoolName, u64)> {
-        let mut pools = self.pools.iter();
-        pools.find_map(|(name, row)| Some((name.clone(), row.geometry.ordinal(address)?)))
+    pub fn place_of(&self, network: &NetworkName, address: IpAddr) -> Option<(PoolName, u64)> {
+        let is_own = |row: &PoolRow| {
+            let tenant = row.tenant.as_ref();
+            tenant.map(|tenant| tenant.as_str() == network.as_str())
+        };
+        [Some(true), None].into_iter().find_map(|tenant| {
+            let mut pools = self.pools.iter().filter(|(_, row)| is_own(row) == tenant);
+            pools.find_map(|(name, row)| Some((name.clone(), row.geometry.ordinal(address)?)))
+        })
     }
 
     /// Leases that ended until then, in milliseconds since 1970, are in the store's audit.

@@ -128,7 +128,7 @@ impl Ledger {
             return;
         }
         self.troubles.remove(&place);
-        let mut side = PoolSide::new(read, &self.reservations);
+        let mut side = PoolSide::new(pool, read, &self.reservations);
         if let Some(before) = self.pools.remove(pool) {
             side.kept = before.kept;
             side.waiters = before.waiters;
@@ -190,7 +190,7 @@ impl Ledger {
         let names: Vec<PoolName> = self.pools.keys().cloned().collect();
         for pool in names {
             if let Some(side) = self.pools.get_mut(&pool) {
-                side.set_reservations(&self.reservations);
+                side.set_reservations(&pool, &self.reservations);
             }
             self.sort_out(&pool, now);
         }

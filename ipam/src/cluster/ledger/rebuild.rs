@@ -107,7 +107,7 @@ impl Ledger {
         self.asking = file.asking;
         self.audited_until_unix_ms = file.audited_until_unix_ms;
         let sides = file.pools.into_iter().map(|(name, row)| {
-            let side = PoolSide::new(row, &self.reservations);
+            let side = PoolSide::new(&name, row, &self.reservations);
             (name, side)
         });
         self.pools = sides.collect::<BTreeMap<_, _>>();

@@ -98,6 +98,7 @@ impl Search {
 
 impl PoolSide {
     pub(super) fn new(
+        pool: &PoolName,
         row: PoolRow,
         reservations: &BTreeMap<ReservationName, ReservationRow>,
     ) -> Self {
@@ -112,15 +113,20 @@ impl PoolSide {
             dry: None,
             search: Search::default(),
         };
-        side.set_reservations(reservations);
+        side.set_reservations(pool, reservations);
         side
     }
 
-    /// Takes in what is reserved, of any pool.
-    pub(super) fn set_reservations(&mut self, all: &BTreeMap<ReservationName, ReservationRow>) {
+    /// Takes in what is reserved of this pool, of all that is.
+    pub(super) fn set_reservations(
+        &mut self,
+        pool: &PoolName,
+        all: &BTreeMap<ReservationName, ReservationRow>,
+    ) {
         let geometry = &self.row.geometry;
         self.reserved = all
             .iter()
+            .filter(|(_, row)| row.is_of(pool))
             .flat_map(|(name, row)| row.spans.iter().map(move |span| (name, *span)))
             .filter_map(|(name, span)| {
                 let (from, to) = geometry.ordinals_of(span)?;

@@ -145,6 +145,13 @@ impl Ledger {
         }
     }
 
+    /// Asks that were sent for and are not answered. A change is news for whoever waits.
+    #[must_use]
+    pub fn open_asks(&self) -> usize {
+        let open = self.wants.values().filter(|want| want.refused.is_none());
+        open.count()
+    }
+
     pub(super) fn want_due_ms(&self) -> Option<u64> {
         let open = self.wants.values().filter(|want| want.refused.is_none());
         open.map(|want| want.again_ms).min()
@@ -247,6 +254,27 @@ impl Ledger {
         ];
         let step = Step::Look { pool, ordinal };
         Flow::then(Locate { id, step }, Call::Read(ranges))
+    }
+
+    /// Picks what is asked for by itself and is this node's by now. A pod's own ordinal has a row to be
+    /// written first, which is due.
+    pub(super) fn take_all_wanted(&mut self) {
+        let mut at_hand = Vec::new();
+        for (id, want) in &mut self.wants {
+            let Some((pool, ordinal)) = want.target.clone() else {
+                continue;
+            };
+            if want.refused.is_some() || self.own.around(&pool, ordinal).is_none() {
+                continue;
+            }
+            match want.goal {
+                Goal::Sticky { .. } => want.again_ms = 0,
+                _ => at_hand.push((*id, pool, ordinal)),
+            }
+        }
+        for (id, pool, ordinal) in at_hand {
+            self.take_wanted(id, &pool, ordinal);
+        }
     }
 
     /// Picks the ordinal that is this node's now.

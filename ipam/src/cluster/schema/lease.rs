@@ -95,6 +95,9 @@ impl Value for KeptRow {
 /// `reservations/<name>`: addresses for somebody, or for nobody.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ReservationRow {
+    /// Of which pool; if it is missing, of each that has the addresses. Pools of tenants may have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// The addresses.
     #[serde(default, with = "text::span")]
     pub spans: Vec<Span>,
@@ -132,6 +135,12 @@ impl ReservationRow {
     #[must_use]
     pub fn holds(&self, address: IpAddr) -> bool {
         self.spans.iter().any(|span| span.contains(address))
+    }
+
+    /// Whether it is about addresses of that pool.
+    #[must_use]
+    pub fn is_of(&self, pool: &PoolName) -> bool {
+        self.pool.as_ref().is_none_or(|own| own == pool)
     }
 
     /// Whether its addresses are for such an attachment.

@@ -139,7 +139,7 @@ pub enum Request {
         #[serde(default)]
         filter: Filter,
     },
-    /// Who has an address, and who had it. [`Reply::History`]; refused as `NotFound` if no pool has it.
+    /// Who has an address, and who had it. [`Reply::History`], by pool; refused as `NotFound` if none has it.
     Who {
         /// It.
         address: IpAddr,
@@ -211,6 +211,12 @@ pub enum Request {
         #[serde(default)]
         filter: Filter,
     },
+    /// What the node's kernel has of a network that nodes have together otherwise than it should.
+    /// [`Reply::OverlayDiffers`]; nothing where the node has no end of it.
+    OverlayDiffers {
+        /// The network.
+        network: String,
+    },
     /// Writes objects about who may talk to whom, all of the files or nothing. [`Reply::PolicyChanged`].
     /// Refused as `Invalid` with file and line of whatever is not understood.
     PolicyApply {
@@ -263,6 +269,9 @@ pub enum Request {
     Known,
     /// What the verdicts in the kernel's log stand for. [`Reply::Verdicts`], by id.
     Verdicts,
+    /// Have what policies allow in the kernel's log too, beside what they deny, for as long as the connection
+    /// stands. [`Reply::TellsAllowed`] once that is so, [`Reply::Idle`] in between, without end.
+    TellAllowed,
     /// The security groups, or one with its rules. [`Reply::Groups`], by name; refused as `NotFound`.
     Groups {
         /// Only this one.
@@ -438,6 +447,12 @@ pub enum Reply {
         /// By name.
         rows: Vec<ListedOverlay>,
     },
+    /// Of [`Request::OverlayDiffers`].
+    OverlayDiffers {
+        /// The commands that would mend it.
+        #[serde(default)]
+        lines: Vec<String>,
+    },
     /// Of [`Request::PolicyApply`], [`Request::PolicyDelete`], [`Request::GroupAttach`] and
     /// [`Request::GroupDetach`].
     PolicyChanged(PolicyChanges),
@@ -467,6 +482,8 @@ pub enum Reply {
         /// By id.
         rows: Vec<KnownVerdict>,
     },
+    /// Of [`Request::TellAllowed`].
+    TellsAllowed,
     /// Of [`Request::Groups`].
     Groups {
         /// By name.

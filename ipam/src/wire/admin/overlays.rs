@@ -51,6 +51,9 @@ pub struct ListedEnd {
     pub underlay: IpAddr,
     /// The MAC of its device.
     pub mac: Mac,
+    /// The MAC of the link that it is reached by, if it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_mac: Option<Mac>,
     /// Its device's MTU, in bytes.
     pub mtu: Mtu,
     /// The epoch of the network's keys that it says that it receives by.

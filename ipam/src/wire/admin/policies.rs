@@ -247,6 +247,9 @@ pub struct KnownEndpoint {
     /// The node it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// Whether its addresses mean something on its network alone, and may be somebody else's elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
 }
 
 /// What a verdict of the kernel stands for.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bulkhead_cni::CniError;
-use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, Prefix};
+use bulkhead_model::{Family, IfName, InterfaceAddress, Mac, Mtu, Prefix};
 use bulkhead_plan::{
     Advertised, Attached, Dad, Filter, HostPorts, Interface, Localnet, MAIN_TABLE, Neighbour,
     NetworkNat, Ns, OnLink, Place, PointToPoint, Port, PortFlags, Route, Surroundings,
@@ -77,7 +77,7 @@ pub(super) fn link(
             up: true,
             dad: Dad::Skip,
             on_link: OnLink::Nothing,
-            routes: outward(grant, &families)?,
+            routes: outward(grant, config.mtu, &families)?,
             neighbours: node_seen(&families, port_mac),
             addresses: addresses.clone(),
             advertised: Advertised::Nothing,
@@ -171,8 +171,13 @@ pub(crate) fn known(addresses: &[InterfaceAddress], mac: Mac) -> Vec<Neighbour> 
         .collect()
 }
 
-/// The container's routes: to the IPv4 gateway, the IPAM's, and a default of each family.
-fn outward(grant: &Grant, families: &BTreeSet<Family>) -> Result<Vec<Route>, CniError> {
+/// The container's routes: to the IPv4 gateway, the IPAM's, and a default of each family. None has more than
+/// the link carries: the kernel would believe the route.
+fn outward(
+    grant: &Grant,
+    most: Option<Mtu>,
+    families: &BTreeSet<Family>,
+) -> Result<Vec<Route>, CniError> {
     let link = grant.key.interface;
     let mut all = Vec::new();
     if families.contains(&Family::V4) {
@@ -201,7 +206,9 @@ fn outward(grant: &Grant, families: &BTreeSet<Family>) -> Result<Vec<Route>, Cni
             priority: asked.priority,
             table: asked.table.unwrap_or(MAIN_TABLE),
             scope: asked.scope,
-            mtu: asked.mtu,
+            mtu: asked
+                .mtu
+                .map(|mtu| most.map_or(mtu, |most| mtu.min(most.bytes()))),
             advmss: asked.advmss,
             ..over(link, asked.dst)
         });

@@ -2,7 +2,7 @@
 //! nothing, and what it is told of each remote VTEP: one permanent neighbour, one permanent
 //! forwarding entry, and a route to each of the blocks behind it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Mtu, Prefix, Vni};
@@ -85,14 +85,17 @@ pub struct Tunnels {
     pub ports: BTreeSet<u16>,
     /// Pools whose addresses are routed back to where a packet from them came in, or it is dropped.
     pub pools: BTreeSet<Prefix>,
-    /// Links on which peers are sent to as they are, with the MAC of each: a packet from a pool is let in by
-    /// such a link from one of them alone.
-    pub near: BTreeSet<(IfName, Mac)>,
+    /// Links on which peers are sent to as they are, with the MAC of each and what is behind it: a packet from
+    /// there is let in by such a link from that one alone.
+    pub near: Near,
     /// UDP ports that nothing comes to, and nothing leaves for, but by `IPsec`.
     pub sealed: BTreeSet<u16>,
     /// VXLAN devices by which no TCP connection announces more than its way carries.
     pub clamped: BTreeSet<IfName>,
 }
+
+/// The prefixes behind peers that are sent to as they are, by link and MAC.
+pub type Near = BTreeMap<(IfName, Mac), BTreeSet<Prefix>>;
 
 /// Appends what makes the overlay stand: what a packet needs on its way before the route that sends it
 /// there, and what is wanted no longer once everything else stands.
@@ -113,6 +116,23 @@ pub(crate) fn ensure(world: &World, want: &Overlay, ops: &mut Vec<Op>) -> Result
     routes::ensure(host, want, ops);
     peers::forget(host, want, ops);
     device::strip(host, &want.vtep, ops);
+    Ok(())
+}
+
+/// Appends what makes the device alone stand, whoever it leads to.
+pub(crate) fn stand(world: &World, want: &Vtep, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    device::refuse(world.space(&Ns::Host), want)?;
+    let without;
+    let mut host = world.space(&Ns::Host);
+    if let Some(delete) = device::outdated(host, want) {
+        let mut rest = world.clone();
+        rest.run(&delete).expect("it was observed");
+        without = rest;
+        host = without.space(&Ns::Host);
+        ops.push(delete);
+    }
+    device::prepare(host, want, ops);
+    device::raise(host, want, ops);
     Ok(())
 }
 
@@ -140,6 +160,18 @@ pub(crate) fn scope(want: &Overlay) -> Scope {
             .into_iter()
             .map(|(sysctl, _)| sysctl)
             .collect(),
+        ..SpaceScope::default()
+    };
+    scope
+}
+
+pub(crate) fn stand_scope(want: &Vtep) -> Scope {
+    let mut scope = Scope::default();
+    let sysctls = device::sysctls(want.device).into_iter();
+    *scope.space(&Ns::Host) = SpaceScope {
+        links: [want.device].into(),
+        tx_checksum_of: [want.device].into(),
+        sysctls: sysctls.map(|(sysctl, _)| sysctl).collect(),
         ..SpaceScope::default()
     };
     scope

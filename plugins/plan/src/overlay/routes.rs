@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::{IfName, Mac, Prefix};
 
-use super::{Overlay, OverlayGone, Peer};
+use super::{Near, Overlay, OverlayGone, Peer};
 use crate::{MAIN_TABLE, Ns, Op, Reach, Route, Space, Stranger, World, link};
 
 /// Routes of others that packets to a peer's prefix take instead of ours, or in whose place ours should be,
@@ -29,12 +29,12 @@ pub fn obstacles<'w>(world: &'w World, want: &Overlay) -> BTreeMap<Prefix, &'w S
         .collect()
 }
 
-/// Links on which peers are sent to as they are, and the MACs of those peers. A link is left out on which one
+/// Links on which peers are sent to as they are, the MACs of those peers and what is behind each. A link is left out on which one
 /// does not tell its MAC: it could not be told from a stranger.
 #[must_use]
-pub fn near(world: &World, want: &Overlay) -> BTreeSet<(IfName, Mac)> {
+pub fn near(world: &World, want: &Overlay) -> Near {
     let host = world.space(&Ns::Host);
-    let mut links: BTreeMap<IfName, Option<BTreeSet<Mac>>> = BTreeMap::new();
+    let mut links: BTreeMap<IfName, Option<BTreeMap<Mac, BTreeSet<Prefix>>>> = BTreeMap::new();
     for peer in &want.peers {
         let reach = host.reach.get(&peer.underlay);
         let Some(reach) = reach.filter(|it| is_near(peer, it, want.vtep.device)) else {
@@ -42,16 +42,22 @@ pub fn near(world: &World, want: &Overlay) -> BTreeSet<(IfName, Mac)> {
         };
         let known = links
             .entry(reach.link)
-            .or_insert_with(|| Some(BTreeSet::new()));
+            .or_insert_with(|| Some(BTreeMap::new()));
         match (known.as_mut(), peer.link_mac) {
-            (Some(known), Some(mac)) => drop(known.insert(mac)),
+            (Some(known), Some(mac)) => {
+                let behind = known.entry(mac).or_default();
+                behind.extend(&peer.prefixes);
+            }
             (_, None) => *known = None,
             (None, _) => {}
         }
     }
     let told = links.into_iter();
-    told.flat_map(|(link, known)| known.into_iter().flatten().map(move |mac| (link, mac)))
-        .collect()
+    told.flat_map(|(link, known)| {
+        let known = known.into_iter().flatten();
+        known.map(move |(mac, behind)| ((link, mac), behind))
+    })
+    .collect()
 }
 
 /// Appends what is missing, then what leads elsewhere in one step each, so that no packet is without a

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bulkhead_model::{Family, Prefix, Vni};
+use bulkhead_model::{Family, Mac, Prefix, Vni};
 use bulkhead_nft as nft;
-use nft::KeyType::{EtherAddr, IfName, InetService, Integer, Ipv4Addr, Ipv6Addr};
+use nft::KeyType::{ClassId, EtherAddr, IfName, InetService, Integer, Ipv4Addr, Ipv6Addr};
 use nft::{Datum, Key, KeyType, Name};
 
 use super::Tunnels;
@@ -34,12 +34,20 @@ const POOLS4: Name = Name::literal("pools4");
 const POOLS6: Name = Name::literal("pools6");
 /// Links on which peers are sent to as they are.
 const NEAR_LINKS: Name = Name::literal("near-links");
-/// The peers on them, by link and MAC.
+/// The peers on them, by link, MAC and number.
 const NEAR: Name = Name::literal("near");
+/// What is behind whom of them, by number.
+const OWNERS4: Name = Name::literal("owners4");
+const OWNERS6: Name = Name::literal("owners6");
 /// UDP ports of encrypted overlays.
 const SEALED: Name = Name::literal("sealed");
 /// Devices by which connections are told what their way carries.
 const CLAMPED: Name = Name::literal("clamped");
+
+const OWNERS: [(Name, KeyType, Family); 2] = [
+    (OWNERS4, Ipv4Addr, Family::V4),
+    (OWNERS6, Ipv6Addr, Family::V6),
+];
 
 /// How long a counter stands after its last packet.
 const REMEMBERED: Duration = Duration::from_hours(1);
@@ -52,7 +60,7 @@ pub enum TunnelDrop {
     /// To a VXLAN port from a peer, of a network that it is not in. Counted by port.
     WrongVni,
     /// From an address of a pool that is routed elsewhere than to where the packet came in, or by a link of
-    /// peers from none of them. Counted by link.
+    /// peers from another than the one that it is behind. Counted by link.
     Misrouted,
     /// From a container to a VXLAN port of a VTEP, remote or the node's own. Counted by link.
     FromContainer,
@@ -153,7 +161,7 @@ pub(crate) fn scope(want: &Tunnels) -> Scope {
     let sets = parts.keys().into_iter().map(|(set, _)| set);
     let own = TableScope {
         chains: chains.map(|chain| chain.name.clone()).collect(),
-        whole_sets: sets.chain([POOLS4, POOLS6]).collect(),
+        whole_sets: sets.chain([POOLS4, POOLS6, OWNERS4, OWNERS6]).collect(),
         ..TableScope::default()
     };
     let of_guard = TableScope {
@@ -210,7 +218,7 @@ fn always() -> Vec<(Name, Vec<KeyType>)> {
         (VTEPS4, vec![Ipv4Addr]),
         (VTEPS6, vec![Ipv6Addr]),
         (NEAR_LINKS, vec![IfName]),
-        (NEAR, vec![IfName, EtherAddr]),
+        (NEAR, vec![IfName, EtherAddr, ClassId]),
     ]
 }
 
@@ -221,10 +229,10 @@ fn elements(want: &Tunnels) -> BTreeMap<Name, BTreeSet<Key>> {
     for port in &want.ports {
         add(PORTS, Datum::InetService(*port).into());
     }
-    for (link, mac) in &want.near {
+    for (link, mac) in want.near.keys() {
         let link = Datum::from(*link);
         add(NEAR_LINKS, link.clone().into());
-        add(NEAR, Key::new([link, Datum::from(*mac)]));
+        add(NEAR, Key::new([link, Datum::from(*mac), number(*mac)]));
     }
     for (port, vni, remote) in &want.known {
         let (known, sources, vteps) = match remote {
@@ -253,6 +261,30 @@ fn word(vni: Vni) -> Datum {
     (vni.get() << 8).to_be_bytes().into()
 }
 
+/// The number of a peer that is sent to as it is: four bytes of its MAC, which differ on a link, and never 0,
+/// which is nobody's. Blocks lead to it, and it has to be behind the MAC: no look-up takes a range beside
+/// other keys, but one whose elements take milliseconds to change.
+fn number(mac: Mac) -> Datum {
+    let [_, _, number @ ..] = mac.octets();
+    Datum::ClassId(u32::from_be_bytes(number).max(1))
+}
+
+/// What is behind whom. Of blocks that overlap, while one is on its way to another node, the first counts.
+fn owners(want: &Tunnels, family: Family) -> nft::FoundRanges {
+    let mut owners = nft::FoundRanges::new();
+    for ((_, mac), behind) in &want.near {
+        for prefix in behind.iter().filter(|prefix| prefix.family() == family) {
+            let (first, last) = (prefix.address(), prefix.last());
+            let before = owners.range(..=last).next_back();
+            if before.is_none_or(|(_, (end, _))| *end < first) {
+                let owner = nft::Data::Value(number(*mac).into());
+                owners.insert(first, (last, owner));
+            }
+        }
+    }
+    owners
+}
+
 fn pools(want: &Tunnels, family: Family) -> nft::PrefixSet {
     let pools = want.pools.iter();
     let pools = pools.filter(|pool| pool.family() == family).copied();
@@ -276,6 +308,12 @@ impl Parts {
             let mut set = nft::Set::live_prefixes(name, key);
             set.elements = nft::Elements::Prefixes(pools(want, family));
             table.sets.push(set);
+        }
+        for (name, key, family) in OWNERS {
+            let of = nft::DataType::Value(vec![ClassId]);
+            let mut map = nft::Set::live_ranges(name, key, of);
+            map.elements = nft::Elements::Ranges(owners(want, family));
+            table.sets.push(map);
         }
         for reason in TunnelDrop::ALL {
             let key = match reason {
@@ -307,6 +345,17 @@ fn changes(found: &TableState, want: &Tunnels) -> Vec<nft::Command> {
         let desired = pools(want, family);
         let change = nft::difference_of_prefixes(&table_id(), &set, there, &desired);
         commands.extend(change);
+    }
+    let none = nft::FoundRanges::new();
+    for (map, _, family) in OWNERS {
+        let there = found.ranges.get(&map).unwrap_or(&none);
+        let desired = owners(want, family);
+        commands.extend(nft::difference_of_ranges(
+            &table_id(),
+            &map,
+            there,
+            &desired,
+        ));
     }
     commands
 }

@@ -4,13 +4,13 @@
 
 use bulkhead_model::LinkGroup;
 
-use super::Segment;
+use super::Plugged;
 use crate::{
     Conflict, LinkKind, LinkSetting, MulticastRouter, Ns, Op, PortFlags, Space, Vxlan, World,
     overlay,
 };
 
-fn attributes(want: &Segment) -> Vxlan {
+fn attributes(want: &Plugged) -> Vxlan {
     Vxlan {
         proxy: true,
         ..overlay::attributes(&want.vtep)
@@ -28,9 +28,9 @@ fn flags() -> PortFlags {
 }
 
 /// Refuses what stands in the way before anything is changed.
-pub(super) fn refuse(world: &World, want: &Segment) -> Result<(), Conflict> {
+pub(super) fn refuse(world: &World, want: &Plugged) -> Result<(), Conflict> {
     let device = want.vtep.device;
-    for name in [device, want.bridge.name] {
+    for name in [device, want.bridge] {
         let found = world.space(&want.ns).links.get(&name);
         if found.is_some_and(|link| !link.is_ours()) {
             return Err(Conflict::ForeignVtep(name));
@@ -52,7 +52,7 @@ pub(super) fn refuse(world: &World, want: &Segment) -> Result<(), Conflict> {
 }
 
 /// The deletion of one of ours that has to be made anew: most of what it is cannot be changed.
-pub(super) fn outdated(space: &Space, want: &Segment) -> Option<Op> {
+pub(super) fn outdated(space: &Space, want: &Plugged) -> Option<Op> {
     let name = want.vtep.device;
     let found = space.links.get(&name)?;
     let stands = found.kind == LinkKind::Vxlan(attributes(want))
@@ -65,7 +65,7 @@ pub(super) fn outdated(space: &Space, want: &Segment) -> Option<Op> {
 }
 
 /// Appends what makes it a port that is ready to come up.
-pub(super) fn prepare(space: &Space, want: &Segment, ops: &mut Vec<Op>) {
+pub(super) fn prepare(space: &Space, want: &Plugged, ops: &mut Vec<Op>) {
     let (ns, name, mtu) = (&want.ns, want.vtep.device, want.vtep.mtu);
     let set = |set| Op::SetLink {
         ns: ns.clone(),
@@ -88,7 +88,7 @@ pub(super) fn prepare(space: &Space, want: &Segment, ops: &mut Vec<Op>) {
     if space.ipv6 && found.is_none_or(|found| found.forms_link_local) {
         ops.push(set(LinkSetting::NoLinkLocal));
     }
-    let bridge = want.bridge.name;
+    let bridge = want.bridge;
     let joined = found.filter(|found| found.bridge == Some(bridge));
     if joined.is_none() {
         ops.push(set(LinkSetting::Bridge(bridge)));
@@ -103,7 +103,7 @@ pub(super) fn prepare(space: &Space, want: &Segment, ops: &mut Vec<Op>) {
 }
 
 /// Appends what brings it up.
-pub(super) fn raise(space: &Space, want: &Segment, ops: &mut Vec<Op>) {
+pub(super) fn raise(space: &Space, want: &Plugged, ops: &mut Vec<Op>) {
     let name = want.vtep.device;
     if space.links.get(&name).is_none_or(|found| !found.up) {
         ops.push(Op::SetLink {

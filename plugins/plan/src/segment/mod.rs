@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use bulkhead_model::{Family, InterfaceAddress, Mac};
+use bulkhead_model::{Family, IfName, InterfaceAddress, Mac};
 
 use crate::{
     Bridge, Conflict, Dad, Ns, OnLink, Op, Plan, Scope, SpaceScope, Switch, Sysctl, Vtep, World,
@@ -35,6 +35,27 @@ pub struct Segment {
     pub forwards: BTreeSet<Family>,
 }
 
+/// The VXLAN device of a network's segment on this node, whoever it leads to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plugged {
+    /// The namespace.
+    pub ns: Ns,
+    /// The device.
+    pub vtep: Vtep,
+    /// The bridge that it is a port of.
+    pub bridge: IfName,
+}
+
+impl Segment {
+    fn plugged(&self) -> Plugged {
+        Plugged {
+            ns: self.ns.clone(),
+            vtep: self.vtep.clone(),
+            bridge: self.bridge.name,
+        }
+    }
+}
+
 /// Who may be on the segment, behind another node.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Station {
@@ -52,14 +73,15 @@ pub struct SegmentGone {
     /// The namespace.
     pub ns: Ns,
     /// The links in it that are not gone at once with it: the VXLAN device has a place in the host's.
-    pub links: BTreeSet<bulkhead_model::IfName>,
+    pub links: BTreeSet<IfName>,
 }
 
 /// Appends what makes the segment stand: the namespace before what is in it, what a frame needs on its way
 /// before the device is up, and what is wanted no longer once everything else stands.
 pub(crate) fn ensure(world: &World, want: &Segment, ops: &mut Vec<Op>) -> Result<(), Conflict> {
     let ns = &want.ns;
-    device::refuse(world, want)?;
+    let plugged = want.plugged();
+    device::refuse(world, &plugged)?;
     let mut world = world.clone();
     let mut go = |world: &mut World, op: Op| {
         world.run(&op).expect("it was observed");
@@ -68,7 +90,7 @@ pub(crate) fn ensure(world: &World, want: &Segment, ops: &mut Vec<Op>) -> Result
     if !world.named.contains(ns) {
         go(&mut world, Op::AddNetns { ns: ns.clone() });
     }
-    if let Some(delete) = device::outdated(world.space(ns), want) {
+    if let Some(delete) = device::outdated(world.space(ns), &plugged) {
         go(&mut world, delete);
     }
     let space = world.space(ns);
@@ -97,10 +119,27 @@ pub(crate) fn ensure(world: &World, want: &Segment, ops: &mut Vec<Op>) -> Result
             on_link: OnLink::Prefix,
         });
     }
-    device::prepare(space, want, ops);
+    device::prepare(space, &plugged, ops);
     stations::learn(space, want, ops);
-    device::raise(space, want, ops);
+    device::raise(space, &plugged, ops);
     stations::forget(space, want, ops);
+    Ok(())
+}
+
+/// Appends what makes the device alone stand, in a namespace that is there.
+pub(crate) fn plug(world: &World, want: &Plugged, ops: &mut Vec<Op>) -> Result<(), Conflict> {
+    device::refuse(world, want)?;
+    let without;
+    let mut space = world.space(&want.ns);
+    if let Some(delete) = device::outdated(space, want) {
+        let mut rest = world.clone();
+        rest.run(&delete).expect("it was observed");
+        without = rest;
+        space = without.space(&want.ns);
+        ops.push(delete);
+    }
+    device::prepare(space, want, ops);
+    device::raise(space, want, ops);
     Ok(())
 }
 
@@ -133,6 +172,13 @@ pub(crate) fn scope(want: &Segment) -> Scope {
     };
     bridge::see(&mut space, &want.bridge);
     *scope.space(&want.ns) = space;
+    scope
+}
+
+/// What a plan needs to see.
+pub(crate) fn plug_scope(want: &Plugged) -> Scope {
+    let mut scope = Scope::default();
+    scope.space(&want.ns).links = [want.vtep.device, want.bridge].into();
     scope
 }
 

@@ -196,6 +196,9 @@ fn by_a_link_of_peers_an_address_of_a_pool_comes_from_one_of_them_alone() {
         assert_eq!(judged(&arriving(inside, 2, "eth1")), Ok(()));
         let stranger = arriving(inside, 3, "eth1");
         assert_eq!(judged(&stranger), Err(TunnelDrop::Misrouted), "{inside}");
+        // A peer, with what is behind another one.
+        let peer = arriving(inside, 4, "eth1");
+        assert_eq!(judged(&peer), Err(TunnelDrop::Misrouted), "{inside}");
         // From elsewhere, and where no peer is near, is no affair of this.
         assert_eq!(judged(&arriving(outside, 3, "eth1")), Ok(()));
         assert_eq!(judged(&arriving(inside, 3, "eth0")), Ok(()));

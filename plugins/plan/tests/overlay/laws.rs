@@ -1,15 +1,15 @@
 //! Whatever there was, and wherever the last process died: it gets there, and in an order in which no
 //! packet is sent into the void.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bulkhead_model::{Mac, Prefix};
-use bulkhead_plan::{MAIN_TABLE, Ns, Op, Peer, Plan, Route, Space, Want, World, near};
+use bulkhead_plan::{MAIN_TABLE, Near, Ns, Op, Peer, Plan, Route, Space, Vtep, Want, World, near};
 
 use crate::{
-    applied, converged, damaged, device, direct, gone, host, ip, moved, name, node, over_ipv6,
-    overlay, planned, prefixes, route, told, tunnels, wanted,
+    applied, converged, damaged, device, direct, gone, host, ip, moved, name, node, of_device,
+    of_entries, of_routes, over_ipv6, overlay, planned, prefixes, route, told, tunnels, wanted,
+    with,
 };
 
 fn wants() -> Vec<(&'static str, Want)> {
@@ -168,14 +168,15 @@ fn links_of_peers_are_known_once_each_of_them_tells_its_mac() {
     want.peers[0].link_mac = Some(mac(2));
     // The other is behind a router.
     want.peers[1].link_mac = Some(mac(3));
-    let expected: BTreeSet<_> = [(name("eth0"), mac(2))].into();
+    let behind = want.peers[0].prefixes.clone();
+    let expected: Near = [((name("eth0"), mac(2)), behind)].into();
     assert_eq!(near(&node(), &want), expected);
     let mut silent = want.peers[0].clone();
     silent.link_mac = None;
     want.peers.push(silent);
-    assert_eq!(near(&node(), &want), BTreeSet::new());
+    assert_eq!(near(&node(), &want), Near::new());
     want.peers.iter_mut().for_each(|peer| peer.direct = false);
-    assert_eq!(near(&node(), &want), BTreeSet::new());
+    assert_eq!(near(&node(), &want), Near::new());
 }
 
 #[test]
@@ -278,4 +279,23 @@ fn thousands_of_peers_are_planned_by_what_differs() {
     want.peers.remove(100);
     let plan = planned(&stood, &wanted(want));
     assert_eq!(plan.ops().len(), 5, "{plan}");
+}
+
+#[test]
+fn the_device_alone_is_told_from_whom_it_leads_to() {
+    let alone = Want::Vtep(Box::new(Vtep {
+        addresses: Vec::new(),
+        ..overlay().vtep
+    }));
+    for (what, world) in of_entries().into_iter().chain(of_routes()) {
+        assert_eq!(planned(&world, &alone), Plan::default(), "{what}");
+    }
+    for (what, world) in of_device() {
+        let after = converged(&world, &alone);
+        assert_eq!(planned(&after, &alone), Plan::default(), "{what}");
+    }
+    let cut = with(|host| drop(host.links.remove(&device())));
+    let text = planned(&cut, &alone).to_string();
+    assert!(text.contains("type vxlan id 7 dstport 4789 "), "{text}");
+    assert!(!text.contains("fdb") && !text.contains("route"), "{text}");
 }

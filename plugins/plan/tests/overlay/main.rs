@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::{IfName, LinkGroup, Mac, Mtu, Prefix, VXLAN_PORT, Vni};
 use bulkhead_plan::{
-    FdbEntry, Link, LinkKind, LinkSetting, MAIN_TABLE, NeighbourState, Ns, Op, Overlay,
+    FdbEntry, Link, LinkKind, LinkSetting, MAIN_TABLE, Near, NeighbourState, Ns, Op, Overlay,
     OverlayGone, Peer, Plan, PortFlags, Reach, Route, Space, Switch, Tunnels, Vtep, Want, World,
     plan,
 };
@@ -112,9 +112,19 @@ fn tunnels() -> Tunnels {
         .into(),
         ports: [VXLAN_PORT, 8472].into(),
         pools: pools(),
-        near: [(name("eth1"), Mac::new([2, 0, 0, 0, 1, 2]).unwrap())].into(),
+        near: near(),
         ..Tunnels::default()
     }
+}
+
+/// Two peers on a link, each with a block of either family.
+fn near() -> Near {
+    let peer = |nth| {
+        let at = (name("eth1"), Mac::new([2, 0, 0, 0, 1, nth]).unwrap());
+        let blocks = [format!("10.1.{nth}.0/24"), format!("fd01:0:0:{nth}::/64")];
+        (at, blocks.map(|it| it.parse().unwrap()).into())
+    };
+    [peer(2), peer(4)].into()
 }
 
 fn told(want: Tunnels) -> Want {

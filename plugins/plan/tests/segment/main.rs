@@ -7,8 +7,8 @@ use std::path::Path;
 
 use bulkhead_model::{Family, IfName, Mac, Mtu, VXLAN_PORT, Vni};
 use bulkhead_plan::{
-    Bridge, FdbEntry, Foreign, Link, LinkSetting, Localnet, Ns, Op, OtherGateways, Plan, Segment,
-    SegmentGone, Space, Station, Switch, Vtep, Vxlan, Want, World, plan,
+    Bridge, FdbEntry, Foreign, Link, LinkSetting, Localnet, Ns, Op, OtherGateways, Plan, Plugged,
+    Segment, SegmentGone, Space, Station, Switch, Vtep, Vxlan, Want, World, plan,
 };
 
 fn name(text: &str) -> IfName {
@@ -326,4 +326,31 @@ fn vxlan(op: &Op) -> Option<Vxlan> {
         Op::AddVxlan { vxlan, .. } => Some(*vxlan),
         _ => None,
     }
+}
+
+#[test]
+fn the_device_alone_is_told_from_whom_it_leads_to() {
+    let whole = segment();
+    let alone = Want::Plugged(Box::new(Plugged {
+        ns: ns(),
+        vtep: whole.vtep,
+        bridge: whole.bridge.name,
+    }));
+    let untold = with(|space| {
+        space.fdb.clear();
+        space.neighbours.clear();
+    });
+    assert_eq!(planned(&untold, &alone), Plan::default());
+    let out = with(|space| {
+        let device = space.links.get_mut(&device()).unwrap();
+        (device.bridge, device.mtu) = (None, Mtu::new(1300).unwrap());
+    });
+    let text = planned(&out, &alone).to_string();
+    for part in [" mtu 1450\n", " master bhb-blue\n"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(planned(&converged(&out, &alone), &alone), Plan::default());
+    let cut = with(|space| drop(space.links.remove(&device())));
+    let text = planned(&cut, &alone).to_string();
+    assert!(text.contains(" type vxlan id 7 "), "{text}");
 }

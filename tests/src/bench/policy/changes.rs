@@ -10,7 +10,7 @@ use nft::{
 };
 
 use super::Layout;
-use super::worlds::{PORTS, address, device, endpoint, group_of, local, world};
+use super::worlds::{PORTS, Size, address, device, endpoint, group_of, local, port, world};
 
 /// There and back.
 pub(super) struct Change {
@@ -23,14 +23,15 @@ const REMOTE: &str = "an endpoint elsewhere joins";
 const LOCAL: &str = "an endpoint here joins";
 const EDIT: &str = "a policy allows one more port";
 
-pub(super) fn of(layout: Layout, endpoints: usize) -> Vec<Change> {
+pub(super) fn of(layout: Layout, size: Size) -> Vec<Change> {
+    let endpoints = size.endpoints;
     match layout {
         Layout::Chains => vec![
             paired(REMOTE, vec![member(endpoints)]),
             local_chains(endpoints),
         ],
         Layout::Pairs => pairs(endpoints),
-        Layout::Rulings => rulings(endpoints),
+        Layout::Rulings => rulings(size),
         Layout::Nothing | Layout::Tracked | Layout::Linear => Vec::new(),
     }
 }
@@ -146,25 +147,26 @@ fn pairs(endpoints: usize) -> Vec<Change> {
     };
     let device: bulkhead_model::IfName = device(endpoints).parse().expect("15 characters");
     let here = || [add("policed", Elements::keys([Key::from(device)]))];
-    let port = Key::new([
+    let pair = Key::new([
         Datum::Mark(1),
         Datum::ClassId(2),
         Datum::InetProto(6),
         Datum::InetService(PORTS[0] + 2),
     ]);
-    let port = || Elements::keys([port.clone()]);
+    let pair = || Elements::keys([pair.clone()]);
     vec![
         paired(REMOTE, known()),
         paired(LOCAL, known().into_iter().chain(here()).collect()),
         paired(
             EDIT,
-            vec![add("pairs-out", port()), add("pairs-in", port())],
+            vec![add("pairs-out", pair()), add("pairs-in", pair())],
         ),
     ]
 }
 
-fn rulings(endpoints: usize) -> Vec<Change> {
-    let (before, here) = (world(endpoints), local(endpoints));
+fn rulings(size: Size) -> Vec<Change> {
+    let endpoints = size.endpoints;
+    let (before, here) = (world(size), local(endpoints));
     let table = compile(&before, &here).table;
     let between = |what, world: &World, local: &Local| {
         let after = compile(world, local).table;
@@ -190,10 +192,7 @@ fn rulings(endpoints: usize) -> Vec<Change> {
             .flatten()
             .next()
     {
-        rule.ports.push(bulkhead_policy::Port::Range {
-            protocol: bulkhead_model::Protocol::Tcp,
-            ports: bulkhead_policy::PortRange::one(PORTS[0] + 2),
-        });
+        rule.ports.push(port(PORTS[0] + 2));
     }
     vec![
         between(REMOTE, &joined, &here),

@@ -1,6 +1,8 @@
 //! What policies cost, laid out in several ways: each new connection, and each change.
 
 mod changes;
+mod compiling;
+mod cut;
 mod road;
 mod scripts;
 mod worlds;
@@ -13,19 +15,36 @@ use std::time::Duration;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::sample::Sample;
+pub(super) use compiling::Compiled;
+pub(super) use cut::Cut;
 use road::Road;
+pub use worlds::Size;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
 pub struct Policing {
-    /// Numbers of endpoints, rising; there is a policy for every ten of them in each direction.
+    /// Numbers of endpoints, rising; of each layout with a policy for every ten of them in each direction.
     pub endpoints: Vec<usize>,
+    /// How much is written in the layout that is compiled.
+    pub sizes: Vec<Size>,
     /// Turns of each lane.
     pub rounds: usize,
     /// Connections of a turn.
     pub connections: usize,
     /// Changes of each kind.
     pub changes: usize,
+    /// What is compiled: the node's own endpoints, and how much there is in the whole cluster.
+    pub compiled: Vec<(usize, Size)>,
+    /// Connections of which those are cut that are no longer allowed.
+    pub connections_cut: u32,
+}
+
+/// All that was measured of policies.
+#[derive(Clone, Debug)]
+pub struct Policed {
+    pub(super) lanes: Vec<Lane>,
+    pub(super) compiled: Vec<Compiled>,
+    pub(super) cuts: Vec<Cut>,
 }
 
 /// How policies are laid out.
@@ -76,9 +95,9 @@ impl fmt::Display for Layout {
 
 /// One lane and what was measured on it.
 #[derive(Clone, Debug)]
-pub struct Lane {
+pub(crate) struct Lane {
     pub(super) layout: Layout,
-    pub(super) endpoints: usize,
+    pub(super) size: Size,
     /// Nanoseconds of CPU time of each connection, of each turn.
     pub(super) nanos: Vec<f64>,
     /// From `connect` to its return.
@@ -94,26 +113,38 @@ pub struct Lane {
 ///
 /// # Panics
 /// Never: the thread that measures does not.
-pub fn policies(policing: &Policing) -> io::Result<Vec<Lane>> {
+pub fn policies(policing: &Policing) -> io::Result<Policed> {
+    Ok(Policed {
+        lanes: lanes(policing)?,
+        compiled: compiling::compiled(&policing.compiled, policing.changes)?,
+        cuts: cut::cuts(policing.connections_cut)?,
+    })
+}
+
+fn lanes(policing: &Policing) -> io::Result<Vec<Lane>> {
     let mut roads = Vec::new();
     for layout in Layout::ALL {
         let sizes = policing.endpoints.iter().copied();
-        let sizes: Vec<usize> = match layout {
-            Layout::Nothing | Layout::Tracked => vec![2],
+        let sizes: Vec<Size> = match layout {
+            Layout::Nothing | Layout::Tracked => vec![Size {
+                endpoints: 0,
+                policies: 0,
+            }],
             // nft does not load 30,000 rules within a minute.
-            Layout::Linear => sizes.filter(|size| *size <= 250).collect(),
-            _ => sizes.collect(),
+            Layout::Linear => sizes.filter(|size| *size <= 250).map(Size::of).collect(),
+            Layout::Chains | Layout::Pairs => sizes.map(Size::of).collect(),
+            Layout::Rulings => policing.sizes.clone(),
         };
-        for endpoints in sizes {
-            eprintln!("{layout}, {endpoints} endpoints");
+        for size in sizes {
+            eprintln!("{layout}, {size}");
             let lane = Lane {
                 layout,
-                endpoints,
+                size,
                 nanos: Vec::new(),
                 latency: Sample::default(),
                 changes: Vec::new(),
             };
-            roads.push((Road::new(layout, endpoints)?, lane));
+            roads.push((Road::new(layout, size)?, lane));
         }
     }
     eprintln!("connections");

@@ -11,7 +11,7 @@ use bulkhead_policy::compile;
 use netns_fixtures::{Ns, NsError, Sandbox};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::worlds::{PORTS, address, device, local, world};
+use super::worlds::{PORTS, Size, address, device, local, world};
 use super::{Layout, changes, scripts};
 use crate::bench::sample::Sample;
 
@@ -19,16 +19,16 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Road {
     layout: Layout,
-    endpoints: usize,
-    node: Ns,
-    client: Ns,
+    size: Size,
+    pub(super) node: Ns,
+    pub(super) client: Ns,
     listener: TcpListener,
     at: SocketAddr,
     _sandbox: Sandbox,
 }
 
 impl Road {
-    pub(super) fn new(layout: Layout, endpoints: usize) -> io::Result<Self> {
+    pub(super) fn new(layout: Layout, size: Size) -> io::Result<Self> {
         let sandbox = Sandbox::new();
         let build = || -> Result<[Ns; 3], NsError> {
             let node = sandbox.ns("node")?;
@@ -43,7 +43,7 @@ impl Road {
         let listener = server.enter(listen).map_err(io::Error::other)??;
         let road = Self {
             layout,
-            endpoints,
+            size,
             node,
             client,
             listener,
@@ -59,11 +59,11 @@ impl Road {
         let script = match self.layout {
             Layout::Nothing => return Ok(()),
             Layout::Tracked => scripts::tracked(),
-            Layout::Linear => scripts::linear(self.endpoints),
-            Layout::Chains => scripts::chains(self.endpoints),
-            Layout::Pairs => scripts::pairs(self.endpoints),
+            Layout::Linear => scripts::linear(self.size.endpoints),
+            Layout::Chains => scripts::chains(self.size.endpoints),
+            Layout::Pairs => scripts::pairs(self.size.endpoints),
             Layout::Rulings => {
-                let ruleset = compile(&world(self.endpoints), &local(self.endpoints));
+                let ruleset = compile(&world(self.size), &local(self.size.endpoints));
                 return self
                     .node
                     .enter(|| {
@@ -125,7 +125,7 @@ impl Road {
 
     /// So many changes of each kind, each taken back.
     pub(super) fn changes(&self, count: usize) -> io::Result<Vec<(&'static str, Sample)>> {
-        let all = changes::of(self.layout, self.endpoints);
+        let all = changes::of(self.layout, self.size);
         let measure = || -> io::Result<_> {
             let mut kernel = Kernel::new(Deletion::Blocking);
             let mut samples = Vec::new();
@@ -165,7 +165,7 @@ fn end(sandbox: &Sandbox, node: &Ns, nth: usize) -> Result<Ns, NsError> {
 }
 
 /// From the first byte to the answer.
-fn commit(kernel: &mut Kernel, commands: Vec<Command>) -> io::Result<Duration> {
+pub(super) fn commit(kernel: &mut Kernel, commands: Vec<Command>) -> io::Result<Duration> {
     let op = Op::Nft {
         ns: Place::Host,
         transaction: Transaction(commands),

@@ -1,6 +1,7 @@
 //! Who is there, and who may talk to whom: groups of ten, each of which may be reached by three others on three
-//! ports, and may reach three others.
+//! ports, and may reach three others. Policies beyond one for each group and direction allow other ports.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bulkhead_model::Protocol;
@@ -55,7 +56,7 @@ pub(super) fn device(nth: usize) -> String {
     format!("bhp{nth:012}")
 }
 
-fn selector(group: usize) -> EndpointSelector {
+pub(super) fn selector(group: usize) -> EndpointSelector {
     EndpointSelector::Labelled {
         namespaces: Namespaces::Named("bench".to_owned()),
         labels: Selector::from_iter([Requirement::equals("app", format!("g{group}"))]),
@@ -76,46 +77,110 @@ pub(super) fn endpoint(nth: usize, endpoints: usize) -> (EndpointId, Endpoint) {
     (id, endpoint)
 }
 
-fn rule(group: usize) -> Rule {
-    let port = |port: u16| Port::Range {
+/// How much is written, and about how many.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Size {
+    /// How many endpoints.
+    pub endpoints: usize,
+    /// How many policies.
+    pub policies: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            endpoints,
+            policies,
+        } = self;
+        write!(f, "{endpoints} endpoints, {policies} policies")
+    }
+}
+
+impl Size {
+    /// A policy for each group and direction.
+    #[must_use]
+    pub fn of(endpoints: usize) -> Self {
+        Self {
+            endpoints,
+            policies: groups(endpoints) * 2,
+        }
+    }
+}
+
+pub(super) fn port(port: u16) -> Port {
+    Port::Range {
         protocol: Protocol::Tcp,
         ports: PortRange::one(port),
-    };
+    }
+}
+
+pub(super) fn allow(peers: Vec<Peer>, ports: Vec<Port>) -> Rule {
     Rule {
         action: Action::Allow,
-        peers: vec![Peer::Endpoints(selector(group))],
-        ports: PORTS.map(port).to_vec(),
+        peers,
+        ports,
         name: None,
         line: None,
         unread: Vec::new(),
     }
 }
 
-pub(super) fn world(endpoints: usize) -> World {
+/// A policy of the middle tier.
+pub(super) fn policy(
+    subject: EndpointSelector,
+    ingress: Option<Vec<Rule>>,
+    egress: Option<Vec<Rule>>,
+) -> Policy {
+    Policy {
+        tier: Tier::Middle,
+        subject: vec![subject],
+        ingress,
+        egress,
+        mode: Mode::Enforce,
+        origin: Origin::default(),
+        unread: Vec::new(),
+    }
+}
+
+pub(super) fn policy_id(namespace: &str, name: String) -> PolicyId {
+    PolicyId {
+        kind: PolicyKind::NetworkPolicy,
+        namespace: Some(namespace.to_owned()),
+        name,
+    }
+}
+
+pub(super) fn world(size: Size) -> World {
+    let Size {
+        endpoints,
+        policies,
+    } = size;
     let mut world = World::default();
     world
         .endpoints
         .extend((0..endpoints).map(|nth| endpoint(nth, endpoints)));
-    for group in 0..groups(endpoints) {
-        for is_ingress in [true, false] {
-            let peers = if is_ingress { senders } else { receivers };
-            let rules: Vec<Rule> = peers(group, endpoints).into_iter().map(rule).collect();
-            let id = PolicyId {
-                kind: PolicyKind::NetworkPolicy,
-                namespace: Some("bench".to_owned()),
-                name: format!("{}{group}", if is_ingress { "in" } else { "out" }),
-            };
-            let policy = Policy {
-                tier: Tier::Middle,
-                subject: vec![selector(group)],
-                ingress: is_ingress.then(|| rules.clone()),
-                egress: (!is_ingress).then_some(rules),
-                mode: Mode::Enforce,
-                origin: Origin::default(),
-                unread: Vec::new(),
-            };
-            world.policies.insert(id, policy);
-        }
+    for nth in 0..policies {
+        let (group, is_ingress) = ((nth / 2) % groups(endpoints), nth % 2 == 0);
+        let turn = nth / 2 / groups(endpoints);
+        let ports = match u16::try_from(turn) {
+            Ok(0) | Err(_) => PORTS.map(port).to_vec(),
+            Ok(turn) => vec![port(10_000 + turn)],
+        };
+        let peers = if is_ingress { senders } else { receivers };
+        let rules = peers(group, endpoints)
+            .into_iter()
+            .map(|peer| allow(vec![Peer::Endpoints(selector(peer))], ports.clone()));
+        let rules: Vec<Rule> = rules.collect();
+        let way = if is_ingress { "in" } else { "out" };
+        let id = policy_id("bench", format!("{way}{group}-{turn}"));
+        let (ingress, egress) = if is_ingress {
+            (Some(rules), None)
+        } else {
+            (None, Some(rules))
+        };
+        world
+            .policies
+            .insert(id, policy(selector(group), ingress, egress));
     }
     world
 }

@@ -17,7 +17,7 @@ use super::guard::Guarded;
 use super::leases::Leases;
 use super::managed::Resident;
 use super::overlay::{Converged, Path};
-use super::policy::Lane;
+use super::policy::Policed;
 use super::rounds::{Call, Figures};
 use super::sample::Sample;
 
@@ -43,7 +43,7 @@ pub struct Report {
     /// From the store to the kernel.
     pub converged: Option<Converged>,
     /// Policies by themselves.
-    pub policies: Option<Vec<Lane>>,
+    pub policies: Option<Policed>,
     /// The store by itself.
     pub leases: Option<Leases>,
 }
@@ -87,8 +87,8 @@ impl fmt::Display for Report {
         if let Some(measured) = &self.converged {
             converge::report(f, measured)?;
         }
-        if let Some(lanes) = &self.policies {
-            policy::report(f, lanes)?;
+        if let Some(measured) = &self.policies {
+            policy::report(f, measured)?;
         }
         match &self.leases {
             Some(measured) => leases::report(f, measured),

@@ -245,6 +245,22 @@ fn a_packet_of_the_mtu_passes_whole_and_everybody_s_stay_on_the_node() {
             let large = Ping::new(*address).packet_size(4000).limit(LIMIT);
             assert!(large.from(from).unwrap());
         }
+        // The segment's is the least of its nodes', and nobody on it is told of more.
+        for (below, left) in [(1400, mtu - 100), (1500, mtu)] {
+            let line = format!("link set {} mtu {below}", Outside::UPLINK);
+            bed.all[1].host.ip(&line).expect("ip does it");
+            let has_it = |(container, _): &(Container, _)| {
+                let shown = container.ip_json("link show eth0").expect("ip runs");
+                shown[0]["mtu"] == left
+            };
+            wait_for("every container's MTU to follow", LIMIT, || {
+                all.iter().all(has_it).then_some(())
+            });
+            for address in at {
+                let whole = || Ping::new(*address).unfragmented(left).from(from).unwrap();
+                wait_for("a packet of it to pass", LIMIT, || whole().then_some(()));
+            }
+        }
         // The gateway is at hand, and what nobody has is asked for by nobody but the node.
         reaches(
             from,
@@ -340,7 +356,17 @@ fn what_somebody_takes_away_comes_back_and_is_counted() {
         .unwrap()
         .to_owned();
     let exit = "exit0";
+    let links = ns.ip_json("link show").unwrap();
+    let names = links.as_array().unwrap().iter();
+    let names = names.filter_map(|link| link["ifname"].as_str());
+    let called = |prefix| names.clone().find(|name| name.starts_with(prefix)).unwrap();
+    let (bridge, port) = (called("bhb"), called("bhp"));
+    // Nothing is compared but what the kernel tells of: see the nodes' configuration.
     for damage in [
+        format!("ip -n {{ns}} link delete {bridge}"),
+        format!("ip -n {{ns}} link set {port} nomaster"),
+        format!("ip -n {{ns}} link set {port} down"),
+        format!("ip -n {{ns}} link set {bridge} down"),
         format!("ip -n {{ns}} link delete {device}"),
         format!("ip -n {{ns}} link set {device} down"),
         format!("ip -n {{ns}} link set {device} nomaster"),
@@ -395,6 +421,31 @@ fn a_node_that_is_not_reached_over_the_segment_is_told_of() {
     found("n2 at 192.0.2.2 answers, but not over UDP port 4789");
     let shown = node.must_say(&["overlay", "show", "blue"]);
     assert!(shown.contains("mode            bridged\n"), "{shown}");
+    // Its device under another name: what it is cannot be made a second time, so that what it lacks stays.
+    let (ns, device) = (inside(node, "blue"), node_device(node));
+    let named = Path::new(ns.path()).file_name().unwrap().to_str().unwrap();
+    ns.ip_batch(&[
+        format!("link set {device} down"),
+        format!("link set {device} name stolen0"),
+    ])
+    .expect("ip does it");
+    found(&format!("bridge -n {named} fdb "));
+    found(&format!("ip -n {named} neigh"));
+    let mut check = segment(node, "blue");
+    check["prevResult"] = node.call(Verb::Add, &from, &segment(node, "blue")).result();
+    let answer = node.call(Verb::Check, &from, &check);
+    assert_eq!(answer.error_code(), Some(103), "{answer:?}");
+    let said = format!("{answer:?}");
+    assert!(
+        said.contains(&format!("ip link add name {device} netns {named} ")),
+        "{said}"
+    );
+    ns.ip("link delete stolen0").expect("ip does it");
+    wait_for("CHECK to be content", LIMIT, || {
+        node.call(Verb::Check, &from, &check)
+            .succeeded()
+            .then_some(())
+    });
     let configured = node.state().with_extension("conf");
     std::fs::create_dir_all(&configured).expect("a directory");
     let list = json!({"cniVersion": "1.1.0", "name": "blue", "plugins": [segment(node, "blue")]});
@@ -489,6 +540,54 @@ fn a_container_is_taken_down_without_the_daemon_and_the_rest_by_its_next() {
     assert!(!answers(&from, at[0]));
     assert!(ns.exists());
     bed.all[1].start();
+    wait_for("the namespace to go", LIMIT, || {
+        (!ns.exists()).then_some(())
+    });
+}
+
+#[test]
+fn what_a_runtime_does_not_list_and_what_is_dead_goes_from_a_segment() {
+    let bed = Bed::start(2, "10.9.0.0/20", "16");
+    let node = &bed.all[0];
+    let [(stays, _), (unlisted, gone), (dead, _)] =
+        ["stays", "unlisted", "dead"].map(|name| bed.container(0, "blue", name));
+    let (far, _) = bed.container(1, "blue", "far");
+    reaches(&far, &gone);
+    let ns = inside(node, "blue");
+    let ports = || {
+        let links = ns.ip_json("link show type veth").expect("ip runs");
+        let links = links.as_array().expect("links").iter();
+        let is_port = |link: &&Value| {
+            link["ifname"]
+                .as_str()
+                .is_some_and(|it| it.starts_with("bhp"))
+        };
+        links.filter(is_port).count()
+    };
+    assert_eq!(ports(), 3);
+    let collect = |listed: &[&Container]| {
+        let listed = listed.iter();
+        let named = |it: &&Container| json!({"containerID": it.name(), "ifname": "eth0"});
+        let mut network = segment(node, "blue");
+        network["cni.dev/valid-attachments"] = listed.map(named).collect();
+        let answer = node.call(Verb::Gc, &unlisted, &network);
+        assert!(answer.succeeded(), "{answer:?}");
+    };
+    collect(&[&stays, &dead]);
+    assert_eq!(ports(), 2);
+    assert!(!unlisted.has_link("eth0").unwrap() && !answers(&far, gone[0]));
+    // The container's namespace goes, and its port with it: what is left is for an operator's word.
+    bed.sandbox.remove(&dead).expect("it goes");
+    let told = node.must_say(&["ipam", "gc", "blue"]);
+    assert!(told.contains(dead.name()), "{told}");
+    assert_eq!(ports(), 1);
+    let leases = node.must_say(&["-o", "json", "ipam", "ls"]);
+    assert!(
+        !leases.contains(dead.name()) && leases.contains(stays.name()),
+        "{leases}"
+    );
+    assert!(ns.exists());
+    collect(&[]);
     wait_for("the namespace to go", LIMIT, || {
         (!ns.exists()).then_some(())
     });

@@ -147,22 +147,30 @@ fn misrouted(nodes: &Nodes, link: &str) -> u64 {
 }
 
 #[test]
-fn an_address_of_the_pool_is_believed_of_a_peer_on_the_link_and_of_nobody_else() {
-    let lan = OneLink::start(2);
+fn an_address_of_a_block_is_believed_of_its_owner_on_the_link_and_of_nobody_else() {
+    let lan = OneLink::start(3);
     let nodes = &lan.nodes;
     let (victim, own) = lan.container(0, "victim");
     let (peer, at) = lan.container(1, "peer");
-    reaches(&peer, &own);
+    let (other, _) = lan.container(2, "other");
+    for from in [&peer, &other] {
+        reaches(from, &own);
+    }
     let (IpAddr::V4(source), IpAddr::V4(target)) = (at[0], own[0]) else {
         unreachable!("IPv4 comes first");
     };
     // Until the filter knows who is near.
-    wait_for("the peer to be known by its MAC", LIMIT, || {
+    wait_for("both peers to be known by their MACs", LIMIT, || {
         let near = nodes.all[0]
             .host
             .sh("nft list set inet bulkhead-overlay near");
-        near.unwrap().contains(LINK).then_some(())
+        (near.unwrap().matches(LINK).count() == 2).then_some(())
     });
+    // Whoever looks for himself finds the same.
+    let said = nodes.all[0].say(&["doctor", "overlay", "--all"]).unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("every other node answers (2)"), "{said}");
+    assert!(!said.contains("overlay-filter"), "{said}");
     let capture = Capture::start(&victim, "eth0").unwrap();
     let lie = |to: [u8; 6], from: [u8; 6]| {
         let udp = Udp {
@@ -185,11 +193,17 @@ fn an_address_of_the_pool_is_believed_of_a_peer_on_the_link_and_of_nobody_else()
             (misrouted(nodes, link) == 1).then_some(())
         });
     }
+    // Another peer, which has a block of its own.
+    let another = nodes.all[2].host.mac(LINK).unwrap();
+    on_link.send(&lie(towards, another)).unwrap();
+    wait_for("the other peer's lie to be counted", LIMIT, || {
+        (misrouted(nodes, LINK) == 2).then_some(())
+    });
     let waited = Duration::from_millis(100);
     capture.none_within("a lie", waited, is_lie).unwrap();
     // The same from the peer's own MAC is the peer's.
     let near = nodes.all[1].host.mac(LINK).unwrap();
     on_link.send(&lie(towards, near)).unwrap();
     capture.expect("the peer's packet", LIMIT, is_lie).unwrap();
-    assert!(answers(&peer, own[0]));
+    assert!(answers(&peer, own[0]) && answers(&other, own[0]));
 }

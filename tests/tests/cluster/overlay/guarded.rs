@@ -9,7 +9,7 @@ use bulkhead_model::NetworkName;
 use bulkhead_tests::Suite;
 use bulkhead_tests::nodes::{LIMIT, Node};
 use netns_fixtures::packet::{Arp, Frame, Ipv4, vxlan};
-use netns_fixtures::{Container, PacketSocket, wait_for};
+use netns_fixtures::{Container, Ns, PacketSocket, Ping, wait_for};
 use serde_json::{Value, json};
 
 use super::bridged::{Bed, inside, segment};
@@ -31,6 +31,7 @@ fn a_container_of_a_segment_sends_as_itself_alone_and_all_else_is_told_and_count
     let (open, _) = bed.attached(0, "open", &unguarded);
     reaches(&from, &at);
     reaches(&near, &at);
+    gateway_answers(&inside(node, "blue"), &from);
     let name = format!("blue/{}/eth0", from.name());
     let netns = inside(node, "blue");
     listed(node, &name, &netns.path().to_string_lossy());
@@ -88,6 +89,18 @@ fn a_container_of_a_segment_sends_as_itself_alone_and_all_else_is_told_and_count
     netns.sh("nft flush set netdev bulkhead id4").unwrap();
     let shown = node.say(&["guard", "show", &name, "-o", "json"]).unwrap();
     assert_eq!(shown.status.code(), Some(5), "{shown:?}");
+}
+
+/// By the addresses of the link that it has: what is for another one there it does not take.
+fn gateway_answers(netns: &Ns, from: &Container) {
+    let network: NetworkName = "blue".parse().unwrap();
+    let show = format!("-6 addr show dev {} scope link", network.segment_bridge());
+    let shown = netns.ip_json(&show).unwrap();
+    let addresses = shown[0]["addr_info"].as_array().unwrap().iter();
+    for address in addresses.filter_map(|it| it["local"].as_str()) {
+        let ping = Ping::new(address.parse::<IpAddr>().unwrap()).via("eth0");
+        assert!(ping.from(from).unwrap(), "{address} does not answer");
+    }
 }
 
 /// What is told of a guarded port, wherever it is.

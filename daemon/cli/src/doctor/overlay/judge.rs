@@ -242,14 +242,21 @@ impl Seen<'_> {
     }
 
     fn mtu(&self, end: &ListedEnd) -> Option<Finding> {
-        let (own, other) = (self.own.mtu, end.mtu);
+        let mut ends = self.overlay.ends.iter();
+        let mine = ends.find(|end| end.name.id == self.own.name.id);
+        let (own, other) = (mine.map_or(self.own.mtu, |mine| mine.mtu), end.mtu);
         if own == other {
             return None;
         }
+        let why = if self.own.segment.is_some() {
+            "every port of the segment has the least of all nodes'"
+        } else {
+            "long packets towards the smaller one are answered by \"packet too big\", which firewalls like to drop"
+        };
         let seen = format!("{} has an MTU of {other}, this node {own}", end.name.name);
         Some(
             Finding::warn(Id::OverlayMtuDiffers, seen)
-                .why("long packets towards the smaller one are answered by \"packet too big\", which firewalls like to drop")
+                .why(why)
                 .help(format!(
                     "set \"mtu\": {} for network {} on every node",
                     own.min(other),

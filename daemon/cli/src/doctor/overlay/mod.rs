@@ -13,8 +13,8 @@ use bulkhead_ipam::wire::admin::{Filter, ListedEnd, ListedOverlay, OwnEnd};
 use bulkhead_kernel::{Deletion, Kernel, Netns};
 use bulkhead_model::{IfName, InterfaceAddress, NetworkName};
 use bulkhead_plan::{
-    Direction, Ns, Overlay, Peer, PolicyKey, PolicyState, Switch, Tunnels, Vtep, Want, obstacles,
-    plan, scope,
+    Direction, Near, Ns, Overlay, Peer, PolicyKey, PolicyState, Switch, Tunnels, Vtep, Want, near,
+    obstacles, plan, scope,
 };
 use clap::Args;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
@@ -22,7 +22,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with
 use self::judge::{Differs, Seen};
 use self::probe::{Probed, Way, probe};
 use super::finding::{Finding, Id, Severity};
-use crate::daemon::Reach;
+use crate::daemon::{Daemon, Reach};
 use crate::failure::{Failure, Outcome, chain};
 use crate::output::Format;
 use crate::time;
@@ -40,14 +40,16 @@ pub(crate) struct OverlayArgs {
 }
 
 pub(super) fn run(args: &OverlayArgs, all: bool, format: Format) -> Outcome {
-    let overlays = match overlays(args) {
-        Ok(overlays) => overlays,
+    let asked = args.reach.daemon();
+    let asked = asked.and_then(|daemon| Ok((overlays(&daemon, args)?, daemon)));
+    let (overlays, daemon) = match asked {
+        Ok(asked) => asked,
         Err(failure) => return Outcome::partial(String::new(), &[failure]),
     };
     let mut unread = Vec::new();
     let mut findings = Vec::new();
     for overlay in &overlays {
-        match look(overlay, &mut unread) {
+        match look(&daemon, overlay, &mut unread) {
             Some(found) => findings.extend(found),
             None => unread.push(format!(
                 "network {}: this node has no attachment of it, ask one that has",
@@ -67,19 +69,23 @@ pub(super) fn run(args: &OverlayArgs, all: bool, format: Format) -> Outcome {
     super::outcome(&findings, unread, format)
 }
 
-fn overlays(args: &OverlayArgs) -> Result<Vec<ListedOverlay>, Failure> {
+fn overlays(daemon: &Daemon, args: &OverlayArgs) -> Result<Vec<ListedOverlay>, Failure> {
     let filter = Filter {
         network: args.network.clone(),
         ..Filter::default()
     };
-    let overlays = args.reach.daemon()?.overlays(&filter)?;
+    let overlays = daemon.overlays(&filter)?;
     match (&args.network, overlays.is_empty()) {
         (Some(network), true) => Err(Failure::NoOverlay(network.clone())),
         _ => Ok(overlays),
     }
 }
 
-fn look(overlay: &ListedOverlay, unread: &mut Vec<String>) -> Option<Vec<Finding>> {
+fn look(
+    daemon: &Daemon,
+    overlay: &ListedOverlay,
+    unread: &mut Vec<String>,
+) -> Option<Vec<Finding>> {
     let own = overlay.here.as_ref()?;
     let network: NetworkName = overlay.network.parse().ok()?;
     let probed = match way(&network, overlay, own) {
@@ -89,7 +95,7 @@ fn look(overlay: &ListedOverlay, unread: &mut Vec<String>) -> Option<Vec<Finding
             BTreeMap::new()
         }
     };
-    let differs = differs(overlay, own).unwrap_or_else(|error| {
+    let differs = differs(daemon, overlay, own).unwrap_or_else(|error| {
         unread.push(format!("network {network}: {error}"));
         Differs::default()
     });
@@ -183,7 +189,10 @@ fn unfiltered(overlays: &[ListedOverlay]) -> Result<Option<Finding>, String> {
     for overlay in overlays {
         let Some(own) = &overlay.here else { continue };
         want.ports.insert(overlay.port);
-        want.pools.extend(&overlay.prefixes);
+        // A segment's addresses are in a namespace of its own, and may be anybody's out here.
+        if own.segment.is_none() {
+            want.pools.extend(&overlay.prefixes);
+        }
         let known = others(overlay, own).map(|end| (overlay.port, overlay.vni, end.underlay));
         want.known.extend(known);
         if !overlay.encryption.is_none() {
@@ -193,8 +202,9 @@ fn unfiltered(overlays: &[ListedOverlay]) -> Result<Option<Finding>, String> {
             want.clamped.insert(own.device);
         }
     }
-    let want = Want::Tunnels(Box::new(want));
     let mut kernel = Kernel::new(Deletion::Blocking);
+    want.near = near_of(&mut kernel, overlays)?;
+    let want = Want::Tunnels(Box::new(want));
     let world = kernel.observe(&scope(&want)).map_err(|e| chain(&e))?;
     let plan = plan(&world, &want).map_err(|e| chain(&e))?;
     if plan.is_empty() {
@@ -207,6 +217,24 @@ fn unfiltered(overlays: &[ListedOverlay]) -> Result<Option<Finding>, String> {
     let finding = finding.why("the daemon mends this within a second if it can");
     let lines = plan.ops().iter().map(ToString::to_string);
     Ok(Some(lines.fold(finding, Finding::help)))
+}
+
+/// What is behind nodes that are sent to as they are.
+fn near_of(kernel: &mut Kernel, overlays: &[ListedOverlay]) -> Result<Near, String> {
+    let mut all = Near::new();
+    for overlay in overlays {
+        let here = overlay.here.as_ref();
+        let Some(own) = here.filter(|own| own.direct_routing && own.segment.is_none()) else {
+            continue;
+        };
+        let wanted = wanted(overlay, own)?;
+        let asked = scope(&Want::Overlay(Box::new(wanted.clone())));
+        let world = kernel.observe(&asked).map_err(|e| chain(&e))?;
+        for (at, behind) in near(&world, &wanted) {
+            all.entry(at).or_default().extend(behind);
+        }
+    }
+    Ok(all)
 }
 
 /// What the kernel lacks of `IPsec`. Keys are not compared: nobody here has them.
@@ -259,11 +287,29 @@ fn below(own: &OwnEnd) -> Option<(IfName, String)> {
 }
 
 /// What the kernel has otherwise than the store says.
-fn differs(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Differs, String> {
-    // What a segment has follows from places in pools, which the daemon knows: it tells what it cannot mend.
+fn differs(daemon: &Daemon, overlay: &ListedOverlay, own: &OwnEnd) -> Result<Differs, String> {
+    // What a segment has follows from places in pools, which the daemon knows.
     if own.segment.is_some() {
-        return Ok(Differs::default());
+        let drift = daemon.overlay_differs(&overlay.network);
+        return Ok(Differs {
+            drift: drift.map_err(|error| chain(&error))?,
+            strangers: Vec::new(),
+        });
     }
+    let wanted = wanted(overlay, own)?;
+    let want = Want::Overlay(Box::new(wanted.clone()));
+    let mut kernel = Kernel::new(Deletion::Blocking);
+    let world = kernel.observe(&scope(&want)).map_err(|e| chain(&e))?;
+    let plan = plan(&world, &want).map_err(|e| chain(&e))?;
+    let strangers = obstacles(&world, &wanted).into_values();
+    Ok(Differs {
+        drift: plan.ops().iter().map(ToString::to_string).collect(),
+        strangers: strangers.cloned().collect(),
+    })
+}
+
+/// What a network that routes should be here.
+fn wanted(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Overlay, String> {
     let mut ends = overlay.ends.iter();
     let Some(mine) = ends.find(|end| end.name.id == own.name.id) else {
         return Err("the store does not know this node's end yet".to_owned());
@@ -273,9 +319,9 @@ fn differs(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Differs, String> {
         underlay: end.underlay,
         prefixes: end.blocks.iter().copied().collect(),
         direct: own.direct_routing,
-        link_mac: None,
+        link_mac: end.link_mac,
     };
-    let wanted = Overlay {
+    Ok(Overlay {
         vtep: Vtep {
             device: own.device,
             mac: mine.mac,
@@ -291,14 +337,5 @@ fn differs(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Differs, String> {
         },
         peers: others(overlay, own).map(peer).collect(),
         pools: overlay.prefixes.iter().copied().collect(),
-    };
-    let want = Want::Overlay(Box::new(wanted.clone()));
-    let mut kernel = Kernel::new(Deletion::Blocking);
-    let world = kernel.observe(&scope(&want)).map_err(|e| chain(&e))?;
-    let plan = plan(&world, &want).map_err(|e| chain(&e))?;
-    let strangers = obstacles(&world, &wanted).into_values();
-    Ok(Differs {
-        drift: plan.ops().iter().map(ToString::to_string).collect(),
-        strangers: strangers.cloned().collect(),
     })
 }

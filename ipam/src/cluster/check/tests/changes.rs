@@ -66,6 +66,7 @@ pub(super) fn change_pool(scene: &Scene, change: impl Fn(&mut PoolRow)) {
 
 pub(super) fn reserve(scene: &Scene, span: &str, at_unix_ms: u64, pod: Option<&str>) {
     let row = ReservationRow {
+        pool: None,
         spans: vec![span.parse().unwrap()],
         beneficiary: pod.map(|name| Beneficiary::Pod {
             namespace: "team-a".to_owned(),

@@ -39,6 +39,29 @@ fn the_same_attachment_gets_the_same_ordinal() {
     assert!(node.refusal(&other).contains("already holds"));
 }
 
+/// Whoever waits hears of calls that are done, and of nothing in between.
+#[test]
+fn an_address_of_a_block_that_is_nobody_s_is_picked_with_the_call_that_makes_it_this_node_s() {
+    let store = store();
+    add_pool(&store, "p", &dual("10.4.0.0/16", 6));
+    let mut node = Node::up("n1", &store);
+    let mut wanted = ask("c0");
+    wanted.requested = vec!["10.4.9.9".parse().unwrap()];
+    assert!(matches!(node.acquire(&wanted), Acquire::Wait(_)));
+    assert_eq!(node.ledger.open_asks(), 1);
+    let granted = loop {
+        let Next::Call(call) = node.ledger.next(node.now) else {
+            panic!("it is not picked, and nothing is done about it");
+        };
+        node.run(call);
+        if let Acquire::Granted(grant) = node.acquire(&wanted) {
+            break grant;
+        }
+    };
+    assert_eq!(granted.ordinal, 9 * 256 + 9);
+    assert_eq!(node.ledger.open_asks(), 0);
+}
+
 #[test]
 fn a_block_is_claimed_ahead_before_the_last_one_is_full() {
     let store = store();

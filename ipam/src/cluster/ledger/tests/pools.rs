@@ -89,6 +89,21 @@ fn a_tenant_s_pool_is_given_to_its_segment_alone() {
         segment: true,
         ..ask(container)
     };
+    // What a tenant with the same addresses keeps is nothing to this one.
+    let theirs = ReservationRow {
+        pool: Some(pool_name("q")),
+        spans: vec!["10.4.0.0/16".parse().unwrap()],
+        beneficiary: None,
+        reason: String::new(),
+        by: "ops".to_owned(),
+        at_unix_ms: 0,
+    };
+    put(
+        &store,
+        &Place::Reservation("theirs".parse().unwrap()),
+        &theirs,
+    );
+    node.pump_for(1_000);
     node.add(&of_segment("c0")).unwrap();
     let mut of_another = of_segment("c1");
     of_another.key.network = "red".parse().unwrap();
@@ -131,6 +146,7 @@ fn reserved_addresses_are_for_whom_they_are_reserved() {
     let store = store();
     add_pool(&store, "p", &dual("10.4.0.0/26", 6));
     let reservation = |spans: &str, beneficiary| ReservationRow {
+        pool: None,
         spans: vec![spans.parse().unwrap()],
         beneficiary,
         reason: String::new(),
@@ -191,6 +207,7 @@ fn reservations_hold_for_addresses_that_are_free_already() {
     let mut node = Node::up("n1", &store);
     node.add_plain("c0");
     let row = ReservationRow {
+        pool: None,
         spans: vec!["10.4.0.0/27".parse().unwrap()],
         beneficiary: None,
         reason: String::new(),

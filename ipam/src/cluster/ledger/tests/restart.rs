@@ -126,6 +126,23 @@ fn a_freed_address_cools_on_after_a_restart() {
 }
 
 #[test]
+fn an_address_that_tenants_have_in_common_is_its_network_s() {
+    let store = store();
+    for tenant in ["blue", "red"] {
+        let mut row = dual("10.4.0.0/16", 6);
+        row.tenant = Some(tenant.parse().unwrap());
+        add_pool(&store, tenant, &row);
+    }
+    add_pool(&store, "all", &dual("10.4.0.0/16", 6));
+    let file = Node::up("n1", &store).ledger.file();
+    for (network, pool) in [("red", "red"), ("blue", "blue"), ("green", "all")] {
+        let network = network.parse().unwrap();
+        let place = file.place_of(&network, "10.4.0.9".parse().unwrap());
+        assert_eq!(place, Some((pool_name(pool), 9)));
+    }
+}
+
+#[test]
 fn a_file_is_written_as_it_is_read_and_refused_with_what_is_wrong() {
     let store = store();
     add_pool(&store, "p", &dual("10.4.0.0/16", 6));

@@ -169,25 +169,39 @@ impl AddressHistory {
 }
 
 impl Operations<'_> {
-    /// Who has an address and who had it.
+    /// Who has an address and who had it, of each pool that has it: tenants' may have the same.
     ///
     /// # Errors
     /// [`WhoError`].
-    pub fn who(&self, address: IpAddr) -> Result<AddressHistory, WhoError> {
+    pub fn who(&self, address: IpAddr) -> Result<Vec<AddressHistory>, WhoError> {
         let mut survey = self.survey_names()?;
-        let found = survey.pools.iter().find_map(|(pool, row)| {
+        let pools = survey.pools.iter().filter_map(|(pool, row)| {
             let ordinal = row.geometry.ordinal(address)?;
             Some((pool.clone(), row.clone(), ordinal))
         });
-        let (pool, row, ordinal) = found.ok_or_else(|| WhoError::Elsewhere {
-            address,
-            pools: survey.described(),
-        })?;
-        let block = self.block_around(&mut survey, &pool, &row, ordinal)?;
-        let holder = self.lease_at(&mut survey, &pool, ordinal)?;
+        let found: Vec<_> = pools.collect();
+        if found.is_empty() {
+            return Err(WhoError::Elsewhere {
+                address,
+                pools: survey.described(),
+            });
+        }
+        let histories = found
+            .into_iter()
+            .map(|place| self.history(&mut survey, place));
+        histories.collect()
+    }
+
+    fn history(
+        &self,
+        survey: &mut Survey,
+        (pool, row, ordinal): (PoolName, PoolRow, u64),
+    ) -> Result<AddressHistory, WhoError> {
+        let block = self.block_around(survey, &pool, &row, ordinal)?;
+        let holder = self.lease_at(survey, &pool, ordinal)?;
         let (janitor, _) = self.one::<JanitorRow>(&Place::Janitor)?;
         let pruned = janitor.map_or(0, |janitor| janitor.before_unix_ms);
-        let mut changes = self.audited(&mut survey, &pool, &row, ordinal)?;
+        let mut changes = self.audited(survey, &pool, &row, ordinal)?;
         changes.extend(holder.as_ref().map(Change::acquired));
         // Of one moment, what began comes first.
         changes.sort_by_key(|change| (change.at_unix_ms, change.what != ChangeKind::Acquired));
@@ -200,7 +214,7 @@ impl Operations<'_> {
             block,
             holder,
             changes,
-            unread: survey.unread,
+            unread: std::mem::take(&mut survey.unread),
         })
     }
 

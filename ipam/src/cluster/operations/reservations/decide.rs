@@ -31,16 +31,21 @@ pub(super) fn parts(
     {
         return Err(ReserveError::Anybody { name: name.clone() });
     }
-    let part = |span: &Span| {
-        part(*span, rows(pools))
-            .filter(|part| draft.pool.as_ref().is_none_or(|pool| *pool == part.pool))
-    };
     let found = draft.spans.iter().map(|span| {
-        part(span).ok_or_else(|| ReserveError::Outside {
-            name: name.clone(),
-            span: *span,
-            pools: described(draft.pool.as_ref(), pools),
-        })
+        let mut of = parts_of(*span, draft.pool.as_ref(), rows(pools));
+        match (of.pop(), of.pop()) {
+            (Some(part), None) => Ok(part),
+            (Some(last), Some(first)) => Err(ReserveError::Several {
+                name: name.clone(),
+                span: *span,
+                pools: format!("{} and {}", first.pool, last.pool),
+            }),
+            (None, _) => Err(ReserveError::Outside {
+                name: name.clone(),
+                span: *span,
+                pools: described(draft.pool.as_ref(), pools),
+            }),
+        }
     });
     found.collect()
 }
@@ -53,7 +58,8 @@ pub(super) fn alone<'a>(
     pools: &Pools,
 ) -> Result<(), ReserveError> {
     for (other, row) in others {
-        let theirs = row.spans.iter().filter_map(|span| part(*span, rows(pools)));
+        let of = |span: &Span| parts_of(*span, row.pool.as_ref(), rows(pools));
+        let theirs = row.spans.iter().flat_map(of);
         for theirs in theirs {
             if let Some(ours) = parts.iter().find(|ours| ours.meets(&theirs)) {
                 return Err(ReserveError::Overlaps {
@@ -68,12 +74,14 @@ pub(super) fn alone<'a>(
     Ok(())
 }
 
-/// The pool that has all of a span, and which ordinals those are.
-pub(super) fn part<'a>(
+/// The pools that have all of a span, or that one if it has, and which ordinals those are.
+pub(super) fn parts_of<'a>(
     span: Span,
-    mut pools: impl Iterator<Item = (&'a PoolName, &'a PoolRow)>,
-) -> Option<Part> {
-    pools.find_map(|(pool, row)| {
+    of: Option<&PoolName>,
+    pools: impl Iterator<Item = (&'a PoolName, &'a PoolRow)>,
+) -> Vec<Part> {
+    let asked = pools.filter(|(pool, _)| of.is_none_or(|of| of == *pool));
+    let parts = asked.filter_map(|(pool, row)| {
         let ends = (
             row.geometry.ordinal(span.first())?,
             row.geometry.ordinal(span.last())?,
@@ -83,7 +91,8 @@ pub(super) fn part<'a>(
             ordinals: ends.0..ends.1 + 1,
             span,
         })
-    })
+    });
+    parts.collect()
 }
 
 fn rows(pools: &Pools) -> impl Iterator<Item = (&PoolName, &PoolRow)> {

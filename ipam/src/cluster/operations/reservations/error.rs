@@ -39,6 +39,16 @@ pub enum ReserveError {
         /// The pools in question.
         pools: String,
     },
+    /// Pools of several tenants have these addresses.
+    #[error("reservation {name}: {span} lies in pools {pools}; say with --pool which it is of")]
+    Several {
+        /// Its name.
+        name: ReservationName,
+        /// The addresses.
+        span: Span,
+        /// Two of the pools.
+        pools: String,
+    },
     /// Some of the addresses are kept already.
     #[error(
         "reservation {name}: {span} overlaps {theirs} of reservation {other}; an address is kept for one: choose others, or end {other} first"
@@ -82,6 +92,7 @@ impl ReserveError {
             Self::Taken { .. } | Self::Overlaps { .. } => Reason::Conflict,
             Self::Empty { .. } | Self::Anybody { .. } => Reason::Invalid,
             Self::Outside { .. } => Reason::NotFound,
+            Self::Several { .. } => Reason::Ambiguous,
             Self::Store(trouble) => trouble.reason(),
         }
     }

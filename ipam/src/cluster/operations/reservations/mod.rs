@@ -42,6 +42,7 @@ impl Operations<'_> {
         draft: &ReservationDraft,
     ) -> Result<Vec<String>, ReserveError> {
         let row = ReservationRow {
+            pool: draft.pool.clone(),
             spans: draft.spans.clone(),
             beneficiary: draft.beneficiary.clone(),
             reason: draft.reason.clone(),
@@ -158,7 +159,7 @@ pub(super) fn kept(
     row: &ReservationRow,
     pools: &BTreeMap<PoolName, PoolRow>,
 ) -> Vec<(PoolName, Range<u64>)> {
-    let part = |span: &Span| decide::part(*span, pools.iter());
-    let parts = row.spans.iter().filter_map(part);
+    let of = |span: &Span| decide::parts_of(*span, row.pool.as_ref(), pools.iter());
+    let parts = row.spans.iter().flat_map(of);
     parts.map(|part| (part.pool, part.ordinals)).collect()
 }

@@ -1,6 +1,7 @@
+use super::cluster::pool_row;
 use super::*;
 use crate::cluster::name::ReservationName;
-use crate::cluster::schema::{Beneficiary, LabelSelector, Place, ReservationRow};
+use crate::cluster::schema::{Beneficiary, LabelSelector, Place, PoolRow, ReservationRow};
 
 fn name(text: &str) -> ReservationName {
     text.parse().unwrap()
@@ -150,4 +151,45 @@ fn a_reservation_that_is_not_there_cannot_be_ended() {
         error.to_string(),
         "there is no reservation dsn; there are: dns"
     );
+}
+
+/// Two tenants of one range, and nothing else that has it.
+fn tenants() -> Cluster {
+    let cluster = Cluster::empty();
+    for tenant in ["blue", "red"] {
+        let row = PoolRow {
+            tenant: Some(tenant.parse().unwrap()),
+            ..pool_row(&["10.4.0.0/16"])
+        };
+        let operations = on(&cluster.store, &cluster.schema);
+        operations
+            .pool_add(&operator(tenant), &pool(tenant), &row)
+            .unwrap();
+    }
+    cluster
+}
+
+#[test]
+fn of_tenants_with_the_same_addresses_one_is_named() {
+    let cluster = tenants();
+    let of = |pool_of: &str| ReservationDraft {
+        pool: Some(pool(pool_of)),
+        ..draft(&["10.4.0.8/29"])
+    };
+    assert_eq!(
+        reserve(&cluster, "dns", &draft(&["10.4.0.8/29"]))
+            .unwrap_err()
+            .to_string(),
+        "reservation dns: 10.4.0.8-10.4.0.15 lies in pools blue and red; say with --pool which it is of"
+    );
+    // What one keeps is not in the other's way.
+    for tenant in ["red", "blue"] {
+        assert_eq!(reserve(&cluster, tenant, &of(tenant)).unwrap(), [""; 0]);
+    }
+    let error = reserve(&cluster, "more", &of("red")).unwrap_err();
+    assert!(error.to_string().contains("of reservation red"), "{error}");
+    let operations = on(&cluster.store, &cluster.schema);
+    let found = operations.who("10.4.0.9".parse().unwrap()).unwrap();
+    let pools: Vec<_> = found.iter().map(|history| history.pool.as_str()).collect();
+    assert_eq!(pools, ["blue", "red"]);
 }

@@ -6,8 +6,8 @@ use bulkhead_nft as nft;
 use nft::{Datum, Field, Name, Op, Operand, PayloadBase, Rule, Statement};
 
 use super::{
-    CLAMPED, KNOWN4, KNOWN6, NEAR, NEAR_LINKS, POOLS4, POOLS6, PORTS, Parts, SEALED, SOURCES4,
-    SOURCES6, TunnelDrop, VTEPS4, VTEPS6,
+    CLAMPED, KNOWN4, KNOWN6, NEAR, NEAR_LINKS, OWNERS4, OWNERS6, POOLS4, POOLS6, PORTS, Parts,
+    SEALED, SOURCES4, SOURCES6, TunnelDrop, VTEPS4, VTEPS6,
 };
 
 /// Where a packet to a judged port of the node is.
@@ -22,6 +22,8 @@ const JUDGED: Name = Name::literal("judged");
 const ARRIVED: Name = Name::literal("arrived");
 /// Where a packet from a pool is that anything else brought.
 const INSIDE: Name = Name::literal("inside");
+/// Where one is that came in by a link of peers.
+const OWNED: Name = Name::literal("owned");
 /// Where one is that came in where it should not.
 const STRAY: Name = Name::literal("stray");
 /// Where a packet over a device is whose connections are told what their way carries.
@@ -54,6 +56,7 @@ pub(super) fn chains(parts: Parts) -> Vec<nft::Chain> {
         regular(JUDGED, judged()),
         regular(ARRIVED, arrived()),
         regular(INSIDE, inside()),
+        regular(OWNED, owned()),
         regular(STRAY, stray()),
         regular(TUNNEL, tunnel()),
         regular(CONTAINER, container()),
@@ -241,20 +244,30 @@ fn not_routed_back() -> Rule {
 
 /// A packet whose source is of a pool.
 fn inside() -> Vec<Rule> {
-    let near = nft::Match::new(
-        [Field::Iifname, Field::EtherSaddr],
-        Op::Ne,
-        Operand::Set(NEAR),
-    );
     vec![
         not_routed_back(),
         // Where it was routed back to: whose it is, the port's own filter asks.
         Rule::new([arriving_by(PORT_PREFIX), Statement::accept()]),
         Rule::new([
             Statement::in_set([Field::Iifname], NEAR_LINKS),
-            Statement::Match(near),
-            Statement::goto(STRAY),
+            Statement::goto(OWNED),
         ]),
+    ]
+}
+
+/// A packet from a pool by a link of peers: the one that has the block. The priority carries who that is from
+/// one look-up to the next, and is that of most packets afterwards.
+fn owned() -> Vec<Rule> {
+    let owner = [Field::Iifname, Field::EtherSaddr, Field::Priority];
+    vec![
+        Rule::new([Statement::priority_of([Field::Ip4Saddr], OWNERS4)]),
+        Rule::new([Statement::priority_of([Field::Ip6Saddr], OWNERS6)]),
+        Rule::new([
+            Statement::in_set(owner, NEAR),
+            Statement::SetPriority(0),
+            Statement::accept(),
+        ]),
+        Rule::new([Statement::goto(TunnelDrop::Misrouted.chain())]),
     ]
 }
 
