@@ -65,8 +65,10 @@ fn the_way_to_another_node_is_told_and_what_is_that_nodes_to_tell() {
     ] {
         assert!(told.contains(line), "{line:?}:\n{told}");
     }
+    println!("{told}");
     // The other one knows of its end, and not of this one's.
     let told = ask(other);
+    println!("{told}");
     for line in [
         "not known: the guard of ",
         "enforced by node n2 at revision 1, the latest; the kernel's table, read back, is exactly that and says: ingress deny: rule 2 of Policy fence\n",
