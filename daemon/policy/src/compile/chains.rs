@@ -72,8 +72,6 @@ pub(super) fn fixed(told: Told) -> Vec<nft::Chain> {
         ..chain(name, going_on().into_iter().chain(rules).collect())
     };
     // Each chain is gone to from as few places as can be: the kernel follows every way at every change.
-    let mut leaving = judged(FROM);
-    leaving.push(on(Field::Oifname, Statement::goto(ARRIVING)));
     let mut to_node = vec![asks_for_configuration()];
     to_node.extend(judged(FROM));
     vec![
@@ -81,7 +79,7 @@ pub(super) fn fixed(told: Told) -> Vec<nft::Chain> {
             Name::literal("forward"),
             Forward,
             vec![
-                on(Field::Iifname, Statement::goto(LEAVING)),
+                on(Field::Iifname, Statement::jump(LEAVING)),
                 on(Field::Oifname, Statement::goto(ARRIVING)),
             ],
         ),
@@ -95,7 +93,7 @@ pub(super) fn fixed(told: Told) -> Vec<nft::Chain> {
             Output,
             vec![on(Field::Oifname, Statement::goto(OWN_NODE))],
         ),
-        chain(LEAVING, leaving),
+        chain(LEAVING, judged(FROM)),
         chain(ARRIVING, judged(TO)),
         chain(TO_NODE, to_node),
         chain(OWN_NODE, own_node(told)),
