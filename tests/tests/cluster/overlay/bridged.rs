@@ -578,8 +578,11 @@ fn what_a_runtime_does_not_list_and_what_is_dead_goes_from_a_segment() {
     assert!(!unlisted.has_link("eth0").unwrap() && !answers(&far, gone[0]));
     // The container's namespace goes, and its port with it: what is left is for an operator's word.
     bed.sandbox.remove(&dead).expect("it goes");
-    let told = node.must_say(&["ipam", "gc", "blue"]);
-    assert!(told.contains(dead.name()), "{told}");
+    // Until the kernel has taken the port the container may live.
+    wait_for("the dead container to be found", LIMIT, || {
+        let told = node.must_say(&["ipam", "gc", "blue"]);
+        told.contains(dead.name()).then_some(())
+    });
     assert_eq!(ports(), 1);
     let leases = node.must_say(&["-o", "json", "ipam", "ls"]);
     assert!(
