@@ -249,7 +249,7 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
         let whole = wanted
             .whole_sets
             .iter()
-            .filter(|set| !found.prefixes.contains_key(*set))
+            .filter(|set| !found.prefixes.contains_key(*set) && !found.ranges.contains_key(*set))
             .map(|set| (set.clone(), known(set)));
         let chains = found
             .chains
@@ -266,6 +266,10 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
             let held = found.prefixes.get(set)?;
             Some((set.clone(), held.clone()))
         });
+        let ranges = wanted.whole_sets.iter().filter_map(|set| {
+            let held = found.ranges.get(set)?;
+            Some((set.clone(), held.clone()))
+        });
         let state = TableState {
             comment: found.comment.clone(),
             chains: chains
@@ -274,6 +278,7 @@ fn tables(tables: &Tables<TableState>, wanted: &Tables<TableScope>) -> Tables<Ta
             elements: by_key.chain(whole).collect(),
             maps: maps.collect(),
             prefixes: prefixes.collect(),
+            ranges: ranges.collect(),
         };
         Some((id.clone(), state))
     });
