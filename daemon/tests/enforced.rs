@@ -1,11 +1,6 @@
 //! Policies that the kernel enforces: from a container's first instruction on, through edits, restarts and other
 //! people's hands, until nothing is left of it.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the environment says how long to run"
-)]
-
 mod common;
 
 use std::env;
@@ -332,10 +327,10 @@ fn soak_nothing_forbidden_is_delivered_from_the_first_instruction_on() {
             addresses: Vec::new(),
         };
         let moment = Duration::from_millis(turn * 7 % 16);
-        let killer = (turn % 8 == 5).then(|| kill_after(&node, moment));
+        let hand = (turn % 8 == 5).then(|| kill_after(&node, moment));
         let said = node.call_of("ADD", &hostile.container, &hostile.config);
-        if let Some(killer) = killer {
-            killer.join().unwrap();
+        if let Some(hand) = hand {
+            hand.join().unwrap();
             added += usize::from(said.is_ok_and(|said| said.0.exit == 0));
             killed += 1;
             node.kill();
@@ -347,8 +342,8 @@ fn soak_nothing_forbidden_is_delivered_from_the_first_instruction_on() {
         hostile.del(&node);
         sent += flood.end();
         assert_eq!(drain(&receiver), 0, "turn {turn}");
-        let none = capture.none_within("a flood", Duration::ZERO, is_flood);
-        none.unwrap_or_else(|error| panic!("turn {turn}: {error}"));
+        let seen = capture.none_within("a flood", Duration::ZERO, is_flood);
+        seen.unwrap_or_else(|error| panic!("turn {turn}: {error}"));
     }
     let edits = editor.end();
     assert!(sent > 1_000, "{sent} packets left the container");
