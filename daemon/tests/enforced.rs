@@ -332,10 +332,10 @@ fn soak_nothing_forbidden_is_delivered_from_the_first_instruction_on() {
             addresses: Vec::new(),
         };
         let moment = Duration::from_millis(turn * 7 % 16);
-        let death = (turn % 8 == 5).then(|| kill_after(&node, moment));
+        let hand = (turn % 8 == 5).then(|| kill_after(&node, moment));
         let said = node.call_of("ADD", &hostile.container, &hostile.config);
-        if let Some(death) = death {
-            death.join().unwrap();
+        if let Some(hand) = hand {
+            hand.join().unwrap();
             added += usize::from(said.is_ok_and(|said| said.0.exit == 0));
             killed += 1;
             node.kill();
@@ -347,8 +347,8 @@ fn soak_nothing_forbidden_is_delivered_from_the_first_instruction_on() {
         hostile.del(&node);
         sent += flood.end();
         assert_eq!(drain(&receiver), 0, "turn {turn}");
-        let silence = capture.none_within("a flood", Duration::ZERO, is_flood);
-        silence.unwrap_or_else(|error| panic!("turn {turn}: {error}"));
+        let seen = capture.none_within("a flood", Duration::ZERO, is_flood);
+        seen.unwrap_or_else(|error| panic!("turn {turn}: {error}"));
     }
     let edits = editor.end();
     assert!(sent > 1_000, "{sent} packets left the container");
