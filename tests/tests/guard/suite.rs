@@ -23,10 +23,13 @@ const BENIGN: Attack = Attack::new("benign", "RFC 768", |s| {
 })
 .harms(Harm::Effect);
 
-/// Pieces of a tunnel's datagram, of which a guard on another plugin's port drops the first alone: nothing
-/// there tracks connections, so that nobody joins them on the way. The rest passes and can be made into
-/// nothing; what counts is what comes out of the tunnel.
+/// Pieces of a tunnel's datagram, of which the guard drops the first alone where nothing tracks connections, so
+/// that nobody joins them on the way. The rest passes and can be made into nothing; what counts is what comes
+/// out of the tunnel.
 const IN_PIECES: [&str; 2] = ["vxlan-inject-frag", "vxlan-inject-frag8"];
+
+/// On another plugin's port, and of a network that neither masquerades nor declares host ports.
+const UNTRACKED: [Ground; 2] = [Ground::Chained, Ground::Shaped];
 
 /// The other node's IPv6 address, where nothing listens: its VTEP is at the IPv4 one.
 const BEYOND_AN_OVERLAY: [&str; 1] = ["vxlan6-inject"];
@@ -137,7 +140,7 @@ fn beyond(ground: Ground) -> &'static [&'static str] {
 
 /// The attack as it is judged on a ground.
 fn judged_on(ground: Ground, attack: Attack) -> Attack {
-    if ground == Ground::Chained && IN_PIECES.contains(&attack.id) {
+    if UNTRACKED.contains(&ground) && IN_PIECES.contains(&attack.id) {
         println!("{attack}: judged on {ground:?} by what comes out of the tunnel");
         return attack.harms(Harm::Injection);
     }
