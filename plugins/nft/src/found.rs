@@ -111,24 +111,42 @@ pub fn decode_prefixes<'a>(
     payloads: impl IntoIterator<Item = &'a [u8]>,
     family: Family,
 ) -> Option<BTreeSet<Prefix>> {
+    let intervals = intervals(payloads, family, |_| None)?.into_iter();
+    let prefixes = intervals.filter_map(|(first, end, _)| between(first, end));
+    Some(prefixes.collect())
+}
+
+/// The first address of an interval, the one after its last if the family has any, and what was read of the
+/// element.
+type Interval = (IpAddr, Option<IpAddr>, Option<Key>);
+
+/// The intervals of a set or map, with what `data` reads of each.
+fn intervals<'a>(
+    payloads: impl IntoIterator<Item = &'a [u8]>,
+    family: Family,
+    data: impl Fn(&[u8]) -> Option<Key>,
+) -> Option<Vec<Interval>> {
     // Where intervals end and begin; what follows the last address of one may begin another.
-    let mut bounds = BTreeSet::new();
+    let mut bounds = BTreeMap::new();
     for payload in payloads {
         let list = find(payload.get(NFGENMSG..)?, 3).unwrap_or_default();
         for (_, element) in attributes_of(list) {
             let bytes = find(find(element, 1)?, 1)?;
             let address = address(bytes).filter(|address| Family::of(*address) == family)?;
             let flags = find(element, 3).and_then(number).unwrap_or(0);
-            bounds.insert((address, flags & NFT_SET_ELEM_INTERVAL_END == 0));
+            let begins = flags & NFT_SET_ELEM_INTERVAL_END == 0;
+            bounds.insert((address, begins), data(element));
         }
     }
-    let bounds: Vec<_> = bounds.into_iter().collect();
-    let starts = bounds.iter().enumerate().filter(|(_, (_, begins))| *begins);
-    let prefixes = starts.filter_map(|(nth, (first, _))| {
-        let end = bounds[nth + 1..].iter().map(|(address, _)| *address).next();
-        between(*first, end)
-    });
-    Some(prefixes.collect())
+    let ends = bounds.keys().skip(1).map(|(address, _)| Some(*address));
+    let ends: Vec<_> = ends.chain([None]).collect();
+    let found = bounds.into_iter().zip(ends);
+    let starts = found.filter(|(((_, begins), _), _)| *begins);
+    Some(
+        starts
+            .map(|(((first, _), data), end)| (first, end, data))
+            .collect(),
+    )
 }
 
 /// Ranges of addresses by their first, with the last and what it maps to.
@@ -142,31 +160,14 @@ pub fn decode_ranges<'a>(
     family: Family,
     kinds: &[KeyType],
 ) -> Option<FoundRanges> {
-    // As above; only what begins has a value.
-    let mut bounds = BTreeMap::new();
-    for payload in payloads {
-        let list = find(payload.get(NFGENMSG..)?, 3).unwrap_or_default();
-        for (_, element) in attributes_of(list) {
-            let bytes = find(find(element, 1)?, 1)?;
-            let address = address(bytes).filter(|address| Family::of(*address) == family)?;
-            let flags = find(element, 3).and_then(number).unwrap_or(0);
-            let data = find(element, 2).and_then(|data| find(data, 1));
-            let data = data.and_then(|bytes| Key::decode(kinds, bytes));
-            bounds.insert((address, flags & NFT_SET_ELEM_INTERVAL_END == 0), data);
-        }
-    }
-    let bounds: Vec<_> = bounds.into_iter().collect();
-    let starts = bounds
-        .iter()
-        .enumerate()
-        .filter(|(_, ((_, begins), _))| *begins);
-    let ranges = starts.filter_map(|(nth, ((first, _), data))| {
-        let end = bounds[nth + 1..]
-            .iter()
-            .map(|((address, _), _)| *address)
-            .next();
+    let value = |element: &[u8]| {
+        let bytes = find(element, 2).and_then(|data| find(data, 1))?;
+        Key::decode(kinds, bytes)
+    };
+    let intervals = intervals(payloads, family, value)?.into_iter();
+    let ranges = intervals.filter_map(|(first, end, value)| {
         let last = end.map_or_else(|| Some(last_of(family)), preceding)?;
-        Some((*first, (last, Data::Value(data.clone()?))))
+        Some((first, (last, Data::Value(value?))))
     });
     Some(ranges.collect())
 }
