@@ -42,13 +42,8 @@ const ENDS_AT_THE_NODE: [&str; 3] = [
     "nd-exhaust-link-local",
 ];
 
-/// What a link of its own and the node's filter are proof against without any guard: no bridge counts groups
-/// or asks for what nobody has, and the node lets no container's packet to a VXLAN port pass.
-const PROOF_WITHOUT_A_GUARD: [&str; 13] = [
-    "nd-exhaust-remote",
-    "arp-exhaust-remote",
-    "mld-flood",
-    "igmp-flood",
+/// What a container sends to a VTEP's port as a frame of the tunnel.
+const INJECTED: [&str; 9] = [
     "vxlan-inject-own",
     "vxlan-inject-own-local",
     "vxlan-inject-spoof",
@@ -58,6 +53,15 @@ const PROOF_WITHOUT_A_GUARD: [&str; 13] = [
     "vxlan-inject-frag-local",
     "vxlan-inject-lower-port",
     "vxlan-inject-na",
+];
+
+/// Beside what is injected, what a link of its own and the node's filter are proof against without any guard: no bridge counts groups
+/// or asks for what nobody has, and the node lets no container's packet to a VXLAN port pass.
+const PROOF_WITHOUT_A_GUARD: [&str; 4] = [
+    "nd-exhaust-remote",
+    "arp-exhaust-remote",
+    "mld-flood",
+    "igmp-flood",
 ];
 
 /// What only a bridge drops.
@@ -71,7 +75,10 @@ fn excuse(attack: &Attack, ground: Ground) -> Option<&'static str> {
     if ground != Ground::OverlayOff {
         return attack.excuse(ground);
     }
-    if PROOF_WITHOUT_A_GUARD.contains(&attack.id) {
+    if [&INJECTED[..], &PROOF_WITHOUT_A_GUARD]
+        .concat()
+        .contains(&attack.id)
+    {
         return Some("the link and the node's filter stop it");
     }
     let by_bridge = STOPPED_BY_A_BRIDGE.contains(&attack.id);
@@ -81,17 +88,8 @@ fn excuse(attack: &Attack, ground: Ground) -> Option<&'static str> {
 /// What leads into a segment from outside: nothing.
 const NOT_LED_IN: [&str; 2] = ["nd-exhaust-remote", "arp-exhaust-remote"];
 
-/// What a segment sends out by its link to the node, which is guarded whatever its ports are.
-const STOPPED_AT_THE_EXIT: [&str; 17] = [
-    "vxlan-inject-own",
-    "vxlan-inject-own-local",
-    "vxlan-inject-spoof",
-    "vxlan-inject-spoof-local",
-    "vxlan-inject-frag",
-    "vxlan-inject-frag8",
-    "vxlan-inject-frag-local",
-    "vxlan-inject-lower-port",
-    "vxlan-inject-na",
+/// Beside what is injected, what a segment sends out by its link to the node, which is guarded whatever its ports are.
+const STOPPED_AT_THE_EXIT: [&str; 8] = [
     "vxlan-legacy-port",
     "geneve-inject",
     "vxlan-gpe-inject",
@@ -124,7 +122,10 @@ fn excuse_on_a_segment(attack: &Attack) -> Option<&'static str> {
     if NOT_LED_IN.contains(&attack.id) {
         return Some("the node leads nothing into the segment");
     }
-    if STOPPED_AT_THE_EXIT.contains(&attack.id) {
+    if [&INJECTED[..], &STOPPED_AT_THE_EXIT]
+        .concat()
+        .contains(&attack.id)
+    {
         return Some("the segment's link to the node is guarded");
     }
     attack.unproven.or(attack.moot)
