@@ -1,14 +1,23 @@
 //! Observe, plan, apply, and observe again until world and want agree.
 
+use std::hash::{BuildHasher, RandomState};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use bulkhead_kernel::{ApplyError, Kernel};
 use bulkhead_plan::{Conflict, Plan, Scope, Want, World, plan, scope};
 
 use crate::failure::Failure;
 
-/// How often a world that moved under a plan is planned for again.
+/// How often what was set and is not there any more is set again.
 const ROUNDS: usize = 4;
-/// How often a table without our comment is looked at before it is a stranger's.
-const PATIENCE: usize = 2;
+/// How long a world that moves under its plans is planned for again: each commit of another call's to
+/// the same tables makes ours stale, and a node that starts has a hundred of them at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long a table without our comment may be one that is being committed.
+const COMMIT: Duration = Duration::from_millis(100);
+/// The longest pause between two plans that were stale.
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
 /// Why the kernel does not hold what is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +74,11 @@ pub(crate) fn converge_from(
     want: &mut Want,
     mut before: impl FnMut(&World, &Plan, &mut Want) -> Result<Before, Failure>,
 ) -> Result<World, Failure> {
-    let mut last = Plan::default();
-    let mut rounds = ROUNDS;
-    let mut round = 0;
+    let began = Instant::now();
+    let mut rounds = 0;
+    let mut pauses = Pauses::default();
     let mut stands = false;
-    while round <= rounds {
-        round += 1;
+    loop {
         let mut scope = scope(want);
         let unseen = !stands && hold_back_flows(&mut scope);
         if start == Start::Nothing && !stands {
@@ -81,30 +89,53 @@ pub(crate) fn converge_from(
             tables.for_each(|table| table.elements.clear());
         }
         let world = kernel.observe(&scope)?;
-        last = match planned(&world, want) {
+        let todo = match planned(&world, want) {
             // A table that is being committed shows for a moment without its comment.
-            Err(ConvergeError::Conflict(Conflict::ForeignTable(_))) if round <= PATIENCE => {
+            Err(ConvergeError::Conflict(Conflict::ForeignTable(_))) if began.elapsed() < COMMIT => {
+                pauses.pause();
                 continue;
             }
             plan => plan?,
         };
-        if last.is_empty() {
+        if todo.is_empty() {
             if !unseen {
                 return Ok(world);
             }
-            (stands, rounds) = (true, rounds + 1);
+            stands = true;
             continue;
         }
-        if before(&world, &last, want)? == Before::LookAgain {
-            rounds += 1;
+        if before(&world, &todo, want)? == Before::LookAgain {
             continue;
         }
-        match kernel.apply(&last) {
+        match kernel.apply(&todo) {
+            Ok(()) => (stands, rounds) = (true, rounds + 1),
             Err(error) if !error.is_stale() => return Err(ConvergeError::from(error).into()),
-            _ => stands = true,
+            Err(_) => {
+                stands = true;
+                pauses.pause();
+            }
+        }
+        if rounds > ROUNDS || began.elapsed() > PATIENCE {
+            return Err(ConvergeError::Unsettled(todo).into());
         }
     }
-    Err(ConvergeError::Unsettled(last).into())
+}
+
+/// None at first, then twice as long each time, and each process has others.
+#[derive(Debug, Default)]
+struct Pauses(u32);
+
+impl Pauses {
+    fn pause(&mut self) {
+        self.0 += 1;
+        let longest = Duration::from_micros(250)
+            .saturating_mul(1 << self.0.min(8))
+            .min(LONGEST_PAUSE);
+        if self.0 > 2 {
+            let [dice, ..] = RandomState::new().hash_one(self.0).to_ne_bytes();
+            thread::sleep(longest.mul_f64(f64::from(dice) / 256.0));
+        }
+    }
 }
 
 /// Takes the flows out of `scope`; whether there were any.
