@@ -87,10 +87,12 @@ impl Call {
         self.identify(node);
         // Before its runtime hears of it: a container asks as soon as it runs.
         self.advertise(node, &said);
+        let key = self.key();
+        let _settled = key.as_ref().map(|key| node.remembered.settle(key));
         let answered = self.answer(&output);
         node.metrics
             .took(self.verb(), "total", self.received.elapsed());
-        self.told(node, &said, queued, answered.err());
+        self.told(node, key.as_ref(), &said, queued, answered.err());
         is_sound
     }
 
@@ -189,14 +191,20 @@ impl Call {
     }
 
     /// Remembers it, tells watchers, and writes its line into the log.
-    fn told(&self, node: &Node, said: &Said, queued: Duration, lost: Option<std::io::Error>) {
-        let key = self.key();
-        if let (Some(key), 0) = (&key, said.code) {
+    fn told(
+        &self,
+        node: &Node,
+        key: Option<&AttachmentKey>,
+        said: &Said,
+        queued: Duration,
+        lost: Option<std::io::Error>,
+    ) {
+        if let (Some(key), 0) = (key, said.code) {
             self.remember(node, key);
             self.tell(node, key);
             self.tell_unguarded(node, key);
         }
-        self.log(key.as_ref(), said, queued, lost);
+        self.log(key, said, queued, lost);
     }
 
     /// A port that may send anything is somebody's decision, and one that others have to live with. A

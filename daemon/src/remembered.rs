@@ -1,13 +1,16 @@
 //! What each attachment's ADD was called with: whoever compares it with its want later needs the
 //! configuration that it was made by. One small file for each, `calls/<id>` in the state directory,
-//! written once the runtime has its answer. Without one the attachment is left as it stands.
+//! written once the runtime has its answer; who asks meanwhile waits for it. Without one the attachment
+//! is left as it stands.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use bulkhead_attach::{Turn, UnderWay};
 use bulkhead_cni::{Call, CniError, Environment, Verb};
 use bulkhead_ipam::wire::CallFrame;
 use bulkhead_model::{AttachmentId, AttachmentKey};
@@ -17,6 +20,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug)]
 pub(crate) struct Remembered {
     dir: PathBuf,
+    /// The attachments whose call is answered and not yet noted.
+    unsettled: UnderWay,
 }
 
 /// A call.
@@ -39,8 +44,17 @@ impl Remembered {
         let dir = state_dir.join("calls");
         match fs::DirBuilder::new().mode(0o700).create(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(Self { dir }),
+            _ => Ok(Self {
+                dir,
+                unsettled: UnderWay::default(),
+            }),
         }
+    }
+
+    /// Begun before a runtime has its answer, and held until what follows from the call is noted: its next
+    /// call about the attachment may be there by then, and is noted after this one.
+    pub(crate) fn settle(&self, key: &AttachmentKey) -> Turn {
+        self.unsettled.begin(key)
     }
 
     /// Keeps the call that made an attachment.
@@ -88,6 +102,7 @@ impl Remembered {
     /// # Errors
     /// As [`Call::read`], if what is kept is damaged or of a later release.
     pub(crate) fn call(&self, key: &AttachmentKey, verb: Verb) -> Result<Option<Call>, CniError> {
+        drop(self.settle(key));
         let path = self.path(&key.id());
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -104,16 +119,32 @@ impl Remembered {
         Call::read(verb, environment, kept.stdin.into_bytes()).map(Some)
     }
 
-    /// Forgets what is none of `known`; how many were.
-    pub(crate) fn prune(&self, known: &HashSet<AttachmentId>) -> io::Result<usize> {
+    /// Forgets what is none of `known`; how many were. What was written after `listed`, when these were
+    /// all there were, may be of an attachment that came later.
+    pub(crate) fn prune(
+        &self,
+        known: &HashSet<AttachmentId>,
+        listed: SystemTime,
+    ) -> io::Result<usize> {
         let known: HashSet<String> = known.iter().map(AttachmentId::to_string).collect();
         let mut pruned = 0;
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name();
-            if !name.to_str().is_some_and(|name| known.contains(name)) {
-                fs::remove_file(entry.path())?;
-                pruned += 1;
+            let is_known = || name.to_str().is_some_and(|name| known.contains(name));
+            let is_old = |at: io::Result<fs::Metadata>| Ok(at?.modified()? < listed);
+            // A DEL may be quicker.
+            let gone = match is_old(entry.metadata()) {
+                Ok(old) if old && !is_known() => fs::remove_file(entry.path()),
+                Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            match gone {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => {
+                    other?;
+                    pruned += 1;
+                }
             }
         }
         Ok(pruned)

@@ -25,6 +25,15 @@ fn added(node: &Node, name: &str) -> Container {
     container
 }
 
+/// The last DEL may be about to be noted.
+fn assert_no_call_is_kept(node: &Node) {
+    let dir = node.state_dir().join("calls");
+    wait_for("the calls to be forgotten", LIMIT, || {
+        let kept = fs::read_dir(&dir).unwrap().count();
+        (kept == 0).then_some(())
+    });
+}
+
 fn key(container: &Ns) -> AttachmentKey {
     AttachmentKey {
         network: "blue".parse().unwrap(),
@@ -68,9 +77,7 @@ fn what_a_dead_container_left_is_reclaimed_once_it_was_seen_dead_twice() {
     assert!(line.contains("by=\"collector\""), "{line}");
     node.call("DEL", &lives).unwrap().result();
     assert_eq!(before.left_in(&node.host, LIMIT).unwrap(), [""; 0]);
-    // Its call is forgotten too.
-    let calls = fs::read_dir(node.state_dir().join("calls")).unwrap();
-    assert_eq!(calls.count(), 0);
+    assert_no_call_is_kept(&node);
 }
 
 #[test]
@@ -156,6 +163,23 @@ fn an_operator_has_one_attachment_repaired() {
     assert_eq!(repair(&node).state, RepairState::Sound);
     node.call("DEL", &container).unwrap().result();
     assert_eq!(repair(&node).state, RepairState::Gone);
+}
+
+/// What follows from a call is noted once its caller has the answer, and before anybody who asks next.
+#[test]
+fn who_asks_as_soon_as_an_add_is_answered_finds_it_noted() {
+    let node = Node::start(QUIET);
+    let container = node.container("c");
+    for _ in 0..50 {
+        node.call("ADD", &container).unwrap().result();
+        let attachment = key(&container);
+        match last(node.ask(&Request::Repair { attachment })) {
+            Reply::Repair(report) => assert_eq!(report.state, RepairState::Sound),
+            other => panic!("{other:?}"),
+        }
+        node.call("DEL", &container).unwrap().result();
+    }
+    assert_no_call_is_kept(&node);
 }
 
 #[test]

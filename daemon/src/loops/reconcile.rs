@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bulkhead_cni::{CniError, Verb};
 use bulkhead_ipam::AttachmentRecord;
@@ -19,6 +19,9 @@ use crate::workers::Workers;
 
 /// How long to wait for a moment without calls before drift is left to the next round.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// More than the time of a file may lag behind the clock (a tick of the kernel).
+const LAG_OF_FILES: Duration = Duration::from_secs(1);
 
 /// What is the case with an attachment, or was.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,6 +42,7 @@ pub(crate) enum Verdict {
 
 /// Looks at every attachment, each as a chore of its own: calls go first.
 pub(super) fn all(node: &Arc<Node>, workers: &Arc<Workers>) {
+    let listed = SystemTime::now() - LAG_OF_FILES;
     let keys = match keys(node) {
         Ok(keys) => keys,
         Err(error) => return node.failed("attachments cannot be compared with their want", &error),
@@ -51,10 +55,7 @@ pub(super) fn all(node: &Arc<Node>, workers: &Arc<Workers>) {
     }
     node.tally.reconciled_at.store(unix_ms(), Ordering::Relaxed);
     let known: HashSet<_> = keys.iter().map(AttachmentKey::id).collect();
-    // An ADD that is remembered meanwhile is not among them.
-    if known.len() as u64 == node.attachments()
-        && let Err(error) = node.remembered.prune(&known)
-    {
+    if let Err(error) = node.remembered.prune(&known, listed) {
         node.failed(
             "calls of attachments that are no more are not forgotten",
             &error,
