@@ -5,16 +5,18 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::env;
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bulkhead_ipam::wire::Client;
 use bulkhead_ipam::wire::admin::{Must, ObjectName, PolicyFile, PolicyVerified, Reply, Request};
+use bulkhead_ipam::wire::{Answer, Client, Delegate};
 use bulkhead_kernel::{Deletion, Kernel};
-use common::{LIMIT, Node};
+use common::{LIMIT, Node, Said};
 use netns_fixtures::{Capture, Captured, Container, wait_for, wait_until};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
@@ -440,6 +442,102 @@ fn what_is_no_longer_allowed_is_cut_unless_it_is_to_be_kept() {
     });
     configured("cut");
     strangers.is_cut();
+}
+
+#[test]
+fn what_was_to_be_cut_is_cut_by_the_next_daemon_before_anybody_has_the_address() {
+    let mut node = Node::start(QUICK);
+    apply(&node, &format!("{FENCE}---\n{OPEN}"));
+    let server = Pod::add(&node, "server", "server", "bulkhead-ipv6");
+    let stranger = Pod::add(&node, "stranger", "stranger", "bulkhead-ipv6");
+    let bind = || TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+    let listener = server.container.enter(bind).unwrap();
+    let strangers = wait_for("a connection", LIMIT, || {
+        Connection::of(&stranger, &server, &listener)
+    });
+    let receiver = server.listens();
+    let container = node.container("next");
+    let next = |node: &Node, app: &str| {
+        let mut config = network(node, app, "bulkhead-ipv6");
+        config["runtimeConfig"] = json!({"ips": ["10.1.0.77", "fd00:1::77"]});
+        let mut pod = Pod {
+            container: container.clone(),
+            config,
+            addresses: Vec::new(),
+        };
+        pod.attach(node);
+        pod
+    };
+    // Killed as soon as it has answered, a daemon has cut or not.
+    let mut killed_before = 0;
+    for turn in 0..12 {
+        let friend = next(&node, "friend");
+        wait_for("a friend to be let in", LIMIT, || {
+            friend.reaches(server.at(1), &receiver).then_some(())
+        });
+        let addresses: BTreeSet<IpAddr> = friend.addresses.iter().copied().collect();
+        let tracked = |node: &Node| {
+            let look = || Kernel::new(Deletion::Blocking).tracked(&addresses);
+            node.host.enter(look).unwrap().unwrap()
+        };
+        friend.del(&node);
+        node.kill();
+        let stood = !tracked(&node).is_empty();
+        node.start_daemon();
+        let other = next(&node, "stranger");
+        assert_eq!(tracked(&node), [].into(), "turn {turn}");
+        other.del(&node);
+        killed_before += usize::from(stood);
+        if killed_before == 2 {
+            break;
+        }
+    }
+    println!("killed {killed_before} times before anything was cut");
+    // So is what a change of policies has forbidden.
+    assert!(strangers.goes_on(LIMIT), "it is allowed");
+    delete(&node, "everybody");
+    node.kill();
+    node.start_daemon();
+    strangers.is_cut();
+}
+
+#[test]
+fn another_plugin_is_told_to_release_what_nothing_is_enforced_for_any_more() {
+    let node = Node::start(QUICK);
+    apply(&node, FENCE);
+    let container = node.container("server");
+    let mut config = network(&node, "server", "bulkhead-ipv6");
+    config["ipam"] = json!({"type": "of-somebody-else"});
+    let stands = || {
+        let table = node.host.sh("nft list table inet bulkhead-policy");
+        table.is_ok_and(|table| table.contains("10.1.0.9 :"))
+    };
+    let mut asked = Vec::new();
+    let mut call = |verb: &str| {
+        let client = Client::connect(&node.socket(), Some(LIMIT)).unwrap();
+        let [netns, own] =
+            [container.path(), node.host.path()].map(|path| File::open(path).unwrap());
+        let call = common::call(verb, &container, &config);
+        let delegated = |delegate: &Delegate| {
+            asked.push((delegate.verb.clone(), stands()));
+            let gives = r#"{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.9/24"}]}"#;
+            let stdout = if delegate.verb == "ADD" { gives } else { "" };
+            Answer {
+                exit: 0,
+                stdout: stdout.into(),
+                stderr: Vec::new(),
+            }
+        };
+        let said = client.call(&call, Some(netns.as_fd()), own.as_fd(), delegated);
+        Said(said.unwrap()).result();
+    };
+    call("ADD");
+    assert!(stands());
+    call("DEL");
+    assert_eq!(
+        asked,
+        [("ADD".to_owned(), false), ("DEL".to_owned(), false)]
+    );
 }
 
 #[test]
