@@ -242,6 +242,36 @@ fn routes_translation_and_what_the_kernel_really_has_are_told() {
             "  masquerade   it leaves with the node's address on up0 instead of 10.1.0.2\n",
         ],
     );
+    // A route that a rule or a filter does not let its packets take is none for them.
+    let barred = [
+        " by IPv4: no way leads there, allowed by policies\n",
+        " has a route to 203.0.113.9, and passes nothing on to it that comes from 10.1.0.2 by br-blue\n",
+        "`ip route get 203.0.113.9 from 10.1.0.2 iif br-blue` asks the kernel\n",
+    ];
+    for [make, take_back] in [
+        [
+            "rule add iif br-blue blackhole",
+            "rule del iif br-blue blackhole",
+        ],
+        [
+            "rule add from 10.1.0.0/24 unreachable",
+            "rule del from 10.1.0.0/24 unreachable",
+        ],
+        ["route add 10.1.0.2 dev up0", "route del 10.1.0.2 dev up0"],
+    ] {
+        node.host
+            .set_sysctl("net/ipv4/conf/all/rp_filter", "1")
+            .unwrap();
+        node.host.ip(make).unwrap();
+        has(&beside.explain("blue/web 203.0.113.9:443/tcp"), &barred);
+        node.host.ip(take_back).unwrap();
+    }
+    let back = beside.explain("blue/web 203.0.113.9:443/tcp");
+    has(&back, &["by IPv4: allowed\n"]);
+    has(
+        &beside.explain("203.0.113.9 blue/db:5432/tcp"),
+        &["as the node itself would send it: by which link it comes in is not known"],
+    );
     // The same from a file, elsewhere and later.
     let snapshot = node.ask("policy snapshot").ok();
     node.scratch.write("then.yaml", &snapshot);

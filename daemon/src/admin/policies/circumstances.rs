@@ -10,14 +10,14 @@ use bulkhead_ipam::wire::admin::{
     Circumstances, EndpointName, Leads, ListedOverlay, Masqueraded, Reason, RequestError,
     SeenAttachment, SeenLink, SeenWay,
 };
-use bulkhead_kernel::{Deletion, Kernel, Way};
+use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{Family, IfName, NetworkName, Prefix};
 use bulkhead_nft as nft;
 use bulkhead_policy::matrix::End;
 use bulkhead_policy::{Endpoint, EndpointId, NoQuestion, NodeName, Packet, Question, World};
 
 use super::state::node as node_row;
-use super::told;
+use super::{told, ways};
 use crate::admin::cluster::because;
 use crate::admin::{Admin, failed, node_name};
 use crate::clock::unix_ms;
@@ -180,15 +180,17 @@ impl Admin {
             .filter(|overlay| about.is_none_or(|about| concerns(overlay, about)))
             .collect();
         let ways = match about {
-            Some(about) => kernel.ways(&about.addresses),
-            None => kernel.main_ways(),
+            Some(about) => ways::ways(&mut kernel, &about.addresses, &about.packets, &meant),
+            None => kernel
+                .main_ways()
+                .map(|ways| ways.iter().map(ways::seen_way).collect()),
         };
         let mut ways = kept(&mut gaps, "routes", ways);
         let is_whole = ways.as_ref().is_some_and(|ways| ways.len() <= MOST_WAYS);
         if let Some(ways) = &mut ways {
             ways.truncate(MOST_WAYS);
         }
-        let ways: Vec<SeenWay> = ways.unwrap_or_default().iter().map(seen_way).collect();
+        let ways: Vec<SeenWay> = ways.unwrap_or_default();
         let links = links(&mut kernel, &meant, &ways, &overlays, &mut gaps);
         let masquerades = self.masquerades(&meant, &mut gaps);
         let nodes = self.operations().applied().map_err(told);
@@ -296,7 +298,7 @@ fn links(
     let of_attachments = names.flat_map(|names| [names.port, names.bridge]).flatten();
     let of_ways = ways.iter().filter_map(|way| match way.leads {
         Leads::Out { link, .. } => Some(link),
-        Leads::Here | Leads::Nowhere | Leads::Other => None,
+        Leads::Here | Leads::Nowhere | Leads::Barred { .. } | Leads::Other => None,
     });
     let of_overlays = overlays
         .iter()
@@ -332,17 +334,6 @@ fn is_here(address: IpAddr) -> bool {
     let ways = kernel.ways(&[address].into()).unwrap_or_default();
     ways.iter()
         .any(|way| way.leads == bulkhead_kernel::Leads::Here)
-}
-
-fn seen_way(way: &Way) -> SeenWay {
-    SeenWay {
-        to: way.to,
-        leads: match way.leads {
-            bulkhead_kernel::Leads::Out { link, gateway } => Leads::Out { link, gateway },
-            bulkhead_kernel::Leads::Here => Leads::Here,
-            bulkhead_kernel::Leads::Nowhere => Leads::Nowhere,
-        },
-    }
 }
 
 /// What a rule of a network's translation masquerades; `None` of the others, such as those about what comes

@@ -102,6 +102,14 @@ pub enum Leads {
     Here,
     /// Nowhere: there is no route, or one that drops.
     Nowhere,
+    /// A route of the node's own leads there, and what comes in so may not take it: by a rule, since the link passes
+    /// nothing on, or since the node would not send back that way.
+    Barred {
+        /// From this address,
+        from: IpAddr,
+        /// by this link.
+        by: IfName,
+    },
     /// Of a later release.
     #[serde(other)]
     Other,
