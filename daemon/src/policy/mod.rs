@@ -26,6 +26,7 @@ use bulkhead_policy::{Decision, EndpointId, Local, Packet, World};
 use crate::config::Established;
 use crate::identity::{Changed, Identities, Mark};
 use crate::node::Node;
+pub(crate) use cut::standing;
 use cut::{Due, Scissors};
 pub(crate) use gone::Gone;
 use stand::{Stand, Trouble};
@@ -156,6 +157,7 @@ impl Enforcer {
             traffic: packet.traffic.to_string(),
             allowed: decision == Decision::Allow,
             said,
+            standing: None,
         })
     }
 

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use bulkhead_cni::Verb;
 use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::wire::admin::{
-    Circumstances, EndpointName, Leads, ListedOverlay, Masqueraded, Reason, RequestError,
-    SeenAttachment, SeenLink, SeenWay,
+    Circumstances, EndpointName, Established, Judged, Leads, ListedOverlay, Masqueraded, Reason,
+    RequestError, SeenAttachment, SeenLink, SeenWay,
 };
 use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{Family, IfName, NetworkName, Prefix};
@@ -22,7 +22,8 @@ use crate::admin::cluster::because;
 use crate::admin::{Admin, failed, node_name};
 use crate::clock::unix_ms;
 use crate::identity::Identities;
-use crate::kind;
+use crate::policy::standing;
+use crate::{config, kind};
 
 /// Most routes of the main table that are told.
 const MOST_WAYS: usize = 4096;
@@ -200,7 +201,12 @@ impl Admin {
             "the kernel's table of policies",
             self.node.policy.verify(),
         );
-        let judged = about.map_or_else(Vec::new, |about| self.judged(about));
+        let judged =
+            about.map_or_else(Vec::new, |about| self.judged(about, &mut kernel, &mut gaps));
+        let established = match self.node.config().established {
+            config::Established::Cut => Established::Cut,
+            config::Established::Keep => Established::Keep,
+        };
         Circumstances {
             node: node_name(&self.node.cluster.node, &self.node.cluster.name),
             at_unix_ms: unix_ms(),
@@ -214,12 +220,14 @@ impl Admin {
             masquerades,
             nodes: kept(&mut gaps, "which node enforces what", nodes),
             verified,
+            established: Some(established),
             judged,
             gaps,
         }
     }
 
-    fn judged(&self, about: &About) -> Vec<bulkhead_ipam::wire::admin::Judged> {
+    /// What the table does to the packets in question, and how many connections stand that began so.
+    fn judged(&self, about: &About, kernel: &mut Kernel, gaps: &mut Vec<String>) -> Vec<Judged> {
         let judge = |packet: &Packet| {
             let (ends, own) = self.node.identities.look_at(|world| {
                 let ends = world.ends(packet).map(|ends| {
@@ -230,7 +238,17 @@ impl Admin {
             });
             self.node.policy.judged(packet, &ends, &own)
         };
-        about.packets.iter().filter_map(judge).collect()
+        let packets = about.packets.iter();
+        let (packets, mut judged): (Vec<&Packet>, Vec<Judged>) = packets
+            .filter_map(|packet| Some((packet, judge(packet)?)))
+            .unzip();
+        if judged.iter().any(|judged| !judged.allowed) {
+            let standing = kept(gaps, "connections", standing(kernel, &packets));
+            for (judged, count) in judged.iter_mut().zip(standing.unwrap_or_default()) {
+                judged.standing = Some(count);
+            }
+        }
+        judged
     }
 
     /// What leaves with the node's address, by one attachment of each network.
