@@ -73,8 +73,11 @@ impl Enforcer {
         gone: Gone,
     ) -> Result<Self, StoreError> {
         let mut local = BTreeMap::new();
+        // Not what an earlier boot has left.
+        let there = identities.own();
         for recorded in state_dir.everything()? {
             if let Recorded::Attachment(record) = recorded?
+                && there.contains(&record.key)
                 && let Some(device) = device(&record.names)
             {
                 let endpoint = identities.recorded(&record);
