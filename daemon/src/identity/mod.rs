@@ -19,7 +19,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bulkhead_attach::UnderWay;
@@ -28,6 +27,7 @@ use bulkhead_model::{AttachmentKey, NetworkName};
 use bulkhead_policy::{EndpointId, Network, World};
 
 use crate::cluster::{Backend, Cluster};
+use crate::lasting;
 use crate::node::Node;
 use mirror::Mirror;
 use publish::Desk;
@@ -342,9 +342,10 @@ impl Identities {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let thread = thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK);
-    thread.spawn(run).map(drop)
+fn spawn(
+    node: &Arc<Node>,
+    name: &'static str,
+    run: impl Fn(&Arc<Node>) + Send + 'static,
+) -> std::io::Result<()> {
+    lasting::spawn(node, name, STACK, run)
 }

@@ -126,10 +126,9 @@ impl Desk {
 }
 
 pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
-    let node = Arc::clone(node);
-    spawn("endpoints", move || {
+    spawn(node, "endpoints", |node| {
         while !node.identities.ends() {
-            match node.identities.publish(&node) {
+            match node.identities.publish(node) {
                 Ok(Done::All) => {}
                 // The ledger registers it.
                 Ok(Done::Unregistered) => std::thread::sleep(PAUSE),

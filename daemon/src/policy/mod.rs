@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bulkhead_attach::policies::device;
@@ -25,6 +24,7 @@ use bulkhead_policy::{Decision, EndpointId, Local, Packet, World};
 
 use crate::config::Established;
 use crate::identity::{Changed, Identities, Mark};
+use crate::lasting;
 use crate::node::Node;
 pub(crate) use cut::standing;
 use cut::{Due, Scissors};
@@ -106,11 +106,7 @@ impl Enforcer {
     /// # Errors
     /// There is no thread.
     pub(crate) fn start(node: &Arc<Node>) -> std::io::Result<()> {
-        let node = Arc::clone(node);
-        let thread = thread::Builder::new()
-            .name("policy".to_owned())
-            .stack_size(STACK);
-        thread.spawn(move || go_on(&node)).map(drop)
+        lasting::spawn(node, "policy", STACK, |node| go_on(node))
     }
 
     /// Follows nothing more. What stands goes on.
@@ -297,6 +293,7 @@ impl Enforcer {
         self.state.lock().unwrap_or_else(|poisoned| {
             let mut state = PoisonError::into_inner(poisoned);
             state.stand.forget();
+            self.state.clear_poison();
             state
         })
     }
