@@ -68,6 +68,24 @@ impl Scissors {
     }
 }
 
+/// How many connections stand that began with each of these packets, in their order.
+///
+/// # Errors
+/// The kernel does not tell what there is.
+pub(crate) fn standing(kernel: &mut Kernel, packets: &[&Packet]) -> Result<Vec<u64>, ObserveError> {
+    let is_meant = |source, destination| {
+        let mut packets = packets.iter();
+        packets.any(|packet| (packet.source, packet.destination) == (source, destination))
+    };
+    let connections = kernel.connections(is_meant)?;
+    let begun: Vec<Packet> = connections.iter().map(packet_of).collect();
+    let of = |packet: &&Packet| {
+        let alike = begun.iter().filter(|begun| *begun == *packet);
+        u64::try_from(alike.count()).unwrap_or(u64::MAX)
+    };
+    Ok(packets.iter().map(of).collect())
+}
+
 /// The packet that began a connection.
 fn packet_of(connection: &Connection) -> Packet {
     let protocol = Protocol::ALL
