@@ -29,7 +29,7 @@ use crate::{
 
 pub use complaint::{Complaint, Effect, Problem};
 pub use snapshot::{SNAPSHOT, header};
-pub use syntax::{Fault, SyntaxError};
+pub use syntax::{Fault, MAX_BYTES, SyntaxError};
 
 use fields::{At, Log};
 use node::Node;
