@@ -56,11 +56,11 @@ impl Scissors {
         let is_ours = |source, destination| due.concerns([source, destination]);
         let mut connections = self.0.connections(is_ours)?;
         connections.retain(|connection| due.ends(connection));
-        let answers = self.0.forget(&connections)?;
-        for refusal in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        let refusals = self.0.forget(&connections)?;
+        for (_, refusal) in &refusals {
             tracing::warn!(%refusal, "a connection that is no longer allowed is not cut");
         }
-        let cut = answers.iter().filter(|answer| answer.is_ok()).count();
+        let cut = connections.len() - refusals.len();
         if cut > 0 {
             tracing::info!(cut, "cut connections that are no longer allowed");
         }

@@ -5,6 +5,7 @@ mod life;
 mod state;
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::path::Path;
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Verb};
@@ -15,7 +16,7 @@ use bulkhead_plan::{Hook, Ns, Plan, Scope, World, plan, scope};
 
 use crate::converge::ConvergeError;
 use crate::failure::Failure;
-use crate::guard::{GUARD, note_blocks};
+use crate::guard::{GUARD, note_blocks, note_node, without_node};
 use crate::{GuardConfig, Host, gc, pod, state_dir, status};
 
 pub use state::{GuardedState, guard_state};
@@ -63,6 +64,10 @@ pub struct Guarded {
     pub port_mac: Option<Mac>,
     /// The bridge it is on, if it is on one.
     pub bridge: Option<IfName>,
+    /// The MACs by which the node takes in what the port sends.
+    pub node_macs: BTreeSet<Mac>,
+    /// The node's link-local addresses there.
+    pub node_links: BTreeSet<Ipv6Addr>,
     /// The interface's MAC.
     pub mac: Mac,
     /// Its addresses, with the gateways named beside them; empty where nobody gave it any.
@@ -101,20 +106,22 @@ fn guard<C: Chained>(
     host: &mut dyn Host,
     previous: &CniResult,
 ) -> Result<(), Failure> {
-    let record = look(plugin, call, host, previous)?;
+    let mut record = look(plugin, call, host, previous)?;
     let path = state_dir(call)?;
     let guards = Guards::of(&path).lock()?;
     let before = guards.find(&record.id())?;
     for other in displaced(&guards, before.as_ref(), &record)? {
         life::end(host.kernel(), &path, &guards, &other)?;
     }
-    let known = before.as_ref().is_some_and(|before| same(before, &record));
-    if !known {
-        guards.put(&record)?;
+    let known = before.filter(|before| same(before, &record));
+    let is_new = known.is_none();
+    match known {
+        Some(before) => record = before,
+        None => guards.put(&record)?,
     }
     let stood = life::stand(host.kernel(), &path, &record, plugin.hook());
     match stood {
-        Err(failure) if !known => match life::end(host.kernel(), &path, &guards, &record) {
+        Err(failure) if is_new => match life::end(host.kernel(), &path, &guards, &record) {
             Ok(()) => Err(failure),
             Err(also) => Err(failure.and(&format!("and undoing it: {also}"))),
         },
@@ -138,10 +145,12 @@ fn displaced(
     Ok(own.into_iter().chain(holder).collect())
 }
 
-/// Whether two records are of one port in one container, for all that they say when they were made.
+/// Whether two records are of one port in one container, for all that they say when they were made, and of the
+/// node there: its link-local addresses come and go.
 fn same(one: &AttachmentRecord, two: &AttachmentRecord) -> bool {
     let timeless = |record: &AttachmentRecord| AttachmentRecord {
         created_at_unix_ms: 0,
+        names: without_node(&record.names),
         ..record.clone()
     };
     timeless(one) == timeless(two)
@@ -176,6 +185,7 @@ fn look<C: Chained>(
         other: [(GUARD.to_owned(), plugin.guard().to_string())].into(),
         ..Names::default()
     };
+    note_node(&mut names, &guarded.node_macs, &guarded.node_links);
     if !plugin.blocks().is_empty() {
         names.bridge = guarded.bridge;
         note_blocks(&mut names, plugin.blocks());

@@ -1,12 +1,13 @@
 //! Which port of the node leads to the interface, and whose it is.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bulkhead_attach::Guarded;
 use bulkhead_cni::{CniError, CniResult, Interface, Ip};
 use bulkhead_ipam::LeasedAddress;
 use bulkhead_model::{IfName, Mac, Prefix};
-use bulkhead_plan::{Link, LinkKind, Ns, World};
+use bulkhead_plan::{Link, LinkKind, Ns, Space, World};
 
 use crate::Config;
 
@@ -39,13 +40,32 @@ pub(crate) fn find(
     let addresses = addresses(config, interface, previous, nth)?;
     let subnets: Vec<Prefix> = addresses.iter().map(|one| one.address.prefix()).collect();
     config.guard.refuse_outside(&subnets)?;
+    let bridge = found.and_then(|link| link.bridge);
+    let (node_macs, node_links) = node(world.space(&Ns::Host), port, bridge);
     Ok(Guarded {
         port,
+        node_macs,
+        node_links,
         port_mac: found.and_then(|link| link.mac),
-        bridge: found.and_then(|link| link.bridge),
+        bridge,
         mac,
         addresses,
     })
+}
+
+/// The node on the port's link: the MACs by which it takes frames in, and its link-local addresses, as they are
+/// and as the kernel forms them once the link is up.
+fn node(host: &Space, port: IfName, bridge: Option<IfName>) -> (BTreeSet<Mac>, BTreeSet<Ipv6Addr>) {
+    let mac = |name: IfName| host.links.get(&name).and_then(|link| link.mac);
+    let macs = bridge.into_iter().chain([port]).filter_map(mac);
+    let listens = bridge.unwrap_or(port);
+    let formed = mac(listens).map(Mac::link_local);
+    let found = host.addresses.keys();
+    let found = found.filter_map(|(link, address)| match address.address() {
+        IpAddr::V6(v6) if *link == listens && v6.is_unicast_link_local() => Some(v6),
+        _ => None,
+    });
+    (macs.collect(), found.chain(formed).collect())
 }
 
 fn refused(text: String) -> CniError {
