@@ -67,6 +67,23 @@ impl Member {
         self.pending.is_empty().then_some(self.asked)
     }
 
+    /// The kernel has everything of the end as a pass saw it; whether that was so before. `None` if a call has asked for
+    /// another meanwhile, which the next pass makes and the call waits for.
+    pub(super) fn stands_as(&mut self, seen: &OverlayEnd) -> Option<bool> {
+        (self.end == *seen).then(|| {
+            self.fault = None;
+            std::mem::replace(&mut self.stands, true)
+        })
+    }
+
+    /// The underlay has changed under the end as a pass saw it.
+    pub(super) fn moves(&mut self, seen: &OverlayEnd, to: &OverlayEnd, link_mac: Option<Mac>) {
+        if self.end == *seen {
+            self.end = to.clone();
+            self.link_mac = link_mac;
+        }
+    }
+
     /// An attachment is recorded, or will not be.
     pub(super) fn settled(&mut self, key: &AttachmentKey) {
         self.pending.remove(key);
@@ -133,9 +150,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn who_came_while_the_records_were_counted_is_not_missed() {
-        let end = OverlayEnd {
+    fn end() -> OverlayEnd {
+        OverlayEnd {
             vni: Vni::new(7).unwrap(),
             port: 4789,
             pools: Vec::new(),
@@ -147,13 +163,38 @@ mod tests {
             tuning: Tuning::default(),
             encryption: Encryption::None,
             segment: None,
+        }
+    }
+
+    #[test]
+    fn a_pass_says_nothing_of_an_end_that_it_has_not_seen() {
+        let mut member = Member::new(end(), None);
+        assert_eq!(member.stands_as(&end()), Some(false));
+        assert_eq!(member.stands_as(&end()), Some(true));
+        // A call asks for another while a pass is at it, and the underlay changes.
+        let asked = OverlayEnd {
+            direct: true,
+            ..end()
         };
+        (member.end, member.stands) = (asked.clone(), false);
+        let moved = OverlayEnd {
+            local: [192, 0, 2, 2].into(),
+            ..end()
+        };
+        member.moves(&end(), &moved, None);
+        assert_eq!(member.stands_as(&moved), None);
+        assert_eq!((&member.end, member.stands), (&asked, false));
+        assert_eq!(member.stands_as(&asked), Some(false));
+    }
+
+    #[test]
+    fn who_came_while_the_records_were_counted_is_not_missed() {
         let key = AttachmentKey {
             network: "blue".parse().unwrap(),
             container: "c1".parse().unwrap(),
             interface: "eth0".parse().unwrap(),
         };
-        let mut member = Member::new(end, None);
+        let mut member = Member::new(end(), None);
         let idle = member.idle();
         assert!(idle.is_some());
         // None was recorded when they were counted; now one is, and it waits for nothing any more.

@@ -197,7 +197,7 @@ impl Passes {
                             "the underlay has changed"
                         );
                     }
-                    overlays.moved(&seen.network, &end, link_mac);
+                    overlays.moved(&seen, &end, link_mac);
                     seen.is_told &= end == seen.end;
                     (seen.end, seen.link_mac) = (end, link_mac);
                 }
@@ -231,7 +231,7 @@ impl Passes {
                     _ => Default::default(),
                 };
                 overlays.hindered(&seen.network, hindered);
-                let mended = overlays.kept(node, &seen.network, was_so, &compared);
+                let mended = overlays.kept(node, seen, was_so, &compared);
                 if let Some(plan) = mended {
                     tracing::warn!(network = %seen.network, plan, "mended the overlay");
                 }
@@ -550,10 +550,9 @@ impl Overlays {
         is_placed && seen.keyed.as_ref().is_none_or(is_sealed)
     }
 
-    fn moved(&self, network: &NetworkName, end: &OverlayEnd, link_mac: Option<Mac>) {
-        if let Some(member) = self.state().members.get_mut(network) {
-            member.end = end.clone();
-            member.link_mac = link_mac;
+    fn moved(&self, seen: &Seen, end: &OverlayEnd, link_mac: Option<Mac>) {
+        if let Some(member) = self.state().members.get_mut(&seen.network) {
+            member.moves(&seen.end, end, link_mac);
         }
     }
 
@@ -590,17 +589,10 @@ impl Overlays {
     }
 
     /// A network's end is as it should be; what was mended, if it had been so before.
-    fn kept(
-        &self,
-        node: &Node,
-        network: &NetworkName,
-        was_so: bool,
-        compared: &Compared,
-    ) -> Option<String> {
+    fn kept(&self, node: &Node, seen: &Seen, was_so: bool, compared: &Compared) -> Option<String> {
         let mut state = self.state();
-        let member = state.members.get_mut(network)?;
-        let stood = std::mem::replace(&mut member.stands, true);
-        member.fault = None;
+        let member = state.members.get_mut(&seen.network)?;
+        let stood = member.stands_as(&seen.end)?;
         match compared {
             Compared::Changed(plan) if was_so && stood => {
                 member.mended += 1;
