@@ -17,7 +17,11 @@ use bulkhead_plan::{
 ///
 /// # Errors
 /// Code 2 naming the key.
-pub(crate) fn ask(root: &Object<'_>, link: &Layer3) -> Result<SegmentAsk, CniError> {
+pub(crate) fn ask(
+    network: &NetworkName,
+    root: &Object<'_>,
+    link: &Layer3,
+) -> Result<SegmentAsk, CniError> {
     let replicate = root.optional_bool("replication")?.unwrap_or_default();
     refuse_multicast(root, replicate)?;
     if let Some(direct) = root.optional("directRouting")
@@ -42,9 +46,9 @@ pub(crate) fn ask(root: &Object<'_>, link: &Layer3) -> Result<SegmentAsk, CniErr
     }
     if let Some(policy) = root.optional("policy").filter(|_| link.policed) {
         return Err(policy
-            .unsupported(
-                "policies are enforced in the node's own namespace, which no packet of the segment passes; remove the key, or use \"mode\": \"routed\"",
-            )
+            .unsupported(format!(
+                "policies are enforced in the node's own namespace, which no packet of network {network}'s segment passes; remove the key, or use \"mode\": \"routed\""
+            ))
             .into());
     }
     refuse_options(root)?;

@@ -12,6 +12,7 @@ mod guarded;
 mod heal;
 mod options;
 mod outage;
+mod policed;
 mod port;
 mod reach;
 mod strangers;
