@@ -14,10 +14,12 @@ pub(super) fn look(node: &Arc<Node>, workers: &Arc<Workers>) {
     let cooling = node
         .cluster
         .look(bulkhead_ipam::cluster::ledger::Ledger::unconfirmed);
+    let all: BTreeSet<IpAddr> = cooling.iter().flat_map(|(_, _, all)| all.clone()).collect();
+    // Of what does not cool down nobody ever asks.
+    node.identities.forget_all_but(&all);
     if cooling.is_empty() {
         return;
     }
-    let all: BTreeSet<IpAddr> = cooling.iter().flat_map(|(_, _, all)| all.clone()).collect();
     let looked_for = all.clone();
     let tracked = workers.run(move |worker: &mut Worker| worker.kernel.tracked(&looked_for));
     let tracked = match tracked {
@@ -31,7 +33,6 @@ pub(super) fn look(node: &Arc<Node>, workers: &Arc<Workers>) {
         }
         None => return,
     };
-    node.identities.forget_all_but(&all);
     let known =
         |address: &IpAddr| tracked.contains(address) || !node.identities.is_forgotten(*address);
     let confirmed: Vec<_> = cooling
