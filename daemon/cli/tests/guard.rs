@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::UdpSocket;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -244,6 +245,34 @@ fn what_is_dropped_is_printed_and_counted() {
     assert_eq!(printed(child, || ()), "");
     let line = printed(drops(&node, &["--count", "1"]), || spoof(&ours));
     assert!(line.contains("  blue/c1/eth0  arp        "), "{line}");
+}
+
+/// What nobody judged before it was routed to a bridge, for an address that nobody holds there.
+#[test]
+fn what_is_dropped_in_front_of_a_bridge_is_printed() {
+    let Some(node) = Node::new("what_is_dropped_in_front_of_a_bridge_is_printed", &[]) else {
+        return;
+    };
+    node.network("blue", dual(1), &[]);
+    node.network("open", with_guard(dual(3), json!(false)), &[]);
+    node.attach("blue", "c1", "");
+    let open = node.attach("open", "c2", "");
+    for (to, any) in [("10.1.0.99", "0.0.0.0:0"), ("fd00:1::99", "[::]:0")] {
+        let scan = || {
+            open.enter(|| {
+                let socket = UdpSocket::bind(any).unwrap();
+                drop(socket.send_to(b"anybody there?", (to, 9)));
+            })
+            .unwrap();
+        };
+        let row = printed(drops(&node, &["--count", "1", "-o", "json"]), scan);
+        let row: Value = serde_json::from_str(&row).unwrap();
+        assert_eq!(
+            (&row["reason"], &row["attachment"], &row["port"]),
+            (&json!("unheld"), &Value::Null, &json!("br-open"))
+        );
+        assert!(row["frame"].as_str().unwrap().contains(to), "{row}");
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub use overlay::{
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
 pub use segment::{Plugged, Segment, SegmentGone, Station};
-pub use segments::table_id as segment_table;
+pub use segments::{UNHELD, table_id as segment_table};
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use stranger::Stranger;
