@@ -292,6 +292,10 @@ fn a_guard_behind_another_plugin_is_checked_explained_and_mended() {
     for told in [
         "made by the plugin before",
         "10.2.0.2/24",
+        "permanent neighbours on both sides",
+        "ip neigh replace 10.2.0.2 lladdr",
+        "neigh replace 10.2.0.1 lladdr",
+        "ip neigh del 10.2.0.2 dev br-theirs",
         "another main plugin made the port: only its guard is ours",
         "The kernel holds all of it.",
         "add element netdev bulkhead id4",

@@ -54,8 +54,8 @@ pub use space::{Ns, Sysctl};
 pub use stranger::Stranger;
 pub use want::{
     Advertised, Attached, Bridge, Detached, Filter, Foreign, Forward, Guarded, Hook, HostPorts,
-    Interface, Localnet, Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore,
-    Unguarded, Want,
+    Interface, Known, Localnet, Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port,
+    Restore, Unguarded, Want,
 };
 pub use world::{
     AddressState, DontFragment, FdbEntry, Features, Flow, Link, LinkKind, MulticastRouter,

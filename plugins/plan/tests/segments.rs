@@ -59,6 +59,7 @@ fn table() -> nft::Table {
             hook: Hook::Auto,
         },
         groups: None,
+        known: Vec::new(),
     }));
     let plan = plan(&world, &want).unwrap();
     let commands = plan.ops().iter().flat_map(|op| match op {
