@@ -56,16 +56,34 @@ impl Scissors {
         let is_ours = |source, destination| due.concerns([source, destination]);
         let mut connections = self.0.connections(is_ours)?;
         connections.retain(|connection| due.ends(connection));
-        let answers = self.0.forget(&connections)?;
-        for refusal in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        let refusals = self.0.forget(&connections)?;
+        for (_, refusal) in &refusals {
             tracing::warn!(%refusal, "a connection that is no longer allowed is not cut");
         }
-        let cut = answers.iter().filter(|answer| answer.is_ok()).count();
+        let cut = connections.len() - refusals.len();
         if cut > 0 {
             tracing::info!(cut, "cut connections that are no longer allowed");
         }
         Ok(u64::try_from(cut).unwrap_or(u64::MAX))
     }
+}
+
+/// How many connections stand that began with each of these packets, in their order.
+///
+/// # Errors
+/// The kernel does not tell what there is.
+pub(crate) fn standing(kernel: &mut Kernel, packets: &[&Packet]) -> Result<Vec<u64>, ObserveError> {
+    let is_meant = |source, destination| {
+        let mut packets = packets.iter();
+        packets.any(|packet| (packet.source, packet.destination) == (source, destination))
+    };
+    let connections = kernel.connections(is_meant)?;
+    let begun: Vec<Packet> = connections.iter().map(packet_of).collect();
+    let of = |packet: &&Packet| {
+        let alike = begun.iter().filter(|begun| *begun == *packet);
+        u64::try_from(alike.count()).unwrap_or(u64::MAX)
+    };
+    Ok(packets.iter().map(of).collect())
 }
 
 /// The packet that began a connection.
