@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::UdpSocket;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -246,6 +247,34 @@ fn what_is_dropped_is_printed_and_counted() {
     assert!(line.contains("  blue/c1/eth0  arp        "), "{line}");
 }
 
+/// What nobody judged before it was routed to a bridge, for an address that nobody holds there.
+#[test]
+fn what_is_dropped_in_front_of_a_bridge_is_printed() {
+    let Some(node) = Node::new("what_is_dropped_in_front_of_a_bridge_is_printed", &[]) else {
+        return;
+    };
+    node.network("blue", dual(1), &[]);
+    node.network("open", with_guard(dual(3), json!(false)), &[]);
+    node.attach("blue", "c1", "");
+    let open = node.attach("open", "c2", "");
+    for (to, any) in [("10.1.0.99", "0.0.0.0:0"), ("fd00:1::99", "[::]:0")] {
+        let scan = || {
+            open.enter(|| {
+                let socket = UdpSocket::bind(any).unwrap();
+                drop(socket.send_to(b"anybody there?", (to, 9)));
+            })
+            .unwrap();
+        };
+        let row = printed(drops(&node, &["--count", "1", "-o", "json"]), scan);
+        let row: Value = serde_json::from_str(&row).unwrap();
+        assert_eq!(
+            (&row["reason"], &row["attachment"], &row["port"]),
+            (&json!("unheld"), &Value::Null, &json!("br-open"))
+        );
+        assert!(row["frame"].as_str().unwrap().contains(to), "{row}");
+    }
+}
+
 #[test]
 fn a_guard_behind_another_plugin_is_checked_explained_and_mended() {
     let Some(node) = Node::new(
@@ -263,6 +292,10 @@ fn a_guard_behind_another_plugin_is_checked_explained_and_mended() {
     for told in [
         "made by the plugin before",
         "10.2.0.2/24",
+        "permanent neighbours on both sides",
+        "ip neigh replace 10.2.0.2 lladdr",
+        "neigh replace 10.2.0.1 lladdr",
+        "ip neigh del 10.2.0.2 dev br-theirs",
         "another main plugin made the port: only its guard is ours",
         "The kernel holds all of it.",
         "add element netdev bulkhead id4",

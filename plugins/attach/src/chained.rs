@@ -2,6 +2,7 @@
 //! that port, and gives no address: so it needs no daemon, and works the same whether one answers.
 
 mod life;
+mod neighbours;
 mod state;
 
 use std::collections::BTreeSet;
@@ -16,10 +17,11 @@ use bulkhead_plan::{Hook, Ns, Plan, Scope, World, plan, scope};
 
 use crate::converge::ConvergeError;
 use crate::failure::Failure;
+pub use neighbours::Gateway;
+pub use state::{GuardedState, guard_state};
+
 use crate::guard::{GUARD, note_blocks, note_node, without_node};
 use crate::{GuardConfig, Host, gc, pod, state_dir, status};
-
-pub use state::{GuardedState, guard_state};
 
 /// A plugin that is chained behind the one that made the port.
 pub trait Chained: Sized {
@@ -68,6 +70,8 @@ pub struct Guarded {
     pub node_macs: BTreeSet<Mac>,
     /// The node's link-local addresses there.
     pub node_links: BTreeSet<Ipv6Addr>,
+    /// The node as the container's gateway, if it is one.
+    pub gateway: Option<Gateway>,
     /// The interface's MAC.
     pub mac: Mac,
     /// Its addresses, with the gateways named beside them; empty where nobody gave it any.
@@ -185,6 +189,9 @@ fn look<C: Chained>(
         other: [(GUARD.to_owned(), plugin.guard().to_string())].into(),
         ..Names::default()
     };
+    if let Some(gateway) = &guarded.gateway {
+        gateway.note(&mut names);
+    }
     note_node(&mut names, &guarded.node_macs, &guarded.node_links);
     if !plugin.blocks().is_empty() {
         names.bridge = guarded.bridge;
@@ -223,7 +230,11 @@ fn links_of(previous: &CniResult, interface: IfName, container: &Ns) -> Scope {
     let on_host = previous.interfaces.iter();
     let on_host = on_host.filter(|one| one.sandbox.as_deref().is_none_or(str::is_empty));
     let names = on_host.filter_map(|one| one.name.parse::<IfName>().ok());
-    scope.space(&Ns::Host).links.extend(names);
+    let names: BTreeSet<_> = names.collect();
+    let host = scope.space(&Ns::Host);
+    host.links.extend(&names);
+    // Of a bridge's MAC its ports tell whether it is its own.
+    host.ports_of.extend(names);
     scope
 }
 
@@ -284,7 +295,7 @@ fn missing(
     hook: Hook,
 ) -> Result<Plan, Failure> {
     kernel.look_afresh();
-    let mut want = life::want(record, hook);
+    let mut want = life::want(record, hook, neighbours::known(kernel, record));
     loop {
         let world = kernel.observe(&scope(&want))?;
         let mend = plan(&world, &want).map_err(ConvergeError::from)?;
@@ -400,8 +411,9 @@ fn rehearse(
     let Some(port) = record.names.port else {
         return Ok(GuardPlans::default());
     };
-    let want = life::want(record, Hook::Auto);
-    let gone = life::gone(state, &Guards::of(state), record, port)?;
+    let known = neighbours::known(kernel, record);
+    let want = life::want(record, Hook::Auto, known.clone());
+    let gone = life::gone(state, &Guards::of(state), record, port, known)?;
     let mut world = kernel.observe(&scope(&want).and(scope(&gone)))?;
     let del = plan(&world, &gone).map_err(ConvergeError::from)?;
     // The model is the kernel's: what it refuses was not there, and is not there afterwards.

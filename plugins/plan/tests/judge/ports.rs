@@ -174,6 +174,7 @@ pub(crate) fn table(node: &Node) -> nft::Table {
             hook: Hook::Prefix,
         },
         groups: None,
+        known: Vec::new(),
     }));
     let plan = plan(&world, &want).expect("nothing is in the way");
     let commands = plan.ops().iter().flat_map(|op| match op {
