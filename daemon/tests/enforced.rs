@@ -538,7 +538,7 @@ fn endpoints_are_known_as_calls_leave_them_while_all_are_compared() {
             let names: Vec<String> = rows.map(|row| row.endpoint.name).collect();
             names.iter().any(|name| name == container.name())
         };
-        let wrong = (0..60).find_map(|turn| {
+        let wrong = (0..25).find_map(|turn| {
             node.call_of("ADD", &container, &config).unwrap().result();
             let added = is_known();
             let said = node.call_of("DEL", &container, &config).unwrap();
@@ -555,7 +555,8 @@ fn endpoints_are_known_as_calls_leave_them_while_all_are_compared() {
 
 #[test]
 fn another_plugin_is_told_to_release_what_nothing_is_enforced_for_any_more() {
-    let node = Node::start(QUICK);
+    // It is mended when that is asked for, and not before.
+    let node = Node::start("collector.interval_secs = 0\nreconcile.interval_secs = 0\n");
     apply(&node, FENCE);
     let container = node.container("server");
     let mut config = network(&node, "server", "bulkhead-ipv6");
