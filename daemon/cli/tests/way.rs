@@ -213,43 +213,9 @@ fn a_packet_is_followed_from_its_binding_to_its_destination() {
     );
 }
 
-#[test]
-fn routes_translation_and_what_the_kernel_really_has_are_told() {
-    let Some(beside) = Beside::start("routes_translation_and_what_the_kernel_really_has_are_told")
-    else {
-        return;
-    };
+/// A route that a rule or a filter does not let its packets take is none for them.
+fn barred_by_rules_and_filters(beside: &Beside) {
     let node = &beside.node;
-    let lost = beside.explain("blue/web 203.0.113.9:443/tcp");
-    has(
-        &lost,
-        &[
-            ": no way leads there, allowed by policies\n",
-            "  way          no route of node ",
-            " leads to 203.0.113.9\n",
-            "to let it pass: give node ",
-        ],
-    );
-    for line in [
-        "link add up0 mtu 1400 type veth peer name up1",
-        "link set up1 up",
-        "addr add 192.0.2.7/24 dev up0",
-        "link set up0 up",
-        "route add default via 192.0.2.1",
-    ] {
-        node.host.ip(line).unwrap();
-    }
-    let out = beside.explain("blue/web 203.0.113.9:443/tcp");
-    has(
-        &out,
-        &[
-            "blue/web -> 203.0.113.9 443/tcp by IPv4: allowed\n",
-            " out of up0 via 192.0.2.1, MTU 1400\n",
-            "not known: what becomes of it beyond this node\n",
-            "  masquerade   it leaves with the node's address on up0 instead of 10.1.0.2\n",
-        ],
-    );
-    // A route that a rule or a filter does not let its packets take is none for them.
     let barred = [
         " by IPv4: no way leads there, allowed by policies\n",
         " has a route to 203.0.113.9, and passes nothing on to it that comes from 10.1.0.2 by br-blue\n",
@@ -279,36 +245,11 @@ fn routes_translation_and_what_the_kernel_really_has_are_told() {
         &beside.explain("203.0.113.9 blue/db:5432/tcp"),
         &["as the node itself would send it: by which link it comes in is not known"],
     );
-    // The same from a file, elsewhere and later.
-    let snapshot = node.ask("policy snapshot").ok();
-    node.scratch.write("then.yaml", &snapshot);
-    let offline = |question: &str| {
-        let line = format!("policy explain {question} -f $DIR/then.yaml");
-        node.scratch.bulkhead(&line).ok()
-    };
-    has(
-        &offline("blue/web blue/db:80/tcp"),
-        &[
-            ": denied at ingress\n",
-            "  guard        passes: MAC ",
-            "denied at blue/db by rule 2 of Policy fence ($DIR/fence.yaml:11)\n",
-            ", the latest; the kernel's table, read back, is exactly that\n",
-        ],
-    );
-    has(
-        &offline("blue/web 203.0.113.9:443/tcp"),
-        &[
-            ": allowed\n",
-            " out of up0 via 192.0.2.1, MTU 1400\n",
-            "by the main table as it was then",
-            "  masquerade   it leaves with the node's address on up0",
-        ],
-    );
-    has(
-        &offline("203.0.113.9 10.1.0.1:8080/tcp"),
-        &["  host port    tcp *:8080 of node "],
-    );
-    // What stood before a change of policies goes on, where that is wanted.
+}
+
+/// What stood before a change of policies goes on, where that is wanted.
+fn told_of_what_stood_before(beside: &Beside) {
+    let node = &beside.node;
     let bind = || TcpListener::bind("10.1.0.3:5432").unwrap();
     let _listener = beside.db.enter(bind).unwrap();
     let connect = || TcpStream::connect_timeout(&"10.1.0.3:5432".parse().unwrap(), LIMIT);
@@ -347,6 +288,75 @@ fn routes_translation_and_what_the_kernel_really_has_are_told() {
     ]);
     node.scratch.write("fence.yaml", FENCE);
     node.ask("policy apply -f $DIR/fence.yaml").ok();
+}
+
+#[test]
+fn routes_translation_and_what_the_kernel_really_has_are_told() {
+    let Some(beside) = Beside::start("routes_translation_and_what_the_kernel_really_has_are_told")
+    else {
+        return;
+    };
+    let node = &beside.node;
+    let lost = beside.explain("blue/web 203.0.113.9:443/tcp");
+    has(
+        &lost,
+        &[
+            ": no way leads there, allowed by policies\n",
+            "  way          no route of node ",
+            " leads to 203.0.113.9\n",
+            "to let it pass: give node ",
+        ],
+    );
+    for line in [
+        "link add up0 mtu 1400 type veth peer name up1",
+        "link set up1 up",
+        "addr add 192.0.2.7/24 dev up0",
+        "link set up0 up",
+        "route add default via 192.0.2.1",
+    ] {
+        node.host.ip(line).unwrap();
+    }
+    let out = beside.explain("blue/web 203.0.113.9:443/tcp");
+    has(
+        &out,
+        &[
+            "blue/web -> 203.0.113.9 443/tcp by IPv4: allowed\n",
+            " out of up0 via 192.0.2.1, MTU 1400\n",
+            "not known: what becomes of it beyond this node\n",
+            "  masquerade   it leaves with the node's address on up0 instead of 10.1.0.2\n",
+        ],
+    );
+    barred_by_rules_and_filters(&beside);
+    // The same from a file, elsewhere and later.
+    let snapshot = node.ask("policy snapshot").ok();
+    node.scratch.write("then.yaml", &snapshot);
+    let offline = |question: &str| {
+        let line = format!("policy explain {question} -f $DIR/then.yaml");
+        node.scratch.bulkhead(&line).ok()
+    };
+    has(
+        &offline("blue/web blue/db:80/tcp"),
+        &[
+            ": denied at ingress\n",
+            "  guard        passes: MAC ",
+            "denied at blue/db by rule 2 of Policy fence ($DIR/fence.yaml:11)\n",
+            ", the latest; the kernel's table, read back, is exactly that\n",
+        ],
+    );
+    has(
+        &offline("blue/web 203.0.113.9:443/tcp"),
+        &[
+            ": allowed\n",
+            " out of up0 via 192.0.2.1, MTU 1400\n",
+            "by the main table as it was then",
+            "  masquerade   it leaves with the node's address on up0",
+        ],
+    );
+    has(
+        &offline("203.0.113.9 10.1.0.1:8080/tcp"),
+        &["  host port    tcp *:8080 of node "],
+    );
+    told_of_what_stood_before(&beside);
     // Somebody has put a hand to the table.
     node.host
         .sh("nft flush chain inet bulkhead-policy forward")
