@@ -30,7 +30,8 @@ pub enum Reason {
     Dhcp,
     /// Encapsulated traffic towards a tunnel end of a node.
     Tunnel,
-    /// An address of this node's own blocks that nobody holds.
+    /// An address of this node's own blocks that nobody holds, or a link-local one that the node it comes to does
+    /// not have.
     Dead,
     /// More than the port's budget.
     Budget,
