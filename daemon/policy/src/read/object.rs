@@ -82,7 +82,7 @@ impl<'n> Object<'n> {
     pub(super) fn unread_metadata(&self, log: &mut Log) -> Vec<String> {
         let metadata = self.node.get("metadata");
         let repeated = metadata.map(Node::repeated).unwrap_or_default();
-        let (_, unread) = log.watched(|log| {
+        let ((), unread) = log.watched(|log| {
             for entry in repeated {
                 let path = format!("metadata.{}", super::node::shortened(&entry.key));
                 log.say(entry.line, &path, Problem::Twice);

@@ -719,6 +719,7 @@ fn what_is_spelt_like_something_that_is_read_is_told() {
     for (version, kind) in [
         ("networking.k8s.io/v1", "Ingress"),
         ("networking.k8s.io/v1", "IngressClassList"),
+        ("networking.k8s.io/v1", "NetworkPolicyList"),
         ("apps/v1", "Deployment"),
         ("v1", "Service"),
         ("longhorn.io/v1beta2", "Node"),

@@ -320,8 +320,8 @@ mod tests {
     #[test]
     fn anchors_in_each_other_are_bounded() {
         let nested = |items: usize| {
-            let anchors: String = (0..40).map(|n| format!("&n{n} [")).collect();
-            anchors + &"0,".repeat(items) + &"]".repeat(40)
+            let anchors: Vec<String> = (0..40).map(|n| format!("&n{n} [")).collect();
+            anchors.concat() + &"0,".repeat(items) + &"]".repeat(40)
         };
         assert!(parse(&nested(1000)).is_ok());
         assert_eq!(parse(&nested(30_000)).unwrap_err().fault, Fault::Anchored);
