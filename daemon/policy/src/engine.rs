@@ -52,15 +52,7 @@ impl Engine for Interpreter {
             packet: packet.clone(),
             why,
         };
-        let judged = || -> Result<Judgement, bulkhead_nft::Undefined> {
-            let decision = self.evaluate(packet)?;
-            let [egress, ingress] = self.sides(packet)?;
-            Ok(Judgement {
-                decision,
-                egress,
-                ingress,
-            })
-        };
-        judged().map_err(|undefined| undecided(undefined.to_string()))
+        let judged = self.judgement(packet);
+        judged.map_err(|undefined| undecided(undefined.to_string()))
     }
 }

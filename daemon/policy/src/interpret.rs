@@ -12,7 +12,7 @@ use bulkhead_model::{Family, IfName, Protocol};
 use bulkhead_nft as nft;
 
 use crate::compile::{Cause, Device, Local, OWN_NODE, Ruleset, STRANGER, Said, compile, digest_of};
-use crate::{Decision, EndpointId, NodeName, Packet, Place, Space, Traffic, World};
+use crate::{Decision, EndpointId, Judgement, NodeName, Packet, Place, Space, Traffic, World};
 
 /// The tables of all nodes of a world.
 #[derive(Clone, Debug)]
@@ -149,6 +149,38 @@ impl Interpreter {
             }
         }
         Ok(sides)
+    }
+
+    /// What becomes of it with what each end says by itself: [`Interpreter::evaluate`] and [`Interpreter::sides`] at
+    /// once. A node that has one end says of the whole way what it says of that end.
+    ///
+    /// # Errors
+    /// As [`Interpreter::evaluate`].
+    pub(crate) fn judgement(&self, packet: &Packet) -> Result<Judgement, nft::Undefined> {
+        let (nodes, packet) = self.seen(packet);
+        let mut judgement = Judgement {
+            decision: Decision::Allow,
+            egress: None,
+            ingress: None,
+        };
+        for node in nodes {
+            let device = |end| node.devices.get(&end).copied();
+            let ends = (device(packet.source), device(packet.destination));
+            let told = |ends| {
+                let evaluation = node.run(&packet, ends)?;
+                Ok(evaluation.map(|evaluation| decision_of(evaluation.verdict)))
+            };
+            let whole = told(ends)?;
+            let (egress, ingress) = match ends {
+                (Some(_), Some(_)) => (told((ends.0, None))?, told((None, ends.1))?),
+                (Some(_), None) => (whole, None),
+                (None, _) => (None, whole),
+            };
+            judgement.decision = judgement.decision.and(whole.unwrap_or(Decision::Allow));
+            judgement.egress = egress.or(judgement.egress);
+            judgement.ingress = ingress.or(judgement.ingress);
+        }
+        Ok(judgement)
     }
 
     /// As [`Interpreter::evaluate`], with everything that was said on the way, node by node.

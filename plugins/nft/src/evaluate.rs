@@ -281,7 +281,7 @@ impl<'t> Run<'t> {
         nth: usize,
         rule: &Rule,
     ) -> Result<Option<Verdict>, Undefined> {
-        let step = Step {
+        let step = || Step {
             chain: chain.clone(),
             rule: nth,
         };
@@ -290,12 +290,12 @@ impl<'t> Run<'t> {
                 Next::Statement => {}
                 Next::Rule => return Ok(None),
                 Next::Verdict(verdict) => {
-                    self.trail.push(step);
+                    self.trail.push(step());
                     return Ok(Some(verdict));
                 }
             }
         }
-        self.trail.push(step);
+        self.trail.push(step());
         Ok(None)
     }
 

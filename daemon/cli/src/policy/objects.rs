@@ -68,9 +68,9 @@ fn text_of(path: &Path) -> Result<(String, String), Failure> {
         Ok(text) => Ok((file, text)),
         Err(error) => {
             let read = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let above = read.iter().filter(|b| **b == b'\n').count();
+            let lines = read.split(|b| *b == b'\n').count();
             let source = SyntaxError {
-                line: u32::try_from(above + 1).unwrap_or(u32::MAX),
+                line: u32::try_from(lines).unwrap_or(u32::MAX),
                 fault: Fault::Encoding,
             };
             Err(PolicyError::Syntax { file, source }.into())

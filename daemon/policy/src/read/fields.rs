@@ -48,12 +48,12 @@ impl Log {
         self.add(line, path, problem, Effect::Ignored);
     }
 
-    /// Complains about what is left out, if nobody has complained about it yet.
-    pub(super) fn leave_once(&mut self, line: u32, path: &str, problem: Problem) {
-        let mut said = self.complaints.iter();
-        if !said.any(|said| said.line == line && said.path == path && said.problem == problem) {
-            self.leave(line, path, problem);
-        }
+    /// Lines and places that somebody has complained about with `problem`.
+    pub(super) fn said(&self, problem: &Problem) -> BTreeSet<(u32, String)> {
+        let said = self.complaints.iter();
+        said.filter(|said| said.problem == *problem)
+            .map(|said| (said.line, said.path.clone()))
+            .collect()
     }
 
     fn add(&mut self, line: u32, path: &str, problem: Problem, effect: Effect) {

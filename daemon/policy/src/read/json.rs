@@ -1,12 +1,17 @@
 //! JSON (RFC 8259) with lines: what `kubectl -o json` prints, one value or several after each other. YAML
 //! would read most of it, but neither tabs before a key nor characters written as two escapes.
 
-use super::node::{Entry, MAX_DEPTH, Node, Value};
+use super::node::{Entry, MAX_DEPTH, MAX_VALUES, Node, Value};
 use super::syntax::{Fault, SyntaxError};
 
 /// The values of `text`, in order.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
+    parse_within(text, MAX_VALUES)
+}
+
+fn parse_within(text: &str, most: usize) -> Result<Vec<Node>, SyntaxError> {
     let mut reader = Reader {
+        left: most,
         rest: text,
         line: 1,
         depth: 0,
@@ -25,12 +30,18 @@ struct Reader<'t> {
     rest: &'t str,
     line: u32,
     depth: usize,
+    /// How many more values there may be.
+    left: usize,
 }
 
 impl<'t> Reader<'t> {
     fn value(&mut self) -> Result<Node, SyntaxError> {
         self.space();
         let line = self.line;
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| self.fault(Fault::Values))?;
         let value = match self.rest.bytes().next() {
             Some(b'{') => self.nested(Self::map)?,
             Some(b'[') => self.nested(Self::list)?,
@@ -277,6 +288,13 @@ mod tests {
         ] {
             assert_eq!(parse(broken).unwrap_err().line, line, "{broken}");
         }
+    }
+
+    #[test]
+    fn there_are_no_more_values_than_there_may_be() {
+        assert!(parse_within("[1, {\"a\": 2}] 3", 5).is_ok());
+        let error = parse_within("[1, {\"a\":\n2}] 3", 3).unwrap_err();
+        assert_eq!((error.line, error.fault), (2, Fault::Values));
     }
 
     #[test]

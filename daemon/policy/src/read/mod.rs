@@ -327,17 +327,23 @@ fn is_misspelt(group: &str, version: &str, kind: &str) -> bool {
         "NetworkPolicy",
         "ClusterNetworkPolicy",
     ];
-    // What else this group has (Kubernetes 1.34).
-    const OTHERS: [&str; 4] = ["Ingress", "IngressClass", "IPAddress", "ServiceCIDR"];
-    let is_like = |known: &&str| known.eq_ignore_ascii_case(kind);
+    // What this group has (Kubernetes 1.34); of policies it is a list of none that comes here.
+    const KINDS: [&str; 5] = [
+        "Ingress",
+        "IngressClass",
+        "IPAddress",
+        "NetworkPolicy",
+        "ServiceCIDR",
+    ];
+    let is_like = |known: &str| known.eq_ignore_ascii_case(kind);
     match group {
         "networking.k8s.io" => {
             let kind = kind.strip_suffix("List").unwrap_or(kind);
-            !OTHERS.contains(&kind)
+            !KINDS.contains(&kind)
         }
         // The core's; and `apps/v1` and such, which have none of these.
-        "" => !version.contains('/') && READ.iter().any(|known| is_like(&known)),
-        _ => !group.contains('.') && READ.iter().any(|known| is_like(&known)),
+        "" => !version.contains('/') && READ.iter().any(|known| is_like(known)),
+        _ => !group.contains('.') && READ.iter().any(|known| is_like(known)),
     }
 }
 

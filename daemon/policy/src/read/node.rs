@@ -32,6 +32,10 @@ pub(crate) struct Entry {
 /// How deep lists and maps may be in each other: objects of Kubernetes need 12.
 pub(crate) const MAX_DEPTH: usize = 64;
 
+/// How many values a file may have: 50,000 pods as `kubectl -o json` prints them have half of them. Each takes some
+/// 70 bytes here, though it may be two characters there.
+pub(crate) const MAX_VALUES: usize = 1 << 25;
+
 impl Node {
     /// The value of `key`; `None` if this is no map, has no such key, or has it without a value.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {

@@ -1,5 +1,7 @@
 //! An object before it is known what it is: kind, version, name, and where it was written.
 
+use std::collections::BTreeSet;
+
 use crate::Origin;
 
 use super::complaint::Problem;
@@ -72,14 +74,15 @@ impl<'n> Object<'n> {
 
     /// Complains about keys that are there twice, where no reader has: the first of them counts.
     pub(super) fn tell_of_twice(&self, log: &mut Log) {
-        twice(self.node, "", log);
+        let said = log.said(&Problem::Twice);
+        twice(self.node, "", &said, log);
     }
 
     /// What is there twice in its metadata, which has been told: its name or its namespace may be another.
     pub(super) fn unread_metadata(&self, log: &mut Log) -> Vec<String> {
         let metadata = self.node.get("metadata");
         let repeated = metadata.map(Node::repeated).unwrap_or_default();
-        let (_, unread) = log.watched(|log| {
+        let ((), unread) = log.watched(|log| {
             for entry in repeated {
                 let path = format!("metadata.{}", super::node::shortened(&entry.key));
                 log.say(entry.line, &path, Problem::Twice);
@@ -94,19 +97,21 @@ impl<'n> Object<'n> {
     }
 }
 
-fn twice(node: &Node, path: &str, log: &mut Log) {
+fn twice(node: &Node, path: &str, said: &BTreeSet<(u32, String)>, log: &mut Log) {
     let below = |key: &str| match path {
         "" => key.to_owned(),
         path => format!("{path}.{key}"),
     };
     for entry in node.repeated() {
-        let path = below(&super::node::shortened(&entry.key));
-        log.leave_once(entry.line, &path, Problem::Twice);
+        let place = (entry.line, below(&super::node::shortened(&entry.key)));
+        if !said.contains(&place) {
+            log.leave(place.0, &place.1, Problem::Twice);
+        }
     }
     match &node.value {
         Value::Map(entries) => {
             for entry in entries.iter().filter(|entry| entry.node.is_nested()) {
-                twice(&entry.node, &below(&entry.key), log);
+                twice(&entry.node, &below(&entry.key), said, log);
             }
         }
         Value::List(items) => {
@@ -115,7 +120,7 @@ fn twice(node: &Node, path: &str, log: &mut Log) {
                 .enumerate()
                 .filter(|(_, item)| item.is_nested())
             {
-                twice(item, &format!("{path}[{nth}]"), log);
+                twice(item, &format!("{path}[{nth}]"), said, log);
             }
         }
         _ => {}

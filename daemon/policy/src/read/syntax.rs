@@ -1,6 +1,6 @@
 //! Text to documents: JSON if it begins as JSON does, else YAML.
 
-use super::node::{MAX_DEPTH, Node};
+use super::node::{MAX_DEPTH, MAX_VALUES, Node};
 use super::{json, yaml};
 
 /// A text is no document at all: nothing of it can be relied upon.
@@ -40,6 +40,9 @@ pub enum Fault {
         yaml::MAX_ANCHORED
     )]
     Anchored,
+    /// More than fit into memory.
+    #[error("more than {MAX_VALUES} values")]
+    Values,
     /// A key of YAML that takes over what others have.
     #[error("the key << takes a map, or a list of maps")]
     Merge,

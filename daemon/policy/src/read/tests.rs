@@ -719,6 +719,7 @@ fn what_is_spelt_like_something_that_is_read_is_told() {
     for (version, kind) in [
         ("networking.k8s.io/v1", "Ingress"),
         ("networking.k8s.io/v1", "IngressClassList"),
+        ("networking.k8s.io/v1", "NetworkPolicyList"),
         ("apps/v1", "Deployment"),
         ("v1", "Service"),
         ("longhorn.io/v1beta2", "Node"),
@@ -885,6 +886,15 @@ spec: {{podSelector: {{matchLabels: {{{labels}}}, matchExpressions: [{{key: l1, 
     let (id, endpoint) = world.endpoints.iter().next().unwrap();
     let policy = world.policies.values().next().unwrap();
     assert!(world.is_about(policy, id, endpoint));
+    let again = "l: v, ".repeat(10_000);
+    let reading = read(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: a, labels: {{{again}}}}}\n"
+    ));
+    assert_eq!(
+        reading.complaints.len(),
+        2 + 9_998,
+        "each, and that it has no address"
+    );
 }
 
 /// A text that is changed anywhere is read, or refused, and never more than that.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use super::node::{Entry, MAX_DEPTH, Node, Value};
+use super::node::{Entry, MAX_DEPTH, MAX_VALUES, Node, Value};
 use super::syntax::{Fault, SyntaxError};
 
 /// How many values all aliases of a text may stand for together. People share a selector or two.
@@ -17,7 +17,14 @@ pub(super) const MAX_ANCHORED: usize = 1_000_000;
 
 /// The documents of `text`, in order.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
-    let mut builder = Builder::default();
+    parse_within(text, MAX_VALUES)
+}
+
+fn parse_within(text: &str, most: usize) -> Result<Vec<Node>, SyntaxError> {
+    let mut builder = Builder {
+        left: most,
+        ..Builder::default()
+    };
     for told in Parser::new_from_str(text) {
         let (event, span) = told.map_err(|error| SyntaxError {
             line: line_of(error.marker().line()),
@@ -46,6 +53,8 @@ struct Builder {
     kept: usize,
     /// Values that aliases stood for so far.
     aliased: usize,
+    /// How many more values there may be, those apart.
+    left: usize,
 }
 
 struct Open {
@@ -153,6 +162,7 @@ impl Builder {
     }
 
     fn put(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
+        self.left = self.left.checked_sub(1).ok_or(Fault::Values)?;
         // The parser numbers anchors from 1.
         if anchor != 0 {
             self.kept += node.size();
@@ -300,10 +310,18 @@ mod tests {
     }
 
     #[test]
+    fn there_are_no_more_values_than_there_may_be() {
+        // Keys are values too until they are one.
+        assert!(parse_within("a: [1, 2]\n", 5).is_ok());
+        let error = parse_within("a: 1\nb: 2\n", 3).unwrap_err();
+        assert_eq!((error.line, error.fault), (2, Fault::Values));
+    }
+
+    #[test]
     fn anchors_in_each_other_are_bounded() {
         let nested = |items: usize| {
-            let anchors: String = (0..40).map(|n| format!("&n{n} [")).collect();
-            anchors + &"0,".repeat(items) + &"]".repeat(40)
+            let anchors: Vec<String> = (0..40).map(|n| format!("&n{n} [")).collect();
+            anchors.concat() + &"0,".repeat(items) + &"]".repeat(40)
         };
         assert!(parse(&nested(1000)).is_ok());
         assert_eq!(parse(&nested(30_000)).unwrap_err().fault, Fault::Anchored);
