@@ -12,7 +12,7 @@ use bulkhead_model::{Family, IfName, Protocol};
 use bulkhead_nft as nft;
 
 use crate::compile::{Cause, Device, Local, OWN_NODE, Ruleset, STRANGER, Said, compile, digest_of};
-use crate::{Decision, EndpointId, NodeName, Packet, Place, Space, Traffic, World};
+use crate::{Decision, EndpointId, NodeName, OwnPrefix, Packet, Place, Space, Traffic, World};
 
 /// The tables of all nodes of a world.
 #[derive(Clone, Debug)]
@@ -25,8 +25,9 @@ pub struct Interpreter {
 #[derive(Clone, Debug)]
 struct Node {
     ruleset: Ruleset,
-    /// Who is there, by address.
+    /// Who is there, by address, and by prefix.
     devices: BTreeMap<IpAddr, Device>,
+    prefixes: BTreeMap<OwnPrefix, Device>,
     own: Vec<IpAddr>,
 }
 
@@ -120,7 +121,7 @@ impl Interpreter {
         let mut sides = [None; 2];
         let (nodes, packet) = self.seen(packet);
         for node in nodes {
-            let device = |end| node.devices.get(&end).copied();
+            let device = |end| node.device(end);
             let alone = [
                 (device(packet.source), None),
                 (None, device(packet.destination)),
@@ -189,11 +190,13 @@ fn nodes(world: &World, compile: &impl Fn(&World, &Local) -> Ruleset) -> Vec<Nod
 
 impl Node {
     fn new(world: &World, name: Option<&NodeName>, local: &Local, ruleset: Ruleset) -> Self {
-        let mut devices = BTreeMap::new();
+        let (mut devices, mut prefixes) = (BTreeMap::new(), BTreeMap::new());
         for (id, device) in &local.endpoints {
-            let addresses = world.endpoints.get(id).map(|endpoint| &endpoint.addresses);
-            let addresses = addresses.into_iter().flatten();
-            devices.extend(addresses.map(|address| (*address, *device)));
+            if let Some(endpoint) = world.endpoints.get(id) {
+                let addresses = endpoint.addresses.iter();
+                devices.extend(addresses.map(|address| (*address, *device)));
+                prefixes.extend(endpoint.prefixes.iter().map(|own| (*own, *device)));
+            }
         }
         let node = name.and_then(|name| world.nodes.get(name));
         let networks = world.networks.values();
@@ -206,14 +209,22 @@ impl Node {
         Self {
             ruleset,
             devices,
+            prefixes,
             own: own.copied().collect(),
         }
     }
 
+    /// Where an address is on the node.
+    fn device(&self, address: IpAddr) -> Option<Device> {
+        let around = OwnPrefix::around(address);
+        let prefixed = || self.prefixes.get(&around?);
+        self.devices.get(&address).or_else(prefixed).copied()
+    }
+
     /// `None` if it passes no hook for which something is said.
     fn evaluate(&self, packet: &Packet) -> Result<Option<nft::Evaluation>, nft::Undefined> {
-        let device = |end| self.devices.get(&end).copied();
-        self.run(packet, (device(packet.source), device(packet.destination)))
+        let devices = (self.device(packet.source), self.device(packet.destination));
+        self.run(packet, devices)
     }
 
     /// As [`Node::evaluate`], for a packet that comes from, or goes to, those devices; `None` for what is not

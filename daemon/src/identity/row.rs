@@ -75,6 +75,7 @@ pub(super) fn endpoint_of(
             .iter()
             .flat_map(|(_, _, addresses)| addresses.iter().copied())
             .collect(),
+        prefixes: BTreeSet::new(),
         ports: newest.ports.iter().filter_map(port).collect(),
         node: Some(node.clone()),
         place: Place::Port,

@@ -39,6 +39,12 @@ pub(super) const SENDERS: Name = Name::literal("senders");
 pub(super) const RECEIVERS: Name = Name::literal("receivers");
 pub(super) const PEERS4: Name = Name::literal("peers4");
 pub(super) const PEERS6: Name = Name::literal("peers6");
+/// Ranges in prefixes that are an endpoint's as a whole.
+pub(super) const DELEGATED6: Name = Name::literal("delegated6");
+/// Such prefixes of the node's own endpoints, and their classes by prefix and device.
+pub(super) const PREFIXES6: Name = Name::literal("prefixes6");
+pub(super) const FROM_PREFIX: Name = Name::literal("from-prefix");
+pub(super) const TO_PREFIX: Name = Name::literal("to-prefix");
 pub(super) const AROUND4: Name = Name::literal("around4");
 pub(super) const AROUND6: Name = Name::literal("around6");
 const LEAVING: Name = Name::literal("leaving");
@@ -57,8 +63,17 @@ pub(super) const VERDICT: &str = "verdict-";
 /// RFC 4861), without redirects.
 const DISCOVERY: [(u8, u8); 2] = [(130, 136), (143, 143)];
 
+/// Whether endpoints have prefixes as a whole: without any, nothing looks for them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Prefixes {
+    /// Of the node's own.
+    pub(super) own: bool,
+    /// Of all that are known.
+    pub(super) any: bool,
+}
+
 /// The chains that are the same for everybody.
-pub(super) fn fixed(told: Told) -> Vec<nft::Chain> {
+pub(super) fn fixed(told: Told, prefixes: Prefixes) -> Vec<nft::Chain> {
     use nft::Hook::{Forward, Input, Output};
     let on = |field, then| Rule::new([Statement::in_set([field], POLICED), then]);
     let base = |name, hook, rules: Vec<Rule>| nft::Chain {
@@ -102,6 +117,7 @@ pub(super) fn fixed(told: Told) -> Vec<nft::Chain> {
             ends(
                 Field::Iifname,
                 [(Field::Ip4Saddr, FROM4), (Field::Ip6Saddr, FROM6)],
+                prefixes.own.then_some((Field::Ip6Saddr, FROM_PREFIX)),
                 &SENDERS,
             ),
         ),
@@ -110,11 +126,15 @@ pub(super) fn fixed(told: Told) -> Vec<nft::Chain> {
             ends(
                 Field::Oifname,
                 [(Field::Ip4Daddr, TO4), (Field::Ip6Daddr, TO6)],
+                prefixes.own.then_some((Field::Ip6Daddr, TO_PREFIX)),
                 &RECEIVERS,
             ),
         ),
-        chain(WHO_RECEIVES, who(Field::Ip4Daddr, Field::Ip6Daddr)),
-        chain(WHO_SENDS, who(Field::Ip4Saddr, Field::Ip6Saddr)),
+        chain(
+            WHO_RECEIVES,
+            who(Field::Ip4Daddr, Field::Ip6Daddr, prefixes),
+        ),
+        chain(WHO_SENDS, who(Field::Ip4Saddr, Field::Ip6Saddr, prefixes)),
         chain(
             STRANGER,
             vec![
@@ -131,8 +151,14 @@ fn own_node(told: Told) -> Vec<Rule> {
     log.into_iter().chain([pass]).collect()
 }
 
-/// The device of an end, and its address of each family, which has a class.
-fn ends(device: Field, addresses: [(Field, Name); 2], classes: &Name) -> Vec<Rule> {
+/// The device of an end, and its address of each family, or the prefix that it is in, which have a class. Only who
+/// has no known address is looked for among prefixes.
+fn ends(
+    device: Field,
+    addresses: [(Field, Name); 2],
+    prefix: Option<(Field, Name)>,
+    classes: &Name,
+) -> Vec<Rule> {
     let class = |(address, map)| {
         Rule::new([
             Statement::priority_of([device, address], map),
@@ -143,6 +169,16 @@ fn ends(device: Field, addresses: [(Field, Name); 2], classes: &Name) -> Vec<Rul
         ])
     };
     let mut rules: Vec<Rule> = addresses.map(class).to_vec();
+    rules.extend(prefix.map(|(address, map)| {
+        Rule::new([
+            Statement::priority_of([address], PREFIXES6),
+            Statement::priority_of([Field::Priority, device], map),
+            Statement::VerdictMap {
+                fields: vec![Field::Priority],
+                map: classes.clone(),
+            },
+        ])
+    }));
     rules.push(Rule::new([Statement::goto(STRANGER)]));
     rules
 }
@@ -178,19 +214,17 @@ fn discovery((first, last): (u8, u8)) -> Rule {
 }
 
 /// An address by itself, or else what it lies in.
-fn who(v4: Field, v6: Field) -> Vec<Rule> {
+fn who(v4: Field, v6: Field, prefixes: Prefixes) -> Vec<Rule> {
     let known = |field, map| {
         Rule::new([
             Statement::priority_of([field], map),
             Statement::Verdict(Verdict::Return),
         ])
     };
-    vec![
-        known(v4, PEERS4),
-        known(v6, PEERS6),
-        known(v4, AROUND4),
-        known(v6, AROUND6),
-    ]
+    let mut rules = vec![known(v4, PEERS4), known(v6, PEERS6)];
+    rules.extend(prefixes.any.then(|| known(v6, DELEGATED6)));
+    rules.extend([known(v4, AROUND4), known(v6, AROUND6)]);
+    rules
 }
 
 /// Connections that were judged, and ICMP errors about them.
