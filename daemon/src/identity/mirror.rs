@@ -1,7 +1,8 @@
 //! What is known of who is where and who may talk to whom, kept as rows arrive. Pure: rows in, a world out,
 //! changed element by element.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use bulkhead_ipam::Labels as LabelMap;
@@ -13,11 +14,11 @@ use bulkhead_ipam::cluster::schema::{
 use bulkhead_ipam::cluster::{Event, MemberId, NodeId, ObjectPart, Revision, Row};
 use bulkhead_model::{AttachmentId, AttachmentKey, NetworkName};
 use bulkhead_policy::{
-    Changes, EndpointId, GroupName, Network, Node, NodeName, PolicyId, Space, World,
+    Changes, EndpointId, GroupName, Network, Node, NodeName, OwnPrefix, PolicyId, Space, World,
 };
 
 use super::objects::Objects;
-use super::row::{endpoint_of, id_of};
+use super::row::{Held, endpoint_of, id_of};
 
 /// The kinds of rows that are followed whole.
 pub(super) const KINDS: [&str; 3] = ["fences", "nodes", "policy"];
@@ -64,13 +65,42 @@ pub(super) enum News {
 /// Where an endpoint's row stands.
 type At = (NetworkName, NodeId, String);
 
-/// Who claims an address.
+/// Who claims an address, or a prefix.
 #[derive(Clone, Copy, Debug, Default)]
 struct Claims {
     /// Rows of the node itself.
     own: u32,
     /// Of all others.
     others: u32,
+}
+
+impl Claims {
+    /// One more, or one less.
+    fn change<K: Ord>(
+        all: &mut BTreeMap<K, Self>,
+        what: K,
+        is_own: bool,
+        change: impl Fn(&mut u32),
+    ) {
+        match all.entry(what) {
+            Entry::Vacant(new) => new.insert(Self::default()).count(is_own, change),
+            Entry::Occupied(mut known) => {
+                known.get_mut().count(is_own, change);
+                let Self { own, others } = known.get();
+                if (*own, *others) == (0, 0) {
+                    known.remove();
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, is_own: bool, change: impl Fn(&mut u32)) {
+        change(if is_own {
+            &mut self.own
+        } else {
+            &mut self.others
+        });
+    }
 }
 
 /// All of it.
@@ -84,7 +114,8 @@ pub(super) struct Mirror {
     rows: BTreeMap<At, (EndpointRow, Revision)>,
     named: BTreeMap<EndpointId, BTreeSet<At>>,
     /// How many rows claim an address.
-    claims: HashMap<IpAddr, Claims>,
+    claims: BTreeMap<IpAddr, Claims>,
+    prefix_claims: BTreeMap<OwnPrefix, Claims>,
     /// The networks that the node is on, and the revision as of which their rows were listed; `None` before.
     networks: BTreeMap<NetworkName, Option<Revision>>,
     /// What the node knows of its networks itself.
@@ -122,7 +153,8 @@ impl Mirror {
             world,
             rows: BTreeMap::new(),
             named: BTreeMap::new(),
-            claims: HashMap::new(),
+            claims: BTreeMap::new(),
+            prefix_claims: BTreeMap::new(),
             networks: BTreeMap::new(),
             about: BTreeMap::new(),
             fences: BTreeMap::new(),
@@ -203,10 +235,10 @@ impl Mirror {
         id
     }
 
-    /// An attachment of this node is gone; the addresses that it had.
-    pub(super) fn remove_own(&mut self, network: &NetworkName, id: &AttachmentId) -> Vec<IpAddr> {
+    /// An attachment of this node is gone; what it had.
+    pub(super) fn remove_own(&mut self, network: &NetworkName, id: &AttachmentId) -> Held {
         let at = self.own_at(network, id);
-        let had = self.rows.get(&at).map(|(row, _)| row.addresses.clone());
+        let had = self.rows.get(&at).map(|(row, _)| Held::of_row(row));
         self.remove_row(&at);
         had.unwrap_or_default()
     }
@@ -531,12 +563,11 @@ impl Mirror {
     }
 
     fn put_row(&mut self, at: &At, row: EndpointRow, modified: Revision) {
-        let (id, addresses) = (id_of(&row), row.addresses.clone());
-        self.claim(at, &addresses, |count| *count += 1);
+        let (id, held) = (id_of(&row), Held::of_row(&row));
+        self.claim(at, &held, |count| *count += 1);
         let before = self.rows.insert(at.clone(), (row, modified));
         let before = before.map(|(row, _)| row);
-        let had = before.as_ref().map(|row| row.addresses.clone());
-        let had = had.unwrap_or_default();
+        let had = before.as_ref().map(Held::of_row).unwrap_or_default();
         self.claim(at, &had, |count| *count -= 1);
         if let Some(before) = before.map(|row| id_of(&row)).filter(|it| *it != id) {
             self.unname(&before, at);
@@ -544,69 +575,100 @@ impl Mirror {
         }
         self.named.entry(id.clone()).or_default().insert(at.clone());
         self.settle(id);
-        self.settle_others(at, had.iter().chain(&addresses));
+        for held in [had, held] {
+            self.settle_others(at, &held);
+        }
     }
 
     fn remove_row(&mut self, at: &At) {
         if let Some((row, _)) = self.rows.remove(at) {
-            self.claim(at, &row.addresses, |count| *count -= 1);
+            let had = Held::of_row(&row);
+            self.claim(at, &had, |count| *count -= 1);
             let id = id_of(&row);
             self.unname(&id, at);
             self.settle(id);
-            self.settle_others(at, row.addresses.iter());
+            self.settle_others(at, &had);
         }
     }
 
-    fn claim(&mut self, at: &At, addresses: &[IpAddr], change: impl Fn(&mut u32)) {
-        for address in addresses {
-            let claims = self.claims.entry(*address).or_default();
-            change(if at.1 == self.own {
-                &mut claims.own
-            } else {
-                &mut claims.others
-            });
-            if (claims.own, claims.others) == (0, 0) {
-                self.claims.remove(address);
-            }
+    fn claim(&mut self, at: &At, held: &Held, change: impl Fn(&mut u32)) {
+        let is_own = at.1 == self.own;
+        for address in &held.addresses {
+            Claims::change(&mut self.claims, *address, is_own, &change);
+        }
+        for own in &held.prefixes {
+            Claims::change(&mut self.prefix_claims, *own, is_own, &change);
         }
     }
 
-    /// An address that the node's own endpoints have, or had, may be claimed by others' rows.
-    fn settle_others<'a>(&mut self, at: &At, addresses: impl Iterator<Item = &'a IpAddr>) {
+    /// Claims of an address, and of the prefix that it is in.
+    fn claims_of(&self, address: IpAddr) -> impl Iterator<Item = &Claims> {
+        let around = OwnPrefix::around(address);
+        let around = around.and_then(|around| self.prefix_claims.get(&around));
+        self.claims.get(&address).into_iter().chain(around)
+    }
+
+    /// Claims of a prefix, and of the addresses in it.
+    fn claims_in(&self, own: OwnPrefix) -> impl Iterator<Item = &Claims> {
+        let within = self.claims.range(own.first()..=own.last());
+        let within = within.map(|(_, claims)| claims);
+        self.prefix_claims.get(&own).into_iter().chain(within)
+    }
+
+    /// What the node's own endpoints have, or had, may be claimed by others' rows.
+    fn settle_others(&mut self, at: &At, held: &Held) {
         if at.1 != self.own {
             return;
         }
-        let is_claimed = |address: &&IpAddr| {
-            let claims = self.claims.get(address);
-            claims.is_some_and(|claims| claims.others > 0)
-        };
-        let claimed: BTreeSet<IpAddr> = addresses.filter(is_claimed).copied().collect();
-        if claimed.is_empty() {
+        if !self.is_claimed_elsewhere(held) {
             return;
         }
         let rows = self.rows.values().map(|(row, _)| row);
-        let meant = rows.filter(|row| row.addresses.iter().any(|it| claimed.contains(it)));
+        let meant = rows.filter(|row| Held::of_row(row).overlaps(held));
         let meant: BTreeSet<EndpointId> = meant.map(id_of).collect();
         for id in meant {
             self.settle(id);
         }
     }
 
-    /// The addresses that a row's endpoint has. What the node's own endpoints have, in the same space, nobody has
-    /// elsewhere: two nodes may each give out the same range for themselves, and a pod that moves takes its address
-    /// along.
-    fn had_of(&self, at: &At, row: &EndpointRow) -> Vec<IpAddr> {
-        let is_elsewhere = |address: &&IpAddr| {
-            let claims = self.claims.get(address);
-            at.1 == self.own
-                || claims.is_none_or(|claims| claims.own == 0)
-                || !self.is_own(&at.0, **address)
-        };
-        row.addresses.iter().filter(is_elsewhere).copied().collect()
+    fn is_claimed_elsewhere(&self, held: &Held) -> bool {
+        let addresses = held.addresses.iter();
+        let addresses = addresses.flat_map(|address| self.claims_of(*address));
+        let prefixes = held.prefixes.iter();
+        let prefixes = prefixes.flat_map(|own| self.claims_in(*own));
+        let mut claims = addresses.chain(prefixes);
+        claims.any(|claims| claims.others > 0)
     }
 
-    /// Whether an endpoint of the node itself has the address, in the space of `network`.
-    fn is_own(&self, network: &NetworkName, address: IpAddr) -> bool {
+    /// What a row's endpoint has. What the node's own endpoints have, in the same space, nobody has elsewhere: two
+    /// nodes may each give out the same range for themselves, and a pod that moves takes its address along. Of a
+    /// prefix in which one of them has an address only those addresses are left that the row has by themselves.
+    fn had_of(&self, at: &At, row: &EndpointRow) -> Held {
+        let mut held = Held::of_row(row);
+        if at.1 == self.own {
+            return held;
+        }
+        held.addresses.retain(|address| {
+            let mut claims = self.claims_of(*address);
+            let address = Held {
+                addresses: vec![*address],
+                prefixes: Vec::new(),
+            };
+            claims.all(|claims| claims.own == 0) || !self.is_own(&at.0, &address)
+        });
+        held.prefixes.retain(|own| {
+            let mut claims = self.claims_in(*own);
+            let own = Held {
+                addresses: Vec::new(),
+                prefixes: vec![*own],
+            };
+            claims.all(|claims| claims.own == 0) || !self.is_own(&at.0, &own)
+        });
+        held
+    }
+
+    /// Whether an endpoint of the node itself has something of it, in the space of `network`.
+    fn is_own(&self, network: &NetworkName, held: &Held) -> bool {
         let space = self.space_of(network);
         let networks = self.networks.keys();
         let mut alike = networks.filter(|of| self.space_of(of) == space);
@@ -614,7 +676,7 @@ impl Mirror {
             let from: At = (of.clone(), self.own.clone(), String::new());
             let rows = self.rows.range(from..);
             let mut own = rows.take_while(|(at, _)| at.0 == *of && at.1 == self.own);
-            own.any(|(_, (row, _))| row.addresses.contains(&address))
+            own.any(|(_, (row, _))| Held::of_row(row).overlaps(held))
         })
     }
 
@@ -639,7 +701,7 @@ impl Mirror {
             let row = self.valid(at)?;
             Some((self.name_of(&at.1), row, self.had_of(at, row)))
         };
-        let rows: Vec<(NodeName, &EndpointRow, Vec<IpAddr>)> = rows.filter_map(known).collect();
+        let rows: Vec<(NodeName, &EndpointRow, Held)> = rows.filter_map(known).collect();
         let endpoint = endpoint_of(&rows, self.groups_of(&id));
         if endpoint.as_ref() == self.world.endpoints.get(&id) {
             return;

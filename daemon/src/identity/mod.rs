@@ -33,6 +33,7 @@ use publish::Desk;
 
 pub(crate) use mirror::{Changed, Mark};
 pub(crate) use objects::{Files, Written, read as read_files, spoken_of};
+pub(crate) use row::Held;
 
 /// Stack of a thread, in bytes: what is read is on the heap.
 const STACK: usize = 512 << 10;
@@ -165,8 +166,8 @@ impl Identities {
         endpoint
     }
 
-    /// An attachment's record has ended; the addresses that it had.
-    pub(crate) fn ended(&self, key: &AttachmentKey) -> Vec<IpAddr> {
+    /// An attachment's record has ended; what it had.
+    pub(crate) fn ended(&self, key: &AttachmentKey) -> Held {
         let had = self.tell(|mirror| {
             let had = mirror.remove_own(&key.network, &key.id());
             if mirror.own_on(&key.network) == 0 {
@@ -174,7 +175,7 @@ impl Identities {
             }
             had
         });
-        self.publish_soon(key, &had);
+        self.publish_soon(key, &had.addresses);
         had
     }
 

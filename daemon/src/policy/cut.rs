@@ -8,7 +8,34 @@ use std::time::Instant;
 use bulkhead_kernel::{Connection, Deletion, Kernel, ObserveError};
 use bulkhead_model::Protocol;
 use bulkhead_policy::compile::Judge;
-use bulkhead_policy::{Decision, Packet, Space, Traffic};
+use bulkhead_policy::{Decision, OwnPrefix, Packet, Space, Traffic};
+
+use crate::identity::Held;
+
+/// What somebody had who is gone.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Gone {
+    Address(IpAddr),
+    Prefix(OwnPrefix),
+}
+
+impl Gone {
+    /// All of it.
+    pub(super) fn all(had: &Held) -> impl Iterator<Item = Self> {
+        let addresses = had.addresses.iter().copied().map(Self::Address);
+        addresses.chain(had.prefixes.iter().copied().map(Self::Prefix))
+    }
+
+    /// Whether somebody who has this has something of it.
+    pub(super) fn is_of(&self, held: &Held) -> bool {
+        let mut gone = Held::default();
+        match self {
+            Self::Address(address) => gone.addresses.push(*address),
+            Self::Prefix(own) => gone.prefixes.push(*own),
+        }
+        gone.overlaps(held)
+    }
+}
 
 /// Which connections are to end.
 #[derive(Clone, Debug)]
@@ -18,7 +45,7 @@ pub(super) struct Due {
     /// Those that it denies.
     pub(super) judge: Option<Judge>,
     /// Those of addresses whose endpoints are gone: what stands of them is nobody's who has one next.
-    pub(super) gone: BTreeSet<IpAddr>,
+    pub(super) gone: BTreeSet<Gone>,
 }
 
 impl Due {
@@ -26,17 +53,23 @@ impl Due {
         self.judge.is_some() || !self.gone.is_empty()
     }
 
+    fn is_gone(&self, address: IpAddr) -> bool {
+        let around = OwnPrefix::around(address).map(Gone::Prefix);
+        let mut of = [Some(Gone::Address(address)), around].into_iter().flatten();
+        of.any(|gone| self.gone.contains(&gone))
+    }
+
     fn concerns(&self, ends: [IpAddr; 2]) -> bool {
         let judge = self.judge.as_ref();
         let is_ours = |end| judge.is_some_and(|judge| judge.is_local(end));
         ends.into_iter()
-            .any(|end| is_ours(end) || self.gone.contains(&end))
+            .any(|end| is_ours(end) || self.is_gone(end))
     }
 
     fn ends(&self, connection: &Connection) -> bool {
         let ends = [connection.source, connection.destination];
         let is_denied = |judge: &Judge| judge.decide(&packet_of(connection)) == Decision::Deny;
-        ends.iter().any(|end| self.gone.contains(end)) || self.judge.as_ref().is_some_and(is_denied)
+        ends.iter().any(|end| self.is_gone(*end)) || self.judge.as_ref().is_some_and(is_denied)
     }
 }
 

@@ -22,9 +22,9 @@ use bulkhead_policy::compile::Told;
 use bulkhead_policy::{Decision, EndpointId, Local, Packet, World};
 
 use crate::config::Established;
-use crate::identity::{Changed, Identities, Mark};
+use crate::identity::{Changed, Held, Identities, Mark};
 use crate::node::Node;
-use cut::{Due, Scissors};
+use cut::{Due, Gone, Scissors};
 use stand::{Stand, Trouble};
 
 /// Stack of the thread, in bytes: a table is made on the heap.
@@ -51,7 +51,7 @@ struct State {
     listeners: usize,
     stand: Stand,
     /// Addresses whose endpoints are gone, since when, while connections of theirs may stand.
-    gone: BTreeMap<IpAddr, Instant>,
+    gone: BTreeMap<Gone, Instant>,
     /// What was known when the kernel was told last.
     mark: Mark,
 }
@@ -213,7 +213,7 @@ impl Enforcer {
                 // Others have gone meanwhile.
                 state
                     .gone
-                    .retain(|address, since| *since > due.at || !due.gone.contains(address));
+                    .retain(|gone, since| *since > due.at || !due.gone.contains(gone));
                 drop(state);
                 self.cut.fetch_add(cut, Ordering::Relaxed);
                 node.metrics.policy_cut.inc_by(cut);
@@ -231,13 +231,11 @@ impl Enforcer {
 
     /// Nothing stands of the connections that others had with these addresses.
     fn begin_anew(&self, record: &AttachmentRecord) -> Result<(), CniError> {
-        let addresses = record.addresses.iter();
-        let addresses = addresses.map(|leased| leased.address.address());
-        let gone: BTreeSet<IpAddr> = {
+        let held = Held::of(record);
+        let gone: BTreeSet<Gone> = {
             let state = self.state();
-            addresses
-                .filter(|address| state.gone.contains_key(address))
-                .collect()
+            let gone = state.gone.keys();
+            gone.filter(|gone| gone.is_of(&held)).copied().collect()
         };
         if gone.is_empty() {
             return Ok(());
@@ -253,7 +251,7 @@ impl Enforcer {
             ))
         })?;
         let mut state = self.state();
-        state.gone.retain(|address, _| !due.gone.contains(address));
+        state.gone.retain(|gone, _| !due.gone.contains(gone));
         Ok(())
     }
 
@@ -318,9 +316,7 @@ impl bulkhead_attach::Policies for Enforcer {
         let mut state = self.state();
         state.local.remove(key);
         let now = Instant::now();
-        state
-            .gone
-            .extend(had.into_iter().map(|address| (address, now)));
+        state.gone.extend(Gone::all(&had).map(|gone| (gone, now)));
         let told = match state.tell_kernel(&self.identities) {
             // It cannot be compiled.
             Err(Trouble::Unknown) if state.local.is_empty() => state.stand.clear(),
