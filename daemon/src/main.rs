@@ -17,6 +17,7 @@ mod gauges;
 mod host;
 mod identity;
 mod kind;
+mod lasting;
 mod log;
 mod loops;
 mod metrics;

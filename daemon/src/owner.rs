@@ -20,7 +20,7 @@ use crate::identity::Identities;
 use crate::log::Threshold;
 use crate::node::{Node, Parts};
 use crate::overlay::Overlays;
-use crate::policy::Enforcer;
+use crate::policy::{Enforcer, Gone};
 use crate::remembered::Remembered;
 
 /// How long to wait for calls that hold the directory, and for another daemon to end.
@@ -87,7 +87,8 @@ pub(crate) fn take(
     let labels = config.node.labels.iter().cloned().collect();
     let identities = Identities::open(&cluster, &state, labels);
     let identities = Arc::new(identities.map_err(ClusterError::Journals)?);
-    let policy = Enforcer::open(&identities, &state).map_err(ClusterError::Journals)?;
+    let gone = Gone::open(&dir).map_err(taking)?;
+    let policy = Enforcer::open(&identities, &state, gone).map_err(ClusterError::Journals)?;
     Ok(Node::new(Parts {
         config_path: path.to_owned(),
         config,

@@ -22,6 +22,7 @@ pub struct Ping {
     to: IpAddr,
     zone: Option<String>,
     limit: Duration,
+    is_single: bool,
     size: Option<(usize, bool)>,
 }
 
@@ -33,6 +34,7 @@ impl Ping {
             to: to.into(),
             zone: None,
             limit: Duration::from_secs(5),
+            is_single: false,
             size: None,
         }
     }
@@ -41,6 +43,13 @@ impl Ping {
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// The first request has to be answered, though it may take all the time there is.
+    #[must_use]
+    pub fn single(mut self) -> Self {
+        self.is_single = true;
         self
     }
 
@@ -72,6 +81,9 @@ impl Ping {
     /// As [`Ns::output`]; `Command` when `ping` could not try at all (exit status 2 and a reason
     /// other than an unreachable destination).
     pub fn from(&self, ns: &Ns) -> Result<bool, NsError> {
+        if self.is_single {
+            return Ok(matches!(self.once(ns, self.limit)?, Answer::Came));
+        }
         let deadline = Instant::now() + self.limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

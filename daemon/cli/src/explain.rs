@@ -1,7 +1,7 @@
 //! `bulkhead explain`: every kernel object held for an attachment, where each value comes from, and what
 //! ADD and DEL would do.
 
-use bulkhead_attach::{Explanation, Origin, explain_guard, guard_of};
+use bulkhead_attach::{Explanation, Gateway, Origin, explain_guard, guard_of};
 use bulkhead_cni::Verb;
 use bulkhead_ipam::{Access, Ipam, StateDir};
 use bulkhead_plan::Plan;
@@ -172,6 +172,16 @@ fn guard(found: &Found) -> Result<Told, Failure> {
             leased.address.to_string(),
             "prevResult of ADD, recorded",
         )
+    }));
+    values.extend(Gateway::of_names(names).into_iter().flat_map(|gateway| {
+        let told = move |address| format!("{address} at {} on {}", gateway.mac, gateway.link);
+        gateway.addresses.into_iter().map(told).map(|told| {
+            row(
+                "gateway",
+                told,
+                "the link that has what prevResult names, recorded: permanent neighbours on both sides",
+            )
+        })
     }));
     let settings = guard_of(names).to_string();
     values.push(row("filter", settings, "guard and multicast, recorded"));

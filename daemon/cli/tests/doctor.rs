@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::node::{DIRS, Node};
-use common::{Scratch, golden, skip};
+use common::{BULKHEAD, Scratch, golden, skip};
 use netns_fixtures::{Host, Sandbox, Snapshot};
 use serde_json::{Value, json};
 
@@ -102,6 +102,85 @@ fn a_healthy_node_has_no_finding_and_is_left_as_it_was() {
     assert!(text.contains("ok  forward-drop"), "{text}");
     assert_eq!(before.diff(&Snapshot::take(&node.host).unwrap()), [""; 0]);
     assert_eq!(files(&node.scratch.path(".")), files_before);
+}
+
+/// How often the table of a family was full, over all processors.
+fn refused(table: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/net/stat/{table}")).unwrap();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let column = rows[0]
+        .iter()
+        .position(|name| *name == "table_fulls")
+        .unwrap();
+    let counts = rows[1..]
+        .iter()
+        .map(|row| u64::from_str_radix(row[column], 16).unwrap());
+    counts.sum()
+}
+
+/// One table of a family serves all namespaces, and the machine's own alone is told of it.
+#[test]
+fn the_machine_s_neighbour_tables_are_compared_with_their_limits() {
+    const TEST: &str = "the_machine_s_neighbour_tables_are_compared_with_their_limits";
+    let node = blue!("the_machine_s_neighbour_tables_are_compared_with_their_limits");
+    let words = format!("doctor --all -o json {DIRS}")
+        .replace("$DIR", &node.scratch.path(".").to_string_lossy());
+    let of_tables = |json: &str| -> Vec<Value> {
+        let findings: Vec<Value> = serde_json::from_str(json).unwrap();
+        let of = findings
+            .into_iter()
+            .filter(|it| it["id"].as_str().unwrap().starts_with("neighbour-"));
+        of.collect()
+    };
+    let inside = node.bulkhead(&format!("doctor --all -o json {DIRS}"));
+    assert_eq!(of_tables(&inside.stdout), [Value::Null; 0]);
+    if fs::metadata("/proc/net/stat/arp_cache").is_err() {
+        return skip(TEST, "the machine's own network namespace");
+    }
+    let tables = [("ipv4", "arp_cache"), ("ipv6", "ndisc_cache")];
+    let before = tables.map(|(_, table)| refused(table));
+    let output = Command::new(BULKHEAD)
+        .args(words.split(' '))
+        .output()
+        .unwrap();
+    let found = of_tables(&String::from_utf8(output.stdout).unwrap());
+    for ((version, table), before) in tables.into_iter().zip(before) {
+        let path = format!("net/{version}/neigh/default/gc_thresh3");
+        let limit = fs::read_to_string(format!("/proc/sys/{path}")).unwrap();
+        let limit = format!("{path} is {}", limit.trim());
+        let told = |id: &str| {
+            let is_it =
+                |it: &&Value| it["id"] == id && it["seen"].as_str().unwrap().contains(&limit);
+            found
+                .iter()
+                .find(is_it)
+                .unwrap_or_else(|| panic!("no {id} of {limit}: {found:?}"))
+        };
+        let attachments = told("neighbour-limit");
+        assert!(
+            attachments["seen"]
+                .as_str()
+                .unwrap()
+                .starts_with("1 attachments "),
+            "{attachments}"
+        );
+        assert_eq!(attachments["severity"], "ok");
+        let fill = told("neighbour-table");
+        let said = fill["seen"].as_str().unwrap();
+        let count = said
+            .split("has refused ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
+        let count: u64 = count.parse().unwrap();
+        assert!((before..=refused(table)).contains(&count), "{said}");
+        assert!(count == 0 || fill["severity"] != "ok", "{fill}");
+    }
 }
 
 #[test]

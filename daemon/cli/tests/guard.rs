@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::UdpSocket;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -124,7 +125,12 @@ fn a_binding_is_shown_as_it_stands_and_told_in_words() {
     theirs(&node);
     node.attach("blue", "c1", "");
     node.attach("theirs", "c2", "");
-    golden("guard-show.txt", &guard(&node, "show c1").ok());
+    // The bridge's MAC is made from the machine's id.
+    let bridge = netns_fixtures::packet::mac_text(node.host.mac("br-blue").unwrap());
+    let shown = guard(&node, "show c1").ok();
+    let of_bridge = |line: &&str| !line.starts_with("node-links") && !line.contains(&bridge);
+    let shown: String = shown.split_inclusive('\n').filter(of_bridge).collect();
+    golden("guard-show.txt", &shown);
     golden("guard-explain.txt", &guard(&node, "explain c1").ok());
     for subject in ["c2", "theirs/c2/eth0", "10.2.0.2"] {
         assert_eq!(
@@ -241,6 +247,34 @@ fn what_is_dropped_is_printed_and_counted() {
     assert!(line.contains("  blue/c1/eth0  arp        "), "{line}");
 }
 
+/// What nobody judged before it was routed to a bridge, for an address that nobody holds there.
+#[test]
+fn what_is_dropped_in_front_of_a_bridge_is_printed() {
+    let Some(node) = Node::new("what_is_dropped_in_front_of_a_bridge_is_printed", &[]) else {
+        return;
+    };
+    node.network("blue", dual(1), &[]);
+    node.network("open", with_guard(dual(3), json!(false)), &[]);
+    node.attach("blue", "c1", "");
+    let open = node.attach("open", "c2", "");
+    for (to, any) in [("10.1.0.99", "0.0.0.0:0"), ("fd00:1::99", "[::]:0")] {
+        let scan = || {
+            open.enter(|| {
+                let socket = UdpSocket::bind(any).unwrap();
+                drop(socket.send_to(b"anybody there?", (to, 9)));
+            })
+            .unwrap();
+        };
+        let row = printed(drops(&node, &["--count", "1", "-o", "json"]), scan);
+        let row: Value = serde_json::from_str(&row).unwrap();
+        assert_eq!(
+            (&row["reason"], &row["attachment"], &row["port"]),
+            (&json!("unheld"), &Value::Null, &json!("br-open"))
+        );
+        assert!(row["frame"].as_str().unwrap().contains(to), "{row}");
+    }
+}
+
 #[test]
 fn a_guard_behind_another_plugin_is_checked_explained_and_mended() {
     let Some(node) = Node::new(
@@ -258,6 +292,10 @@ fn a_guard_behind_another_plugin_is_checked_explained_and_mended() {
     for told in [
         "made by the plugin before",
         "10.2.0.2/24",
+        "permanent neighbours on both sides",
+        "ip neigh replace 10.2.0.2 lladdr",
+        "neigh replace 10.2.0.1 lladdr",
+        "ip neigh del 10.2.0.2 dev br-theirs",
         "another main plugin made the port: only its guard is ours",
         "The kernel holds all of it.",
         "add element netdev bulkhead id4",

@@ -49,7 +49,7 @@ fn the_matrix_says_who_can_talk_to_whom() {
     assert_eq!(
         scratch
             .bulkhead(&format!(
-                "policy matrix {FILES} --ports 5432/tcp,sql/tcp,80/tcp"
+                "policy matrix {FILES} --ports 5432/tcp,sql/tcp,80/tcp,5432/tcp"
             ))
             .ok(),
         "5432/tcp\n\
@@ -232,6 +232,30 @@ fn what_is_not_understood_is_closed_told_and_an_error() {
     let ran = scratch.bulkhead("policy matrix -f $DIR/nowhere.yaml");
     assert_eq!(ran.code, 4);
     assert!(ran.stderr.contains("nowhere.yaml"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_no_text_or_no_file_is_told_by_its_place() {
+    let scratch = scratch();
+    std::fs::write(
+        scratch.path("latin.yaml"),
+        b"kind: Pod\nmetadata: {name: caf\xe9}\n",
+    )
+    .unwrap();
+    scratch.write("policies/below/README.md", "not an object");
+    for (file, told) in [
+        (
+            "latin.yaml",
+            "objects in $DIR/latin.yaml: line 2: not UTF-8: write it as UTF-8",
+        ),
+        (
+            "policies/below",
+            "no file of $DIR/policies/below is called .yaml, .yml or .json; those of directories in it are not read",
+        ),
+    ] {
+        let run = scratch.bulkhead(&format!("policy matrix -f $DIR/{file}"));
+        assert_eq!(run.refused(), (4, format!("bulkhead: {told}\n")));
+    }
 }
 
 #[test]

@@ -2,13 +2,16 @@
 
 mod common;
 
+use std::net::{TcpListener, TcpStream};
+
 use common::daemon::{Daemon, LIMIT};
 use common::ours::{Node, dual, ports};
-use netns_fixtures::wait_for;
+use netns_fixtures::{Container, wait_for};
 use serde_json::{Value, json};
 
 /// Loops that come only when asked for.
-const QUIET: &str = "collector.interval_secs = 0\nreconcile.interval_secs = 0\n";
+const QUIET: &str =
+    "collector.interval_secs = 0\nreconcile.interval_secs = 0\npolicy.established = \"keep\"\n";
 
 const FENCE: &str = "\
 apiVersion: bulkhead/v1
@@ -36,6 +39,8 @@ spec:
 
 struct Beside {
     node: Node,
+    web: Container,
+    db: Container,
     _daemon: Daemon,
 }
 
@@ -61,12 +66,14 @@ impl Beside {
                 .ok();
             node.ask(&format!("sg attach {group} {member}")).ok();
         }
-        node.attach("blue", "web", "");
+        let web = node.attach("blue", "web", "");
         let port = json!([{"hostPort": 8080, "containerPort": 5432, "protocol": "tcp"}]);
-        node.attach("blue", "db", &ports(&port));
+        let db = node.attach("blue", "db", &ports(&port));
         node.attach("plain", "free", "");
         let beside = Self {
             node,
+            web,
+            db,
             _daemon: daemon,
         };
         wait_for("the last change to be enforced", LIMIT, || {
@@ -242,6 +249,36 @@ fn routes_translation_and_what_the_kernel_really_has_are_told() {
             "  masquerade   it leaves with the node's address on up0 instead of 10.1.0.2\n",
         ],
     );
+    // A route that a rule or a filter does not let its packets take is none for them.
+    let barred = [
+        " by IPv4: no way leads there, allowed by policies\n",
+        " has a route to 203.0.113.9, and passes nothing on to it that comes from 10.1.0.2 by br-blue\n",
+        "`ip route get 203.0.113.9 from 10.1.0.2 iif br-blue` asks the kernel\n",
+    ];
+    for [make, take_back] in [
+        [
+            "rule add iif br-blue blackhole",
+            "rule del iif br-blue blackhole",
+        ],
+        [
+            "rule add from 10.1.0.0/24 unreachable",
+            "rule del from 10.1.0.0/24 unreachable",
+        ],
+        ["route add 10.1.0.2 dev up0", "route del 10.1.0.2 dev up0"],
+    ] {
+        node.host
+            .set_sysctl("net/ipv4/conf/all/rp_filter", "1")
+            .unwrap();
+        node.host.ip(make).unwrap();
+        has(&beside.explain("blue/web 203.0.113.9:443/tcp"), &barred);
+        node.host.ip(take_back).unwrap();
+    }
+    let back = beside.explain("blue/web 203.0.113.9:443/tcp");
+    has(&back, &["by IPv4: allowed\n"]);
+    has(
+        &beside.explain("203.0.113.9 blue/db:5432/tcp"),
+        &["as the node itself would send it: by which link it comes in is not known"],
+    );
     // The same from a file, elsewhere and later.
     let snapshot = node.ask("policy snapshot").ok();
     node.scratch.write("then.yaml", &snapshot);
@@ -271,6 +308,45 @@ fn routes_translation_and_what_the_kernel_really_has_are_told() {
         &offline("203.0.113.9 10.1.0.1:8080/tcp"),
         &["  host port    tcp *:8080 of node "],
     );
+    // What stood before a change of policies goes on, where that is wanted.
+    let bind = || TcpListener::bind("10.1.0.3:5432").unwrap();
+    let _listener = beside.db.enter(bind).unwrap();
+    let connect = || TcpStream::connect_timeout(&"10.1.0.3:5432".parse().unwrap(), LIMIT);
+    let _connection = beside.web.enter(connect).unwrap().unwrap();
+    node.scratch
+        .write("fence.yaml", &FENCE.replace("5432", "5433"));
+    node.ask("policy apply -f $DIR/fence.yaml").ok();
+    let told = |what: &[&str]| {
+        wait_for("it to be told", LIMIT, || {
+            let told = beside.explain("blue/web blue/db:5432/tcp");
+            let is_told = what.iter().all(|line| told.contains(line));
+            is_told.then_some(())
+        });
+    };
+    told(&[
+        "by IPv4: denied at ingress, while 1 that stood before go on\n",
+        "CONNECTIONS GO ON ALL THE SAME: 1 like 10.1.0.2 -> 10.1.0.3 5432/tcp stood before",
+        "by IPv6: denied at ingress\n",
+        "; none like fd00:1::2 -> fd00:1::3 5432/tcp stands\n",
+    ]);
+    node.scratch
+        .write("snapshot.yaml", &node.ask("policy snapshot").ok());
+    let line = "policy explain blue/web blue/db:5432/tcp -f $DIR/snapshot.yaml";
+    has(
+        &node.scratch.bulkhead(line).ok(),
+        &["those that stood before go on (policy.established: keep); how many, the daemon tells\n"],
+    );
+    let config = node.scratch.path("bulkheadd.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("\"keep\"", "\"cut\"")).unwrap();
+    node.ask("config reload").ok();
+    told(&[
+        "by IPv4: denied at ingress\n",
+        "connections that stood before were cut (policy.established: cut); none like 10.1.0.2 -> 10.1.0.3 5432/tcp stands\n",
+        "by IPv6 (fd00:1::2 -> fd00:1::3) the same\n",
+    ]);
+    node.scratch.write("fence.yaml", FENCE);
+    node.ask("policy apply -f $DIR/fence.yaml").ok();
     // Somebody has put a hand to the table.
     node.host
         .sh("nft flush chain inet bulkhead-policy forward")

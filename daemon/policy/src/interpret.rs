@@ -18,13 +18,24 @@ use crate::{Decision, EndpointId, NodeName, OwnPrefix, Packet, Place, Space, Tra
 #[derive(Clone, Debug)]
 pub struct Interpreter {
     /// The nodes, by where addresses mean something.
-    spaces: BTreeMap<Space, Vec<Node>>,
+    spaces: BTreeMap<Space, Nodes>,
+}
+
+/// The nodes that share a space.
+#[derive(Clone, Debug, Default)]
+struct Nodes {
+    all: Vec<Node>,
+    /// On which of them an address is: on one, where what is known does not contradict itself.
+    at: BTreeMap<IpAddr, Vec<usize>>,
+    /// The same of prefixes.
+    prefixed: BTreeMap<OwnPrefix, Vec<usize>>,
 }
 
 /// One node.
 #[derive(Clone, Debug)]
 struct Node {
     ruleset: Ruleset,
+    places: nft::Places,
     /// Who is there, by address, and by prefix.
     devices: BTreeMap<IpAddr, Device>,
     prefixes: BTreeMap<OwnPrefix, Device>,
@@ -78,21 +89,22 @@ impl Interpreter {
         let nodes_of = |space: Space| {
             let alone = alone(world, &space);
             let nodes = nodes(&alone, &compile);
-            (space, nodes)
+            (space, Nodes::of(nodes))
         };
         Self {
             spaces: spaces.into_iter().map(nodes_of).collect(),
         }
     }
 
-    /// The nodes where the packet's addresses mean something, and the packet as they see it.
-    fn seen(&self, packet: &Packet) -> (&[Node], Packet) {
+    /// The nodes that see the packet, in order, and the packet as they see it.
+    fn seen(&self, packet: &Packet) -> (Vec<&Node>, Packet) {
         let nodes = self.spaces.get(&packet.space);
+        let nodes = nodes.map(|nodes| nodes.between(packet.source, packet.destination));
         let packet = Packet {
             space: Space::Node,
             ..packet.clone()
         };
-        (nodes.map_or(&[], Vec::as_slice), packet)
+        (nodes.unwrap_or_default(), packet)
     }
 
     /// What becomes of the first packet of a connection on its whole way.
@@ -100,7 +112,14 @@ impl Interpreter {
     /// # Errors
     /// [`nft::Undefined`] if a table is none that a kernel would take.
     pub fn evaluate(&self, packet: &Packet) -> Result<Decision, nft::Undefined> {
-        Ok(self.follow(packet)?.0)
+        let (nodes, packet) = self.seen(packet);
+        let mut decision = Decision::Allow;
+        for node in nodes {
+            if let Some(evaluation) = node.evaluate(&packet)? {
+                decision = decision.and(decision_of(evaluation.verdict));
+            }
+        }
+        Ok(decision)
     }
 
     /// As [`Interpreter::evaluate`], by what the tables are made of.
@@ -171,6 +190,36 @@ fn alone<'w>(world: &'w World, space: &Space) -> Cow<'w, World> {
     Cow::Owned(alone)
 }
 
+impl Nodes {
+    fn of(all: Vec<Node>) -> Self {
+        let mut at: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
+        let mut prefixed: BTreeMap<OwnPrefix, Vec<usize>> = BTreeMap::new();
+        for (nth, node) in all.iter().enumerate() {
+            for address in node.devices.keys() {
+                at.entry(*address).or_default().push(nth);
+            }
+            for own in node.prefixes.keys() {
+                prefixed.entry(*own).or_default().push(nth);
+            }
+        }
+        Self { all, at, prefixed }
+    }
+
+    /// Those where `source` or `destination` is. On the others the packet passes no hook for which something is said.
+    fn between(&self, source: IpAddr, destination: IpAddr) -> Vec<&Node> {
+        let on = |address| {
+            let around = OwnPrefix::around(address);
+            let prefixed = around.and_then(|around| self.prefixed.get(&around));
+            let alone = self.at.get(&address);
+            alone.into_iter().chain(prefixed).flatten().copied()
+        };
+        let mut nodes: Vec<usize> = on(source).chain(on(destination)).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes.into_iter().map(|nth| &self.all[nth]).collect()
+    }
+}
+
 /// Every node of a world, with what is compiled for it.
 fn nodes(world: &World, compile: &impl Fn(&World, &Local) -> Ruleset) -> Vec<Node> {
     let mut names: Vec<Option<&NodeName>> = world
@@ -207,6 +256,7 @@ impl Node {
             .flat_map(|node| &node.addresses)
             .chain(gateways);
         Self {
+            places: nft::Places::of(&ruleset.table),
             ruleset,
             devices,
             prefixes,
@@ -234,9 +284,8 @@ impl Node {
         packet: &Packet,
         ends: (Option<Device>, Option<Device>),
     ) -> Result<Option<nft::Evaluation>, nft::Undefined> {
-        run(&self.ruleset.table, packet, ends, |end| {
-            self.own.contains(&end)
-        })
+        let table = (&self.ruleset.table, Some(&self.places));
+        run_at(table, packet, ends, |end| self.own.contains(&end))
     }
 }
 
@@ -247,6 +296,15 @@ impl Node {
 /// [`nft::Undefined`] if the table is none that a kernel would take.
 pub fn run(
     table: &nft::Table,
+    packet: &Packet,
+    ends: (Option<Device>, Option<Device>),
+    is_own: impl Fn(IpAddr) -> bool,
+) -> Result<Option<nft::Evaluation>, nft::Undefined> {
+    run_at((table, None), packet, ends, is_own)
+}
+
+fn run_at(
+    (table, places): (&nft::Table, Option<&nft::Places>),
     packet: &Packet,
     ends: (Option<Device>, Option<Device>),
     is_own: impl Fn(IpAddr) -> bool,
@@ -268,7 +326,11 @@ pub fn run(
     if let Some(oif) = oif {
         seen = seen.leaving_by(oif);
     }
-    nft::evaluate(table, hook, &seen).map(Some)
+    let evaluation = match places {
+        Some(places) => nft::evaluate_at(table, places, hook, &seen),
+        None => nft::evaluate(table, hook, &seen),
+    };
+    evaluation.map(Some)
 }
 
 /// What was said of a packet on its way through a table, in order, in words. `outcomes` is what its verdicts

@@ -84,7 +84,7 @@ impl FromStr for Probe {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let probe = match text.parse::<Port>()? {
+        let probe = match text.trim().parse::<Port>()? {
             Port::Range { protocol, ports } if ports == PortRange::one(ports.first()) => {
                 Some(Self::Port(protocol, ports.first()))
             }
@@ -203,6 +203,8 @@ impl Cell {
     }
 }
 
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
 /// Who can talk to whom.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Matrix {
@@ -210,9 +212,26 @@ pub struct Matrix {
     pub ends: Vec<End>,
     /// What was asked about.
     pub probes: Vec<Probe>,
-    /// The answers, by source, destination, probe and family. None for pairs that have no addresses of a
-    /// common family, or whose addresses are of different spaces.
-    pub cells: Vec<Cell>,
+    /// The ends' addresses, by family.
+    addresses: Vec<[Option<IpAddr>; 2]>,
+    /// What is sent to each end, by probe and family.
+    traffic: Vec<Vec<[Option<Traffic>; 2]>>,
+    answers: Vec<Answer>,
+}
+
+/// What of a [`Cell`] nothing else tells. There are millions of them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Answer {
+    source: u32,
+    destination: u32,
+    probe: u32,
+    family: Family,
+    judgement: Judgement,
+}
+
+/// A place in a list of which each item was an object in memory.
+fn place(nth: usize) -> u32 {
+    u32::try_from(nth).expect("fewer than 2^32 ends and probes")
 }
 
 /// Asks `engine` about all endpoints of `world`, and `others` as they were one.
@@ -228,23 +247,33 @@ pub fn matrix(
     let endpoints = world.endpoints.keys().cloned().map(End::Endpoint);
     let outside = others.iter().copied().map(End::Address);
     let ends: Vec<End> = endpoints.chain(outside).collect();
-    let mut cells = Vec::new();
+    // Looked up once: there are as many pairs as ends times ends.
+    let spaces: Vec<Space> = ends.iter().map(|end| end.space(world)).collect();
+    let addresses = ends
+        .iter()
+        .map(|end| FAMILIES.map(|family| end.address(world, family)));
+    let addresses: Vec<[Option<IpAddr>; 2]> = addresses.collect();
+    let sent = |probe: &Probe, to: &End| FAMILIES.map(|family| probe.traffic(world, to, family));
+    let traffic: Vec<Vec<[Option<Traffic>; 2]>> = ends
+        .iter()
+        .map(|to| probes.iter().map(|probe| sent(probe, to)).collect())
+        .collect();
+    let mut answers = Vec::new();
     for (source, from) in ends.iter().enumerate() {
         for (destination, to) in ends.iter().enumerate() {
-            let space = from.space(world);
+            let space = &spaces[source];
             let is_outside = |end: &End| matches!(end, End::Address(_));
             // Two addresses outside have nothing to do with us.
-            if space != to.space(world) || (is_outside(from) && is_outside(to)) {
+            if *space != spaces[destination] || (is_outside(from) && is_outside(to)) {
                 continue;
             }
-            for (nth, probe) in probes.iter().enumerate() {
-                for family in [Family::V4, Family::V6] {
-                    let addresses = (from.address(world, family), to.address(world, family));
+            for (nth, traffic) in traffic[destination].iter().enumerate() {
+                for (of, family) in FAMILIES.into_iter().enumerate() {
+                    let addresses = (addresses[source][of], addresses[destination][of]);
                     let (Some(source_address), Some(destination_address)) = addresses else {
                         continue;
                     };
-                    let traffic = probe.traffic(world, to, family);
-                    let packet = traffic.map(|traffic| Packet {
+                    let packet = traffic[of].map(|traffic| Packet {
                         space: space.clone(),
                         source: source_address,
                         destination: destination_address,
@@ -263,13 +292,11 @@ pub fn matrix(
                         },
                         Some(packet) => engine.judge(&packet)?,
                     };
-                    cells.push(Cell {
-                        source,
-                        destination,
-                        probe: nth,
+                    answers.push(Answer {
+                        source: place(source),
+                        destination: place(destination),
+                        probe: place(nth),
                         family,
-                        addresses: (source_address, destination_address),
-                        traffic,
                         judgement,
                     });
                 }
@@ -279,7 +306,9 @@ pub fn matrix(
     Ok(Matrix {
         ends,
         probes,
-        cells,
+        addresses,
+        traffic,
+        answers,
     })
 }
 
@@ -293,12 +322,53 @@ pub struct Sheet {
 }
 
 impl Matrix {
+    /// The answers, by source, destination, probe and family. None for pairs that have no addresses of a
+    /// common family, or whose addresses are of different spaces.
+    pub fn cells(&self) -> impl Iterator<Item = Cell> {
+        self.answers.iter().filter_map(|answer| self.cell(answer))
+    }
+
+    fn cell(&self, answer: &Answer) -> Option<Cell> {
+        let nth = |nth| usize::try_from(nth).ok();
+        let source = nth(answer.source)?;
+        let destination = nth(answer.destination)?;
+        let probe = nth(answer.probe)?;
+        let of = FAMILIES.iter().position(|of| *of == answer.family)?;
+        Some(Cell {
+            source,
+            destination,
+            probe,
+            family: answer.family,
+            addresses: (
+                self.addresses[source][of]?,
+                self.addresses[destination][of]?,
+            ),
+            traffic: self.traffic[destination][probe][of],
+            judgement: answer.judgement,
+        })
+    }
+
+    /// How many cells there are.
+    #[must_use]
+    pub const fn asked(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// How many cells are allowed.
+    #[must_use]
+    pub fn allowed(&self) -> usize {
+        let decisions = self.answers.iter().map(|answer| answer.judgement.decision);
+        decisions
+            .filter(|decision| *decision == Decision::Allow)
+            .count()
+    }
+
     /// The answers as grids, each for all probes and families that answer alike.
     #[must_use]
     pub fn sheets(&self) -> Vec<Sheet> {
         let mut sheets: Vec<Sheet> = Vec::new();
         for probe in 0..self.probes.len() {
-            for family in [Family::V4, Family::V6] {
+            for family in FAMILIES {
                 let decisions = self.grid(probe, family);
                 if decisions.iter().flatten().all(Option::is_none) {
                     continue;
@@ -317,7 +387,7 @@ impl Matrix {
 
     fn grid(&self, probe: usize, family: Family) -> Vec<Vec<Option<Decision>>> {
         let mut grid = vec![vec![None; self.ends.len()]; self.ends.len()];
-        let cells = self.cells.iter();
+        let cells = self.cells();
         for cell in cells.filter(|cell| cell.probe == probe && cell.family == family) {
             grid[cell.source][cell.destination] = Some(cell.judgement.decision);
         }

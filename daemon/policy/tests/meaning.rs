@@ -132,9 +132,8 @@ fn a_difference_is_what_asking_about_everything_finds() {
         for (new, after) in worlds.iter().zip(&matrices) {
             let difference = diff(old, new);
             for (was, is) in before
-                .cells
-                .iter()
-                .zip(&after.cells)
+                .cells()
+                .zip(after.cells())
                 .filter(|(was, _)| !was.is_loopback())
             {
                 let [source, destination] =
@@ -427,7 +426,7 @@ fn an_unknown_field_widens_nothing() {
             probes.clone(),
         )
         .unwrap();
-        let decisions = told.cells.into_iter().map(|cell| cell.judgement.decision);
+        let decisions = told.cells().map(|cell| cell.judgement.decision);
         (decisions.collect::<Vec<_>>(), reading.complaints.len())
     };
     let mut places = 0;

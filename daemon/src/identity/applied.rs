@@ -37,8 +37,10 @@ pub(super) struct Applied {
     told_at: Option<Instant>,
     /// What the verdicts in the kernel stand for.
     verdicts: Vec<KnownVerdict>,
-    /// What all nodes have told, and when that was read.
-    others: Option<(Vec<AppliedListed>, Instant)>,
+    /// What all nodes have told, as it was read last.
+    others: Option<Vec<AppliedListed>>,
+    /// When it was tried to read that, with or without an answer.
+    asked_at: Option<Instant>,
 }
 
 /// What is told.
@@ -52,8 +54,7 @@ struct Report {
 }
 
 pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
-    let node = Arc::clone(node);
-    spawn("policy-applied", move || {
+    spawn(node, "policy-applied", |node| {
         let identities = &node.identities;
         while !identities.ends() {
             let Some(report) = identities.due() else {
@@ -184,21 +185,22 @@ impl Identities {
 
     /// What all nodes say that they enforce, read lately; `None` if that was never read.
     fn nodes_applied(&self) -> Option<Vec<AppliedListed>> {
-        let fresh = |state: &Applied| {
-            let (nodes, at) = state.others.as_ref()?;
-            (at.elapsed() < READ_AGAIN).then(|| nodes.clone())
-        };
-        if let Some(nodes) = fresh(&self.applied_state()) {
-            return Some(nodes);
+        {
+            let state = self.applied_state();
+            // While the store is away it is not asked for each of many addresses either.
+            if state.asked_at.is_some_and(|at| at.elapsed() < READ_AGAIN) {
+                return state.others.clone();
+            }
         }
         let read = self.cluster.operations().applied();
         let mut state = self.applied_state();
+        state.asked_at = Some(Instant::now());
         match read {
-            Ok(nodes) => state.others = Some((nodes, Instant::now())),
+            Ok(nodes) => state.others = Some(nodes),
             // They only go forward, so that what was read last is true still.
             Err(error) => tracing::debug!(%error, "it is not read what others enforce"),
         }
-        state.others.as_ref().map(|(nodes, _)| nodes.clone())
+        state.others.clone()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use bulkhead_ipam::cluster::Revision;
 use bulkhead_ipam::cluster::operations::StoreTrouble;
 
 use super::mirror::KINDS;
@@ -21,13 +22,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
     for kind in KINDS {
-        let node = Arc::clone(node);
-        spawn("policy-store", move || {
+        spawn(node, "policy-store", move |node| {
             go_on(&node.identities, kind, |identities| identities.follow(kind));
         })?;
     }
-    let node = Arc::clone(node);
-    spawn("policy-store", move || {
+    spawn(node, "policy-store", |node| {
         go_on(&node.identities, "endpoints", Identities::follow_endpoints);
     })
 }
@@ -89,6 +88,8 @@ impl Identities {
         let schema = &self.cluster.schema;
         for network in self.look(super::mirror::Mirror::unlisted) {
             let Some(part) = part(&network) else {
+                // Nobody publishes any of it; it must not keep what was seen of the others from being told.
+                self.tell(|mirror| mirror.list_endpoints(&network, Vec::new(), Revision(0)));
                 continue;
             };
             let operations = self.cluster.operations();

@@ -25,6 +25,9 @@ const FILE: &str = "policies";
 /// How often it is looked whether the copy is behind.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long to wait after the disk has refused it.
+const PAUSE: Duration = Duration::from_secs(10);
+
 /// The rows.
 #[derive(Debug, Default)]
 pub(super) struct Kept(Mutex<Rows>);
@@ -87,12 +90,12 @@ impl Kept {
 }
 
 pub(super) fn start(node: &Arc<Node>) -> io::Result<()> {
-    let node = Arc::clone(node);
-    spawn("policy-kept", move || {
+    spawn(node, "policy-kept", |node| {
         while !node.identities.ends() {
             thread::sleep(TICK);
             if let Err(error) = node.identities.keep() {
                 node.failed("what policies are about is not kept on the disk", &error);
+                thread::sleep(PAUSE);
             }
         }
     })
@@ -118,7 +121,12 @@ impl Identities {
         });
         let rows: Vec<Row> = kept.rows.values().cloned().collect();
         drop(kept);
-        write(&self.file(), &rows)
+        let written = write(&self.file(), &rows);
+        if written.is_err() {
+            // The disk may have room again before anything changes.
+            self.kept.rows().is_behind = true;
+        }
+        written
     }
 
     /// The objects and their revision, as the store said when it was last heard of; `None` if it never was.

@@ -19,14 +19,15 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use bulkhead_attach::UnderWay;
 use bulkhead_ipam::{AttachmentRecord, Labels, Recorded, StateDir, StoreError};
 use bulkhead_model::{AttachmentKey, NetworkName};
 use bulkhead_policy::{EndpointId, Network, World};
 
 use crate::cluster::{Backend, Cluster};
+use crate::lasting;
 use crate::node::Node;
 use mirror::Mirror;
 use publish::Desk;
@@ -43,6 +44,10 @@ pub(crate) struct Identities {
     cluster: Arc<Cluster>,
     state_dir: Arc<StateDir>,
     mirror: Mutex<Mirror>,
+    /// One at a time about each attachment: what is read of its record is told before anybody reads it again.
+    turns: UnderWay,
+    /// Attachments that are no endpoints any more while their records stand, for a moment or until DEL is repeated.
+    ending: Mutex<BTreeSet<AttachmentKey>>,
     /// The mirror has changed.
     news: Condvar,
     desk: Mutex<Desk>,
@@ -88,6 +93,8 @@ impl Identities {
             cluster: Arc::clone(cluster),
             state_dir: Arc::clone(state_dir),
             mirror: Mutex::new(mirror),
+            turns: UnderWay::default(),
+            ending: Mutex::default(),
             news: Condvar::new(),
             desk: Mutex::default(),
             work: Condvar::new(),
@@ -152,6 +159,41 @@ impl Identities {
 
     /// An attachment's record is durable: its endpoint is known from here on, and published.
     pub(crate) fn recorded(&self, record: &AttachmentRecord) -> EndpointId {
+        let _turn = self.turns.begin(&record.key);
+        self.ending().remove(&record.key);
+        self.take_in(record)
+    }
+
+    /// An attachment is no endpoint any more, and its record is about to end: until it has, nothing that is read there
+    /// makes it one again, or whoever is given its addresses would be taken for it. What it had.
+    pub(crate) fn ended(&self, key: &AttachmentKey) -> Held {
+        let _turn = self.turns.begin(key);
+        self.ending().insert(key.clone());
+        self.take_out(key)
+    }
+
+    /// An attachment may be recorded otherwise than before, or not be any more.
+    pub(crate) fn changed(&self, key: &AttachmentKey) {
+        // The next comparison finds it.
+        if let Err(error) = self.follow_record(key) {
+            tracing::warn!(%error, attachment = %key, "its record is not read");
+        }
+    }
+
+    fn follow_record(&self, key: &AttachmentKey) -> Result<(), StoreError> {
+        let _turn = self.turns.begin(key);
+        match self.recorded_now(key)? {
+            Some(_) if self.ending().contains(key) => {}
+            Some(record) => drop(self.take_in(&record)),
+            None => {
+                self.ending().remove(key);
+                drop(self.take_out(key));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&self, record: &AttachmentRecord) -> EndpointId {
         let network = &record.key.network;
         let about = Network {
             space: row::space_of(record),
@@ -166,8 +208,7 @@ impl Identities {
         endpoint
     }
 
-    /// An attachment's record has ended; what it had.
-    pub(crate) fn ended(&self, key: &AttachmentKey) -> Held {
+    fn take_out(&self, key: &AttachmentKey) -> Held {
         let had = self.tell(|mirror| {
             let had = mirror.remove_own(&key.network, &key.id());
             if mirror.own_on(&key.network) == 0 {
@@ -177,16 +218,6 @@ impl Identities {
         });
         self.publish_soon(key, &had.addresses);
         had
-    }
-
-    /// An attachment may be recorded otherwise than before, or not be any more.
-    pub(crate) fn changed(&self, key: &AttachmentKey) {
-        match self.recorded_now(key) {
-            Ok(Some(record)) => drop(self.recorded(&record)),
-            Ok(None) => drop(self.ended(key)),
-            // The next comparison finds it.
-            Err(error) => tracing::warn!(%error, attachment = %key, "its record is not read"),
-        }
     }
 
     /// Attachments may have changed, nobody says which.
@@ -222,24 +253,22 @@ impl Identities {
         Ok(record.filter(|record| known.is_of_this_boot(record)))
     }
 
-    /// Compares every record with what is known.
+    /// The node's own attachments, of this boot.
+    pub(crate) fn own(&self) -> BTreeSet<AttachmentKey> {
+        self.look(Mirror::own).into_iter().collect()
+    }
+
+    /// Compares every record with what is known. Calls go on meanwhile, so that what was listed says only whom to look
+    /// at.
     fn take_in_all(&self) -> Result<(), StoreError> {
-        let mut there = BTreeSet::new();
+        let mut all = self.own();
+        all.extend(self.ending().iter().cloned());
         for recorded in self.state_dir.everything()? {
             if let Recorded::Attachment(record) = recorded? {
-                there.insert(record.key.clone());
+                all.insert(record.key);
             }
         }
-        let known = self.look(Mirror::own);
-        let gone = known.into_iter().filter(|key| !there.contains(key));
-        gone.for_each(|key| drop(self.ended(&key)));
-        for key in there {
-            match self.recorded_now(&key)? {
-                Some(record) => drop(self.recorded(&record)),
-                None => drop(self.ended(&key)),
-            }
-        }
-        Ok(())
+        all.iter().try_for_each(|key| self.follow_record(key))
     }
 
     /// What the journal says of a network itself.
@@ -297,6 +326,10 @@ impl Identities {
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn ending(&self) -> MutexGuard<'_, BTreeSet<AttachmentKey>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -310,9 +343,10 @@ impl Identities {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let thread = thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK);
-    thread.spawn(run).map(drop)
+fn spawn(
+    node: &Arc<Node>,
+    name: &'static str,
+    run: impl Fn(&Arc<Node>) + Send + 'static,
+) -> std::io::Result<()> {
+    lasting::spawn(node, name, STACK, run)
 }

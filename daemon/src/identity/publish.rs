@@ -35,6 +35,8 @@ const BATCH: usize = MOST_ENDPOINTS / 2;
 pub(super) struct Desk {
     /// Attachments that have changed.
     dirty: BTreeMap<AttachmentKey, Told>,
+    /// How often something was told.
+    told: u64,
     published: BTreeMap<AttachmentId, Entry>,
     /// Whether what is published was read since the last doubt.
     is_known: bool,
@@ -52,6 +54,8 @@ pub(super) struct Desk {
 struct Told {
     /// When it was first told.
     at: Instant,
+    /// Which of all tellings was the last.
+    nth: u64,
     /// The addresses that it had.
     had: Vec<IpAddr>,
 }
@@ -74,17 +78,20 @@ enum Done {
 /// A row on its way.
 struct Sending {
     key: AttachmentKey,
-    told_at: Instant,
+    told: Told,
     write: EndpointWrite,
 }
 
 impl Desk {
     /// An attachment may have changed; `had` are addresses that it has no longer.
     pub(super) fn dirty(&mut self, key: &AttachmentKey, had: &[IpAddr]) {
+        self.told += 1;
         let told = self.dirty.entry(key.clone()).or_insert_with(|| Told {
             at: Instant::now(),
+            nth: 0,
             had: Vec::new(),
         });
+        told.nth = self.told;
         told.had.extend(had);
     }
 
@@ -119,10 +126,9 @@ impl Desk {
 }
 
 pub(super) fn start(node: &Arc<Node>) -> std::io::Result<()> {
-    let node = Arc::clone(node);
-    spawn("endpoints", move || {
+    spawn(node, "endpoints", |node| {
         while !node.identities.ends() {
-            match node.identities.publish(&node) {
+            match node.identities.publish(node) {
                 Ok(Done::All) => {}
                 // The ledger registers it.
                 Ok(Done::Unregistered) => std::thread::sleep(PAUSE),
@@ -225,13 +231,9 @@ impl Identities {
 
     /// The next rows that differ from what is published; those that do not are struck off.
     fn batch(&self, epoch: u64) -> Result<Option<Vec<Sending>>, Doubt> {
-        let dirty: Vec<(AttachmentKey, Instant)> = {
-            let desk = self.desk();
-            let dirty = desk.dirty.iter();
-            dirty.map(|(key, told)| (key.clone(), told.at)).collect()
-        };
+        let dirty = self.desk().dirty.clone();
         let mut batch = Vec::new();
-        for (key, told_at) in dirty {
+        for (key, told) in dirty {
             let row = self
                 .recorded_now(&key)?
                 .map(|record| row_of(&record, epoch));
@@ -247,13 +249,9 @@ impl Identities {
                     seen,
                     row,
                 };
-                batch.push(Sending {
-                    key,
-                    told_at,
-                    write,
-                });
+                batch.push(Sending { key, told, write });
             } else {
-                desk.strike_off(&key, told_at);
+                desk.strike_off(&key, &told);
             }
             if batch.len() == BATCH {
                 break;
@@ -279,7 +277,7 @@ impl Identities {
             Published::Made(revision) => {
                 desk.standing_now = Some(standing);
                 for one in batch {
-                    let lag = one.told_at.elapsed();
+                    let lag = one.told.at.elapsed();
                     node.metrics.endpoint_published.observe(lag.as_secs_f64());
                     desk.lags.note(lag);
                     desk.stands(one, revision);
@@ -297,8 +295,8 @@ impl Identities {
 
 impl Desk {
     /// Nothing is to be published of an attachment, if nobody has told of it again meanwhile.
-    fn strike_off(&mut self, key: &AttachmentKey, told_at: Instant) {
-        if self.dirty.get(key).is_none_or(|told| told.at != told_at) {
+    fn strike_off(&mut self, key: &AttachmentKey, told: &Told) {
+        if self.dirty.get(key).is_none_or(|last| last.nth != told.nth) {
             return;
         }
         let told = self.dirty.remove(key);
@@ -339,7 +337,7 @@ impl Desk {
             };
             self.published.insert(id, entry);
         }
-        self.strike_off(&one.key, one.told_at);
+        self.strike_off(&one.key, &one.told);
     }
 }
 
@@ -363,4 +361,31 @@ pub(super) enum Doubt {
 /// A network as a part of a key; one whose name is too long for that has no endpoints that others see.
 pub(super) fn part(network: &NetworkName) -> Option<ObjectPart> {
     network.as_str().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_while_it_is_published_is_looked_at_again() {
+        let key = AttachmentKey {
+            network: "blue".parse().unwrap(),
+            container: "c1".parse().unwrap(),
+            interface: "eth0".parse().unwrap(),
+        };
+        let address: IpAddr = "10.1.0.2".parse().unwrap();
+        let mut desk = Desk::default();
+        desk.dirty(&key, &[]);
+        let looked_at = desk.dirty[&key].clone();
+        // Its end, after its record was read and before its row is written.
+        desk.dirty(&key, &[address]);
+        desk.strike_off(&key, &looked_at);
+        assert_eq!(desk.waiting().0, 1);
+        assert_eq!(desk.withdrawn(address), None, "its row may stand");
+        let looked_at = desk.dirty[&key].clone();
+        desk.strike_off(&key, &looked_at);
+        assert_eq!(desk.waiting().0, 0);
+        assert_eq!(desk.withdrawn(address), Some(Revision(0)));
+    }
 }

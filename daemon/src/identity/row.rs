@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bulkhead_attach::{OverlayEnd, own_prefixes};
 use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::cluster::schema::EndpointRow;
+use bulkhead_model::{InterfaceAddress, Prefix};
 use bulkhead_policy::{
     Endpoint, EndpointId, GroupName, Labels, NamedPort, NodeName, OwnPrefix, Place, Space,
 };
@@ -28,6 +29,30 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// An address alone.
+    pub(super) fn address(address: IpAddr) -> Self {
+        Self {
+            addresses: vec![address],
+            prefixes: Vec::new(),
+        }
+    }
+
+    /// A prefix, and no address beside it.
+    pub(super) fn prefix(own: OwnPrefix) -> Self {
+        Self {
+            addresses: Vec::new(),
+            prefixes: vec![own],
+        }
+    }
+
+    /// As prefixes, an address as one of its full length.
+    pub(crate) fn all(&self) -> BTreeSet<Prefix> {
+        let addresses = self.addresses.iter();
+        let alone = addresses.map(|address| InterfaceAddress::alone(*address).prefix());
+        let prefixes = self.prefixes.iter().map(|own| own.prefix());
+        alone.chain(prefixes).collect()
+    }
+
     /// What an attachment has.
     pub(crate) fn of(record: &AttachmentRecord) -> Self {
         Self::of_row(&row_of(record, 0))

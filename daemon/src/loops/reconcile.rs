@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use bulkhead_attach::Policies;
 use bulkhead_cni::{CniError, Verb};
 use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::wire::admin::EventKind;
@@ -123,6 +124,8 @@ pub(crate) fn mend(node: &Node, key: &AttachmentKey) -> Result<Verdict, CniError
         .store(unix_ms(), Ordering::Relaxed);
     node.events
         .tell(|| of_record(EventKind::Drift, &record, String::new()));
+    // A DEL that has failed may have taken its policies away with its link, which does not come back without them.
+    node.policy.admit(&record)?;
     let plan = kind::repair(&call, &node.state, &record)?;
     let plan: Vec<String> = plan.ops().iter().map(ToString::to_string).collect();
     node.metrics.drift_mended.inc();

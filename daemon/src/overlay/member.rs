@@ -23,6 +23,8 @@ pub(super) struct Member {
     pub(super) link_mac: Option<Mac>,
     /// Attachments that have asked for it and may not be recorded yet.
     pending: BTreeMap<AttachmentKey, Instant>,
+    /// How many have asked for it so far.
+    asked: u64,
     /// Whether the kernel had everything of it after the last pass.
     pub(super) stands: bool,
     /// What kept the last pass from it.
@@ -43,6 +45,7 @@ impl Member {
             end,
             link_mac,
             pending: BTreeMap::new(),
+            asked: 0,
             stands: false,
             fault: None,
             mended: 0,
@@ -55,12 +58,13 @@ impl Member {
     /// An attachment is about to be recorded.
     pub(super) fn expect(&mut self, key: &AttachmentKey) {
         self.pending.insert(key.clone(), Instant::now());
+        self.asked += 1;
     }
 
-    /// Whether an attachment may be about to be recorded.
-    pub(super) fn is_expecting(&mut self) -> bool {
+    /// How many have asked for it, if none of them may be about to be recorded: while that stays the same, none is.
+    pub(super) fn idle(&mut self) -> Option<u64> {
         self.pending.retain(|_, since| since.elapsed() < PATIENCE);
-        !self.pending.is_empty()
+        self.pending.is_empty().then_some(self.asked)
     }
 
     /// An attachment is recorded, or will not be.
@@ -120,4 +124,42 @@ pub(super) fn recorded(
 pub(super) fn is_used(state: &StateDir, network: &NetworkName) -> Result<bool, StoreError> {
     let known = state.network(network).read()?;
     Ok(known.is_some_and(|known| known.live_count() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use bulkhead_attach::Tuning;
+    use bulkhead_model::{Encryption, Vni};
+
+    use super::*;
+
+    #[test]
+    fn who_came_while_the_records_were_counted_is_not_missed() {
+        let end = OverlayEnd {
+            vni: Vni::new(7).unwrap(),
+            port: 4789,
+            pools: Vec::new(),
+            underlay: None,
+            local: [192, 0, 2, 1].into(),
+            mtu: Mtu::new(1450).unwrap(),
+            most: None,
+            direct: false,
+            tuning: Tuning::default(),
+            encryption: Encryption::None,
+            segment: None,
+        };
+        let key = AttachmentKey {
+            network: "blue".parse().unwrap(),
+            container: "c1".parse().unwrap(),
+            interface: "eth0".parse().unwrap(),
+        };
+        let mut member = Member::new(end, None);
+        let idle = member.idle();
+        assert!(idle.is_some());
+        // None was recorded when they were counted; now one is, and it waits for nothing any more.
+        member.expect(&key);
+        assert_eq!(member.idle(), None);
+        member.settled(&key);
+        assert!(member.idle().is_some() && member.idle() != idle);
+    }
 }

@@ -439,8 +439,14 @@ pub(super) fn shown(plan: &[String]) -> String {
 impl Overlays {
     /// Networks whose last attachment is gone are left.
     fn let_go(&self, node: &Node) {
-        let networks: Vec<NetworkName> = self.state().members.keys().cloned().collect();
-        for network in networks {
+        let idle: Vec<(NetworkName, u64)> = {
+            let mut state = self.state();
+            let members = state.members.iter_mut();
+            members
+                .filter_map(|(network, member)| Some((network.clone(), member.idle()?)))
+                .collect()
+        };
+        for (network, asked) in idle {
             let used = match member::is_used(&self.state_dir, &network) {
                 Ok(used) => used,
                 Err(error) => {
@@ -452,10 +458,9 @@ impl Overlays {
                 continue;
             }
             let mut state = self.state();
-            let Some(member) = state.members.get_mut(&network) else {
-                continue;
-            };
-            if member.is_expecting() {
+            let member = state.members.get_mut(&network);
+            // Somebody may have come, and been recorded, since the records were looked at.
+            if member.is_none_or(|member| member.idle() != Some(asked)) {
                 continue;
             }
             if let Some(member) = state.members.remove(&network) {

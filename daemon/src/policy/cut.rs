@@ -6,36 +6,9 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bulkhead_kernel::{Connection, Deletion, Kernel, ObserveError};
-use bulkhead_model::Protocol;
+use bulkhead_model::{InterfaceAddress, Prefix, Protocol};
 use bulkhead_policy::compile::Judge;
 use bulkhead_policy::{Decision, OwnPrefix, Packet, Space, Traffic};
-
-use crate::identity::Held;
-
-/// What somebody had who is gone.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Gone {
-    Address(IpAddr),
-    Prefix(OwnPrefix),
-}
-
-impl Gone {
-    /// All of it.
-    pub(super) fn all(had: &Held) -> impl Iterator<Item = Self> {
-        let addresses = had.addresses.iter().copied().map(Self::Address);
-        addresses.chain(had.prefixes.iter().copied().map(Self::Prefix))
-    }
-
-    /// Whether somebody who has this has something of it.
-    pub(super) fn is_of(&self, held: &Held) -> bool {
-        let mut gone = Held::default();
-        match self {
-            Self::Address(address) => gone.addresses.push(*address),
-            Self::Prefix(own) => gone.prefixes.push(*own),
-        }
-        gone.overlaps(held)
-    }
-}
 
 /// Which connections are to end.
 #[derive(Clone, Debug)]
@@ -44,8 +17,9 @@ pub(super) struct Due {
     pub(super) at: Instant,
     /// Those that it denies.
     pub(super) judge: Option<Judge>,
-    /// Those of addresses whose endpoints are gone: what stands of them is nobody's who has one next.
-    pub(super) gone: BTreeSet<Gone>,
+    /// Those of addresses, and of own prefixes, whose endpoints are gone: what stands of them is nobody's who has
+    /// one next.
+    pub(super) gone: BTreeSet<Prefix>,
 }
 
 impl Due {
@@ -54,8 +28,9 @@ impl Due {
     }
 
     fn is_gone(&self, address: IpAddr) -> bool {
-        let around = OwnPrefix::around(address).map(Gone::Prefix);
-        let mut of = [Some(Gone::Address(address)), around].into_iter().flatten();
+        let alone = InterfaceAddress::alone(address).prefix();
+        let around = OwnPrefix::around(address).map(OwnPrefix::prefix);
+        let mut of = [Some(alone), around].into_iter().flatten();
         of.any(|gone| self.gone.contains(&gone))
     }
 
@@ -89,16 +64,34 @@ impl Scissors {
         let is_ours = |source, destination| due.concerns([source, destination]);
         let mut connections = self.0.connections(is_ours)?;
         connections.retain(|connection| due.ends(connection));
-        let answers = self.0.forget(&connections)?;
-        for refusal in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        let refusals = self.0.forget(&connections)?;
+        for (_, refusal) in &refusals {
             tracing::warn!(%refusal, "a connection that is no longer allowed is not cut");
         }
-        let cut = answers.iter().filter(|answer| answer.is_ok()).count();
+        let cut = connections.len() - refusals.len();
         if cut > 0 {
             tracing::info!(cut, "cut connections that are no longer allowed");
         }
         Ok(u64::try_from(cut).unwrap_or(u64::MAX))
     }
+}
+
+/// How many connections stand that began with each of these packets, in their order.
+///
+/// # Errors
+/// The kernel does not tell what there is.
+pub(crate) fn standing(kernel: &mut Kernel, packets: &[&Packet]) -> Result<Vec<u64>, ObserveError> {
+    let is_meant = |source, destination| {
+        let mut packets = packets.iter();
+        packets.any(|packet| (packet.source, packet.destination) == (source, destination))
+    };
+    let connections = kernel.connections(is_meant)?;
+    let begun: Vec<Packet> = connections.iter().map(packet_of).collect();
+    let of = |packet: &&Packet| {
+        let alike = begun.iter().filter(|begun| *begun == *packet);
+        u64::try_from(alike.count()).unwrap_or(u64::MAX)
+    };
+    Ok(packets.iter().map(of).collect())
 }
 
 /// The packet that began a connection.

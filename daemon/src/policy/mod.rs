@@ -4,27 +4,31 @@
 //! policy, what stands goes on.
 
 mod cut;
+mod gone;
 mod stand;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bulkhead_attach::policies::device;
 use bulkhead_cni::CniError;
 use bulkhead_ipam::wire::admin::{Judged, PolicyVerified};
 use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
-use bulkhead_model::{AttachmentKey, IfName};
+use bulkhead_kernel::ObserveError;
+use bulkhead_model::{AttachmentKey, IfName, Prefix};
 use bulkhead_policy::compile::Told;
 use bulkhead_policy::{Decision, EndpointId, Local, Packet, World};
 
 use crate::config::Established;
 use crate::identity::{Changed, Held, Identities, Mark};
+use crate::lasting;
 use crate::node::Node;
-use cut::{Due, Gone, Scissors};
+pub(crate) use cut::standing;
+use cut::{Due, Scissors};
+pub(crate) use gone::Gone;
 use stand::{Stand, Trouble};
 
 /// Stack of the thread, in bytes: a table is made on the heap.
@@ -37,6 +41,10 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct Enforcer {
     identities: Arc<Identities>,
     state: Mutex<State>,
+    /// Addresses that may have connections of those who had them before.
+    gone: Gone,
+    /// Whoever cuts has them, so that nobody cuts what an address's next holder has begun. Taken before the state.
+    scissors: Mutex<Scissors>,
     is_ending: AtomicBool,
     /// How often the table was found otherwise than it had been left, and put right.
     healed: AtomicU64,
@@ -50,8 +58,6 @@ struct State {
     /// How many listen to what is allowed.
     listeners: usize,
     stand: Stand,
-    /// Addresses whose endpoints are gone, since when, while connections of theirs may stand.
-    gone: BTreeMap<Gone, Instant>,
     /// What was known when the kernel was told last.
     mark: Mark,
 }
@@ -64,10 +70,14 @@ impl Enforcer {
     pub(crate) fn open(
         identities: &Arc<Identities>,
         state_dir: &StateDir,
+        gone: Gone,
     ) -> Result<Self, StoreError> {
         let mut local = BTreeMap::new();
+        // Not what an earlier boot has left.
+        let there = identities.own();
         for recorded in state_dir.everything()? {
             if let Recorded::Attachment(record) = recorded?
+                && there.contains(&record.key)
                 && let Some(device) = device(&record.names)
             {
                 let endpoint = identities.recorded(&record);
@@ -78,12 +88,13 @@ impl Enforcer {
             local,
             listeners: 0,
             stand: Stand::unknown(),
-            gone: BTreeMap::new(),
             mark: Mark::default(),
         };
         Ok(Self {
             identities: Arc::clone(identities),
             state: Mutex::new(state),
+            gone,
+            scissors: Mutex::new(Scissors::new()),
             is_ending: AtomicBool::new(false),
             healed: AtomicU64::new(0),
             cut: AtomicU64::new(0),
@@ -95,11 +106,7 @@ impl Enforcer {
     /// # Errors
     /// There is no thread.
     pub(crate) fn start(node: &Arc<Node>) -> std::io::Result<()> {
-        let node = Arc::clone(node);
-        let thread = thread::Builder::new()
-            .name("policy".to_owned())
-            .stack_size(STACK);
-        thread.spawn(move || go_on(&node)).map(drop)
+        lasting::spawn(node, "policy", STACK, |node| go_on(node))
     }
 
     /// Follows nothing more. What stands goes on.
@@ -149,6 +156,7 @@ impl Enforcer {
             traffic: packet.traffic.to_string(),
             allowed: decision == Decision::Allow,
             said,
+            standing: None,
         })
     }
 
@@ -192,37 +200,35 @@ impl Enforcer {
 
     /// Which connections are to be cut now.
     fn due(&self, established: Established) -> Option<Due> {
-        let mut state = self.state();
         let judge = match established {
-            Established::Cut => state.stand.due_to_cut(),
+            Established::Cut => self.state().stand.due_to_cut(),
             // It stays due.
             Established::Keep => None,
         };
-        let gone = state.gone.keys().copied().collect();
-        let at = Instant::now();
-        let due = Due { at, judge, gone };
+        let due = Due {
+            at: Instant::now(),
+            judge,
+            gone: self.gone.all(),
+        };
         due.is_something().then_some(due)
     }
 
-    /// Cuts them. What is not cut stays due.
-    fn cut(&self, node: &Node, scissors: &mut Scissors, due: &Due) {
-        let cut = scissors.cut(due);
-        let mut state = self.state();
-        match cut {
+    /// Cuts what is due. What is not cut stays so.
+    fn cut(&self, node: &Node) {
+        let mut scissors = self.scissors();
+        let Some(due) = self.due(node.config().established) else {
+            return;
+        };
+        match scissors.cut(&due) {
             Ok(cut) => {
-                // Others have gone meanwhile.
-                state
-                    .gone
-                    .retain(|gone, since| *since > due.at || !due.gone.contains(gone));
-                drop(state);
+                self.gone.are_cut(&due.gone, due.at);
                 self.cut.fetch_add(cut, Ordering::Relaxed);
                 node.metrics.policy_cut.inc_by(cut);
             }
             Err(error) => {
                 if due.judge.is_some() {
-                    state.stand.is_not_cut();
+                    self.state().stand.is_not_cut();
                 }
-                drop(state);
                 let why = crate::told::chain(&error);
                 node.failed("connections that are no longer allowed are not cut", &why);
             }
@@ -231,28 +237,49 @@ impl Enforcer {
 
     /// Nothing stands of the connections that others had with these addresses.
     fn begin_anew(&self, record: &AttachmentRecord) -> Result<(), CniError> {
-        let held = Held::of(record);
-        let gone: BTreeSet<Gone> = {
-            let state = self.state();
-            let gone = state.gone.keys();
-            gone.filter(|gone| gone.is_of(&held)).copied().collect()
-        };
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let (at, judge) = (Instant::now(), None);
-        let due = Due { at, judge, gone };
-        let cut = Scissors::new().cut(&due);
+        let cut = self.cut_gone(&Held::of(record).all());
         cut.map_err(|error| {
             let network = &record.key.network;
             let why = crate::told::chain(&error);
             CniError::try_again(format!(
                 "network {network}: connections of those who had the addresses before are not cut: {why}"
             ))
-        })?;
-        let mut state = self.state();
-        state.gone.retain(|gone, _| !due.gone.contains(gone));
+        })
+    }
+
+    fn cut_gone(&self, held: &BTreeSet<Prefix>) -> Result<(), ObserveError> {
+        if self.gone.among(held).is_empty() {
+            return Ok(());
+        }
+        let mut scissors = self.scissors();
+        // Who had them has cut some meanwhile, maybe.
+        let (at, judge) = (Instant::now(), None);
+        let gone = self.gone.among(held);
+        let due = Due { at, judge, gone };
+        if due.is_something() {
+            scissors.cut(&due)?;
+            self.gone.are_cut(&due.gone, due.at);
+        }
         Ok(())
+    }
+
+    /// Before an address is released: what cannot be noted, and would be forgotten with this process, is cut at once.
+    fn go(&self, key: &AttachmentKey, had: &Held) -> Result<(), CniError> {
+        let Err(unnoted) = self.gone.note(&had.all()) else {
+            return Ok(());
+        };
+        let cut = self.cut_gone(&had.all());
+        cut.map_err(|error| {
+            let network = &key.network;
+            let why = crate::told::chain(&error);
+            CniError::try_again(format!(
+                "network {network}: that connections of its addresses are to be cut is not noted: {unnoted}; they are not cut either: {why}"
+            ))
+        })
+    }
+
+    fn scissors(&self) -> MutexGuard<'_, Scissors> {
+        self.scissors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell_kernel(&self) -> Result<Mark, Trouble> {
@@ -264,6 +291,7 @@ impl Enforcer {
         self.state.lock().unwrap_or_else(|poisoned| {
             let mut state = PoisonError::into_inner(poisoned);
             state.stand.forget();
+            self.state.clear_poison();
             state
         })
     }
@@ -313,10 +341,9 @@ impl bulkhead_attach::Policies for Enforcer {
 
     fn dismiss(&self, key: &AttachmentKey) -> Result<(), CniError> {
         let had = self.identities.ended(key);
+        self.go(key, &had)?;
         let mut state = self.state();
         state.local.remove(key);
-        let now = Instant::now();
-        state.gone.extend(Gone::all(&had).map(|gone| (gone, now)));
         let told = match state.tell_kernel(&self.identities) {
             // It cannot be compiled.
             Err(Trouble::Unknown) if state.local.is_empty() => state.stand.clear(),
@@ -342,7 +369,6 @@ fn go_on(node: &Node) {
     let enforcer = &node.policy;
     let mut mark = Mark::default();
     let mut verified_at = Instant::now();
-    let mut scissors = Scissors::new();
     let mut first = true;
     while !enforcer.is_ending.load(Ordering::Relaxed) {
         let changed = enforcer.identities.await_change(mark, TICK);
@@ -364,9 +390,7 @@ fn go_on(node: &Node) {
                 }
             }
         }
-        if let Some(due) = enforcer.due(node.config().established) {
-            enforcer.cut(node, &mut scissors, &due);
-        }
+        enforcer.cut(node);
         // As often as attachments are compared with their want.
         let interval = node.config().reconcile;
         if interval.is_some_and(|interval| verified_at.elapsed() >= interval) {

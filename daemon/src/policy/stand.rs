@@ -53,7 +53,8 @@ impl Stand {
             kernel: Kernel::new(Deletion::Blocking),
             stands: Stands::Unknown,
             outcomes: BTreeMap::new(),
-            cut_is_due: false,
+            // Who was there before may have forbidden something, and not have come to it.
+            cut_is_due: true,
             compiler: Compiler::default(),
         }
     }
@@ -197,9 +198,14 @@ impl Stand {
         Some((decision, said(&self.outcomes, &evaluation)))
     }
 
-    /// Who tells what is no longer allowed, once after each change that may have forbidden something.
+    /// Who tells what is no longer allowed, once after each change that may have forbidden something, as soon as
+    /// that stands.
     pub(super) fn due_to_cut(&mut self) -> Option<Judge> {
-        std::mem::take(&mut self.cut_is_due).then(|| self.compiler.judge())
+        let is_due = self.cut_is_due && !self.is_unknown();
+        is_due.then(|| {
+            self.cut_is_due = false;
+            self.compiler.judge()
+        })
     }
 
     /// It was not done.

@@ -2,9 +2,11 @@
 //! that port, and gives no address: so it needs no daemon, and works the same whether one answers.
 
 mod life;
+mod neighbours;
 mod state;
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::path::Path;
 
 use bulkhead_cni::{Answer, Call, CniError, CniResult, Code, Verb};
@@ -15,10 +17,11 @@ use bulkhead_plan::{Hook, Ns, Plan, Scope, World, plan, scope};
 
 use crate::converge::ConvergeError;
 use crate::failure::Failure;
-use crate::guard::{GUARD, note_blocks};
-use crate::{GuardConfig, Host, gc, pod, state_dir, status};
-
+pub use neighbours::Gateway;
 pub use state::{GuardedState, guard_state};
+
+use crate::guard::{GUARD, note_blocks, note_node, without_node};
+use crate::{GuardConfig, Host, gc, pod, state_dir, status};
 
 /// A plugin that is chained behind the one that made the port.
 pub trait Chained: Sized {
@@ -63,6 +66,12 @@ pub struct Guarded {
     pub port_mac: Option<Mac>,
     /// The bridge it is on, if it is on one.
     pub bridge: Option<IfName>,
+    /// The MACs by which the node takes in what the port sends.
+    pub node_macs: BTreeSet<Mac>,
+    /// The node's link-local addresses there.
+    pub node_links: BTreeSet<Ipv6Addr>,
+    /// The node as the container's gateway, if it is one.
+    pub gateway: Option<Gateway>,
     /// The interface's MAC.
     pub mac: Mac,
     /// Its addresses, with the gateways named beside them; empty where nobody gave it any.
@@ -101,20 +110,22 @@ fn guard<C: Chained>(
     host: &mut dyn Host,
     previous: &CniResult,
 ) -> Result<(), Failure> {
-    let record = look(plugin, call, host, previous)?;
+    let mut record = look(plugin, call, host, previous)?;
     let path = state_dir(call)?;
     let guards = Guards::of(&path).lock()?;
     let before = guards.find(&record.id())?;
     for other in displaced(&guards, before.as_ref(), &record)? {
         life::end(host.kernel(), &path, &guards, &other)?;
     }
-    let known = before.as_ref().is_some_and(|before| same(before, &record));
-    if !known {
-        guards.put(&record)?;
+    let known = before.filter(|before| same(before, &record));
+    let is_new = known.is_none();
+    match known {
+        Some(before) => record = before,
+        None => guards.put(&record)?,
     }
     let stood = life::stand(host.kernel(), &path, &record, plugin.hook());
     match stood {
-        Err(failure) if !known => match life::end(host.kernel(), &path, &guards, &record) {
+        Err(failure) if is_new => match life::end(host.kernel(), &path, &guards, &record) {
             Ok(()) => Err(failure),
             Err(also) => Err(failure.and(&format!("and undoing it: {also}"))),
         },
@@ -138,10 +149,12 @@ fn displaced(
     Ok(own.into_iter().chain(holder).collect())
 }
 
-/// Whether two records are of one port in one container, for all that they say when they were made.
+/// Whether two records are of one port in one container, for all that they say when they were made, and of the
+/// node there: its link-local addresses come and go.
 fn same(one: &AttachmentRecord, two: &AttachmentRecord) -> bool {
     let timeless = |record: &AttachmentRecord| AttachmentRecord {
         created_at_unix_ms: 0,
+        names: without_node(&record.names),
         ..record.clone()
     };
     timeless(one) == timeless(two)
@@ -176,6 +189,10 @@ fn look<C: Chained>(
         other: [(GUARD.to_owned(), plugin.guard().to_string())].into(),
         ..Names::default()
     };
+    if let Some(gateway) = &guarded.gateway {
+        gateway.note(&mut names);
+    }
+    note_node(&mut names, &guarded.node_macs, &guarded.node_links);
     if !plugin.blocks().is_empty() {
         names.bridge = guarded.bridge;
         note_blocks(&mut names, plugin.blocks());
@@ -213,7 +230,11 @@ fn links_of(previous: &CniResult, interface: IfName, container: &Ns) -> Scope {
     let on_host = previous.interfaces.iter();
     let on_host = on_host.filter(|one| one.sandbox.as_deref().is_none_or(str::is_empty));
     let names = on_host.filter_map(|one| one.name.parse::<IfName>().ok());
-    scope.space(&Ns::Host).links.extend(names);
+    let names: BTreeSet<_> = names.collect();
+    let host = scope.space(&Ns::Host);
+    host.links.extend(&names);
+    // Of a bridge's MAC its ports tell whether it is its own.
+    host.ports_of.extend(names);
     scope
 }
 
@@ -274,7 +295,7 @@ fn missing(
     hook: Hook,
 ) -> Result<Plan, Failure> {
     kernel.look_afresh();
-    let mut want = life::want(record, hook);
+    let mut want = life::want(record, hook, neighbours::known(kernel, record));
     loop {
         let world = kernel.observe(&scope(&want))?;
         let mend = plan(&world, &want).map_err(ConvergeError::from)?;
@@ -390,8 +411,9 @@ fn rehearse(
     let Some(port) = record.names.port else {
         return Ok(GuardPlans::default());
     };
-    let want = life::want(record, Hook::Auto);
-    let gone = life::gone(state, &Guards::of(state), record, port)?;
+    let known = neighbours::known(kernel, record);
+    let want = life::want(record, Hook::Auto, known.clone());
+    let gone = life::gone(state, &Guards::of(state), record, port, known)?;
     let mut world = kernel.observe(&scope(&want).and(scope(&gone)))?;
     let del = plan(&world, &gone).map_err(ConvergeError::from)?;
     // The model is the kernel's: what it refuses was not there, and is not there afterwards.

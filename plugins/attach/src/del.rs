@@ -59,8 +59,9 @@ pub(crate) fn detach<N: Network>(
         (Some(state), Some(record)) => shared(state, record)?,
         _ => BTreeSet::new(),
     };
-    let gone = unplug(host, call, key, record.as_ref(), configured, shared)?;
+    let gone = unplug(host, key, record.as_ref(), configured, shared)?;
     policies::dismiss(host, record.as_ref())?;
+    release_delegated(host.delegates(), call, record.as_ref())?;
     match state {
         Some(state) => forget(host, state, key, record, gone, reason),
         None => Ok(()),
@@ -76,7 +77,8 @@ pub(crate) fn detach_without_daemon<N: Network>(
     record: Option<&AttachmentRecord>,
 ) -> Result<(), CniError> {
     let configured = N::parse(call).ok().and_then(|network| network.bridge());
-    unplug(host, call, key, record, configured, BTreeSet::new())?;
+    unplug(host, key, record, configured, BTreeSet::new())?;
+    release_delegated(host.delegates(), call, record)?;
     Ok(())
 }
 
@@ -107,11 +109,9 @@ struct Unplugged {
     configured: Option<IfName>,
 }
 
-/// Takes the attachment's own objects out of the kernel, and has another IPAM plugin release what it
-/// gave.
+/// Takes the attachment's own objects out of the kernel.
 fn unplug(
     host: &mut dyn Host,
-    call: &Call,
     key: &AttachmentKey,
     record: Option<&AttachmentRecord>,
     configured: Option<IfName>,
@@ -127,7 +127,6 @@ fn unplug(
         let mut wanted = Want::Detached(Box::new(want.clone()));
         converge(host.kernel(), &mut wanted, |_, _, _| Ok(Before::Apply))?;
     }
-    release_delegated(host.delegates(), call, record)?;
     Ok(Unplugged {
         want,
         bridge,

@@ -6,11 +6,12 @@ mod budgets;
 mod recorded;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError, Code};
 use bulkhead_ipam::{AttachmentRecord, Ipam, Names};
+use bulkhead_kernel::machine_id;
 use bulkhead_model::{IfName, InterfaceAddress, Mac, Prefix};
 use bulkhead_plan::{
     Binding, Guard, Held, Identity, Multicast, MulticastRouter, PortFlags, Restore, Role,
@@ -29,6 +30,8 @@ pub const PREFIX: &str = "prefix";
 const SHARE: &str = "share";
 /// Among the other names of a guarded port's record: what nobody but guarded ports of this node holds.
 const BLOCKS: &str = "blocks";
+/// Among the other names of a guarded port's record: the node on the port's link, MACs and link-local addresses.
+const NODE: &str = "node";
 /// Among the other names of a record of a release without the guard: present if the port's filter
 /// checked the source MAC.
 const CHECKED_MAC: &str = "checkedMac";
@@ -383,13 +386,40 @@ fn recorded_surroundings(record: &AttachmentRecord) -> Surroundings {
     let on_segment = segment::of_names(&record.names).is_some();
     let knows = record.kind == GUARD || on_segment;
     let named = record.addresses.iter().filter(|_| knows);
+    let (node_macs, node_links) = recorded_node(record, on_segment);
     Surroundings {
         own_blocks: prefixes_in(&record.names, BLOCKS),
         shares: share(&record.names),
         bridge: record.names.bridge.filter(|_| !on_segment),
         gateways: named.filter_map(|leased| leased.gateway).collect(),
+        node_macs,
+        node_links,
         ..Surroundings::default()
     }
+}
+
+/// The node as the frames of a recorded port reach it: by its bridge or the port, of which the MACs are derived
+/// where the plugin makes them.
+fn recorded_node(
+    record: &AttachmentRecord,
+    on_segment: bool,
+) -> (BTreeSet<Mac>, BTreeSet<Ipv6Addr>) {
+    let (names, network) = (&record.names, &record.key.network);
+    if record.kind == GUARD {
+        let words = names.other.get(NODE).map_or("", String::as_str);
+        let words = || words.split_whitespace();
+        let macs = words().filter_map(|word| word.parse().ok());
+        let links = words().filter_map(|word| word.parse().ok());
+        return (macs.collect(), links.collect());
+    }
+    let bridge = match names.bridge {
+        _ if on_segment => Some(network.gateway_mac()),
+        Some(_) => machine_id().ok().map(|node| network.bridge_mac(&node)),
+        None => None,
+    };
+    let links = bridge.iter().map(|mac| mac.link_local());
+    let macs = bridge.iter().chain(&names.port_mac).copied();
+    (macs.collect(), links.collect())
 }
 
 /// The gateways and blocks that a record names.
@@ -409,6 +439,22 @@ pub(crate) fn note_share(names: &mut Names, block: &[Prefix]) {
 /// Records what nobody but guarded ports of this node holds.
 pub(crate) fn note_blocks(names: &mut Names, blocks: &BTreeSet<Prefix>) {
     note(names, BLOCKS, blocks);
+}
+
+/// Records how a guarded port's frames reach the node.
+pub(crate) fn note_node(names: &mut Names, macs: &BTreeSet<Mac>, links: &BTreeSet<Ipv6Addr>) {
+    let macs = macs.iter().map(ToString::to_string);
+    let words: Vec<_> = macs.chain(links.iter().map(ToString::to_string)).collect();
+    if !words.is_empty() {
+        names.other.insert(NODE.to_owned(), words.join(" "));
+    }
+}
+
+/// The names but for that.
+pub(crate) fn without_node(names: &Names) -> Names {
+    let mut names = names.clone();
+    names.other.remove(NODE);
+    names
 }
 
 fn note<'a>(names: &mut Names, what: &str, prefixes: impl IntoIterator<Item = &'a Prefix>) {

@@ -45,8 +45,8 @@ use bulkhead_plan::Attached;
 pub use addressing::{Addressing, DEFAULT_STATE_DIR, Source, state_dir};
 pub use capabilities::Capabilities;
 pub use chained::{
-    Chained, GuardPlans, Guarded, GuardedState, end_guard, explain_guard, guard_again, guard_drift,
-    guard_state,
+    Chained, Gateway, GuardPlans, Guarded, GuardedState, end_guard, explain_guard, guard_again,
+    guard_drift, guard_state,
 };
 pub use grant::{Grant, GrantedAddress};
 pub use guard::{

@@ -141,6 +141,7 @@ fn binding(network: &NetworkName, segment: &SegmentEnd) -> Option<Binding> {
         ifb: None,
         around: Surroundings {
             granted: addresses().collect(),
+            node_macs: [port_mac()].into(),
             ..Surroundings::default()
         },
     })

@@ -28,6 +28,8 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         .or(config.mac)
         .unwrap_or_else(|| grant.id.interface_mac());
     let port = names.port.unwrap_or_else(|| grant.id.port());
+    let port_mac = names.port_mac.unwrap_or_else(|| grant.id.port_mac());
+    let bridge_mac = grant.key.network.bridge_mac(&grant.node);
     // As recorded, which is how DEL finds it again: a configuration changed since is for new ones.
     let guard = guard_of(names);
     guard.refuse_outside(&grant.subnets)?;
@@ -43,6 +45,8 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
             shares: shares(config, grant),
             bridge: Some(config.bridge),
             gateways: gateways.iter().map(|gateway| gateway.address()).collect(),
+            node_macs: [bridge_mac, port_mac].into(),
+            node_links: [bridge_mac.link_local()].into(),
             ..Surroundings::default()
         },
     };
@@ -52,7 +56,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         node: Ns::Host,
         place: Place::Bridge(Bridge {
             name: config.bridge,
-            mac: grant.key.network.bridge_mac(&grant.node),
+            mac: bridge_mac,
             mtu: config.mtu,
             promiscuous: config.promiscuous,
             localnet: Localnet::needed_by(&forwards),
@@ -62,7 +66,7 @@ pub(crate) fn bridge(config: &Config, grant: &Grant) -> Result<Attached, CniErro
         }),
         port: Port {
             name: port,
-            mac: names.port_mac.unwrap_or_else(|| grant.id.port_mac()),
+            mac: port_mac,
             mtu: config.mtu,
             flags: PortFlags {
                 hairpin: config.port.hairpin || names.other.contains_key(REFLECTS),

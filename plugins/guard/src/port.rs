@@ -1,12 +1,13 @@
 //! Which port of the node leads to the interface, and whose it is.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
-use bulkhead_attach::Guarded;
+use bulkhead_attach::{Gateway, GuardSwitch, Guarded};
 use bulkhead_cni::{CniError, CniResult, Interface, Ip};
 use bulkhead_ipam::LeasedAddress;
 use bulkhead_model::{IfName, Mac, Prefix};
-use bulkhead_plan::{Link, LinkKind, Ns, World};
+use bulkhead_plan::{Link, LinkKind, Ns, Space, World};
 
 use crate::Config;
 
@@ -39,10 +40,62 @@ pub(crate) fn find(
     let addresses = addresses(config, interface, previous, nth)?;
     let subnets: Vec<Prefix> = addresses.iter().map(|one| one.address.prefix()).collect();
     config.guard.refuse_outside(&subnets)?;
+    let bridge = found.and_then(|link| link.bridge);
+    let (node_macs, node_links) = node(world.space(&Ns::Host), port, bridge);
+    let gateway = gateway(
+        config,
+        world.space(&Ns::Host),
+        bridge.unwrap_or(port),
+        &addresses,
+    );
     Ok(Guarded {
         port,
+        gateway,
+        node_macs,
+        node_links,
         port_mac: found.and_then(|link| link.mac),
-        bridge: found.and_then(|link| link.bridge),
+        bridge,
+        mac,
+        addresses,
+    })
+}
+
+/// The node on the port's link: the MACs by which it takes frames in, and its link-local addresses, as they are
+/// and as the kernel forms them once the link is up.
+fn node(host: &Space, port: IfName, bridge: Option<IfName>) -> (BTreeSet<Mac>, BTreeSet<Ipv6Addr>) {
+    let mac = |name: IfName| host.links.get(&name).and_then(|link| link.mac);
+    let macs = bridge.into_iter().chain([port]).filter_map(mac);
+    let listens = bridge.unwrap_or(port);
+    let formed = mac(listens).map(Mac::link_local);
+    let found = host.addresses.keys();
+    let found = found.filter_map(|(link, address)| match address.address() {
+        IpAddr::V6(v6) if *link == listens && v6.is_unicast_link_local() => Some(v6),
+        _ => None,
+    });
+    (macs.collect(), found.chain(formed).collect())
+}
+
+/// The node as the gateway, where it has an address that was answered as one on the link. Of a bridge whose MAC
+/// nobody fixed the lowest of its ports' is the MAC (`br_stp_recalculate_bridge_id`, `net/bridge/br_stp_if.c`), and
+/// changes with them: a container that knew it for good would be cut off.
+fn gateway(
+    config: &Config,
+    host: &Space,
+    link: IfName,
+    leased: &[LeasedAddress],
+) -> Option<Gateway> {
+    let mac = host.links.get(&link)?.mac?;
+    let is_on_link = |address: &IpAddr| {
+        let mut found = host.addresses.keys();
+        found.any(|(on, has)| *on == link && has.address() == *address)
+    };
+    let of_port = |port: &Link| port.bridge == Some(link) && port.mac == Some(mac);
+    let is_fixed = !host.links.values().any(of_port);
+    let named: BTreeSet<IpAddr> = leased.iter().filter_map(|one| one.gateway).collect();
+    let addresses: Vec<IpAddr> = named.into_iter().filter(is_on_link).collect();
+    let judged = config.guard.switch == GuardSwitch::On;
+    (judged && is_fixed && !addresses.is_empty()).then_some(Gateway {
+        link,
         mac,
         addresses,
     })
@@ -66,19 +119,17 @@ fn told(interface: IfName, previous: &CniResult) -> Result<(usize, &Interface), 
 
 /// The other end of the interface on the node.
 fn port_of(interface: IfName, inside: &Link, previous: &CniResult) -> Result<IfName, CniError> {
+    let on_host = previous.interfaces.iter();
+    let on_host = on_host.filter(|one| one.sandbox.as_deref().is_none_or(str::is_empty));
+    let names: Vec<_> = on_host.map(|one| one.name.as_str()).collect();
     match &inside.kind {
         LinkKind::Veth {
             peer: Some((Ns::Host, port)),
-        } => Ok(*port),
-        LinkKind::Veth { .. } => {
-            let on_host = previous.interfaces.iter();
-            let on_host = on_host.filter(|one| one.sandbox.as_deref().is_none_or(str::is_empty));
-            let names: Vec<_> = on_host.map(|one| one.name.as_str()).collect();
-            Err(refused(format!(
-                "prevResult.interfaces: the other end of {interface} is none of those on this host ({}), put bulkhead-guard behind a plugin that names its port",
-                names.join(", ")
-            )))
-        }
+        } if names.contains(&port.as_str()) => Ok(*port),
+        LinkKind::Veth { .. } => Err(refused(format!(
+            "prevResult.interfaces: the other end of {interface} is none of those on this host ({}), put bulkhead-guard behind a plugin that names its port",
+            names.join(", ")
+        ))),
         kind => {
             let kind = match kind {
                 LinkKind::Bridge => "bridge",

@@ -23,8 +23,8 @@ const CTA_PROTO_ICMP_CODE: u16 = 6;
 const CTA_PROTO_ICMPV6_TYPE: u16 = 8;
 const CTA_PROTO_ICMPV6_CODE: u16 = 9;
 const ANY_FAMILY: u8 = 0;
-/// Acknowledgements wait in the receive buffer until the batch is sent.
-const DELETIONS_AT_ONCE: usize = 128;
+/// How many requests are made before they are sent, each some 100 bytes.
+const REQUESTS_AT_ONCE: usize = 4096;
 
 /// A connection, with its ends' real addresses.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -67,28 +67,26 @@ impl Kernel {
         })
     }
 
-    /// Forgets connections: what comes of them next is a first packet. One that is gone already is forgotten. The
-    /// answers in their order.
+    /// Forgets connections: what comes of them next is a first packet. One that is gone already is forgotten. Which of
+    /// them are not forgotten, and why.
     ///
     /// # Errors
     /// As [`Kernel::observe`].
     pub fn forget(
         &mut self,
         connections: &[Connection],
-    ) -> Result<Vec<Result<(), Refusal>>, ObserveError> {
+    ) -> Result<Vec<(usize, Refusal)>, ObserveError> {
         self.surveyed("connections", |place| {
             let socket = place.netfilter()?;
-            let mut answers = Vec::with_capacity(connections.len());
-            for some in connections.chunks(DELETIONS_AT_ONCE) {
-                let requests: Vec<_> = some.iter().map(deletion).collect();
-                answers.extend(socket.batch(&requests)?);
+            let mut refusals = Vec::new();
+            for (piece, some) in connections.chunks(REQUESTS_AT_ONCE).enumerate() {
+                let refused = socket.batch_quietly(some.iter().map(deletion).collect())?;
+                let is_there = refused
+                    .into_iter()
+                    .filter(|(_, refusal)| refusal.errno != rustix::io::Errno::NOENT);
+                refusals.extend(is_there.map(|(nth, it)| (piece * REQUESTS_AT_ONCE + nth, it)));
             }
-            for answer in &mut answers {
-                if matches!(answer, Err(refusal) if refusal.errno == rustix::io::Errno::NOENT) {
-                    *answer = Ok(());
-                }
-            }
-            Ok(answers)
+            Ok(refusals)
         })
     }
 }

@@ -50,5 +50,5 @@ pub use overlay::Underlay;
 pub use place::{Kernel, Spent};
 pub use reaper::Reaper;
 pub use survey::{DefaultRoute, HostLink, OtherEnd};
-pub use ways::{Leads, Way};
+pub use ways::{Entering, Leads, Way};
 pub use xfrm::NoIpsec;

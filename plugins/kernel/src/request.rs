@@ -505,6 +505,17 @@ pub(crate) fn get_route(to: IpAddr) -> Vec<u8> {
     encode(RouteNetlinkMessage::GetRoute(route_to(to)), 0)
 }
 
+/// The same of a packet that comes in from an address by a link.
+pub(crate) fn get_route_in(to: IpAddr, from: IpAddr, by: u32) -> Vec<u8> {
+    let mut message = route_to(to);
+    message.header.source_prefix_length = Family::of(from).bits();
+    message.attributes.extend([
+        RouteAttribute::Source(route_address(from)),
+        RouteAttribute::Iif(by),
+    ]);
+    encode(RouteNetlinkMessage::GetRoute(message), 0)
+}
+
 fn route_to(to: IpAddr) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(Family::of(to));

@@ -181,6 +181,34 @@ impl Socket {
         Ok(answers)
     }
 
+    /// As [`Socket::batch`] where only refusals are of interest, which come with the index of what is
+    /// refused: the kernel acknowledges the last of each piece alone.
+    pub(crate) fn batch_quietly(
+        &mut self,
+        mut requests: Vec<Vec<u8>>,
+    ) -> Result<Vec<(usize, Refusal)>, NetlinkError> {
+        let mut refusals = Vec::new();
+        for (piece, some) in requests.chunks_mut(BATCH).enumerate() {
+            if let Some(last) = some.last_mut() {
+                stamp(last, NLM_F_ACK, 0);
+            }
+            let first = self.send_all(some, NLM_F_REQUEST)?;
+            let last = self.sequence;
+            let mut is_awaited = true;
+            while is_awaited {
+                for message in self.receive()? {
+                    let nth = message.sequence.wrapping_sub(first) as usize;
+                    let Some(verdict) = message.verdict().filter(|_| nth < some.len()) else {
+                        continue;
+                    };
+                    is_awaited &= message.sequence != last;
+                    refusals.extend(verdict.err().map(|refusal| (piece * BATCH + nth, refusal)));
+                }
+            }
+        }
+        Ok(refusals)
+    }
+
     /// Sends requests in one piece, numbered from the number returned.
     fn send_all(&mut self, requests: &[Vec<u8>], flags: u16) -> Result<u32, NetlinkError> {
         let first = self.reserve(requests.len());

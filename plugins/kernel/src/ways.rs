@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use bulkhead_model::{Family, IfName, Prefix};
 
-use crate::error::ObserveError;
+use crate::error::{ObserveError, Refusal};
 use crate::observe::main_routes;
 use crate::overlay::way;
-use crate::place::Kernel;
-use crate::request::get_route;
+use crate::place::{Kernel, Place, PlaceError};
+use crate::request::{get_route, get_route_in};
+use crate::socket::Message;
 
 /// Where the packets to a prefix go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,6 +37,17 @@ pub enum Leads {
     Nowhere,
 }
 
+/// A packet that comes to the node by one of its links.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Entering {
+    /// Whose.
+    pub from: IpAddr,
+    /// The link.
+    pub by: IfName,
+    /// For whom, of the same family.
+    pub to: IpAddr,
+}
+
 /// `rtm_type` of an answer (`linux/rtnetlink.h`).
 const TYPE: usize = 7;
 /// `RTN_LOCAL`.
@@ -53,20 +65,32 @@ impl Kernel {
             let answers = place.route()?.get_all(requests)?;
             let mut ways = Vec::new();
             for (to, answer) in to.iter().zip(answers) {
-                // A refusal is an answer too.
-                let found = answer.ok().flatten();
-                let out = found.as_ref().and_then(|message| way(&message.body));
-                let name = match out {
-                    Some((index, _)) => place.name_of(index)?,
-                    None => None,
-                };
-                let is_here = found.is_some_and(|message| message.body.get(TYPE) == Some(&LOCAL));
-                let leads = match (out, name) {
-                    (Some((_, gateway)), Some(link)) => Leads::Out { link, gateway },
-                    _ if is_here => Leads::Here,
-                    _ => Leads::Nowhere,
-                };
+                let leads = leads(place, answer)?;
                 ways.extend(alone(*to).map(|to| Way { to, leads }));
+            }
+            Ok(ways)
+        })
+    }
+
+    /// Where each of these would be passed on to, as `ip route get TO from FROM iif BY` asks it: by the rules that
+    /// look at where it comes from, by whether the link passes on, and by whether the node would send back that way
+    /// (`rp_filter`). `None` where there is no such link.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    pub fn ways_in(&mut self, entering: &[Entering]) -> Result<Vec<Option<Leads>>, ObserveError> {
+        self.surveyed("routes", |place| {
+            let mut ways = Vec::new();
+            for Entering { from, by, to } in entering {
+                let Some(link) = place.link(*by)? else {
+                    ways.push(None);
+                    continue;
+                };
+                let question = get_route_in(*to, *from, link.index);
+                let answers = place.route()?.get_all(vec![question])?;
+                for answer in answers {
+                    ways.push(Some(leads(place, answer)?));
+                }
             }
             Ok(ways)
         })
@@ -95,6 +119,22 @@ impl Kernel {
             Ok(ways)
         })
     }
+}
+
+fn leads(place: &mut Place, answer: Result<Option<Message>, Refusal>) -> Result<Leads, PlaceError> {
+    // A refusal is an answer too.
+    let found = answer.ok().flatten();
+    let out = found.as_ref().and_then(|message| way(&message.body));
+    let name = match out {
+        Some((index, _)) => place.name_of(index)?,
+        None => None,
+    };
+    let is_here = found.is_some_and(|message| message.body.get(TYPE) == Some(&LOCAL));
+    Ok(match (out, name) {
+        (Some((_, gateway)), Some(link)) => Leads::Out { link, gateway },
+        _ if is_here => Leads::Here,
+        _ => Leads::Nowhere,
+    })
 }
 
 /// The prefix of an address alone.

@@ -1,6 +1,6 @@
 //! What a table does to a packet, by the kernel's rules (`net/netfilter/nf_tables_core.c`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use bulkhead_model::{Family, IfName};
@@ -71,6 +71,52 @@ pub enum Undefined {
     Depth(Name),
 }
 
+/// Where the chains and sets of a table are, for who runs many packets through it: without it each jump and each
+/// lookup goes through all of them.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    bases: Vec<usize>,
+    chains: HashMap<Name, usize>,
+    sets: HashMap<Name, usize>,
+}
+
+impl Places {
+    /// Of the table as it is now.
+    #[must_use]
+    pub fn of(table: &Table) -> Self {
+        let chains = || table.chains.iter().enumerate();
+        let sets = table.sets.iter().enumerate();
+        Self {
+            bases: chains()
+                .filter(|(_, chain)| chain.base.is_some())
+                .map(|(nth, _)| nth)
+                .collect(),
+            // As in `Table::chain` and `Table::set` the first of a name counts.
+            chains: chains()
+                .rev()
+                .map(|(nth, chain)| (chain.name.clone(), nth))
+                .collect(),
+            sets: sets
+                .rev()
+                .map(|(nth, set)| (set.name.clone(), nth))
+                .collect(),
+        }
+    }
+}
+
+/// As [`evaluate`], for a table whose chains and sets are in those places.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_at(
+    table: &Table,
+    places: &Places,
+    hook: Hook,
+    packet: &Packet,
+) -> Result<Evaluation, Undefined> {
+    run(table, Some(places), hook, packet, &BTreeSet::new())
+}
+
 /// Runs the packet through the base chains of `table` at `hook`, lowest priority first, within the rate
 /// of every meter. A packet that no chain sees is accepted.
 ///
@@ -92,8 +138,19 @@ pub fn evaluate_over(
     packet: &Packet,
     exceeded: &BTreeSet<Name>,
 ) -> Result<Evaluation, Undefined> {
+    run(table, None, hook, packet, exceeded)
+}
+
+fn run(
+    table: &Table,
+    places: Option<&Places>,
+    hook: Hook,
+    packet: &Packet,
+    exceeded: &BTreeSet<Name>,
+) -> Result<Evaluation, Undefined> {
     let mut run = Run {
         table,
+        places,
         exceeded,
         packet: packet.clone(),
         metered: Vec::new(),
@@ -103,7 +160,7 @@ pub fn evaluate_over(
         trail: Vec::new(),
     };
     let mut verdict = Policy::Accept;
-    for (base, chain) in entered(table, hook, packet) {
+    for (base, chain) in entered(table, places, hook, packet) {
         let decided = match run.chain(chain, 0)? {
             Flow::Accept => Policy::Accept,
             Flow::Drop => Policy::Drop,
@@ -126,13 +183,20 @@ pub fn evaluate_over(
     })
 }
 
-fn entered<'t>(table: &'t Table, hook: Hook, packet: &Packet) -> Vec<(&'t Base, &'t Chain)> {
+fn entered<'t>(
+    table: &'t Table,
+    places: Option<&Places>,
+    hook: Hook,
+    packet: &Packet,
+) -> Vec<(&'t Base, &'t Chain)> {
     if !packet.is_seen_by(table.id.family) {
         return Vec::new();
     }
-    let mut chains: Vec<_> = table
-        .chains
-        .iter()
+    let known = places.map(|places| &places.bases).into_iter().flatten();
+    let known = known.filter_map(|nth| table.chains.get(*nth));
+    let all = table.chains.iter().take_while(|_| places.is_none());
+    let mut chains: Vec<_> = known
+        .chain(all)
         .filter_map(|chain| Some((chain.base.as_ref()?, chain)))
         .filter(|(base, _)| base.hook == hook && covers(&base.devices, packet))
         .collect();
@@ -167,6 +231,7 @@ enum Next {
 
 struct Run<'t> {
     table: &'t Table,
+    places: Option<&'t Places>,
     exceeded: &'t BTreeSet<Name>,
     packet: Packet,
     metered: Vec<(Name, Key)>,
@@ -202,9 +267,11 @@ impl<'t> Run<'t> {
 
     fn enter(&mut self, to: &Name, depth: usize) -> Result<Flow, Undefined> {
         let table = self.table;
-        let chain = table
-            .chain(to)
-            .ok_or_else(|| Undefined::Chain(to.clone()))?;
+        let chain = match self.places {
+            Some(places) => places.chains.get(to).and_then(|nth| table.chains.get(*nth)),
+            None => table.chain(to),
+        };
+        let chain = chain.ok_or_else(|| Undefined::Chain(to.clone()))?;
         self.chain(chain, depth + 1)
     }
 
@@ -397,9 +464,14 @@ impl<'t> Run<'t> {
     }
 
     fn set(&self, set: &Name) -> Result<&'t Set, Undefined> {
-        self.table
-            .set(set)
-            .ok_or_else(|| Undefined::Set(set.clone()))
+        let found = match self.places {
+            Some(places) => {
+                let nth = places.sets.get(set);
+                nth.and_then(|nth| self.table.sets.get(*nth))
+            }
+            None => self.table.set(set),
+        };
+        found.ok_or_else(|| Undefined::Set(set.clone()))
     }
 
     /// The registers after the fields are loaded; `None` if the packet lacks one, or what one needs.

@@ -37,7 +37,7 @@ pub use change::{change, changed, follow};
 pub use datum::{Datum, Key, KeyType};
 pub use difference::{difference, difference_of_prefixes, difference_of_ranges};
 pub use encode::Batch;
-pub use evaluate::{Evaluation, Step, Undefined, evaluate, evaluate_over};
+pub use evaluate::{Evaluation, Places, Step, Undefined, evaluate, evaluate_at, evaluate_over};
 pub use field::{Field, PayloadBase};
 pub use meter::{Exceeds, Rate};
 pub use name::{Label, Name, NameError};

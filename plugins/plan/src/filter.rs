@@ -22,8 +22,8 @@ use crate::{
 /// Raised when the meaning of a table changes, so that an older one is replaced.
 const SCHEMA: u32 = 2;
 /// The table's schema and fingerprint where each port has a base chain, and where a prefix has one.
-const BY_PORT: &str = "bulkhead 2 8e2ebe54c13c19c3";
-const BY_PREFIX: &str = "bulkhead 2 a14100b3de7c881d";
+const BY_PORT: &str = "bulkhead 2 c7befff3d1c57b1d";
+const BY_PREFIX: &str = "bulkhead 2 98b2795ca45eca57";
 /// What the names of our ports begin with.
 const PORT_PREFIX: &str = "bhp";
 /// Ports whose frames go by way of an ifb device, which shapes them and gives them back as received.

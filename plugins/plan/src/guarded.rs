@@ -1,11 +1,11 @@
 //! A port that another program made, and that the filter judges: nothing of it is ours but what is in
-//! the table.
+//! the table, and what node and container know of each other for good.
 
 use bulkhead_model::IfName;
 
 use crate::{
-    Conflict, Guarded, LinkKind, LinkSetting, Ns, Op, Restore, Scope, Space, Unguarded, World,
-    filter, segments,
+    Conflict, Guarded, Known, LinkKind, LinkSetting, Neighbour, NeighbourState, Ns, Op, Restore,
+    Scope, Space, Unguarded, World, filter, link, segments,
 };
 
 /// Appends what judges the port. It is up already, so that what it sent until then was not judged.
@@ -29,12 +29,20 @@ pub(crate) fn ensure(world: &World, want: &Guarded, ops: &mut Vec<Op>) -> Result
             set: LinkSetting::Groups(groups),
         });
     }
+    for known in &want.known {
+        let space = world.space(&known.ns);
+        // The kernel keeps none of a link that is down (`neigh_ifdown`, `net/core/neighbour.c`).
+        if space.links.get(&known.link).is_some_and(|link| link.up) {
+            link::permanent(space, &known.ns, known.link, &known.neighbours, ops);
+        }
+    }
     Ok(())
 }
 
 pub(crate) fn scope(want: &Guarded) -> Scope {
-    let want = &want.filter;
     let mut scope = Scope::default();
+    see(&mut scope, &want.known);
+    let want = &want.filter;
     let host = scope.space(&Ns::Host);
     let bindings = || std::iter::once(&want.binding).chain(&want.others);
     host.links.extend(bindings().map(|binding| binding.port));
@@ -46,6 +54,17 @@ pub(crate) fn scope(want: &Guarded) -> Scope {
     host.tables
         .extend(segments.map(|scope| (segments::table_id(), scope)));
     scope
+}
+
+fn see(scope: &mut Scope, known: &[Known]) {
+    for known in known {
+        let space = scope.space(&known.ns);
+        space.links.insert(known.link);
+        let of_link = known.neighbours.iter();
+        space
+            .neighbours
+            .extend(of_link.map(|neighbour| (known.link, neighbour.address)));
+    }
 }
 
 /// Appends what takes the port out of the table. It refuses nothing.
@@ -63,9 +82,35 @@ pub(crate) fn end(world: &World, want: &Unguarded, ops: &mut Vec<Op>) {
         }
         ops.push(filter::commit(commands));
     }
+    forget(world, &want.known, ops);
     leave(host, want, ops);
     if want.node_is_empty {
         filter::remove(host, want.port, ops);
+    }
+}
+
+/// Appends what takes away the entries that are as they were made: an address may be another one's by now.
+fn forget(world: &World, known: &[Known], ops: &mut Vec<Op>) {
+    for Known {
+        ns,
+        link,
+        neighbours,
+    } in known
+    {
+        let found = &world.space(ns).neighbours;
+        for Neighbour { address, mac } in neighbours {
+            let made = NeighbourState {
+                mac: *mac,
+                permanent: true,
+            };
+            if found.get(&(*link, *address)) == Some(&made) {
+                ops.push(Op::DelNeighbour {
+                    ns: ns.clone(),
+                    link: *link,
+                    address: *address,
+                });
+            }
+        }
     }
 }
 
@@ -105,6 +150,7 @@ fn still_sends(host: &Space, want: &Unguarded) -> bool {
 
 pub(crate) fn end_scope(want: &Unguarded) -> Scope {
     let mut scope = Scope::default();
+    see(&mut scope, &want.known);
     let host = scope.space(&Ns::Host);
     host.links.insert(want.port);
     let table = match &want.binding {

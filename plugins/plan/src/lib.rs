@@ -48,14 +48,14 @@ pub use overlay::{
 pub use planner::{plan, scope};
 pub use scope::{Entries, MapScope, Scope, SpaceScope, TableScope};
 pub use segment::{Plugged, Segment, SegmentGone, Station};
-pub use segments::table_id as segment_table;
+pub use segments::{UNHELD, table_id as segment_table};
 pub use shape::Shape;
 pub use space::{Ns, Sysctl};
 pub use stranger::Stranger;
 pub use want::{
     Advertised, Attached, Bridge, Detached, Filter, Foreign, Forward, Guarded, Hook, HostPorts,
-    Interface, Localnet, Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port, Restore,
-    Unguarded, Want,
+    Interface, Known, Localnet, Neighbour, NetworkGone, OtherGateways, Place, PointToPoint, Port,
+    Restore, Unguarded, Want,
 };
 pub use world::{
     AddressState, DontFragment, FdbEntry, Features, Flow, Link, LinkKind, MulticastRouter,

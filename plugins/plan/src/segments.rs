@@ -20,7 +20,7 @@ use crate::{
 use crate::{World, filter};
 
 /// The table's schema and fingerprint; a test holds it to the rules.
-const SIGNATURE: &str = "bulkhead 2 216af288efe2bc81";
+const SIGNATURE: &str = "bulkhead 2 f281d3524dc35cb4";
 /// Bridges whose addresses are known.
 const BRIDGES: Name = Name::literal("bridges");
 /// (bridge, address) that somebody holds.
@@ -30,6 +30,11 @@ const HELD6: Name = Name::literal("held6");
 const HELD64: Name = Name::literal("held64");
 /// The hook's chain.
 const FORWARD: Name = Name::literal("forward");
+/// How much each link has had logged, and what for.
+const SAMPLES: Name = Name::literal("samples");
+/// The word in the log for what was routed to a bridge for an address that nobody holds there. It is counted as
+/// [`Reason::Dead`]; in the log no port says which of the two it is.
+pub const UNHELD: &str = "unheld";
 /// How long a counter stands after its last packet.
 const REMEMBERED: Duration = Duration::from_hours(1);
 /// Where the upper half of an IPv6 destination is (RFC 8200 section 3).
@@ -389,6 +394,8 @@ fn table(all: &[&Binding], bound: &[&Binding]) -> nft::Table {
     }
     let tally = nft::Set::meter(Reason::Dead.tally(), [IfNameKey], REMEMBERED);
     table.sets.push(tally);
+    let samples = nft::Set::meter(SAMPLES, [IfNameKey], REMEMBERED);
+    table.sets.push(samples);
     table.chains = vec![hooked(), dropping()];
     table.comment = Some(nft::Label::new(SIGNATURE).expect("letters, digits and blanks"));
     table
@@ -440,7 +447,7 @@ fn forward() -> Vec<Rule> {
     ]
 }
 
-/// Counts by where it came in, which nobody who scans can choose.
+/// Counts by where it came in, which nobody who scans can choose, and tells as the ports' filter does.
 fn dropping() -> nft::Chain {
     let tally = Statement::Tally {
         fields: vec![Field::Iifname],
@@ -452,6 +459,7 @@ fn dropping() -> nft::Chain {
         part: nft::Part::Fixed,
         rules: vec![
             Rule::new([tally]),
+            guard::sampled(UNHELD, SAMPLES),
             Rule::new([Statement::Counter, Statement::drop()]),
         ],
     }

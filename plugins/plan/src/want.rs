@@ -321,6 +321,19 @@ pub struct Guarded {
     pub filter: Filter,
     /// How many multicast groups it may join, if it is a bridge's.
     pub groups: Option<NonZeroU32>,
+    /// Who is where for good, on the node's side of its link and on the container's.
+    pub known: Vec<Known>,
+}
+
+/// Permanent neighbour entries of a link that another program made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Known {
+    /// Where the link is.
+    pub ns: Ns,
+    /// The link.
+    pub link: IfName,
+    /// Who is where.
+    pub neighbours: Vec<Neighbour>,
 }
 
 /// How the filter is bound to ports.
@@ -363,6 +376,8 @@ pub struct Unguarded {
     pub mac: Option<Mac>,
     /// What it could send; without it the whole sets are searched.
     pub binding: Option<Binding>,
+    /// What [`Guarded::known`] was.
+    pub known: Vec<Known>,
     /// Gateways and blocks that nobody else on the node has named.
     pub restore: Vec<Restore>,
     /// Whether no other port on its bridge is guarded, so that nothing is known of the bridge any more.

@@ -141,6 +141,8 @@ pub(crate) fn want(config: &Layer3, grant: &Grant) -> Result<Attached, CniError>
     let port = names.port.unwrap_or_else(|| grant.id.port());
     let guard = guard_of(names);
     guard.refuse_outside(&grant.subnets)?;
+    let gateway_mac = network.gateway_mac();
+    let port_mac = names.port_mac.unwrap_or_else(|| grant.id.port_mac());
     let addresses = grant.addresses.iter();
     let holder = Holder {
         mac,
@@ -149,10 +151,11 @@ pub(crate) fn want(config: &Layer3, grant: &Grant) -> Result<Attached, CniError>
         ifb: names.ifb,
         around: Surroundings {
             gateways: gateways.iter().map(|it| it.address()).collect(),
+            node_macs: [gateway_mac, port_mac].into(),
+            node_links: [gateway_mac.link_local()].into(),
             ..Surroundings::default()
         },
     };
-    let gateway_mac = network.gateway_mac();
     let on_gateway = |address: InterfaceAddress| Neighbour {
         address: address.address(),
         mac: gateway_mac,
@@ -165,7 +168,7 @@ pub(crate) fn want(config: &Layer3, grant: &Grant) -> Result<Attached, CniError>
         }),
         port: Port {
             name: port,
-            mac: names.port_mac.unwrap_or_else(|| grant.id.port_mac()),
+            mac: port_mac,
             mtu: Some(end.mtu),
             flags: flags(&guard),
             is_told: true,

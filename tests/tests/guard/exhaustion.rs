@@ -95,8 +95,7 @@ fn flood_until(lab: &Lab, stop: &AtomicBool, sent: &AtomicUsize) {
 crate::on_each_ground! { ground: exhausting }
 
 fn exhausting(ground: Ground, setting: BridgeNetfilter) {
-    // On a bridge of others no neighbour entry is permanent.
-    if ground.is_guarded() && ground != Ground::Chained {
+    if ground.is_guarded() {
         others_go_on(ground, setting);
     } else {
         the_burst_starves_others(ground, setting);

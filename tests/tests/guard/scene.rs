@@ -29,6 +29,8 @@ pub(crate) struct Scene {
     pub(crate) victims: [Station; 2],
     /// The gateway as containers see it.
     pub(crate) gateway: Station,
+    /// The MAC of the attacker's port.
+    pub(crate) port_mac: MacOctets,
     /// The node's own addresses towards the outside: its VTEP.
     pub(crate) node: (Ipv4Addr, Ipv6Addr),
     /// The MACs on the link between the node and the outside.

@@ -63,7 +63,7 @@ fn no_address_is_tentative_when_add_returns(setting: BridgeNetfilter) {
             assert!(bound.unwrap().is_ok(), "{own}");
         }
         for gateway in GATEWAYS {
-            let ping = Ping::new(gateway).limit(Duration::ZERO);
+            let ping = Ping::new(gateway).limit(LIMIT).single();
             assert!(ping.from(&attachment.container).unwrap(), "{gateway}");
         }
     }

@@ -9,7 +9,9 @@ use std::num::NonZeroU32;
 use bulkhead_attach::recorded_binding;
 use bulkhead_ipam::Guards;
 use bulkhead_kernel::{Deletion, Kernel};
-use bulkhead_plan::{Filter, Guarded, Hook, Plan, Unguarded, Want, plan, scope};
+use bulkhead_plan::{
+    Filter, Guarded, Hook, Known, Neighbour, Ns, Plan, Unguarded, Want, plan, scope,
+};
 use netns_fixtures::{
     BridgeNetfilter, CaptureError, End, PacketSocket, Ping, Verb, veth, wait_for,
 };
@@ -49,6 +51,8 @@ fn a_port_of_the_reference_bridge_is_guarded_from_add_to_del(setting: BridgeNetf
     for stopped in attack(&a, &b) {
         stopped.unwrap();
     }
+    assert_known_for_good(&chain, &a, BRIDGE);
+    assert_known_for_good(&chain, &b, BRIDGE);
     for gateway in GATEWAYS {
         let ping = Ping::new(gateway.parse::<IpAddr>().unwrap()).limit(LIMIT);
         assert!(ping.from(&a.container).unwrap(), "{gateway}");
@@ -66,6 +70,12 @@ fn a_port_of_the_reference_bridge_is_guarded_from_add_to_del(setting: BridgeNetf
         .ip_json(&format!("link show {}", a.port()))
         .unwrap();
     assert_eq!(port[0]["operstate"], "DOWN");
+    assert!(
+        a.addresses()
+            .iter()
+            .all(|it| !is_known(&chain, BRIDGE, *it))
+    );
+    assert!(b.addresses().iter().all(|it| is_known(&chain, BRIDGE, *it)));
     assert!(chain.tables().contains("bulkhead"));
     chain.silent(
         Verb::Del,
@@ -82,9 +92,30 @@ fn a_port_of_the_reference_bridge_is_guarded_from_add_to_del(setting: BridgeNetf
     chain.assert_no_guard_left();
 }
 
+/// Whether the node has a permanent entry of the address.
+fn is_known(chain: &Chain, link: &str, address: IpAddr) -> bool {
+    let known = format!("neigh show {address} dev {link} nud permanent");
+    !chain.node.host.ip(&known).unwrap().is_empty()
+}
+
+/// Node and container resolve each other whatever fills the table.
+#[track_caller]
+fn assert_known_for_good(chain: &Chain, seat: &Seat, link: &str) {
+    let of_node = netns_fixtures::packet::mac_text(chain.node.host.mac(link).unwrap());
+    for gateway in GATEWAYS {
+        let known = format!("neigh show {gateway} dev eth0 nud permanent");
+        let known = seat.container.ip(&known).unwrap();
+        assert!(known.contains(&of_node), "{gateway}: {known}");
+    }
+    for address in seat.addresses() {
+        assert!(is_known(chain, link, address), "{address}");
+    }
+}
+
 fn a_port_of_ptp_is_guarded(setting: BridgeNetfilter) {
     let chain = Chain::of(setting, "ptp", json!({}));
     let a = chain.attach("a");
+    assert_known_for_good(&chain, &a, &a.port());
     for gateway in GATEWAYS {
         let ping = Ping::new(gateway.parse::<IpAddr>().unwrap()).limit(LIMIT);
         assert!(ping.from(&a.container).unwrap(), "{gateway}");
@@ -126,6 +157,17 @@ fn check_tells_a_guard_that_was_damaged(setting: BridgeNetfilter) {
         chain.node.host.sh(&format!("nft {damage}")).unwrap();
         let (code, said) = refusal(&chain.call(Verb::Check, &call, &a.container));
         assert!(code == 103 && said.contains("nft"), "{damage}: {said}");
+        chain.guard(&a);
+        chain.silent(Verb::Check, &call, &a.container);
+    }
+    for (ns, address, link) in [
+        (&*chain.node.host, a.addresses()[0].to_string(), BRIDGE),
+        (&*a.container, GATEWAYS[1].to_owned(), "eth0"),
+    ] {
+        ns.ip(&format!("neigh del {address} dev {link}")).unwrap();
+        let (code, said) = refusal(&chain.call(Verb::Check, &call, &a.container));
+        let line = format!("neigh replace {address} ");
+        assert!(code == 103 && said.contains(&line), "{said}");
         chain.guard(&a);
         chain.silent(Verb::Check, &call, &a.container);
     }
@@ -201,6 +243,15 @@ fn a_crash_after_any_operation_is_mended_by_add_and_by_del(setting: BridgeNetfil
             .ip(&format!("link set {} up", a.port()))
             .unwrap()
     };
+    let of_node = |address: IpAddr| Neighbour {
+        address,
+        mac: record.names.interface_mac.unwrap(),
+    };
+    let known = vec![Known {
+        ns: Ns::Host,
+        link: BRIDGE.parse().unwrap(),
+        neighbours: a.addresses().into_iter().map(of_node).collect(),
+    }];
     let stand = Want::Guarded(Box::new(Guarded {
         filter: Filter {
             binding: binding.clone(),
@@ -208,11 +259,13 @@ fn a_crash_after_any_operation_is_mended_by_add_and_by_del(setting: BridgeNetfil
             hook: Hook::Auto,
         },
         groups: NonZeroU32::new(32),
+        known: known.clone(),
     }));
     let gone = Want::Unguarded(Box::new(Unguarded {
         port: binding.port,
         mac: record.names.port_mac,
         binding: Some(binding.clone()),
+        known,
         restore: Vec::new(),
         last_on_bridge: true,
         node_is_empty: true,

@@ -7,6 +7,8 @@ mod lint;
 mod matrix;
 mod objects;
 
+use std::path::PathBuf;
+
 use bulkhead_policy::read::SyntaxError;
 use bulkhead_policy::{NoQuestion, Undecided};
 use clap::Subcommand;
@@ -60,6 +62,12 @@ pub(crate) enum PolicyError {
         #[source]
         source: SyntaxError,
     },
+    /// A directory that has nothing to say is another than the one that is meant.
+    #[error(
+        "no file of {} is called .yaml, .yml or .json; those of directories in it are not read",
+        .0.display()
+    )]
+    NoFiles(PathBuf),
     /// The engine does not know.
     #[error(transparent)]
     Undecided(#[from] Undecided),
@@ -81,7 +89,7 @@ pub(crate) enum PolicyError {
 impl PolicyError {
     pub(crate) const fn exit(&self) -> Exit {
         match self {
-            Self::Syntax { .. } => Exit::Unreadable,
+            Self::Syntax { .. } | Self::NoFiles(_) => Exit::Unreadable,
             Self::NoQuestion(NoQuestion::Nobody(_) | NoQuestion::Several { .. })
             | Self::NoWay(_)
             | Self::Deserted(_) => Exit::NotFound,

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bulkhead_ipam::wire::admin::{CIRCUMSTANCES, Circumstances};
-use bulkhead_policy::read::{Effect, Reader, Reading};
+use bulkhead_policy::read::{Effect, Fault, MAX_BYTES, Reader, Reading, SyntaxError};
 use clap::Args;
 use serde::Deserialize;
 
@@ -41,7 +41,11 @@ pub(super) fn texts(files: &[PathBuf]) -> Result<Vec<(String, String)>, Failure>
     let mut all = Vec::new();
     for path in files {
         if path.is_dir() {
-            for file in within(path)? {
+            let files = within(path)?;
+            if files.is_empty() {
+                return Err(PolicyError::NoFiles(path.clone()).into());
+            }
+            for file in files {
                 all.push(text_of(&file)?);
             }
         } else {
@@ -52,16 +56,33 @@ pub(super) fn texts(files: &[PathBuf]) -> Result<Vec<(String, String)>, Failure>
 }
 
 fn text_of(path: &Path) -> Result<(String, String), Failure> {
-    let mut text = String::new();
     let (file, read) = if path == Path::new("-") {
-        let read = io::stdin().lock().read_to_string(&mut text);
-        ("standard input".to_owned(), read.map(|_| ()))
+        let read = bounded(io::stdin().lock());
+        ("standard input".to_owned(), read)
     } else {
-        let read = fs::read_to_string(path).map(|read| text = read);
+        let read = fs::File::open(path).and_then(bounded);
         (path.display().to_string(), read)
     };
-    read.map_err(at("read", path))?;
-    Ok((file, text))
+    let bytes = read.map_err(at("read", path))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((file, text)),
+        Err(error) => {
+            let read = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let above = read.iter().filter(|b| **b == b'\n').count();
+            let source = SyntaxError {
+                line: u32::try_from(above + 1).unwrap_or(u32::MAX),
+                fault: Fault::Encoding,
+            };
+            Err(PolicyError::Syntax { file, source }.into())
+        }
+    }
+}
+
+/// All that is there, and no more than it takes to see that it is too much: there are files without an end.
+fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// What a node has seen, if the text is a snapshot of it.

@@ -50,8 +50,6 @@ pub(super) const AROUND6: Name = Name::literal("around6");
 const LEAVING: Name = Name::literal("leaving");
 const ARRIVING: Name = Name::literal("arriving");
 const TO_NODE: Name = Name::literal("to-node");
-const FROM: Name = Name::literal("from-end");
-const TO: Name = Name::literal("to-end");
 /// Leave the identity of the other end in the priority.
 pub(super) const WHO_RECEIVES: Name = Name::literal("who-receives");
 pub(super) const WHO_SENDS: Name = Name::literal("who-sends");
@@ -72,10 +70,33 @@ pub(super) struct Prefixes {
     pub(super) any: bool,
 }
 
+/// One end of a packet: its device, and the maps that know its classes.
+struct End {
+    device: Field,
+    v4: (Field, Name),
+    v6: (Field, Name),
+    prefix: Name,
+    classes: Name,
+}
+
+const SENDER: End = End {
+    device: Field::Iifname,
+    v4: (Field::Ip4Saddr, FROM4),
+    v6: (Field::Ip6Saddr, FROM6),
+    prefix: FROM_PREFIX,
+    classes: SENDERS,
+};
+const RECEIVER: End = End {
+    device: Field::Oifname,
+    v4: (Field::Ip4Daddr, TO4),
+    v6: (Field::Ip6Daddr, TO6),
+    prefix: TO_PREFIX,
+    classes: RECEIVERS,
+};
+
 /// The chains that are the same for everybody.
 pub(super) fn fixed(told: Told, prefixes: Prefixes) -> Vec<nft::Chain> {
     use nft::Hook::{Forward, Input, Output};
-    let on = |field, then| Rule::new([Statement::in_set([field], POLICED), then]);
     let base = |name, hook, rules: Vec<Rule>| nft::Chain {
         base: Some(nft::Base {
             kind: nft::ChainKind::Filter,
@@ -87,49 +108,22 @@ pub(super) fn fixed(told: Told, prefixes: Prefixes) -> Vec<nft::Chain> {
         ..chain(name, going_on().into_iter().chain(rules).collect())
     };
     // Each chain is gone to from as few places as can be: the kernel follows every way at every change.
-    let mut to_node = vec![asks_for_configuration()];
-    to_node.extend(judged(FROM));
+    let to_own_node = Rule::new([
+        Statement::in_set([Field::Oifname], POLICED),
+        Statement::goto(OWN_NODE),
+    ]);
     vec![
         base(
             Name::literal("forward"),
             Forward,
-            vec![
-                on(Field::Iifname, Statement::jump(LEAVING)),
-                on(Field::Oifname, Statement::goto(ARRIVING)),
-            ],
+            [SENDER.judged(&LEAVING), RECEIVER.judged(&ARRIVING)].concat(),
         ),
-        base(
-            Name::literal("input"),
-            Input,
-            vec![on(Field::Iifname, Statement::goto(TO_NODE))],
-        ),
-        base(
-            Name::literal("output"),
-            Output,
-            vec![on(Field::Oifname, Statement::goto(OWN_NODE))],
-        ),
-        chain(LEAVING, judged(FROM)),
-        chain(ARRIVING, judged(TO)),
-        chain(TO_NODE, to_node),
+        base(Name::literal("input"), Input, SENDER.judged(&TO_NODE)),
+        base(Name::literal("output"), Output, vec![to_own_node]),
+        chain(TO_NODE, vec![asks_for_configuration(), jump(LEAVING)]),
+        chain(LEAVING, SENDER.not_yet(prefixes)),
+        chain(ARRIVING, RECEIVER.not_yet(prefixes)),
         chain(OWN_NODE, own_node(told)),
-        chain(
-            FROM,
-            ends(
-                Field::Iifname,
-                [(Field::Ip4Saddr, FROM4), (Field::Ip6Saddr, FROM6)],
-                prefixes.own.then_some((Field::Ip6Saddr, FROM_PREFIX)),
-                &SENDERS,
-            ),
-        ),
-        chain(
-            TO,
-            ends(
-                Field::Oifname,
-                [(Field::Ip4Daddr, TO4), (Field::Ip6Daddr, TO6)],
-                prefixes.own.then_some((Field::Ip6Daddr, TO_PREFIX)),
-                &RECEIVERS,
-            ),
-        ),
         chain(
             WHO_RECEIVES,
             who(Field::Ip4Daddr, Field::Ip6Daddr, prefixes),
@@ -145,59 +139,86 @@ pub(super) fn fixed(told: Told, prefixes: Prefixes) -> Vec<nft::Chain> {
     ]
 }
 
+impl End {
+    /// What the end says, and nothing goes on from a closed device without a word of it. Most packets are of IPv4, and
+    /// are judged without another chain; what nothing was said about goes to `rest`. The priority is 0 before: a
+    /// link between namespaces sets it (`____dev_forward_skb`), so that nobody brings a word of his own.
+    fn judged(&self, rest: &Name) -> Vec<Rule> {
+        vec![
+            self.class(&self.v4),
+            Rule::new([
+                Statement::is_not(Field::Priority, Datum::ClassId(ALLOWED)),
+                Statement::in_set([self.device], POLICED),
+                Statement::jump(rest.clone()),
+            ]),
+            Rule::new([
+                Statement::is(Field::Priority, Datum::ClassId(ALLOWED)),
+                Statement::SetPriority(0),
+            ]),
+        ]
+    }
+
+    /// Packets of a closed device that nothing was said about yet: of IPv6, of strangers, and what is under way while a
+    /// transaction is committed. That passes the rules of before and looks into the maps of after (`nft_do_chain`,
+    /// `nft_lookup_eval`): then it comes to chains that have no rules yet, and out of them again.
+    /// Only who has no known address is looked for among prefixes.
+    fn not_yet(&self, prefixes: Prefixes) -> Vec<Rule> {
+        let is_known = |look_up: Vec<Statement>| {
+            let ends = [Statement::Counter, Statement::drop()];
+            Rule::new(look_up.into_iter().chain(ends))
+        };
+        let is_allowed = || {
+            Rule::new([
+                Statement::is(Field::Priority, Datum::ClassId(ALLOWED)),
+                Statement::Verdict(Verdict::Return),
+            ])
+        };
+        let mut rules: Vec<Rule> = DISCOVERY.map(discovery).to_vec();
+        rules.extend([self.class(&self.v6), is_allowed()]);
+        if prefixes.own {
+            rules.extend([self.says(self.by_prefix()), is_allowed()]);
+        }
+        rules.extend([
+            is_known(self.by_address(&self.v4)),
+            is_known(self.by_address(&self.v6)),
+        ]);
+        rules.extend(prefixes.own.then(|| is_known(self.by_prefix())));
+        rules.push(Rule::new([Statement::goto(STRANGER)]));
+        rules
+    }
+
+    /// The class of device and address, which says what it has to.
+    fn class(&self, known: &(Field, Name)) -> Rule {
+        self.says(self.by_address(known))
+    }
+
+    fn says(&self, look_up: Vec<Statement>) -> Rule {
+        let says = Statement::VerdictMap {
+            fields: vec![Field::Priority],
+            map: self.classes.clone(),
+        };
+        Rule::new(look_up.into_iter().chain([says]))
+    }
+
+    /// Leaves the class of device and address in the priority.
+    fn by_address(&self, (address, map): &(Field, Name)) -> Vec<Statement> {
+        vec![Statement::priority_of([self.device, *address], map.clone())]
+    }
+
+    /// The same of device and the prefix that an address is in.
+    fn by_prefix(&self) -> Vec<Statement> {
+        let (address, _) = self.v6;
+        vec![
+            Statement::priority_of([address], PREFIXES6),
+            Statement::priority_of([Field::Priority, self.device], self.prefix.clone()),
+        ]
+    }
+}
+
 fn own_node(told: Told) -> Vec<Rule> {
     let log = (told == Told::Everything).then(|| logged("bulkhead policy allow own-node"));
     let pass = Rule::new([Statement::Counter, Statement::accept()]);
     log.into_iter().chain([pass]).collect()
-}
-
-/// The device of an end, and its address of each family, or the prefix that it is in, which have a class. Only who
-/// has no known address is looked for among prefixes.
-fn ends(
-    device: Field,
-    addresses: [(Field, Name); 2],
-    prefix: Option<(Field, Name)>,
-    classes: &Name,
-) -> Vec<Rule> {
-    let class = |(address, map)| {
-        Rule::new([
-            Statement::priority_of([device, address], map),
-            Statement::VerdictMap {
-                fields: vec![Field::Priority],
-                map: classes.clone(),
-            },
-        ])
-    };
-    let mut rules: Vec<Rule> = addresses.map(class).to_vec();
-    rules.extend(prefix.map(|(address, map)| {
-        Rule::new([
-            Statement::priority_of([address], PREFIXES6),
-            Statement::priority_of([Field::Priority, device], map),
-            Statement::VerdictMap {
-                fields: vec![Field::Priority],
-                map: classes.clone(),
-            },
-        ])
-    }));
-    rules.push(Rule::new([Statement::goto(STRANGER)]));
-    rules
-}
-
-/// What one end says, and nothing goes on without a word of it. A packet that is under way while a transaction is
-/// committed passes the rules of before and looks into the maps of after (`nft_do_chain`, `nft_lookup_eval`): then it
-/// comes to chains that have no rules yet, and out of them again.
-fn judged(end: Name) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = DISCOVERY.map(discovery).to_vec();
-    rules.extend([
-        jump(end),
-        Rule::new([
-            Statement::is_not(Field::Priority, Datum::ClassId(ALLOWED)),
-            Statement::Counter,
-            Statement::drop(),
-        ]),
-        Rule::new([Statement::SetPriority(0)]),
-    ]);
-    rules
 }
 
 fn discovery((first, last): (u8, u8)) -> Rule {

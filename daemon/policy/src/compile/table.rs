@@ -17,7 +17,7 @@ use super::ruling::Bench;
 use crate::{Direction, OwnPrefix};
 
 /// Raised when the meaning of the table changes, so that an older one is replaced.
-const SCHEMA: &str = "bulkhead policy 1";
+const SCHEMA: &str = "bulkhead policy 2";
 
 /// The table's name.
 #[must_use]
@@ -80,7 +80,7 @@ pub(super) fn local_sets(
         let of_direction = classes.iter();
         let of_direction = of_direction.filter(|(_, bench)| bench.class.direction == direction);
         let chains = of_direction.map(|(class, _)| {
-            let chain = Verdict::Goto(named("class", *class));
+            let chain = Verdict::Jump(named("class", *class));
             (
                 Datum::ClassId(numbers[class]).into(),
                 Data::Verdict(chain).into(),

@@ -48,6 +48,14 @@ impl Log {
         self.add(line, path, problem, Effect::Ignored);
     }
 
+    /// Complains about what is left out, if nobody has complained about it yet.
+    pub(super) fn leave_once(&mut self, line: u32, path: &str, problem: Problem) {
+        let mut said = self.complaints.iter();
+        if !said.any(|said| said.line == line && said.path == path && said.problem == problem) {
+            self.leave(line, path, problem);
+        }
+    }
+
     fn add(&mut self, line: u32, path: &str, problem: Problem, effect: Effect) {
         self.complaints.push(Complaint {
             file: self.file.clone(),
@@ -150,7 +158,8 @@ impl<'n> At<'n> {
         parsed
     }
 
-    /// A whole number from `first` to `last`.
+    /// A whole number from `first` to `last`. One with a zero before it is none: in YAML 1.1, which `kubectl`
+    /// reads, 010 is eight, in YAML 1.2 ten, and in JSON it is no number.
     pub(super) fn number(
         &self,
         log: &mut Log,
@@ -158,6 +167,7 @@ impl<'n> At<'n> {
         expected: &'static str,
     ) -> Option<u16> {
         let number = match &self.node.value {
+            Value::Number(text) if text.len() > 1 && text.starts_with(['0', '+']) => None,
             Value::Number(text) => text.parse().ok(),
             _ => None,
         };

@@ -30,7 +30,7 @@ use crate::{
 
 pub use complaint::{Complaint, Effect, Problem};
 pub use snapshot::{SNAPSHOT, header};
-pub use syntax::{Fault, SyntaxError};
+pub use syntax::{Fault, MAX_BYTES, SyntaxError};
 
 use fields::{At, Log};
 use node::Node;
@@ -157,6 +157,7 @@ impl Reader {
         };
         let mut log = Log::new(object.file, Some(called.clone()), effect);
         if self.take(object, &mut log) {
+            object.tell_of_twice(&mut log);
             let place = format!("{}:{}", object.file, object.line());
             if object.metadata("name").and_then(Node::text).is_none() {
                 log.tell(object.line(), "metadata.name", Problem::Missing("a name"));
@@ -184,6 +185,7 @@ impl Reader {
             (_, kind) if is_kubernetes_policy(group, kind) => self.kubernetes_policy(object, log),
             (own::VERSION, "Policy" | "SecurityGroup") => {
                 let (id, mut policy) = own::policy(object, log);
+                policy.unread.extend(object.unread_metadata(log));
                 if !policy.unread.is_empty() {
                     close(&mut policy);
                 }
@@ -215,6 +217,14 @@ impl Reader {
             (_, kind) if kind.ends_with("NetworkPolicy") => {
                 // Somebody else's, such as Calico's and Cilium's: what it means is not ours to guess.
                 log.leave(object.line(), "", unknown(object));
+            }
+            (version, kind) if is_misspelt(group, version, kind) => {
+                let problem = Problem::Version {
+                    kind: kind.to_owned(),
+                    version: version.to_owned(),
+                    known: "Pod, Namespace and Node of v1, NetworkPolicy of networking.k8s.io/v1 and ClusterNetworkPolicy of policy.networking.k8s.io/v1alpha2",
+                };
+                log.leave(object.line(), "", problem);
             }
             _ => {
                 self.others += 1;
@@ -259,6 +269,7 @@ impl Reader {
             policy.unread.insert(0, problem.to_string());
             object.say(log, problem);
         }
+        policy.unread.extend(object.unread_metadata(log));
         if !policy.unread.is_empty() {
             close(&mut policy);
         }
@@ -339,6 +350,30 @@ const KNOWN: [(&str, &str); 2] = [
 fn is_kubernetes_policy(group: &str, kind: &str) -> bool {
     let is_of_others = group.contains('.') && !group.ends_with("k8s.io");
     group == "policy.networking.k8s.io" || (kind == "NetworkPolicy" && !is_of_others)
+}
+
+/// Whether it is meant for something that is read, as far as can be told: what is passed over in silence must be of
+/// no concern, and a policy that nobody reads is.
+fn is_misspelt(group: &str, version: &str, kind: &str) -> bool {
+    const READ: [&str; 5] = [
+        "Pod",
+        "Namespace",
+        "Node",
+        "NetworkPolicy",
+        "ClusterNetworkPolicy",
+    ];
+    // What else this group has (Kubernetes 1.34).
+    const OTHERS: [&str; 4] = ["Ingress", "IngressClass", "IPAddress", "ServiceCIDR"];
+    let is_like = |known: &&str| known.eq_ignore_ascii_case(kind);
+    match group {
+        "networking.k8s.io" => {
+            let kind = kind.strip_suffix("List").unwrap_or(kind);
+            !OTHERS.contains(&kind)
+        }
+        // The core's; and `apps/v1` and such, which have none of these.
+        "" => !version.contains('/') && READ.iter().any(|known| is_like(&known)),
+        _ => !group.contains('.') && READ.iter().any(|known| is_like(&known)),
+    }
 }
 
 fn unknown(object: &Object<'_>) -> Problem {

@@ -1,5 +1,7 @@
 //! Documents as they were written, JSON and YAML alike: a tree that knows its lines.
 
+use std::collections::BTreeSet;
+
 /// A value and the line it begins at, from 1.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
@@ -53,6 +55,23 @@ impl Node {
             Value::List(items) => Some(items),
             _ => None,
         }
+    }
+
+    /// Whether there are values in it.
+    pub(crate) const fn is_nested(&self) -> bool {
+        matches!(self.value, Value::List(_) | Value::Map(_))
+    }
+
+    /// The entries of a map whose keys stand before them already.
+    pub(crate) fn repeated(&self) -> Vec<&Entry> {
+        let Value::Map(entries) = &self.value else {
+            return Vec::new();
+        };
+        let mut seen = BTreeSet::new();
+        let entries = entries.iter();
+        entries
+            .filter(|entry| !seen.insert(entry.key.as_str()))
+            .collect()
     }
 
     /// How many values it is made of, itself among them.

@@ -4,7 +4,7 @@ use crate::Origin;
 
 use super::complaint::Problem;
 use super::fields::{At, Log, Map};
-use super::node::Node;
+use super::node::{Node, Value};
 
 /// An object of the API.
 #[derive(Debug)]
@@ -70,8 +70,54 @@ impl<'n> Object<'n> {
         map.must(log, "spec", "a map")?.map(log, known)
     }
 
+    /// Complains about keys that are there twice, where no reader has: the first of them counts.
+    pub(super) fn tell_of_twice(&self, log: &mut Log) {
+        twice(self.node, "", log);
+    }
+
+    /// What is there twice in its metadata, which has been told: its name or its namespace may be another.
+    pub(super) fn unread_metadata(&self, log: &mut Log) -> Vec<String> {
+        let metadata = self.node.get("metadata");
+        let repeated = metadata.map(Node::repeated).unwrap_or_default();
+        let (_, unread) = log.watched(|log| {
+            for entry in repeated {
+                let path = format!("metadata.{}", super::node::shortened(&entry.key));
+                log.say(entry.line, &path, Problem::Twice);
+            }
+        });
+        unread
+    }
+
     /// Complains about the whole.
     pub(super) fn say(&self, log: &mut Log, problem: Problem) {
         log.say(self.node.line, "", problem);
+    }
+}
+
+fn twice(node: &Node, path: &str, log: &mut Log) {
+    let below = |key: &str| match path {
+        "" => key.to_owned(),
+        path => format!("{path}.{key}"),
+    };
+    for entry in node.repeated() {
+        let path = below(&super::node::shortened(&entry.key));
+        log.leave_once(entry.line, &path, Problem::Twice);
+    }
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries.iter().filter(|entry| entry.node.is_nested()) {
+                twice(&entry.node, &below(&entry.key), log);
+            }
+        }
+        Value::List(items) => {
+            for (nth, item) in items
+                .iter()
+                .enumerate()
+                .filter(|(_, item)| item.is_nested())
+            {
+                twice(item, &format!("{path}[{nth}]"), log);
+            }
+        }
+        _ => {}
     }
 }

@@ -34,13 +34,25 @@ pub enum Fault {
     /// References to references, which would fill the memory.
     #[error("aliases stand for more than {} values", yaml::MAX_ALIASED)]
     Aliased,
+    /// Anchors in anchors, which would too.
+    #[error(
+        "values with anchors are made of more than {} values",
+        yaml::MAX_ANCHORED
+    )]
+    Anchored,
+    /// A key of YAML that takes over what others have.
+    #[error("the key << takes a map, or a list of maps")]
+    Merge,
+    /// Of another encoding, such as the one of PowerShell's `>`.
+    #[error("not UTF-8: write it as UTF-8")]
+    Encoding,
     /// Larger than any cluster's objects.
     #[error("more than {} bytes", MAX_BYTES)]
     Size,
 }
 
 /// How long a text may be: 50,000 pods as `kubectl -o json` prints them have a third of it.
-const MAX_BYTES: usize = 1 << 30;
+pub const MAX_BYTES: usize = 1 << 30;
 
 /// The documents of `text`.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {

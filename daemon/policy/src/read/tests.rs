@@ -669,6 +669,78 @@ fn an_object_that_is_there_twice_is_told() {
 }
 
 #[test]
+fn a_key_that_is_there_twice_is_told_wherever_it_is() {
+    let reading = read(
+        "apiVersion: v1
+kind: Pod
+metadata: {name: a, name: b}
+status: {podIPs: [{ip: 10.0.0.1, ip: 10.0.0.2}]}
+",
+    );
+    assert_eq!(
+        said(&reading),
+        [
+            "f.yaml:3: Pod default/a: metadata.name: this field is there twice; it is left out",
+            "f.yaml:4: Pod default/a: status.podIPs[0].ip: this field is there twice; it is left out"
+        ]
+    );
+    let (policy, said) = policy(
+        "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: a, namespace: x, namespace: y}
+spec: {ingress: [{}]}
+",
+    );
+    assert!(is_closed(&policy));
+    assert_eq!(
+        said,
+        [
+            "f.yaml:3: NetworkPolicy x/a: metadata.namespace: this field is there twice; it fails closed"
+        ]
+    );
+}
+
+#[test]
+fn what_is_spelt_like_something_that_is_read_is_told() {
+    for (version, kind) in [
+        ("networking.k8s.io/v1", "NetworkPolicies"),
+        ("networking.k8s.io/v1", "networkpolicy"),
+        ("v1", "pod"),
+        ("v2", "Namespace"),
+        ("apps/v1", "Pod"),
+        ("v1", "networkPolicy"),
+    ] {
+        let reading = read(&format!(
+            "{{apiVersion: {version}, kind: {kind}, metadata: {{name: a}}}}"
+        ));
+        assert_eq!(reading.complaints.len(), 1, "{version} {kind}");
+        assert_eq!(reading.complaints[0].effect, Effect::Ignored);
+    }
+    for (version, kind) in [
+        ("networking.k8s.io/v1", "Ingress"),
+        ("networking.k8s.io/v1", "IngressClassList"),
+        ("apps/v1", "Deployment"),
+        ("v1", "Service"),
+        ("longhorn.io/v1beta2", "Node"),
+    ] {
+        let reading = read(&format!(
+            "{{apiVersion: {version}, kind: {kind}, metadata: {{name: a}}}}"
+        ));
+        assert_eq!((reading.complaints.len(), reading.others), (0, 1), "{kind}");
+    }
+}
+
+#[test]
+fn a_number_that_others_read_as_another_is_none() {
+    for number in ["010", "+80", "0x50", "8e1", "80.0"] {
+        let (policy, _) =
+            network_policy(&format!("{{ingress: [{{ports: [{{port: {number}}}]}}]}}"));
+        let rules = policy.rules(Direction::Ingress).unwrap();
+        assert!(rules[0].ports.is_empty(), "{number}");
+    }
+}
+
+#[test]
 fn our_own_objects_are_read() {
     let reading = read(
         "apiVersion: bulkhead/v1

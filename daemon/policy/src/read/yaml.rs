@@ -1,7 +1,7 @@
 //! YAML 1.2 with lines, bounded: what its parser tells, one event at a time, is put together here, because
 //! only here is it known how much of it references stand for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
@@ -10,6 +10,10 @@ use super::syntax::{Fault, SyntaxError};
 
 /// How many values all aliases of a text may stand for together. People share a selector or two.
 pub(super) const MAX_ALIASED: usize = 100_000;
+
+/// How many values may have anchors in a document, those in each other counted for each: all of them are kept
+/// until it ends, since an alias may name any.
+pub(super) const MAX_ANCHORED: usize = 1_000_000;
 
 /// The documents of `text`, in order.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
@@ -38,6 +42,8 @@ struct Builder {
     open: Vec<Open>,
     /// Values with an anchor, by its number.
     anchored: BTreeMap<usize, Node>,
+    /// Of how many values those are made.
+    kept: usize,
     /// Values that aliases stood for so far.
     aliased: usize,
 }
@@ -50,13 +56,36 @@ struct Open {
 
 enum SoFar {
     List(Vec<Node>),
-    /// The entries, and the key whose value is yet to come.
-    Map(Vec<Entry>, Option<(u32, String)>),
+    Map(Map),
+}
+
+#[derive(Default)]
+struct Map {
+    entries: Vec<Entry>,
+    /// Entries of others that it has if it has none of its own with that key; the first of a key counts.
+    merged: Vec<Entry>,
+    /// The key whose value is yet to come.
+    awaited: Option<Key>,
+}
+
+enum Key {
+    Named(u32, String),
+    /// `<<`, whose value is a map, or a list of maps, to have the entries of ("Merge Key Language-Independent
+    /// Type for YAML 1.1", which `kubectl` reads).
+    Merge,
 }
 
 impl Builder {
     fn take(&mut self, event: Event<'_>, line: u32) -> Result<(), Fault> {
         match event {
+            Event::Scalar(text, ScalarStyle::Plain, 0, None)
+                if text == "<<" && self.is_at_key() =>
+            {
+                if let Some(SoFar::Map(map)) = self.open.last_mut().map(|open| &mut open.so_far) {
+                    map.awaited = Some(Key::Merge);
+                }
+                Ok(())
+            }
             Event::Scalar(text, style, anchor, tag) => {
                 let is_text = style != ScalarStyle::Plain
                     || tag.is_some_and(|tag| tag.suffix == "str" || tag.suffix.is_empty());
@@ -68,9 +97,7 @@ impl Builder {
                 self.put(Node { line, value }, anchor)
             }
             Event::SequenceStart(anchor, _) => self.begin(line, anchor, SoFar::List(Vec::new())),
-            Event::MappingStart(anchor, _) => {
-                self.begin(line, anchor, SoFar::Map(Vec::new(), None))
-            }
+            Event::MappingStart(anchor, _) => self.begin(line, anchor, SoFar::Map(Map::default())),
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => {
                 let node = self.anchored.get(&anchor).ok_or(Fault::Alias)?;
@@ -87,6 +114,7 @@ impl Builder {
             // Anchors are a document's own.
             Event::DocumentEnd => {
                 self.anchored.clear();
+                self.kept = 0;
                 Ok(())
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {
@@ -113,26 +141,65 @@ impl Builder {
         };
         let value = match ended.so_far {
             SoFar::List(items) => Value::List(items),
-            SoFar::Map(entries, _) => Value::Map(entries),
+            SoFar::Map(map) => Value::Map(map.with_merged()),
         };
         let line = ended.line;
         self.put(Node { line, value }, ended.anchor)
     }
 
+    fn is_at_key(&self) -> bool {
+        let open = self.open.last().map(|open| &open.so_far);
+        matches!(open, Some(SoFar::Map(Map { awaited: None, .. })))
+    }
+
     fn put(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
         // The parser numbers anchors from 1.
         if anchor != 0 {
+            self.kept += node.size();
+            if self.kept > MAX_ANCHORED {
+                return Err(Fault::Anchored);
+            }
             self.anchored.insert(anchor, node.clone());
         }
         match self.open.last_mut().map(|open| &mut open.so_far) {
             None => self.documents.push(node),
             Some(SoFar::List(items)) => items.push(node),
-            Some(SoFar::Map(entries, awaited)) => match awaited.take() {
-                Some((line, key)) => entries.push(Entry { line, key, node }),
-                None => *awaited = Some((node.line, key_of(node)?)),
+            Some(SoFar::Map(map)) => match map.awaited.take() {
+                Some(Key::Named(line, key)) => map.entries.push(Entry { line, key, node }),
+                Some(Key::Merge) => map.merge(node)?,
+                None => map.awaited = Some(Key::Named(node.line, key_of(node)?)),
             },
         }
         Ok(())
+    }
+}
+
+impl Map {
+    fn merge(&mut self, node: Node) -> Result<(), Fault> {
+        let of = |node: Node| match node.value {
+            Value::Map(entries) => Ok(entries),
+            _ => Err(Fault::Merge),
+        };
+        match node.value {
+            Value::List(items) => {
+                for item in items {
+                    self.merged.extend(of(item)?);
+                }
+            }
+            _ => self.merged.extend(of(node)?),
+        }
+        Ok(())
+    }
+
+    fn with_merged(self) -> Vec<Entry> {
+        let mut entries = self.entries;
+        if !self.merged.is_empty() {
+            let own = entries.iter().map(|entry| entry.key.clone());
+            let mut known: BTreeSet<String> = own.collect();
+            let merged = self.merged.into_iter();
+            entries.extend(merged.filter(|entry| known.insert(entry.key.clone())));
+        }
+        entries
     }
 }
 
@@ -230,6 +297,31 @@ mod tests {
             writeln!(bomb, "l{n}: &l{n} [{ten}]").unwrap();
         }
         assert_eq!(parse(&bomb).unwrap_err().fault, Fault::Aliased);
+    }
+
+    #[test]
+    fn anchors_in_each_other_are_bounded() {
+        let nested = |items: usize| {
+            let anchors: String = (0..40).map(|n| format!("&n{n} [")).collect();
+            anchors + &"0,".repeat(items) + &"]".repeat(40)
+        };
+        assert!(parse(&nested(1000)).is_ok());
+        assert_eq!(parse(&nested(30_000)).unwrap_err().fault, Fault::Anchored);
+    }
+
+    #[test]
+    fn a_merge_key_has_what_is_not_written_otherwise() {
+        let text = "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc:\n  <<: [*a, *b]\n  x: 5\nd: {<<: *b}\ne: {'<<': f}\n";
+        let document = parse(text).unwrap().remove(0);
+        let of = |map: &str, key: &str| {
+            let found = document.get(map).and_then(|map| map.get(key));
+            found.map(Node::shown).unwrap_or_default()
+        };
+        assert_eq!(["x", "y", "z"].map(|key| of("c", key)), ["5", "2", "4"]);
+        assert_eq!(["x", "y", "z"].map(|key| of("d", key)), ["", "3", "4"]);
+        assert_eq!(of("e", "<<"), "\"f\"", "text in quotes is a key");
+        assert_eq!(parse("{<<: 1}").unwrap_err().fault, Fault::Merge);
+        assert_eq!(parse("{<<: [{a: b}, c]}").unwrap_err().fault, Fault::Merge);
     }
 
     #[test]

@@ -7,22 +7,23 @@ use std::net::IpAddr;
 use bulkhead_cni::Verb;
 use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::wire::admin::{
-    Circumstances, EndpointName, Leads, ListedOverlay, Masqueraded, Reason, RequestError,
-    SeenAttachment, SeenLink, SeenWay,
+    Circumstances, EndpointName, Established, Judged, Leads, ListedOverlay, Masqueraded, Reason,
+    RequestError, SeenAttachment, SeenLink, SeenWay,
 };
-use bulkhead_kernel::{Deletion, Kernel, Way};
+use bulkhead_kernel::{Deletion, Kernel};
 use bulkhead_model::{Family, IfName, NetworkName, Prefix};
 use bulkhead_nft as nft;
 use bulkhead_policy::matrix::End;
 use bulkhead_policy::{Endpoint, EndpointId, NoQuestion, NodeName, Packet, Question, World};
 
 use super::state::node as node_row;
-use super::told;
+use super::{told, ways};
 use crate::admin::cluster::because;
 use crate::admin::{Admin, failed, node_name};
 use crate::clock::unix_ms;
 use crate::identity::Identities;
-use crate::kind;
+use crate::policy::standing;
+use crate::{config, kind};
 
 /// Most routes of the main table that are told.
 const MOST_WAYS: usize = 4096;
@@ -180,15 +181,17 @@ impl Admin {
             .filter(|overlay| about.is_none_or(|about| concerns(overlay, about)))
             .collect();
         let ways = match about {
-            Some(about) => kernel.ways(&about.addresses),
-            None => kernel.main_ways(),
+            Some(about) => ways::ways(&mut kernel, &about.addresses, &about.packets, &meant),
+            None => kernel
+                .main_ways()
+                .map(|ways| ways.iter().map(ways::seen_way).collect()),
         };
         let mut ways = kept(&mut gaps, "routes", ways);
         let is_whole = ways.as_ref().is_some_and(|ways| ways.len() <= MOST_WAYS);
         if let Some(ways) = &mut ways {
             ways.truncate(MOST_WAYS);
         }
-        let ways: Vec<SeenWay> = ways.unwrap_or_default().iter().map(seen_way).collect();
+        let ways: Vec<SeenWay> = ways.unwrap_or_default();
         let links = links(&mut kernel, &meant, &ways, &overlays, &mut gaps);
         let masquerades = self.masquerades(&meant, &mut gaps);
         let nodes = self.operations().applied().map_err(told);
@@ -198,7 +201,12 @@ impl Admin {
             "the kernel's table of policies",
             self.node.policy.verify(),
         );
-        let judged = about.map_or_else(Vec::new, |about| self.judged(about));
+        let judged =
+            about.map_or_else(Vec::new, |about| self.judged(about, &mut kernel, &mut gaps));
+        let established = match self.node.config().established {
+            config::Established::Cut => Established::Cut,
+            config::Established::Keep => Established::Keep,
+        };
         Circumstances {
             node: node_name(&self.node.cluster.node, &self.node.cluster.name),
             at_unix_ms: unix_ms(),
@@ -212,12 +220,14 @@ impl Admin {
             masquerades,
             nodes: kept(&mut gaps, "which node enforces what", nodes),
             verified,
+            established: Some(established),
             judged,
             gaps,
         }
     }
 
-    fn judged(&self, about: &About) -> Vec<bulkhead_ipam::wire::admin::Judged> {
+    /// What the table does to the packets in question, and how many connections stand that began so.
+    fn judged(&self, about: &About, kernel: &mut Kernel, gaps: &mut Vec<String>) -> Vec<Judged> {
         let judge = |packet: &Packet| {
             let (ends, own) = self.node.identities.look_at(|world| {
                 let ends = world.ends(packet).map(|ends| {
@@ -228,7 +238,17 @@ impl Admin {
             });
             self.node.policy.judged(packet, &ends, &own)
         };
-        about.packets.iter().filter_map(judge).collect()
+        let packets = about.packets.iter();
+        let (packets, mut judged): (Vec<&Packet>, Vec<Judged>) = packets
+            .filter_map(|packet| Some((packet, judge(packet)?)))
+            .unzip();
+        if judged.iter().any(|judged| !judged.allowed) {
+            let standing = kept(gaps, "connections", standing(kernel, &packets));
+            for (judged, count) in judged.iter_mut().zip(standing.unwrap_or_default()) {
+                judged.standing = Some(count);
+            }
+        }
+        judged
     }
 
     /// What leaves with the node's address, by one attachment of each network.
@@ -296,7 +316,7 @@ fn links(
     let of_attachments = names.flat_map(|names| [names.port, names.bridge]).flatten();
     let of_ways = ways.iter().filter_map(|way| match way.leads {
         Leads::Out { link, .. } => Some(link),
-        Leads::Here | Leads::Nowhere | Leads::Other => None,
+        Leads::Here | Leads::Nowhere | Leads::Barred { .. } | Leads::Other => None,
     });
     let of_overlays = overlays
         .iter()
@@ -332,17 +352,6 @@ fn is_here(address: IpAddr) -> bool {
     let ways = kernel.ways(&[address].into()).unwrap_or_default();
     ways.iter()
         .any(|way| way.leads == bulkhead_kernel::Leads::Here)
-}
-
-fn seen_way(way: &Way) -> SeenWay {
-    SeenWay {
-        to: way.to,
-        leads: match way.leads {
-            bulkhead_kernel::Leads::Out { link, gateway } => Leads::Out { link, gateway },
-            bulkhead_kernel::Leads::Here => Leads::Here,
-            bulkhead_kernel::Leads::Nowhere => Leads::Nowhere,
-        },
-    }
 }
 
 /// What a rule of a network's translation masquerades; `None` of the others, such as those about what comes

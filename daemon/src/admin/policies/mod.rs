@@ -6,6 +6,7 @@ mod groups;
 mod name;
 mod state;
 mod verify;
+mod ways;
 
 use std::collections::BTreeSet;
 

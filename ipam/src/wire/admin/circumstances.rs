@@ -43,6 +43,9 @@ pub struct Circumstances {
     /// What the node's kernel enforces, read back and compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<PolicyVerified>,
+    /// What becomes of connections that policies do not allow any more; none if the node does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub established: Option<Established>,
     /// What the table that it was compared with does to the packets in question.
     pub judged: Vec<Judged>,
     /// What could not be read, a sentence each.
@@ -102,6 +105,14 @@ pub enum Leads {
     Here,
     /// Nowhere: there is no route, or one that drops.
     Nowhere,
+    /// A route of the node's own leads there, and what comes in so may not take it: by a rule, since the link passes
+    /// nothing on, or since the node would not send back that way.
+    Barred {
+        /// From this address,
+        from: IpAddr,
+        /// by this link.
+        by: IfName,
+    },
     /// Of a later release.
     #[serde(other)]
     Other,
@@ -138,4 +149,20 @@ pub struct Judged {
     /// What decided, in order: the direction, what was said, and who said it.
     #[serde(default)]
     pub said: Vec<String>,
+    /// How many connections that began with such a packet stand in the node's kernel; none if that was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<u64>,
+}
+
+/// What becomes of connections that policies do not allow any more: `policy.established` of the node.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Established {
+    /// They are cut.
+    Cut,
+    /// They go on until they end by themselves.
+    Keep,
+    /// Of a later release.
+    #[serde(other)]
+    Other,
 }

@@ -31,7 +31,8 @@ use bulkhead_model::AttachmentKey;
 use serde::{Deserialize, Serialize};
 
 pub use circumstances::{
-    CIRCUMSTANCES, Circumstances, Judged, Leads, Masqueraded, SeenAttachment, SeenLink, SeenWay,
+    CIRCUMSTANCES, Circumstances, Established, Judged, Leads, Masqueraded, SeenAttachment,
+    SeenLink, SeenWay,
 };
 pub use event::{Event, EventKind};
 pub use findings::{

@@ -7,9 +7,11 @@ use bulkhead_ipam::{Access, AttachmentRecord, Guards, LockedGuards, OpenError, S
 use bulkhead_kernel::Kernel;
 use bulkhead_model::{AttachmentKey, IfName};
 use bulkhead_plan::{
-    Filter, Guarded, Hook, Ns, Op, Plan, Restore, Unguarded, Want, filter_table, segment_table,
+    Filter, Guarded, Hook, Known, Ns, Op, Plan, Restore, Unguarded, Want, filter_table,
+    segment_table,
 };
 
+use super::neighbours;
 use crate::add::{other_records, others_at};
 use crate::claims;
 use crate::converge::{Before, converge};
@@ -17,7 +19,7 @@ use crate::failure::Failure;
 use crate::guard::{GuardSwitch, named, of_names, recorded_binding, shared};
 
 /// What is wanted of the kernel.
-pub(super) fn want(record: &AttachmentRecord, hook: Hook) -> Want {
+pub(super) fn want(record: &AttachmentRecord, hook: Hook, known: Vec<Known>) -> Want {
     let binding = recorded_binding(record).expect("a guarded port is recorded by its name");
     let guard = of_names(&record.names);
     let judged = guard.switch == GuardSwitch::On;
@@ -28,6 +30,7 @@ pub(super) fn want(record: &AttachmentRecord, hook: Hook) -> Want {
             hook,
         },
         groups: judged.then(|| guard.budgets.groups()),
+        known,
     }))
 }
 
@@ -39,7 +42,8 @@ pub(super) fn stand(
     hook: Hook,
 ) -> Result<Plan, Failure> {
     let mut done = Vec::new();
-    converge(kernel, &mut want(record, hook), |_, plan, want| {
+    let known = neighbours::known(kernel, record);
+    converge(kernel, &mut want(record, hook, known), |_, plan, want| {
         if complete(want, plan, state, &record.key)? {
             return Ok(Before::LookAgain);
         }
@@ -99,7 +103,8 @@ pub(super) fn end(
     if let Some(port) = record.names.port {
         let holder = guards.holder(port)?;
         if holder.is_none_or(|holder| holder.key == record.key) {
-            let mut want = gone(state, guards, record, port)?;
+            let known = neighbours::known(kernel, record);
+            let mut want = gone(state, guards, record, port, known)?;
             converge(kernel, &mut want, |_, _, _| Ok(Before::Apply))?;
         }
     }
@@ -112,6 +117,7 @@ pub(super) fn gone(
     guards: &Guards,
     record: &AttachmentRecord,
     port: IfName,
+    known: Vec<Known>,
 ) -> Result<Want, Failure> {
     let mut binding = recorded_binding(record);
     if let Some(binding) = &mut binding {
@@ -122,6 +128,7 @@ pub(super) fn gone(
         port,
         mac: record.names.port_mac,
         binding,
+        known,
         restore,
         last_on_bridge,
         node_is_empty: is_last(state, guards, record)?,

@@ -44,6 +44,7 @@ pub fn guard_state(
             hook: Hook::Auto,
         },
         groups: None,
+        known: Vec::new(),
     }));
     let mut wanted = scope(&want);
     if let Some(host) = wanted.spaces.remove(&Ns::Host) {

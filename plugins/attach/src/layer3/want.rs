@@ -50,6 +50,7 @@ pub(super) fn link(
                 .into_iter()
                 .collect(),
             gateways: families.iter().map(|family| gateway(*family)).collect(),
+            node_macs: [port_mac].into(),
             ..Surroundings::default()
         },
     };

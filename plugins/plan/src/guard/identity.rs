@@ -118,6 +118,11 @@ pub struct Surroundings {
     pub bridge: Option<IfName>,
     /// Addresses of the node on the network: its gateways.
     pub gateways: BTreeSet<IpAddr>,
+    /// MACs by which the node itself takes in what the port sends: its bridge's, and the port's own.
+    pub node_macs: BTreeSet<Mac>,
+    /// The node's link-local addresses on the port's link, besides those among `gateways`. What is for another
+    /// one of `fe80::/10` and comes to one of `node_macs` is for nobody.
+    pub node_links: BTreeSet<Ipv6Addr>,
     /// Addresses the port was given, whether it is judged by them or not: they are not dead.
     pub granted: BTreeSet<IpAddr>,
     /// Addresses of the port's that another one holds too, which are not dead once this one is gone. Of

@@ -13,7 +13,7 @@ use bulkhead_nft as nft;
 
 pub use identity::{Binding, Budgets, Guard, Held, Holds, Identity, Multicast, Role, Surroundings};
 pub use reason::Reason;
-pub(crate) use rules::{BOUND, POD, first};
+pub(crate) use rules::{BOUND, POD, first, sampled};
 pub use rules::{LOG_GROUP, TO_ALL, TO_NODE};
 pub(crate) use sets::{Entries, elements, of as entries, of_ports};
 pub(crate) use sets::{

@@ -10,7 +10,9 @@ use bulkhead_nft as nft;
 use nft::KeyType::{EtherAddr, IfName as IfNameKey, Integer, Ipv4Addr, Ipv6Addr};
 use nft::{Datum, Key, KeyType, Name, Rate};
 
-use super::identity::{Binding, Budgets, Guard, Held, Holds, Identity, Multicast, Role};
+use super::identity::{
+    Binding, Budgets, Guard, Held, Holds, Identity, Multicast, Role, Surroundings,
+};
 use super::reason::Reason;
 
 /// Ports whose frames are not judged.
@@ -59,6 +61,9 @@ pub(super) const BLOCKS6: Name = Name::literal("blocks6");
 /// The node's own addresses on its networks.
 pub(super) const GATES4: Name = Name::literal("gates4");
 pub(super) const GATES6: Name = Name::literal("gates6");
+/// MACs by which the node takes in what a port sends, and its link-local addresses there.
+pub(super) const NODE_MACS: Name = Name::literal("node-macs");
+pub(super) const NODE_LINKS: Name = Name::literal("node-links");
 /// Addresses that take in encapsulated traffic on other nodes.
 pub(super) const VTEPS4: Name = Name::literal("vteps4");
 pub(super) const VTEPS6: Name = Name::literal("vteps6");
@@ -108,6 +113,8 @@ pub(super) fn exact() -> Vec<(Name, Vec<KeyType>)> {
         (LIVE64, vec![Integer(8)]),
         (GATES4, vec![Ipv4Addr]),
         (GATES6, vec![Integer(16)]),
+        (NODE_MACS, vec![IfNameKey, EtherAddr]),
+        (NODE_LINKS, vec![IfNameKey, Ipv6Addr]),
         (VTEPS4, vec![Ipv4Addr]),
         (VTEPS6, vec![Ipv6Addr]),
     ]
@@ -193,6 +200,9 @@ pub(crate) fn of(binding: &Binding) -> Entries {
     }
     for address in &binding.around.granted {
         made.granted(*address);
+    }
+    if matches!(binding.guard, Guard::On(_)) {
+        made.link(&binding.around);
     }
     for address in &binding.around.gateways {
         for (set, keys) in gateway(*address) {
@@ -339,6 +349,16 @@ impl Made {
             IpAddr::V6(v6) => self.add(OWN6, [Datum::Integer(v6.octets().to_vec())]),
         }
         self.address(LIVE4, LIVE6, address);
+    }
+
+    /// The node as the port's frames reach it.
+    fn link(&mut self, around: &Surroundings) {
+        for mac in &around.node_macs {
+            self.add(NODE_MACS, [(*mac).into()]);
+        }
+        for address in &around.node_links {
+            self.add(NODE_LINKS, [Datum::Ipv6Addr(*address)]);
+        }
     }
 
     fn identity(&mut self, identity: &Identity) {

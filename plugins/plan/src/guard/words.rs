@@ -112,6 +112,11 @@ fn on(identity: &Identity) -> Vec<Clause> {
             Reason::Dead,
         ),
         may_not(
+            "have the node look on the link for a link-local address that is not the node's",
+            "RFC 4291 section 2.5.6, RFC 6583 section 5",
+            Reason::Dead,
+        ),
+        may_not(
             format!(
                 "ask the node's own addresses by ARP or discovery more than {} times a second (burst {})",
                 to_node.per_second, to_node.burst

@@ -24,6 +24,9 @@ pub(crate) use want::{attached, detached, unrecorded};
 /// An address of the node of each family, beside its loopback's.
 pub(crate) const OWN: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 
+/// The MAC of the network's bridge.
+const BRIDGE_MAC: &str = "02:00:00:00:00:01";
+
 /// The port of an attachment that died without a DEL.
 pub(crate) const DEAD: &str = "bhpaaaaaaaaaaaa";
 
@@ -150,6 +153,8 @@ impl Case {
     }
 
     pub(crate) fn binding(&self) -> Binding {
+        let bridge_mac = (!self.own_link).then(|| BRIDGE_MAC.parse::<Mac>().unwrap());
+        let link_local = |mac: &Mac| mac.link_local();
         Binding {
             port: self.port(),
             guard: self.guard.of(self),
@@ -160,6 +165,8 @@ impl Case {
                 own_blocks: prefixes(&self.own_blocks),
                 shares: prefixes(&self.shares),
                 bridge: (!self.own_link).then(|| self.bridge()),
+                node_macs: bridge_mac.into_iter().chain([self.port_mac()]).collect(),
+                node_links: bridge_mac.iter().map(link_local).collect(),
                 ..Surroundings::default()
             },
         }

@@ -201,7 +201,7 @@ impl Case {
         .collect()
     }
 
-    pub(super) fn port_mac(&self) -> Mac {
+    pub(crate) fn port_mac(&self) -> Mac {
         if self.own_link {
             MAC.parse().unwrap()
         } else {

@@ -8,7 +8,7 @@ use bulkhead_plan::{
 };
 
 use super::point_to_point::GATEWAYS;
-use super::{Case, network_table};
+use super::{BRIDGE_MAC, Case, network_table};
 
 pub(crate) fn attached(case: &Case) -> Want {
     let id = case.key().id();
@@ -63,7 +63,7 @@ fn place(case: &Case) -> Place {
     }
     Place::Bridge(Bridge {
         name: case.bridge(),
-        mac: "02:00:00:00:00:01".parse().unwrap(),
+        mac: BRIDGE_MAC.parse().unwrap(),
         mtu: case.mtu.and_then(Mtu::new),
         gateways: case.gateways.iter().map(|a| a.parse().unwrap()).collect(),
         promiscuous: case.promiscuous,

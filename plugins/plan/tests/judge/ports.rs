@@ -18,6 +18,9 @@ use crate::reference::Node;
 pub(crate) const GATEWAY4: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 pub(crate) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 1);
 pub(crate) const LINK_GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// The node's own on the ports' links, beside the gateway, and the MACs by which it takes frames in.
+pub(crate) const NODE_LINK: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xff);
+pub(crate) const NODE_MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 1, 0xfe], [2, 0, 0, 0, 1, 0xff]];
 /// In a block of the node's, and nobody's.
 pub(crate) const DEAD4: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 200);
 pub(crate) const DEAD6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0xdead);
@@ -62,11 +65,17 @@ fn binding(dice: &mut Dice, nth: usize) -> Binding {
     let ours = |binding: &str| binding.parse().expect("a prefix");
     let blocks = ["10.1.0.0/24", "fd00:1::/112", "fd00:64::/32"].map(ours);
     // A port of another plugin's brings neither.
+    let (node_macs, node_links) = (
+        NODE_MACS.map(|it| Mac::new(it).expect("unicast")).into(),
+        [NODE_LINK].into(),
+    );
     let around = if nth == 0 || dice.percent(80) {
         Surroundings {
             own_blocks: blocks.into(),
             gateways: [GATEWAY4.into(), GATEWAY6.into(), LINK_GATEWAY.into()].into(),
             granted: addresses.iter().copied().collect(),
+            node_macs,
+            node_links,
             ..Surroundings::default()
         }
     } else {
@@ -165,6 +174,7 @@ pub(crate) fn table(node: &Node) -> nft::Table {
             hook: Hook::Prefix,
         },
         groups: None,
+        known: Vec::new(),
     }));
     let plan = plan(&world, &want).expect("nothing is in the way");
     let commands = plan.ops().iter().flat_map(|op| match op {

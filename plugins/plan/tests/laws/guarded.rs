@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use bulkhead_model::{IfName, Mac};
 use bulkhead_plan::{
-    Binding, Filter, Guard, Guarded, Hook, Identity, LinkKind, Ns, Op, Plan, Surroundings,
-    Unguarded, Want, World, filter_table, plan,
+    Binding, Filter, Guard, Guarded, Hook, Identity, Known, LinkKind, Neighbour, Ns, Op, Plan,
+    Surroundings, Unguarded, Want, World, filter_table, plan,
 };
 
 use crate::cases::{Case, attached, dual, foreign, host};
@@ -40,6 +40,7 @@ impl Ground {
             port: port(),
             mac: PORT_MAC.parse().ok(),
             binding,
+            known: known(),
             restore: Vec::new(),
             last_on_bridge: true,
             node_is_empty: self.beside.is_none(),
@@ -56,7 +57,25 @@ fn guarded_want(filter: Filter) -> Want {
     Want::Guarded(Box::new(Guarded {
         filter,
         groups: NonZeroU32::new(32),
+        known: known(),
     }))
+}
+
+/// What the node knows of the container, on the bridge that the port is on.
+fn known() -> Vec<Known> {
+    let neighbour = Neighbour {
+        address: "10.1.0.9".parse().unwrap(),
+        mac: mac(),
+    };
+    vec![Known {
+        ns: Ns::Host,
+        link: bridge(),
+        neighbours: vec![neighbour],
+    }]
+}
+
+fn bridge() -> IfName {
+    "br-theirs".parse().unwrap()
 }
 
 fn port() -> IfName {
@@ -83,6 +102,9 @@ fn binding(address: &str) -> Binding {
 fn with_port(mut world: World) -> World {
     let veth = foreign(LinkKind::Veth { peer: None });
     host(&mut world).links.insert(port(), veth);
+    host(&mut world)
+        .links
+        .insert(bridge(), foreign(LinkKind::Bridge));
     world
 }
 
@@ -326,6 +348,7 @@ fn an_address_of_two_ports_lives_until_both_are_gone() {
             port: port(),
             mac: None,
             binding,
+            known: Vec::new(),
             restore: Vec::new(),
             last_on_bridge: false,
             node_is_empty: false,

@@ -94,10 +94,10 @@ fn cut(judge: &Judge) -> io::Result<Cut> {
     let mut connections = kernel.connections(is_ours).map_err(io::Error::other)?;
     connections.retain(|connection| judge.decide(&packet_of(connection)) == Decision::Deny);
     let judged = began.elapsed();
-    let answers = kernel.forget(&connections).map_err(io::Error::other)?;
+    let refusals = kernel.forget(&connections).map_err(io::Error::other)?;
     Ok(Cut {
         there,
-        forbidden: answers.iter().filter(|answer| answer.is_ok()).count(),
+        forbidden: connections.len() - refusals.len(),
         judged,
         took: began.elapsed(),
     })

@@ -29,8 +29,6 @@ pub(crate) enum Chapter {
     Errors,
     /// Tunnels.
     Overlay,
-    /// What is sent to a segment's gateway for somebody of the segment.
-    Gateway,
 }
 
 impl Chapter {
@@ -54,7 +52,6 @@ impl Chapter {
             Self::Source4 => source4::attacks(),
             Self::Errors => errors::attacks(),
             Self::Overlay => overlay::attacks(),
-            Self::Gateway => resources::by_gateway(),
         }
     }
 }

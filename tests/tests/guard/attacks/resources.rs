@@ -9,7 +9,7 @@ use netns_fixtures::packet::{
 
 use super::craft::{framed, icmp6, one, udp};
 use crate::attack::{Attack, Harm, Sender};
-use crate::scene::{nobody4, nobody6};
+use crate::scene::{Scene, nobody4, nobody6};
 use crate::shot::Shot;
 
 const EXHAUST: &str = "C, RFC 6583";
@@ -28,21 +28,36 @@ const STP: MacOctets = [0x01, 0x80, 0xc2, 0, 0, 0x00];
 
 pub(super) fn attacks() -> Vec<Attack> {
     let mut all = neighbours();
+    all.extend(on_the_link());
     all.extend(macs());
     all.extend(groups());
     all.extend(floods());
     all
 }
 
-/// What a segment's gateway keeps to itself besides.
-pub(super) fn by_gateway() -> Vec<Attack> {
-    vec![Attack::new("nd-exhaust-link-local", EXHAUST, |s| {
-        let nobody = |nth| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xdead, nth);
-        let packet = |nth| Ipv6::new(s.me.v6, nobody(nth), udp("nd-exhaust-link-local", 9, 9));
-        (0..300)
-            .map(|nth| Frame::new(s.me.mac, s.gateway.mac, packet(nth)).into())
-            .collect()
-    })]
+/// What has the node look on the attacker's link for those that its prefix there leads to.
+fn on_the_link() -> Vec<Attack> {
+    vec![
+        Attack::new("nd-exhaust-link-local", EXHAUST, |s| {
+            to_nobody_on_the_link(s, s.me.v6, s.gateway.mac, "nd-exhaust-link-local")
+        }),
+        // A packet that goes out where it came in is forwarded from a link-local source too.
+        Attack::new("nd-exhaust-link-local-own", EXHAUST, |s| {
+            to_nobody_on_the_link(s, s.me.lla, s.gateway.mac, "nd-exhaust-link-local-own")
+        }),
+        // A bridge takes in what is for the MAC of the port it comes by.
+        Attack::new("nd-exhaust-link-local-port", EXHAUST, |s| {
+            to_nobody_on_the_link(s, s.me.v6, s.port_mac, "nd-exhaust-link-local-port")
+        }),
+    ]
+}
+
+fn to_nobody_on_the_link(s: &Scene, from: Ipv6Addr, by: MacOctets, id: &'static str) -> Vec<Shot> {
+    let nobody = |nth| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xdead, nth);
+    let packet = |nth| Ipv6::new(from, nobody(nth), udp(id, 9, 9));
+    (0..100)
+        .map(|nth| Frame::new(s.me.mac, by, packet(nth)).into())
+        .collect()
 }
 
 fn neighbours() -> Vec<Attack> {

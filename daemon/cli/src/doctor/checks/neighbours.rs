@@ -1,6 +1,6 @@
 //! Room in the kernel's neighbour tables, which are one for all namespaces of the node.
 
-use bulkhead_attach::{GuardSwitch, guard_of};
+use bulkhead_attach::{Gateway, GuardSwitch, guard_of};
 use bulkhead_ipam::{AttachmentRecord, Pool};
 use bulkhead_model::{Family, NetworkName};
 
@@ -129,11 +129,13 @@ fn permanent(node: &Node, family: Family) -> u64 {
     let linked = node.linked.iter().flat_map(|linked| &linked.live);
     let bridged = node.networks.iter().flat_map(|network| &network.live);
     let guarded = bridged.filter(|record| guard_of(&record.names).switch == GuardSwitch::On);
+    let behind = node.guarded.iter();
+    let behind = behind.filter(|record| Gateway::of_names(&record.names).is_some());
     let has = |record: &&AttachmentRecord| {
         let mut held = record.addresses.iter();
         held.any(|leased| leased.address.family() == family)
     };
-    let count = linked.chain(guarded).filter(has).count();
+    let count = linked.chain(guarded).chain(behind).filter(has).count();
     u64::try_from(count)
         .unwrap_or(u64::MAX)
         .saturating_mul(ENTRIES_EACH)

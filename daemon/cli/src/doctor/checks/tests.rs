@@ -70,7 +70,9 @@ fn guarded(nth: usize, kind: &str) -> AttachmentRecord {
     let json = serde_json::json!({
         "key": {"network": "red", "container": format!("c{nth}"), "interface": "eth0"},
         "sequence": nth, "boot_id": "a", "created_at_unix_ms": 0, "kind": kind, "ipam": "own",
-        "names": {"port": format!("bhp{nth}"), "other": {"guard": "on"}},
+        "names": {"port": format!("bhp{nth}"), "other": {
+            "guard": "on", "gateway": "cni0 02:00:00:00:00:01 10.1.0.1 fd00::1",
+        }},
         "addresses": [{"address": "10.1.0.5/24", "range": 0}, {"address": "fd00::5/64", "range": 1}],
     });
     serde_json::from_value(json).unwrap()
@@ -85,11 +87,7 @@ fn red(attachments: usize) -> Linked {
 
 #[test]
 fn the_neighbour_tables_fill_is_compared_with_its_limit() {
-    let seen = |entries, refused, ours| {
-        let mut node = Node {
-            linked: vec![red(ours)],
-            ..Node::default()
-        };
+    let of = |mut node: Node, entries, refused| {
         node.sysctls
             .set("net/ipv6/neigh/default/gc_thresh3", "1000");
         node.neighbours.v6 = Some(Table { entries, refused });
@@ -98,6 +96,14 @@ fn the_neighbour_tables_fill_is_compared_with_its_limit() {
             .iter()
             .find_map(|finding| finding.help.first().cloned());
         (severities(&findings, Id::NeighbourTable), help)
+    };
+    let seen = |entries, refused, ours| {
+        let linked = vec![red(ours)];
+        let node = Node {
+            linked,
+            ..Node::default()
+        };
+        of(node, entries, refused)
     };
     assert_eq!(seen(799, 0, 0), (vec![Severity::Ok], None));
     let help = "sysctl -w net/ipv6/neigh/default/gc_thresh3=2048";
@@ -112,6 +118,11 @@ fn the_neighbour_tables_fill_is_compared_with_its_limit() {
         "200 of these do not count"
     );
     assert_eq!(seen(10, 1, 0).0, [Severity::Warn], "it was full once");
+    let behind = Node {
+        guarded: (0..100).map(|nth| guarded(nth, "guard")).collect(),
+        ..Node::default()
+    };
+    assert_eq!(of(behind, 950, 0).0, [Severity::Ok], "nor do these");
     let node = Node::default();
     assert_eq!(
         severities(&neighbours::check(&node), Id::NeighbourTable),

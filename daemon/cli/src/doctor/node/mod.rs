@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use bulkhead_cni::CniError;
+use bulkhead_ipam::{AttachmentRecord, Guards};
 use bulkhead_kernel::{DefaultRoute, Deletion, HostLink, Kernel};
 use bulkhead_model::{Family, IfName, NetworkName};
 use bulkhead_plan::Features;
@@ -43,6 +44,8 @@ pub(crate) struct Node {
     pub(super) networks: Vec<Bridged>,
     /// Networks whose containers have links of their own, with attachments.
     pub(super) linked: Vec<Linked>,
+    /// Ports of other plugins' that are guarded.
+    pub(super) guarded: Vec<AttachmentRecord>,
     /// Networks of ours that no ADD would accept.
     pub(super) refused: Vec<Refused>,
     pub(super) directory: Directory,
@@ -122,6 +125,8 @@ impl Node {
         dirs.insert(places.sources.state_dir.clone());
         let mut unconfigured = Vec::new();
         for dir in dirs {
+            let guarded = Guards::of(&dir).all().map_err(|error| chain(&error));
+            self.guarded.extend(or_unread(guarded, &mut self.unread));
             let store = Store::look(&dir);
             let names = store.networks().unwrap_or_else(|failure| {
                 self.unread.push(chain(&failure));

@@ -1,6 +1,6 @@
 //! Who enforces what policies say at an end, at which revision, and whether the kernel says the same.
 
-use bulkhead_ipam::wire::admin::{Circumstances, Judged, NodeState, PolicyNode};
+use bulkhead_ipam::wire::admin::{Circumstances, Established, Judged, NodeState, PolicyNode};
 use bulkhead_policy::{Decision, Direction, NodeName, Side};
 use serde::Serialize;
 
@@ -22,6 +22,22 @@ pub(super) struct Enforced {
     pub(super) verified: Option<bool>,
     /// Whether that table does to the packet what is written.
     pub(super) agrees: Option<bool>,
+    /// What becomes of connections that stood before the packet was denied; only where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) established: Option<Established>,
+    /// How many of them stand; none where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) standing: Option<u64>,
+}
+
+impl Enforced {
+    /// Connections that go on although their first packet would be denied by now.
+    pub(super) fn go_on(&self) -> u64 {
+        match self.established {
+            Some(Established::Keep) => self.standing.unwrap_or_default(),
+            _ => 0,
+        }
+    }
 }
 
 /// Adds who enforces what one end says.
@@ -41,6 +57,8 @@ pub(super) fn tell(scene: &Scene<'_>, side: &Side, step: &mut Step) {
         latest: seen.revision,
         verified: None,
         agrees: None,
+        established: None,
+        standing: None,
     };
     if node.as_str() == seen.node.name {
         here(scene, seen, side, &mut enforced, step);
@@ -121,6 +139,55 @@ fn here(
         }
     }
     step.notes.push(said);
+    if side.decision == Decision::Deny && is_first_denial(scene, seen, side) {
+        established(scene, seen, enforced, step);
+    }
+}
+
+/// Whether no other end at the asked node denies it before.
+fn is_first_denial(scene: &Scene<'_>, seen: &Circumstances, side: &Side) -> bool {
+    let mut sides = scene.verdict.because.iter();
+    let first = sides.find(|side| {
+        let endpoint = scene.world.endpoints.get(&side.endpoint);
+        let node = endpoint.and_then(|endpoint| endpoint.node.as_ref());
+        side.decision == Decision::Deny && node.is_some_and(|it| it.as_str() == seen.node.name)
+    });
+    first.is_some_and(|first| std::ptr::eq(first, side))
+}
+
+/// What has become of connections that stood before it was denied.
+fn established(scene: &Scene<'_>, seen: &Circumstances, enforced: &mut Enforced, step: &mut Step) {
+    let Some(becomes) = seen.established else {
+        return;
+    };
+    let packet = &scene.packet;
+    let like = format!(
+        "{} -> {} {}",
+        packet.source, packet.destination, packet.traffic
+    );
+    let standing = judged(scene, seen).and_then(|judged| judged.standing);
+    (enforced.established, enforced.standing) = (Some(becomes), standing);
+    step.notes.push(match (becomes, standing) {
+        (Established::Keep, Some(0)) => format!(
+            "only new connections are denied here, those that stood before go on (policy.established: keep); none like {like} stands"
+        ),
+        (Established::Keep, Some(count)) => format!(
+            "CONNECTIONS GO ON ALL THE SAME: {count} like {like} stood before and are kept (policy.established: keep), only new ones are denied; with `cut` they end at once"
+        ),
+        (Established::Keep, None) => "only new connections are denied here, those that stood before go on (policy.established: keep); how many, the daemon tells".to_owned(),
+        (Established::Cut, Some(0)) => format!(
+            "connections that stood before were cut (policy.established: cut); none like {like} stands"
+        ),
+        (Established::Cut, Some(count)) => format!(
+            "connections that stood before are cut (policy.established: cut), within a second or two: {count} like {like} stand yet"
+        ),
+        (Established::Cut, None) => {
+            "connections that stood before are cut (policy.established: cut)".to_owned()
+        }
+        (Established::Other, _) => {
+            "what becomes of connections that stood before is of a later release".to_owned()
+        }
+    });
 }
 
 /// What the table says where the packet leaves, or where it arrives.
@@ -206,6 +273,11 @@ fn elsewhere(seen: &Circumstances, node: &NodeName, enforced: &mut Enforced, ste
             step.notes
                 .push(format!("{said}, as it says itself; its kernel is read back there"));
         }
+    }
+    if step.allowed == Some(false) {
+        step.notes.push(format!(
+            "whether connections that stood before go on there is for `policy.established` of node {node} to say"
+        ));
     }
     let errors = errors.iter();
     step.notes

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Told;
 use super::answer::{Answer, Step};
+use super::enforced::Enforced;
 use super::says::Asked;
 use crate::time::seconds;
 
@@ -87,6 +88,11 @@ impl Answer {
         }
         if policies.is_empty() {
             said.push(format!("{written} by policies"));
+        }
+        let enforced = self.path.iter().filter_map(|step| step.enforced.as_ref());
+        let go_on: u64 = enforced.map(Enforced::go_on).sum();
+        if go_on > 0 {
+            said.push(format!("while {go_on} that stood before go on"));
         }
         said.join(", ")
     }

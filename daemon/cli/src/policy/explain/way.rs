@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bulkhead_ipam::wire::admin::{Leads, ListedEnd, ListedOverlay, NodeState, OwnEnd};
-use bulkhead_model::Encryption;
+use bulkhead_model::{Encryption, IfName};
 use bulkhead_policy::{Endpoint, Network, NodeName};
 
 use super::answer::Step;
@@ -61,6 +61,7 @@ fn to_port(scene: &Scene<'_>, id: &bulkhead_policy::EndpointId, to: IpAddr) -> S
         Some(Leads::Out { link, .. }) => {
             let mtu = scene.mtu_of(*link);
             let mut step = Step::said(AT, format!("within node {here}: out of {link}{mtu}"));
+            step.notes.extend(as_asked(scene).map(str::to_owned));
             if let Some(device) = device.filter(|device| device != link) {
                 step.notes.push(format!(
                     "its port is behind {device}: somebody else's route to {to} leads it astray, `ip route get {to}` shows it"
@@ -70,6 +71,7 @@ fn to_port(scene: &Scene<'_>, id: &bulkhead_policy::EndpointId, to: IpAddr) -> S
             step
         }
         Some(Leads::Nowhere) => nowhere(scene, to),
+        Some(Leads::Barred { from, by }) => barred(scene, *from, *by, to),
         _ => match device {
             Some(device) => {
                 let mtu = scene.mtu_of(device);
@@ -114,6 +116,7 @@ fn by_overlay(scene: &Scene<'_>, overlay: &ListedOverlay, own: &OwnEnd, to: IpAd
             step
         }
         Some(Leads::Nowhere) => nowhere(scene, to),
+        Some(Leads::Barred { from, by }) => barred(scene, *from, *by, to),
         Some(Leads::Here) => {
             let says = format!("the node takes {to} for its own address, and sends it nowhere");
             Step::said(AT, says).which(false)
@@ -185,11 +188,7 @@ fn by_route(scene: &Scene<'_>, to: IpAddr) -> Step {
             let via = gateway.map_or_else(String::new, |hop| format!(" via {hop}"));
             let mtu = scene.mtu_of(*link);
             let mut step = Step::said(AT, format!("from node {here} out of {link}{via}{mtu}"));
-            if scene.seen.is_some_and(|seen| seen.about.is_none()) {
-                let said =
-                    "by the main table as it was then; rules that choose another are not looked at";
-                step.notes.push(said.to_owned());
-            }
+            step.notes.extend(as_asked(scene).map(str::to_owned));
             let is_ours = |network: &Network| network.pools.iter().any(|pool| pool.contains(to));
             if scene.node_at(to).is_none() && scene.world.networks.values().any(is_ours) {
                 step.notes.push(format!(
@@ -203,8 +202,22 @@ fn by_route(scene: &Scene<'_>, to: IpAddr) -> Step {
         }
         Leads::Here => Step::said(AT, format!("to node {here} itself")),
         Leads::Nowhere => nowhere(scene, to),
+        Leads::Barred { from, by } => barred(scene, *from, *by, to),
         Leads::Other => Step::unknown(AT, format!("the route to {to} is of a later release")),
     }
+}
+
+/// How the routes were asked, where that may be otherwise than the packet asks them.
+fn as_asked(scene: &Scene<'_>) -> Option<&'static str> {
+    if scene.seen?.about.is_none() {
+        return Some(
+            "by the main table as it was then; rules that choose another are not looked at, nor is rp_filter",
+        );
+    }
+    let is_known = scene.source().is_some();
+    (!is_known).then_some(
+        "as the node itself would send it: by which link it comes in is not known, so rules and rp_filter that look at that are not looked at",
+    )
 }
 
 fn nowhere(scene: &Scene<'_>, to: IpAddr) -> Step {
@@ -212,6 +225,19 @@ fn nowhere(scene: &Scene<'_>, to: IpAddr) -> Step {
     let mut step = Step::said(AT, format!("no route of node {here} leads to {to}")).which(false);
     step.notes.push(format!(
         "to let it pass: give node {here} a route, `ip route get {to}` says what there is"
+    ));
+    step
+}
+
+/// There is a way, which a packet that comes in so is not let take.
+fn barred(scene: &Scene<'_>, from: IpAddr, by: IfName, to: IpAddr) -> Step {
+    let here = scene.here().unwrap_or_default();
+    let says = format!(
+        "node {here} has a route to {to}, and passes nothing on to it that comes from {from} by {by}"
+    );
+    let mut step = Step::said(AT, says).which(false);
+    step.notes.push(format!(
+        "to let it pass: find what keeps it, a rule of routing (`ip rule`) or one of the routes it chooses, forwarding that is off at {by}, or rp_filter where no route back to {from} is by {by}; `ip route get {to} from {from} iif {by}` asks the kernel"
     ));
     step
 }

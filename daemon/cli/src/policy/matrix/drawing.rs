@@ -73,14 +73,10 @@ pub(super) fn html(matrix: &Matrix) -> String {
 }
 
 fn title(matrix: &Matrix) -> String {
-    let is_allowed = |decision: Decision| decision == Decision::Allow;
-    let cells = matrix.cells.iter();
-    let allowed = cells
-        .filter(|cell| is_allowed(cell.judgement.decision))
-        .count();
     format!(
-        "Who can talk to whom: {allowed} of {} allowed",
-        matrix.cells.len()
+        "Who can talk to whom: {} of {} allowed",
+        matrix.allowed(),
+        matrix.asked()
     )
 }
 

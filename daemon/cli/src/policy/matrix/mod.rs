@@ -2,18 +2,20 @@
 
 mod drawing;
 
+use std::collections::BTreeSet;
+use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 
 use bulkhead_model::Family;
 use bulkhead_policy::matrix::{Cell, End, Matrix, Probe, matrix};
 use bulkhead_policy::{Decision, Engine, Interpreter, Matcher, Space, Traffic, World};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::PolicyError;
 use super::objects::{Objects, outcome};
 use crate::failure::{Failure, Outcome};
-use crate::output::{Format, Width, table};
+use crate::output::{Format, Width, visible};
 
 #[derive(Args, Debug)]
 pub(crate) struct MatrixArgs {
@@ -73,7 +75,9 @@ fn told(args: &MatrixArgs, world: &World, format: Format) -> Result<String, Fail
     let probes = if args.ports.is_empty() {
         Probe::of_world(world)
     } else {
-        args.ports.clone()
+        let mut seen = BTreeSet::new();
+        let asked = args.ports.iter().filter(|probe| seen.insert(*probe));
+        asked.cloned().collect()
     };
     let engine: Box<dyn Engine + '_> = match args.engine {
         Kind::Matcher => Box::new(Matcher::new(world)),
@@ -83,17 +87,34 @@ fn told(args: &MatrixArgs, world: &World, format: Format) -> Result<String, Fail
     Ok(match format {
         Format::Svg => drawing::svg(&matrix),
         Format::Html => drawing::html(&matrix),
-        Format::Table | Format::Wide | Format::Json | Format::Yaml => {
-            let told = Told::of(args.engine, world, &matrix);
-            format.render(&told, |width| text(&matrix, width))
+        Format::Table => text(&matrix, Width::Narrow),
+        Format::Wide => text(&matrix, Width::All),
+        Format::Json => {
+            // Of 2,000 pods it has gigabytes, and nobody needs all of them at once.
+            print(&Told::of(args.engine, world, &matrix))?;
+            String::new()
         }
+        Format::Yaml => format.render(&Told::of(args.engine, world, &matrix), |_| String::new()),
     })
+}
+
+/// Prints it as JSON at once. A reader that has gone away has seen enough.
+fn print(told: &Told<'_>) -> Result<(), Failure> {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut stdout, told).map_err(io::Error::from);
+    let written = written
+        .and_then(|()| stdout.write_all(b"\n"))
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Reader(error)),
+        _ => Ok(()),
+    }
 }
 
 /// As a person reads it: a grid for all ports that have the same one.
 fn text(matrix: &Matrix, width: Width) -> String {
     let mut text = String::new();
-    if matrix.cells.is_empty() {
+    if matrix.asked() == 0 {
         return "no two pods have addresses of a family\n".to_owned();
     }
     let headings: Vec<String> = matrix
@@ -105,28 +126,58 @@ fn text(matrix: &Matrix, width: Width) -> String {
             Width::Narrow => (nth + 1).to_string(),
         })
         .collect();
+    let names: Vec<String> = matrix
+        .ends
+        .iter()
+        .enumerate()
+        .map(|(nth, end)| format!("{} {end}", nth + 1))
+        .collect();
     for sheet in matrix.sheets() {
-        let mut row_of = vec!["FROM \\ TO"];
-        row_of.extend(headings.iter().map(String::as_str));
-        let rows: Vec<Vec<String>> = matrix
-            .ends
-            .iter()
-            .zip(&sheet.decisions)
-            .enumerate()
-            .map(|(nth, (end, row))| {
-                let name = format!("{} {end}", nth + 1);
-                let cells = row.iter().map(|decision| sign(*decision).to_owned());
-                std::iter::once(name).chain(cells).collect()
-            })
-            .collect();
         if !text.is_empty() {
             text.push('\n');
         }
         text.push_str(&matrix.heading(&sheet));
         text.push('\n');
-        text.push_str(&table(&row_of, &rows));
+        let rows = names.iter().zip(&sheet.decisions);
+        grid(
+            &mut text,
+            &headings,
+            rows.map(|(name, row)| (name.as_str(), row.as_slice())),
+        );
     }
     text
+}
+
+/// As [`crate::output::table`] would print it, whose cells are too large for millions of them.
+fn grid<'m>(
+    text: &mut String,
+    headings: &[String],
+    rows: impl Iterator<Item = (&'m str, &'m [Option<Decision>])> + Clone,
+) {
+    const CORNER: &str = "FROM \\ TO";
+    let one_line = |name: &str| visible(name).replace('\n', "\u{fffd}");
+    let length = |text: &str| text.chars().count();
+    let headings: Vec<String> = headings.iter().map(|name| one_line(name)).collect();
+    let widths: Vec<usize> = headings.iter().map(|heading| length(heading)).collect();
+    let names = rows.clone().map(|(name, _)| length(name));
+    let first = names.chain([length(CORNER)]).max().unwrap_or_default();
+    let mut line = |name: &str, cells: &mut dyn Iterator<Item = &str>| {
+        let mut line = format!("{name:first$}");
+        for (cell, width) in cells.zip(&widths) {
+            line.push_str("  ");
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width.saturating_sub(length(cell))));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    };
+    line(CORNER, &mut headings.iter().map(String::as_str));
+    for (name, row) in rows {
+        line(
+            &one_line(name),
+            &mut row.iter().map(|decision| sign(*decision)),
+        );
+    }
 }
 
 const fn sign(decision: Option<Decision>) -> &'static str {
@@ -140,13 +191,21 @@ const fn sign(decision: Option<Decision>) -> &'static str {
 /// For programs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct Told<'m> {
     engine: &'static str,
     ports: Vec<String>,
     ends: Vec<ToldEnd>,
     allowed: usize,
     denied: usize,
-    cells: Vec<ToldCell>,
+    cells: ToldCells<'m>,
+}
+
+/// The cells, each of which is told as it is printed.
+#[derive(Debug)]
+struct ToldCells<'m> {
+    matrix: &'m Matrix,
+    ends: Vec<String>,
+    probes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -161,11 +220,11 @@ struct ToldEnd {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ToldCell {
-    source: String,
-    destination: String,
+struct ToldCell<'m> {
+    source: &'m str,
+    destination: &'m str,
     /// As it was asked for.
-    probe: String,
+    probe: &'m str,
     protocol: String,
     port: Option<u16>,
     family: &'static str,
@@ -177,14 +236,9 @@ struct ToldCell {
     loopback: bool,
 }
 
-impl Told {
-    fn of(engine: Kind, world: &World, matrix: &Matrix) -> Self {
-        let cells: Vec<ToldCell> = matrix
-            .cells
-            .iter()
-            .map(|cell| ToldCell::of(matrix, cell))
-            .collect();
-        let allowed = cells.iter().filter(|cell| cell.allowed).count();
+impl<'m> Told<'m> {
+    fn of(engine: Kind, world: &World, matrix: &'m Matrix) -> Self {
+        let allowed = matrix.allowed();
         Self {
             engine: match engine {
                 Kind::Matcher => "matcher",
@@ -197,9 +251,20 @@ impl Told {
                 .map(|end| ToldEnd::of(world, end))
                 .collect(),
             allowed,
-            denied: cells.len() - allowed,
-            cells,
+            denied: matrix.asked() - allowed,
+            cells: ToldCells {
+                matrix,
+                ends: matrix.ends.iter().map(ToString::to_string).collect(),
+                probes: matrix.probes.iter().map(ToString::to_string).collect(),
+            },
         }
+    }
+}
+
+impl Serialize for ToldCells<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let cells = self.matrix.cells();
+        serializer.collect_seq(cells.map(|cell| self.told(&cell)))
     }
 }
 
@@ -231,19 +296,18 @@ impl ToldEnd {
     }
 }
 
-impl ToldCell {
-    fn of(matrix: &Matrix, cell: &Cell) -> Self {
+impl ToldCells<'_> {
+    fn told(&self, cell: &Cell) -> ToldCell<'_> {
         let is = |decision: Decision| decision == Decision::Allow;
-        let probe = &matrix.probes[cell.probe];
         let port = match cell.traffic {
             Some(Traffic::Port { port, .. }) => Some(port),
             _ => None,
         };
-        Self {
-            source: matrix.ends[cell.source].to_string(),
-            destination: matrix.ends[cell.destination].to_string(),
-            probe: probe.to_string(),
-            protocol: match probe {
+        ToldCell {
+            source: &self.ends[cell.source],
+            destination: &self.ends[cell.destination],
+            probe: &self.probes[cell.probe],
+            protocol: match &self.matrix.probes[cell.probe] {
                 Probe::Port(protocol, _) | Probe::Named(protocol, _) => protocol.to_string(),
                 Probe::Echo => "icmp".to_owned(),
                 Probe::Protocol(number) => number.to_string(),

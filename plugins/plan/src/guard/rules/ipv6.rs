@@ -19,6 +19,7 @@ use crate::guard::sets;
 pub(super) const POD6: Name = Name::literal("pod6");
 const OWN: Name = Name::literal("ip6-own");
 const LOW: Name = Name::literal("ip6-low");
+const OF_LINK: Name = Name::literal("ip6-of-link");
 const UNICAST: Name = Name::literal("ip6-unicast");
 const GROUPS: Name = Name::literal("ip6-groups");
 const GROUP_ICMP: Name = Name::literal("ip6-group-icmp");
@@ -45,6 +46,7 @@ pub(super) fn chains() -> Vec<(Name, Vec<Rule>)> {
         (POD6, source()),
         (OWN, destination()),
         (LOW, low()),
+        (OF_LINK, of_link()),
         (UNICAST, unicast()),
         (GROUPS, groups()),
         (GROUP_ICMP, group_icmp()),
@@ -77,6 +79,7 @@ fn destination() -> Vec<Rule> {
     let kinds = [
         (vec![0xff], Verdict::Goto(GROUPS)),
         (vec![0x00], Verdict::Goto(LOW)),
+        (vec![0xfe], Verdict::Goto(OF_LINK)),
     ];
     vec![
         Rule::new([vmap(network(24, 1), kinds)]),
@@ -90,6 +93,29 @@ fn low() -> Vec<Rule> {
     vec![
         Rule::new([is(network(24, 4), &[0x00, 0x64, 0xff, 0x9b]), goto(UNICAST)]),
         otherwise(Reason::Source6),
+    ]
+}
+
+/// What is for the link is for the node only if the node has the address: the kernel forwards such a packet out
+/// by the link it came in by (`ip6_forward`, `net/ipv6/ip6_output.c`), looks there for whoever has it, and has one
+/// table of neighbours for all links and namespaces. What goes to another station of a segment is that one's.
+fn of_link() -> Vec<Rule> {
+    let is_of_link = |op| {
+        let first = Datum::Integer(vec![0xfe, 0x80]);
+        Statement::masked(network(24, 2), Datum::Integer(vec![0xff, 0xc0]), op, first)
+    };
+    vec![
+        Rule::new([is_of_link(Op::Ne), goto(UNICAST)]),
+        Rule::new([
+            Statement::in_set([network(24, 16)], sets::GATES6),
+            goto(UNICAST),
+        ]),
+        Rule::new([of_port([Field::Ip6Daddr], sets::NODE_LINKS), goto(UNICAST)]),
+        drop_if(
+            [of_port([Field::EtherDaddr], sets::NODE_MACS)],
+            Reason::Dead,
+        ),
+        Rule::new([goto(UNICAST)]),
     ]
 }
 

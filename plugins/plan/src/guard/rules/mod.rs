@@ -90,11 +90,23 @@ fn not_of(reason: Reason) -> Vec<Rule> {
 
 /// Counts, tells, drops.
 fn dropping(reason: Reason) -> Vec<Rule> {
-    let prefix = nft::Label::new(&format!("bulkhead {reason} ")).expect("letters and blanks");
-    let port = || vec![Field::Iifname];
+    let tally = Statement::Tally {
+        fields: vec![Field::Iifname],
+        set: reason.tally(),
+    };
+    vec![
+        Rule::new([tally]),
+        sampled(reason.word(), sets::SAMPLES),
+        Rule::new([Statement::Counter, Statement::drop()]),
+    ]
+}
+
+/// Logs under `word` a few frames a second of each link that they come in by, counted in `set`.
+pub(crate) fn sampled(word: &str, set: Name) -> Rule {
+    let prefix = nft::Label::new(&format!("bulkhead {word} ")).expect("letters and blanks");
     let sampled = Statement::Meter {
-        fields: port(),
-        set: sets::SAMPLES,
+        fields: vec![Field::Iifname],
+        set,
         rate: SAMPLED,
         when: Exceeds::Within,
     };
@@ -103,15 +115,7 @@ fn dropping(reason: Reason) -> Vec<Rule> {
         group: Some(LOG_GROUP),
         snaplen: Some(SNAPLEN),
     });
-    let tally = Statement::Tally {
-        fields: port(),
-        set: reason.tally(),
-    };
-    vec![
-        Rule::new([tally]),
-        Rule::new([sampled, log]),
-        Rule::new([Statement::Counter, Statement::drop()]),
-    ]
+    Rule::new([sampled, log])
 }
 
 /// Bytes at a place.

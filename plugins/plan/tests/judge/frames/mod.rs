@@ -13,8 +13,8 @@ use netns_fixtures::packet::{BROADCAST, MacOctets, multicast_mac};
 
 use crate::dice::Dice;
 use crate::ports::{
-    DEAD4, DEAD6, GATEWAY4, GATEWAY6, LINK_GATEWAY, NODE4, NODE6, TUNNEL_END4, TUNNEL_END6,
-    identity,
+    DEAD4, DEAD6, GATEWAY4, GATEWAY6, LINK_GATEWAY, NODE_LINK, NODE_MACS, NODE4, NODE6,
+    TUNNEL_END4, TUNNEL_END6, identity,
 };
 use crate::reference::Node;
 
@@ -192,7 +192,8 @@ impl<'a> Sender<'a> {
             "ff01::1",
         ]);
         let external = text("2001:db8:9::7");
-        let usual = [peer, peer, GATEWAY6, LINK_GATEWAY, external, own];
+        let of_node = self.dice.one(&[LINK_GATEWAY, LINK_GATEWAY, NODE_LINK]);
+        let usual = [peer, peer, GATEWAY6, of_node, external, own];
         let usual = self.dice.one(&usual);
         let of_nodes = self.dice.one(&[NODE6, TUNNEL_END6]);
         let rare = [
@@ -214,6 +215,8 @@ impl<'a> Sender<'a> {
             BROADCAST
         } else if to.is_multicast() {
             multicast_mac(to)
+        } else if self.dice.percent(30) {
+            self.dice.one(&NODE_MACS)
         } else {
             self.peer().0
         };

@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use bulkhead_model::Mac;
 use bulkhead_plan::{Multicast, Reason, Role};
 
 use super::{
@@ -60,6 +61,7 @@ impl Suspect<'_> {
         }
         require(!self.is_group_frame(), Reason::Multicast)?;
         require(!self.node.is_dead(destination.into()), Reason::Dead)?;
+        require(!self.is_for_nobody_on_the_link(destination), Reason::Dead)?;
         match self.next() {
             TCP | ESP | SCTP => Ok(()),
             UDP => self.ip6_udp(),
@@ -67,6 +69,15 @@ impl Suspect<'_> {
             FRAGMENT => self.ip6_piece(),
             _ => Err(Reason::Protocol),
         }
+    }
+
+    /// Link-local, sent to the node, and none of the node's: it would look on the link for whose it is.
+    fn is_for_nobody_on_the_link(&self, destination: Ipv6Addr) -> bool {
+        let around = &self.port.around;
+        let is_nodes =
+            self.node.is_gateway(destination.into()) || around.node_links.contains(&destination);
+        let to_node = |mac: &Mac| self.frame[..6] == mac.octets();
+        destination.is_unicast_link_local() && !is_nodes && around.node_macs.iter().any(to_node)
     }
 
     fn ip6_group(&self, group: Ipv6Addr) -> Sentence {
