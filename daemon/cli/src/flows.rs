@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bulkhead_ipam::wire::admin::{KnownVerdict, Reply, Request};
 use bulkhead_kernel::{LogListener, Logged};
+use bulkhead_policy::OwnPrefix;
 use bulkhead_policy::compile::{LOG_GROUP, OWN_NODE, STRANGER};
 use clap::Args;
 use serde::Serialize;
@@ -197,6 +198,8 @@ struct Known {
     daemon: Daemon,
     verdicts: BTreeMap<String, KnownVerdict>,
     names: BTreeMap<IpAddr, String>,
+    /// Of those who have all addresses of a prefix.
+    prefixes: BTreeMap<OwnPrefix, String>,
     asked: Instant,
 }
 
@@ -206,6 +209,7 @@ impl Known {
             daemon,
             verdicts: BTreeMap::new(),
             names: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
             asked: Instant::now(),
         };
         known.ask()?;
@@ -224,8 +228,14 @@ impl Known {
         let verdicts = verdicts.into_iter().chain(no_policy());
         self.verdicts = verdicts.map(|one| (one.id.clone(), one)).collect();
         // The kernel's log is of the node's own namespace.
-        let named = endpoints.iter().filter(|known| !known.apart);
-        let named = named.flat_map(|known| {
+        let known = || endpoints.iter().filter(|known| !known.apart);
+        let prefixed = known().flat_map(|known| {
+            let prefixes = known.prefixes.iter();
+            let prefixes = prefixes.filter_map(|prefix| OwnPrefix::new(*prefix));
+            prefixes.map(|own| (own, known.endpoint.to_string()))
+        });
+        self.prefixes = prefixed.collect();
+        let named = known().flat_map(|known| {
             let addresses = known.addresses.iter();
             addresses.map(|address| (*address, known.endpoint.to_string()))
         });
@@ -238,7 +248,7 @@ impl Known {
         let (from, to, what) = ends(logged);
         let is_known = |known: &Self| {
             let has = |end: &Result<IpAddr, String>| match end {
-                Ok(address) => known.names.contains_key(address),
+                Ok(address) => known.name_of(*address).is_some(),
                 Err(_) => true,
             };
             known.verdicts.contains_key(id) && has(&from) && has(&to)
@@ -264,9 +274,15 @@ impl Known {
         }
     }
 
+    /// Who has an address, by itself or with all of its prefix.
+    fn name_of(&self, address: IpAddr) -> Option<&String> {
+        let prefixed = || self.prefixes.get(&OwnPrefix::around(address)?);
+        self.names.get(&address).or_else(prefixed)
+    }
+
     fn name(&self, end: &Result<IpAddr, String>) -> String {
         match end {
-            Ok(address) => match self.names.get(address) {
+            Ok(address) => match self.name_of(*address) {
                 Some(name) => format!("{name} ({address})"),
                 None => address.to_string(),
             },

@@ -9,8 +9,8 @@ use bulkhead_model::{Family, NetworkName, Prefix, Protocol};
 
 use crate::matrix::End;
 use crate::{
-    Block, Endpoint, EndpointId, EndpointSelector, NamedPort, NodeName, Peer, Place, Policy, Port,
-    PortRange, Rule, Space, Traffic, World,
+    Block, Endpoint, EndpointId, EndpointSelector, NamedPort, NodeName, OwnPrefix, Peer, Place,
+    Policy, Port, PortRange, Rule, Space, Traffic, World,
 };
 
 /// Ends that are told alike.
@@ -200,17 +200,11 @@ fn endpoints(worlds: &[&World]) -> Vec<Who> {
             continue;
         }
         let known = worlds.iter().zip(found).map(|(world, endpoint)| {
-            let within = |block: &&Block| {
-                endpoint
-                    .addresses
-                    .iter()
-                    .any(|address| block.contains(*address))
-            };
+            let within = |block: &&Block| endpoint.is_within(block);
             let has = |family| {
-                endpoint
-                    .addresses
-                    .iter()
-                    .any(|address| Family::of(*address) == family)
+                let mut addresses = endpoint.addresses.iter();
+                addresses.any(|address| Family::of(*address) == family)
+                    || (family == Family::V6 && !endpoint.prefixes.is_empty())
             };
             Known {
                 selected: selectors
@@ -299,13 +293,29 @@ fn outside(worlds: &[&World], family: Family) -> Vec<Who> {
     let starts: Vec<u128> = cuts.into_iter().filter(|cut| *cut <= end).collect();
     let ends = starts.iter().skip(1).map(|next| next - 1).chain([end]);
     let spans: Vec<(u128, u128)> = starts.iter().copied().zip(ends).collect();
+    let delegated: BTreeSet<OwnPrefix> = worlds
+        .iter()
+        .flat_map(|world| world.endpoints.values())
+        .filter(|_| family == Family::V6)
+        .flat_map(|endpoint| endpoint.prefixes.iter().copied())
+        .collect();
+    // Nobody's, from `first` on; there is somebody in the way as often as there is somebody.
+    let free_from = |first: u128, last: u128| {
+        let mut at = first;
+        loop {
+            let around = OwnPrefix::around(address(family, at));
+            let next = match around.filter(|around| delegated.contains(around)) {
+                Some(own) => bits(own.last()).checked_add(1),
+                None if taken.contains(&at) => at.checked_add(1),
+                None => return Some(at),
+            };
+            at = next.filter(|next| *next <= last)?;
+        }
+    };
     // The middle of a span is less likely than its ends to mean something by itself.
     let free = |(first, last): (u128, u128)| {
         let middle = first + (last - first) / 2;
-        let mut candidates = (middle..=last)
-            .take(taken.len() + 1)
-            .chain((first..middle).take(taken.len() + 1));
-        candidates.find(|at| !taken.contains(at))
+        free_from(middle, last).or_else(|| free_from(first, middle))
     };
     let one = |(first, last)| {
         let address = address(family, free((first, last))?);

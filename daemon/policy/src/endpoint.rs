@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use bulkhead_model::{NetworkName, ParseError, Protocol};
 
-use crate::Labels;
+use crate::{Block, Labels, OwnPrefix};
 
 /// An endpoint's name: a pod on a network. In Kubernetes the namespace is the pod's; elsewhere it is the
 /// name of the network, and the name is `K8S_POD_NAME`, or else the container id.
@@ -114,12 +114,33 @@ pub struct Endpoint {
     pub groups: BTreeSet<GroupName>,
     /// Its addresses of both families.
     pub addresses: BTreeSet<IpAddr>,
+    /// Prefixes of which every address is its own too.
+    pub prefixes: BTreeSet<OwnPrefix>,
     /// Its ports with names.
     pub ports: BTreeSet<NamedPort>,
     /// The node it is on, if that is known.
     pub node: Option<NodeName>,
     /// What it is attached to.
     pub place: Place,
+}
+
+impl Endpoint {
+    /// Whether the address is one of its own, or of a prefix of its own.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr) -> bool {
+        let around = OwnPrefix::around(address);
+        self.addresses.contains(&address)
+            || around.is_some_and(|around| self.prefixes.contains(&around))
+    }
+
+    /// Whether an address of its own is in the block.
+    #[must_use]
+    pub fn is_within(&self, block: &Block) -> bool {
+        let mut addresses = self.addresses.iter();
+        let mut prefixes = self.prefixes.iter();
+        addresses.any(|address| block.contains(*address))
+            || prefixes.any(|own| block.overlaps(own.prefix()))
+    }
 }
 
 /// What an endpoint is attached to.

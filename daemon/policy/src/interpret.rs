@@ -12,7 +12,9 @@ use bulkhead_model::{Family, IfName, Protocol};
 use bulkhead_nft as nft;
 
 use crate::compile::{Cause, Device, Local, OWN_NODE, Ruleset, STRANGER, Said, compile, digest_of};
-use crate::{Decision, EndpointId, Judgement, NodeName, Packet, Place, Space, Traffic, World};
+use crate::{
+    Decision, EndpointId, Judgement, NodeName, OwnPrefix, Packet, Place, Space, Traffic, World,
+};
 
 /// The tables of all nodes of a world.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ struct Nodes {
     all: Vec<Node>,
     /// On which of them an address is: on one, where what is known does not contradict itself.
     at: BTreeMap<IpAddr, Vec<usize>>,
+    /// The same of prefixes.
+    prefixed: BTreeMap<OwnPrefix, Vec<usize>>,
 }
 
 /// One node.
@@ -34,8 +38,9 @@ struct Nodes {
 struct Node {
     ruleset: Ruleset,
     places: nft::Places,
-    /// Who is there, by address.
+    /// Who is there, by address, and by prefix.
     devices: BTreeMap<IpAddr, Device>,
+    prefixes: BTreeMap<OwnPrefix, Device>,
     own: Vec<IpAddr>,
 }
 
@@ -137,7 +142,7 @@ impl Interpreter {
         let mut sides = [None; 2];
         let (nodes, packet) = self.seen(packet);
         for node in nodes {
-            let device = |end| node.devices.get(&end).copied();
+            let device = |end| node.device(end);
             let alone = [
                 (device(packet.source), None),
                 (None, device(packet.destination)),
@@ -222,17 +227,26 @@ fn alone<'w>(world: &'w World, space: &Space) -> Cow<'w, World> {
 impl Nodes {
     fn of(all: Vec<Node>) -> Self {
         let mut at: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
+        let mut prefixed: BTreeMap<OwnPrefix, Vec<usize>> = BTreeMap::new();
         for (nth, node) in all.iter().enumerate() {
             for address in node.devices.keys() {
                 at.entry(*address).or_default().push(nth);
             }
+            for own in node.prefixes.keys() {
+                prefixed.entry(*own).or_default().push(nth);
+            }
         }
-        Self { all, at }
+        Self { all, at, prefixed }
     }
 
     /// Those where `source` or `destination` is. On the others the packet passes no hook for which something is said.
     fn between(&self, source: IpAddr, destination: IpAddr) -> Vec<&Node> {
-        let on = |address| self.at.get(&address).into_iter().flatten().copied();
+        let on = |address| {
+            let around = OwnPrefix::around(address);
+            let prefixed = around.and_then(|around| self.prefixed.get(&around));
+            let alone = self.at.get(&address);
+            alone.into_iter().chain(prefixed).flatten().copied()
+        };
         let mut nodes: Vec<usize> = on(source).chain(on(destination)).collect();
         nodes.sort_unstable();
         nodes.dedup();
@@ -259,11 +273,13 @@ fn nodes(world: &World, compile: &impl Fn(&World, &Local) -> Ruleset) -> Vec<Nod
 
 impl Node {
     fn new(world: &World, name: Option<&NodeName>, local: &Local, ruleset: Ruleset) -> Self {
-        let mut devices = BTreeMap::new();
+        let (mut devices, mut prefixes) = (BTreeMap::new(), BTreeMap::new());
         for (id, device) in &local.endpoints {
-            let addresses = world.endpoints.get(id).map(|endpoint| &endpoint.addresses);
-            let addresses = addresses.into_iter().flatten();
-            devices.extend(addresses.map(|address| (*address, *device)));
+            if let Some(endpoint) = world.endpoints.get(id) {
+                let addresses = endpoint.addresses.iter();
+                devices.extend(addresses.map(|address| (*address, *device)));
+                prefixes.extend(endpoint.prefixes.iter().map(|own| (*own, *device)));
+            }
         }
         let node = name.and_then(|name| world.nodes.get(name));
         let networks = world.networks.values();
@@ -277,14 +293,22 @@ impl Node {
             places: nft::Places::of(&ruleset.table),
             ruleset,
             devices,
+            prefixes,
             own: own.copied().collect(),
         }
     }
 
+    /// Where an address is on the node.
+    fn device(&self, address: IpAddr) -> Option<Device> {
+        let around = OwnPrefix::around(address);
+        let prefixed = || self.prefixes.get(&around?);
+        self.devices.get(&address).or_else(prefixed).copied()
+    }
+
     /// `None` if it passes no hook for which something is said.
     fn evaluate(&self, packet: &Packet) -> Result<Option<nft::Evaluation>, nft::Undefined> {
-        let device = |end| self.devices.get(&end).copied();
-        self.run(packet, (device(packet.source), device(packet.destination)))
+        let devices = (self.device(packet.source), self.device(packet.destination));
+        self.run(packet, devices)
     }
 
     /// As [`Node::evaluate`], for a packet that comes from, or goes to, those devices; `None` for what is not

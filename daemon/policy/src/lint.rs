@@ -193,11 +193,7 @@ impl<'w> Linter<'w> {
         }
         let mut endpoints = self.world.endpoints.iter();
         let held = endpoints.find(|(_, endpoint)| {
-            endpoint.place == crate::Place::Port
-                && endpoint
-                    .addresses
-                    .iter()
-                    .any(|address| block.contains(*address))
+            endpoint.place == crate::Place::Port && endpoint.is_within(block)
         });
         let mut networks = self.world.networks.iter();
         let mut pool = || {
@@ -223,10 +219,7 @@ impl<'w> Linter<'w> {
             Direction::Egress => rule.peers.iter().any(|peer| match peer {
                 Peer::Any => true,
                 Peer::Endpoints(selector) => self.world.selects(selector, of, endpoint),
-                Peer::Block(block) => endpoint
-                    .addresses
-                    .iter()
-                    .any(|address| block.contains(*address)),
+                Peer::Block(block) => endpoint.is_within(block),
                 Peer::Entity(_) | Peer::Nodes(_) => false,
             }),
         };

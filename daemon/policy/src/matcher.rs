@@ -6,6 +6,7 @@
 //! sees to that. What an endpoint sends to itself never leaves it; what comes back to it by way of a
 //! service has left it, and is judged as anything else (`CNPAdminTierHairpin`, network-policy-api).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -13,8 +14,8 @@ use bulkhead_model::Family;
 
 use crate::{
     Action, Block, Considered, Decision, Direction, Endpoint, EndpointId, Entity, Mode, NodeName,
-    Outcome, Packet, Peer, Place, Policy, PolicyId, Port, Reason, Rule, Side, Space, Stance, Tier,
-    Traffic, Verdict, World,
+    Outcome, OwnPrefix, Packet, Peer, Place, Policy, PolicyId, Port, Reason, Rule, Side, Space,
+    Stance, Tier, Traffic, Verdict, World,
 };
 
 /// What `world` says about `packet`. For many packets of one world, make a [`Matcher`] of it.
@@ -29,6 +30,8 @@ pub fn evaluate(world: &World, packet: &Packet) -> Verdict {
 pub struct Matcher<'a> {
     world: &'a World,
     holders: BTreeMap<(Space, IpAddr), Vec<End<'a>>>,
+    /// Who has all addresses of a prefix.
+    prefixed: BTreeMap<(Space, OwnPrefix), Vec<End<'a>>>,
     about: BTreeMap<&'a EndpointId, Vec<(&'a PolicyId, &'a Policy)>>,
 }
 
@@ -39,6 +42,7 @@ impl<'a> Matcher<'a> {
     #[must_use]
     pub fn new(world: &'a World) -> Self {
         let mut holders: BTreeMap<(Space, IpAddr), Vec<End<'a>>> = BTreeMap::new();
+        let mut prefixed: BTreeMap<(Space, OwnPrefix), Vec<End<'a>>> = BTreeMap::new();
         let mut about = BTreeMap::new();
         let asked = world.asked();
         for (id, endpoint) in &world.endpoints {
@@ -49,6 +53,10 @@ impl<'a> Matcher<'a> {
                 let key = (world.space_of(id), *address);
                 holders.entry(key).or_default().push((id, endpoint));
             }
+            for own in &endpoint.prefixes {
+                let key = (world.space_of(id), *own);
+                prefixed.entry(key).or_default().push((id, endpoint));
+            }
             let policies = asked.iter().copied();
             let policies = policies.filter(|(_, policy)| world.is_about(policy, id, endpoint));
             about.insert(id, policies.collect());
@@ -56,6 +64,7 @@ impl<'a> Matcher<'a> {
         Self {
             world,
             holders,
+            prefixed,
             about,
         }
     }
@@ -79,16 +88,27 @@ impl<'a> Matcher<'a> {
     }
 
     fn judge<'j>(&'j self, packet: &'j Packet) -> Judge<'j> {
-        let holders = |address| {
-            let key = (packet.space.clone(), address);
-            self.holders.get(&key).map_or(&[][..], Vec::as_slice)
-        };
         Judge {
             matcher: self,
             packet,
-            from: holders(packet.source),
-            to: holders(packet.destination),
+            from: self.at(&packet.space, packet.source),
+            to: self.at(&packet.space, packet.destination),
         }
+    }
+
+    /// Who has an address.
+    fn at(&self, space: &Space, address: IpAddr) -> Cow<'_, [End<'a>]> {
+        let alone = self.holders.get(&(space.clone(), address));
+        let alone = alone.map_or(&[][..], Vec::as_slice);
+        let around = OwnPrefix::around(address).filter(|_| !self.prefixed.is_empty());
+        let prefixed = around.and_then(|around| self.prefixed.get(&(space.clone(), around)));
+        let Some(prefixed) = prefixed else {
+            return Cow::Borrowed(alone);
+        };
+        // Most have their first address by itself too.
+        let is_alone = |(id, _): &End<'a>| alone.iter().any(|(other, _)| other == id);
+        let others = prefixed.iter().filter(|end| !is_alone(end));
+        Cow::Owned(alone.iter().chain(others).copied().collect())
     }
 
     /// The rules that match `packet` at an end of it, whether they decide or not, in the order they are
@@ -100,11 +120,11 @@ impl<'a> Matcher<'a> {
     ) -> Vec<(&'a PolicyId, Direction, usize)> {
         let judge = self.judge(packet);
         let ends = match direction {
-            Direction::Egress => judge.from,
-            Direction::Ingress => judge.to,
+            Direction::Egress => &judge.from,
+            Direction::Ingress => &judge.to,
         };
         let mut matching = Vec::new();
-        for end in ends {
+        for end in ends.iter() {
             let view = judge.view(direction, *end);
             let known = self.about.get(end.0).into_iter().flatten();
             for (id, policy) in known.filter(|(_, policy)| policy.mode == Mode::Enforce) {
@@ -125,8 +145,8 @@ impl<'a> Matcher<'a> {
 struct Judge<'a> {
     matcher: &'a Matcher<'a>,
     packet: &'a Packet,
-    from: &'a [End<'a>],
-    to: &'a [End<'a>],
+    from: Cow<'a, [End<'a>]>,
+    to: Cow<'a, [End<'a>]>,
 }
 
 /// One end of the packet, as the policies about it see it.
@@ -143,8 +163,8 @@ struct View<'a> {
 impl<'a> Judge<'a> {
     fn view(&'a self, direction: Direction, (id, endpoint): End<'a>) -> View<'a> {
         let (other, others) = match direction {
-            Direction::Egress => (self.packet.destination, self.to),
-            Direction::Ingress => (self.packet.source, self.from),
+            Direction::Egress => (self.packet.destination, &self.to),
+            Direction::Ingress => (self.packet.source, &self.from),
         };
         View {
             judge: self,

@@ -31,13 +31,15 @@ impl fmt::Display for End {
 }
 
 impl End {
-    /// Its address of a family; the lowest if there are several.
+    /// Its address of a family; the lowest if there are several, the first of its prefix if it has no other.
     #[must_use]
     pub fn address(&self, world: &World, family: Family) -> Option<IpAddr> {
         let is_of = |address: &IpAddr| Family::of(*address) == family;
         match self {
             Self::Endpoint(id) => {
-                let mut addresses = world.endpoints.get(id)?.addresses.iter().copied();
+                let endpoint = world.endpoints.get(id)?;
+                let prefixes = endpoint.prefixes.iter().map(|own| own.first());
+                let mut addresses = endpoint.addresses.iter().copied().chain(prefixes);
                 addresses.find(is_of)
             }
             Self::Address(address) => Some(*address).filter(is_of),

@@ -48,6 +48,13 @@ impl Block {
         let excepted = |prefix: &Prefix| prefix.contains(address);
         self.prefix.contains(address) && !self.except.iter().any(excepted)
     }
+
+    /// Whether an address of `other` may be meant: not if one exception takes all of it.
+    pub(crate) fn overlaps(&self, other: Prefix) -> bool {
+        let takes_all =
+            |prefix: &Prefix| prefix.len() <= other.len() && prefix.contains(other.address());
+        self.prefix.overlaps(other) && !self.except.iter().any(takes_all)
+    }
 }
 
 /// Addresses by what they are.

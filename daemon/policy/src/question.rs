@@ -127,7 +127,7 @@ impl Question {
             (End::Address(source), End::Address(destination)) => {
                 let is_anybodys = |address: &IpAddr| {
                     let mut endpoints = world.endpoints.values();
-                    endpoints.any(|endpoint| endpoint.addresses.contains(address))
+                    endpoints.any(|endpoint| endpoint.holds(*address))
                 };
                 if is_anybodys(source) || is_anybodys(destination) {
                     return Ok(());

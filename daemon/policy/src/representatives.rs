@@ -320,6 +320,7 @@ fn endpoint(namespace: &str, choice: &[Trait]) -> (EndpointId, Endpoint) {
         labels: choice.iter().filter_map(as_label).collect(),
         groups: groups.collect(),
         addresses: BTreeSet::new(),
+        prefixes: BTreeSet::new(),
         ports: BTreeSet::new(),
         node: None,
         place: Place::Port,

@@ -157,9 +157,7 @@ impl World {
     #[must_use]
     pub fn endpoints_at(&self, space: &Space, address: IpAddr) -> Vec<(&EndpointId, &Endpoint)> {
         let there = |(id, endpoint): &(&EndpointId, &Endpoint)| {
-            endpoint.place == Place::Port
-                && endpoint.addresses.contains(&address)
-                && self.space_of(id) == *space
+            endpoint.place == Place::Port && endpoint.holds(address) && self.space_of(id) == *space
         };
         self.endpoints.iter().filter(there).collect()
     }

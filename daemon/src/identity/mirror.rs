@@ -1,11 +1,12 @@
 //! What is known of who is where and who may talk to whom, kept as rows arrive. Pure: rows in, a world out,
 //! changed element by element.
 
+mod claims;
 mod kinds;
 mod news;
 mod rows;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use bulkhead_ipam::Labels as LabelMap;
@@ -15,7 +16,8 @@ use bulkhead_model::{AttachmentId, AttachmentKey, NetworkName};
 use bulkhead_policy::{EndpointId, GroupName, Network, Node, NodeName, Space, World};
 
 use super::objects::Objects;
-use super::row::{endpoint_of, id_of};
+use super::row::{Held, endpoint_of, id_of};
+use claims::Claimed;
 pub(super) use news::News;
 pub(crate) use news::{Changed, Mark};
 
@@ -24,15 +26,6 @@ pub(super) const KINDS: [&str; 3] = ["fences", "nodes", "policy"];
 
 /// Where an endpoint's row stands.
 type At = (NetworkName, NodeId, String);
-
-/// Who claims an address.
-#[derive(Clone, Copy, Debug, Default)]
-struct Claims {
-    /// Rows of the node itself.
-    own: u32,
-    /// Of all others.
-    others: u32,
-}
 
 /// All of it.
 #[derive(Debug)]
@@ -44,8 +37,7 @@ pub(super) struct Mirror {
     /// journals have them.
     rows: BTreeMap<At, (EndpointRow, Revision)>,
     named: BTreeMap<EndpointId, BTreeSet<At>>,
-    /// How many rows claim an address.
-    claims: HashMap<IpAddr, Claims>,
+    claimed: Claimed,
     /// The networks that the node is on, and the revision as of which their rows were listed; `None` before.
     networks: BTreeMap<NetworkName, Option<Revision>>,
     /// What the node knows of its networks itself.
@@ -83,7 +75,7 @@ impl Mirror {
             world,
             rows: BTreeMap::new(),
             named: BTreeMap::new(),
-            claims: HashMap::new(),
+            claimed: Claimed::default(),
             networks: BTreeMap::new(),
             about: BTreeMap::new(),
             fences: BTreeMap::new(),
@@ -124,10 +116,10 @@ impl Mirror {
         id
     }
 
-    /// An attachment of this node is gone; the addresses that it had.
-    pub(super) fn remove_own(&mut self, network: &NetworkName, id: &AttachmentId) -> Vec<IpAddr> {
+    /// An attachment of this node is gone; what it had.
+    pub(super) fn remove_own(&mut self, network: &NetworkName, id: &AttachmentId) -> Held {
         let at = self.own_at(network, id);
-        let had = self.rows.get(&at).map(|(row, _)| row.addresses.clone());
+        let had = self.rows.get(&at).map(|(row, _)| Held::of_row(row));
         self.remove_row(&at);
         had.unwrap_or_default()
     }
@@ -250,7 +242,7 @@ impl Mirror {
             let row = self.valid(at)?;
             Some((self.name_of(&at.1), row, self.had_of(at, row)))
         };
-        let rows: Vec<(NodeName, &EndpointRow, Vec<IpAddr>)> = rows.filter_map(known).collect();
+        let rows: Vec<(NodeName, &EndpointRow, Held)> = rows.filter_map(known).collect();
         let endpoint = endpoint_of(&rows, self.groups_of(&id));
         if endpoint.as_ref() == self.world.endpoints.get(&id) {
             return;

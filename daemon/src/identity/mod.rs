@@ -34,6 +34,7 @@ use publish::Desk;
 
 pub(crate) use mirror::{Changed, Mark};
 pub(crate) use objects::{Files, Written, read as read_files, spoken_of};
+pub(crate) use row::Held;
 
 /// Stack of a thread, in bytes: what is read is on the heap.
 const STACK: usize = 512 << 10;
@@ -164,8 +165,8 @@ impl Identities {
     }
 
     /// An attachment is no endpoint any more, and its record is about to end: until it has, nothing that is read there
-    /// makes it one again, or whoever is given its addresses would be taken for it. The addresses that it had.
-    pub(crate) fn ended(&self, key: &AttachmentKey) -> Vec<IpAddr> {
+    /// makes it one again, or whoever is given its addresses would be taken for it. What it had.
+    pub(crate) fn ended(&self, key: &AttachmentKey) -> Held {
         let _turn = self.turns.begin(key);
         self.ending().insert(key.clone());
         self.take_out(key)
@@ -207,7 +208,7 @@ impl Identities {
         endpoint
     }
 
-    fn take_out(&self, key: &AttachmentKey) -> Vec<IpAddr> {
+    fn take_out(&self, key: &AttachmentKey) -> Held {
         let had = self.tell(|mirror| {
             let had = mirror.remove_own(&key.network, &key.id());
             if mirror.own_on(&key.network) == 0 {
@@ -215,7 +216,7 @@ impl Identities {
             }
             had
         });
-        self.publish_soon(key, &had);
+        self.publish_soon(key, &had.addresses);
         had
     }
 

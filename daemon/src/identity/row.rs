@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use bulkhead_attach::{OverlayEnd, own_prefixes};
 use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::cluster::schema::EndpointRow;
-use bulkhead_policy::{Endpoint, EndpointId, GroupName, Labels, NamedPort, NodeName, Place, Space};
+use bulkhead_model::{InterfaceAddress, Prefix};
+use bulkhead_policy::{
+    Endpoint, EndpointId, GroupName, Labels, NamedPort, NodeName, OwnPrefix, Place, Space,
+};
 
 /// Where an attachment's addresses mean something: on a segment over all nodes, which has pools and a namespace of
 /// its own, they may be another network's too, and are somebody else's there.
@@ -15,6 +18,67 @@ pub(super) fn space_of(record: &AttachmentRecord) -> Space {
     match segment {
         Some(_) => Space::Network(record.key.network.clone()),
         None => Space::Node,
+    }
+}
+
+/// The addresses of an endpoint, and the prefixes of which every address is its own too.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) prefixes: Vec<OwnPrefix>,
+}
+
+impl Held {
+    /// An address alone.
+    pub(super) fn address(address: IpAddr) -> Self {
+        Self {
+            addresses: vec![address],
+            prefixes: Vec::new(),
+        }
+    }
+
+    /// A prefix, and no address beside it.
+    pub(super) fn prefix(own: OwnPrefix) -> Self {
+        Self {
+            addresses: Vec::new(),
+            prefixes: vec![own],
+        }
+    }
+
+    /// As prefixes, an address as one of its full length.
+    pub(crate) fn all(&self) -> BTreeSet<Prefix> {
+        let addresses = self.addresses.iter();
+        let alone = addresses.map(|address| InterfaceAddress::alone(*address).prefix());
+        let prefixes = self.prefixes.iter().map(|own| own.prefix());
+        alone.chain(prefixes).collect()
+    }
+
+    /// What an attachment has.
+    pub(crate) fn of(record: &AttachmentRecord) -> Self {
+        Self::of_row(&row_of(record, 0))
+    }
+
+    /// What a row says. A prefix of another length than any that is given out is nobody's.
+    pub(super) fn of_row(row: &EndpointRow) -> Self {
+        let prefixes = row.prefixes.iter();
+        Self {
+            addresses: row.addresses.clone(),
+            prefixes: prefixes
+                .filter_map(|prefix| OwnPrefix::new(*prefix))
+                .collect(),
+        }
+    }
+
+    /// Whether both have an address.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let has = |one: &Self, address: &IpAddr| {
+            let mut prefixes = one.prefixes.iter();
+            one.addresses.contains(address) || prefixes.any(|own| own.contains(*address))
+        };
+        let mut prefixes = self.prefixes.iter();
+        self.addresses.iter().any(|address| has(other, address))
+            || other.addresses.iter().any(|address| has(self, address))
+            || prefixes.any(|own| other.prefixes.contains(own))
     }
 }
 
@@ -51,15 +115,14 @@ pub(super) fn id_of(row: &EndpointRow) -> EndpointId {
     }
 }
 
-/// What is known of an endpoint, of all the rows that have its name, each with its node and those of its addresses
-/// that it has. Several there are where a pod has two interfaces on a network, and while it moves; the newest says
+/// What is known of an endpoint, of all the rows that have its name, each with its node and what of its
+/// addresses it has. Several there are where a pod has two interfaces on a network, and while it moves; the newest says
 /// what it is, its addresses are those of all.
 pub(super) fn endpoint_of(
-    rows: &[(NodeName, &EndpointRow, Vec<IpAddr>)],
+    rows: &[(NodeName, &EndpointRow, Held)],
     groups: BTreeSet<GroupName>,
 ) -> Option<Endpoint> {
-    let newest =
-        |(_, row, _): &&(NodeName, &EndpointRow, Vec<IpAddr>)| (row.since_unix_ms, row.sequence);
+    let newest = |(_, row, _): &&(NodeName, &EndpointRow, Held)| (row.since_unix_ms, row.sequence);
     let (node, newest, _) = rows.iter().max_by_key(newest)?;
     let port = |port: &bulkhead_ipam::cluster::schema::PortName| {
         Some(NamedPort {
@@ -73,7 +136,11 @@ pub(super) fn endpoint_of(
         groups,
         addresses: rows
             .iter()
-            .flat_map(|(_, _, addresses)| addresses.iter().copied())
+            .flat_map(|(_, _, held)| held.addresses.iter().copied())
+            .collect(),
+        prefixes: rows
+            .iter()
+            .flat_map(|(_, _, held)| held.prefixes.iter().copied())
             .collect(),
         ports: newest.ports.iter().filter_map(port).collect(),
         node: Some(node.clone()),

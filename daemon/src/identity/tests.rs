@@ -354,6 +354,46 @@ fn an_address_of_the_nodes_own_is_nobodys_elsewhere() {
     assert_eq!((has(&mirror, "web-0"), has(&mirror, "web-1")), (1, 1));
 }
 
+#[test]
+fn a_prefix_is_its_endpoints_but_where_the_node_has_it_or_some_of_it_itself() {
+    let prefixed = |container: &str, pod: &str, address: &str, prefix: &str| EndpointRow {
+        prefixes: vec![prefix.parse().unwrap()],
+        ..row(container, pod, address)
+    };
+    let mut mirror = mirror();
+    let theirs = prefixed("c1", "theirs", "fd00:0:0:1::1", "fd00:0:0:1::/64");
+    remote(&mut mirror, "n2", &theirs, 11);
+    let of = |mirror: &Mirror, pod: &str| mirror.world().endpoints.get(&id(pod)).cloned();
+    let before = of(&mirror, "theirs").unwrap();
+    assert!(before.holds("fd00:0:0:1::7".parse().unwrap()));
+    // An address in it, and the prefix itself.
+    for own in [
+        row("c2", "own", "fd00:0:0:1::9"),
+        prefixed("c2", "own", "fd00:0:0:1::1", "fd00:0:0:1::/64"),
+    ] {
+        let attachment = own.attachment.id();
+        mirror.put_own(own);
+        let theirs = of(&mirror, "theirs").unwrap();
+        assert!(!theirs.holds("fd00:0:0:1::7".parse().unwrap()));
+        mirror.remove_own(&network(), &attachment);
+        assert_eq!(of(&mirror, "theirs").as_ref(), Some(&before));
+        assert_eq!(of(&mirror, "own"), None);
+    }
+    // What others have in a prefix of the node's own.
+    let own = prefixed("c2", "own", "fd00:0:0:2::1", "fd00:0:0:2::/64");
+    let attachment = own.attachment.id();
+    mirror.put_own(own);
+    remote(&mut mirror, "n2", &row("c3", "other", "fd00:0:0:2::5"), 12);
+    assert!(of(&mirror, "other").unwrap().addresses.is_empty());
+    let had = mirror.remove_own(&network(), &attachment);
+    assert_eq!(had.prefixes, ["fd00:0:0:2::/64".parse().unwrap()]);
+    assert_eq!(of(&mirror, "other").unwrap().addresses.len(), 1);
+    // None that is given out is of another length: nobody is known by it.
+    let other = prefixed("c4", "odd", "fd00:0:0:4::1", "fd00:0:0:4::/80");
+    remote(&mut mirror, "n2", &other, 13);
+    assert!(of(&mirror, "odd").unwrap().prefixes.is_empty());
+}
+
 fn operator() -> Operator {
     Operator {
         by: "ops".to_owned(),
@@ -450,6 +490,7 @@ fn what_is_known_is_a_file_of_objects_that_says_the_same() {
         protocol: "tcp".to_owned(),
         port: 80,
     }];
+    alone.prefixes = vec!["fd00:4::/64".parse().unwrap()];
     mirror.put_own(alone);
     let mut reader = Reader::new();
     let text = super::told::objects(mirror.world(), |_| true).join("---\n");

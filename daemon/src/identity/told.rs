@@ -27,6 +27,7 @@ impl Identities {
                 network: id.network.as_ref().map(ToString::to_string),
             },
             addresses: endpoint.addresses.iter().copied().collect(),
+            prefixes: endpoint.prefixes.iter().map(|own| own.prefix()).collect(),
             labels: endpoint
                 .labels
                 .iter()
@@ -100,7 +101,7 @@ fn endpoint((id, endpoint): (&EndpointId, &Endpoint)) -> Value {
         let number = format!("{}/{}", port.port, port.protocol);
         json!({"name": port.name, "port": number})
     });
-    json!({
+    let mut object = json!({
         "apiVersion": OURS, "kind": "Endpoint",
         "metadata": {"namespace": id.namespace, "name": id.name, "labels": labels(&endpoint.labels)},
         "spec": {
@@ -110,7 +111,12 @@ fn endpoint((id, endpoint): (&EndpointId, &Endpoint)) -> Value {
             "node": endpoint.node.as_ref().map(ToString::to_string),
             "groups": endpoint.groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
         },
-    })
+    });
+    let prefixes = endpoint.prefixes.iter().map(ToString::to_string);
+    if !endpoint.prefixes.is_empty() {
+        object["spec"]["prefixes"] = prefixes.collect();
+    }
+    object
 }
 
 fn node((name, node): (&NodeName, &Node)) -> Value {

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bulkhead_kernel::{Connection, Deletion, Kernel, ObserveError};
-use bulkhead_model::Protocol;
+use bulkhead_model::{InterfaceAddress, Prefix, Protocol};
 use bulkhead_policy::compile::Judge;
-use bulkhead_policy::{Decision, Packet, Space, Traffic};
+use bulkhead_policy::{Decision, OwnPrefix, Packet, Space, Traffic};
 
 /// Which connections are to end.
 #[derive(Clone, Debug)]
@@ -17,8 +17,9 @@ pub(super) struct Due {
     pub(super) at: Instant,
     /// Those that it denies.
     pub(super) judge: Option<Judge>,
-    /// Those of addresses whose endpoints are gone: what stands of them is nobody's who has one next.
-    pub(super) gone: BTreeSet<IpAddr>,
+    /// Those of addresses, and of own prefixes, whose endpoints are gone: what stands of them is nobody's who has
+    /// one next.
+    pub(super) gone: BTreeSet<Prefix>,
 }
 
 impl Due {
@@ -26,17 +27,24 @@ impl Due {
         self.judge.is_some() || !self.gone.is_empty()
     }
 
+    fn is_gone(&self, address: IpAddr) -> bool {
+        let alone = InterfaceAddress::alone(address).prefix();
+        let around = OwnPrefix::around(address).map(OwnPrefix::prefix);
+        let mut of = [Some(alone), around].into_iter().flatten();
+        of.any(|gone| self.gone.contains(&gone))
+    }
+
     fn concerns(&self, ends: [IpAddr; 2]) -> bool {
         let judge = self.judge.as_ref();
         let is_ours = |end| judge.is_some_and(|judge| judge.is_local(end));
         ends.into_iter()
-            .any(|end| is_ours(end) || self.gone.contains(&end))
+            .any(|end| is_ours(end) || self.is_gone(end))
     }
 
     fn ends(&self, connection: &Connection) -> bool {
         let ends = [connection.source, connection.destination];
         let is_denied = |judge: &Judge| judge.decide(&packet_of(connection)) == Decision::Deny;
-        ends.iter().any(|end| self.gone.contains(end)) || self.judge.as_ref().is_some_and(is_denied)
+        ends.iter().any(|end| self.is_gone(*end)) || self.judge.as_ref().is_some_and(is_denied)
     }
 }
 

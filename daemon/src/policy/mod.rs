@@ -18,12 +18,12 @@ use bulkhead_cni::CniError;
 use bulkhead_ipam::wire::admin::{Judged, PolicyVerified};
 use bulkhead_ipam::{AttachmentRecord, Recorded, StateDir, StoreError};
 use bulkhead_kernel::ObserveError;
-use bulkhead_model::{AttachmentKey, IfName};
+use bulkhead_model::{AttachmentKey, IfName, Prefix};
 use bulkhead_policy::compile::Told;
 use bulkhead_policy::{Decision, EndpointId, Local, Packet, World};
 
 use crate::config::Established;
-use crate::identity::{Changed, Identities, Mark};
+use crate::identity::{Changed, Held, Identities, Mark};
 use crate::lasting;
 use crate::node::Node;
 pub(crate) use cut::standing;
@@ -237,9 +237,7 @@ impl Enforcer {
 
     /// Nothing stands of the connections that others had with these addresses.
     fn begin_anew(&self, record: &AttachmentRecord) -> Result<(), CniError> {
-        let addresses = record.addresses.iter();
-        let addresses = addresses.map(|leased| leased.address.address()).collect();
-        let cut = self.cut_gone(&addresses);
+        let cut = self.cut_gone(&Held::of(record).all());
         cut.map_err(|error| {
             let network = &record.key.network;
             let why = crate::told::chain(&error);
@@ -249,14 +247,14 @@ impl Enforcer {
         })
     }
 
-    fn cut_gone(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), ObserveError> {
-        if self.gone.among(addresses).is_empty() {
+    fn cut_gone(&self, held: &BTreeSet<Prefix>) -> Result<(), ObserveError> {
+        if self.gone.among(held).is_empty() {
             return Ok(());
         }
         let mut scissors = self.scissors();
         // Who had them has cut some meanwhile, maybe.
         let (at, judge) = (Instant::now(), None);
-        let gone = self.gone.among(addresses);
+        let gone = self.gone.among(held);
         let due = Due { at, judge, gone };
         if due.is_something() {
             scissors.cut(&due)?;
@@ -266,11 +264,11 @@ impl Enforcer {
     }
 
     /// Before an address is released: what cannot be noted, and would be forgotten with this process, is cut at once.
-    fn go(&self, key: &AttachmentKey, had: &[IpAddr]) -> Result<(), CniError> {
-        let Err(unnoted) = self.gone.note(had) else {
+    fn go(&self, key: &AttachmentKey, had: &Held) -> Result<(), CniError> {
+        let Err(unnoted) = self.gone.note(&had.all()) else {
             return Ok(());
         };
-        let cut = self.cut_gone(&had.iter().copied().collect());
+        let cut = self.cut_gone(&had.all());
         cut.map_err(|error| {
             let network = &key.network;
             let why = crate::told::chain(&error);

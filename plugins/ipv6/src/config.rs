@@ -38,14 +38,6 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         }
     };
     let (prefixes, mut link) = Layer3::parse(call, prefixes)?;
-    let own_prefix = root.optional("prefixPerContainer");
-    if let Some(field) = own_prefix.filter(|_| prefixes && link.policed) {
-        return Err(field
-            .unsupported(
-                "policies are about addresses, and such a container has a whole prefix: remove the key, or \"policy\"",
-            )
-            .into());
-    }
     let advertisements = advertisements(call, prefixes, &link)?;
     if advertisements.is_some() && has_ipv4_alone(&link.addressing) {
         return Err(no_ipv6());

@@ -64,7 +64,7 @@ fn a_configuration_of_one_family_or_two_is_taken() {
         (both.as_str(), r#","multicast":"none","mtu":1280"#),
         (
             both.as_str(),
-            r#","prefixPerContainer":true,"ipMasq":{"ipv4":true}"#,
+            r#","prefixPerContainer":true,"policy":true,"ipMasq":{"ipv4":true}"#,
         ),
         (v4, r#","mtu":1279"#),
         (v6, r#","routerAdvertisements":true"#),

@@ -146,6 +146,7 @@ impl Nodes {
                 labels: Labels::from_iter([("app", if nth % 2 == 0 { "a" } else { "b" })]),
                 groups: BTreeSet::new(),
                 addresses: [address(nth, false), address(nth, true)].into(),
+                prefixes: BTreeSet::new(),
                 ports: [NamedPort {
                     name: "serve".to_owned(),
                     protocol: Protocol::Tcp,

@@ -135,9 +135,11 @@ const HEADINGS: [&str; 5] = ["ENDPOINT", "ADDRESSES", "LABELS", "GROUPS", "NODE"
 
 fn known(rows: &[KnownEndpoint], width: Width) -> String {
     let row = |known: &KnownEndpoint| {
+        let addresses = known.addresses.iter().map(ToString::to_string);
+        let prefixes = known.prefixes.iter().map(ToString::to_string);
         vec![
             known.endpoint.to_string(),
-            lines(&known.addresses),
+            lines(addresses.chain(prefixes)),
             labels(&known.labels),
             lines(&known.groups),
             or_dash(known.node.clone()),
@@ -206,7 +208,8 @@ n3    active  -         -        -
                 name: "cart-0".to_owned(),
                 network: Some("blue".to_owned()),
             },
-            addresses: vec!["10.4.0.65".parse().unwrap(), "fd00:4::41".parse().unwrap()],
+            addresses: vec!["10.4.0.65".parse().unwrap(), "fd00:4::1".parse().unwrap()],
+            prefixes: vec!["fd00:4::/64".parse().unwrap()],
             labels: [("app".to_owned(), "cart".to_owned())].into(),
             groups: vec!["db".to_owned()],
             node: Some("n1".to_owned()),
@@ -215,9 +218,10 @@ n3    active  -         -        -
         assert_eq!(
             known(&[row], Width::Narrow),
             "\
-ENDPOINT          ADDRESSES   LABELS    GROUPS  NODE
-shop/cart-0@blue  10.4.0.65   app=cart  db      n1
-                  fd00:4::41
+ENDPOINT          ADDRESSES    LABELS    GROUPS  NODE
+shop/cart-0@blue  10.4.0.65    app=cart  db      n1
+                  fd00:4::1
+                  fd00:4::/64
 "
         );
     }

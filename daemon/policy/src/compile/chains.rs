@@ -39,6 +39,12 @@ pub(super) const SENDERS: Name = Name::literal("senders");
 pub(super) const RECEIVERS: Name = Name::literal("receivers");
 pub(super) const PEERS4: Name = Name::literal("peers4");
 pub(super) const PEERS6: Name = Name::literal("peers6");
+/// Ranges in prefixes that are an endpoint's as a whole.
+pub(super) const DELEGATED6: Name = Name::literal("delegated6");
+/// Such prefixes of the node's own endpoints, and their classes by prefix and device.
+pub(super) const PREFIXES6: Name = Name::literal("prefixes6");
+pub(super) const FROM_PREFIX: Name = Name::literal("from-prefix");
+pub(super) const TO_PREFIX: Name = Name::literal("to-prefix");
 pub(super) const AROUND4: Name = Name::literal("around4");
 pub(super) const AROUND6: Name = Name::literal("around6");
 const LEAVING: Name = Name::literal("leaving");
@@ -55,11 +61,21 @@ pub(super) const VERDICT: &str = "verdict-";
 /// RFC 4861), without redirects.
 const DISCOVERY: [(u8, u8); 2] = [(130, 136), (143, 143)];
 
+/// Whether endpoints have prefixes as a whole: without any, nothing looks for them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Prefixes {
+    /// Of the node's own.
+    pub(super) own: bool,
+    /// Of all that are known.
+    pub(super) any: bool,
+}
+
 /// One end of a packet: its device, and the maps that know its classes.
 struct End {
     device: Field,
     v4: (Field, Name),
     v6: (Field, Name),
+    prefix: Name,
     classes: Name,
 }
 
@@ -67,17 +83,19 @@ const SENDER: End = End {
     device: Field::Iifname,
     v4: (Field::Ip4Saddr, FROM4),
     v6: (Field::Ip6Saddr, FROM6),
+    prefix: FROM_PREFIX,
     classes: SENDERS,
 };
 const RECEIVER: End = End {
     device: Field::Oifname,
     v4: (Field::Ip4Daddr, TO4),
     v6: (Field::Ip6Daddr, TO6),
+    prefix: TO_PREFIX,
     classes: RECEIVERS,
 };
 
 /// The chains that are the same for everybody.
-pub(super) fn fixed(told: Told) -> Vec<nft::Chain> {
+pub(super) fn fixed(told: Told, prefixes: Prefixes) -> Vec<nft::Chain> {
     use nft::Hook::{Forward, Input, Output};
     let base = |name, hook, rules: Vec<Rule>| nft::Chain {
         base: Some(nft::Base {
@@ -103,11 +121,14 @@ pub(super) fn fixed(told: Told) -> Vec<nft::Chain> {
         base(Name::literal("input"), Input, SENDER.judged(&TO_NODE)),
         base(Name::literal("output"), Output, vec![to_own_node]),
         chain(TO_NODE, vec![asks_for_configuration(), jump(LEAVING)]),
-        chain(LEAVING, SENDER.not_yet()),
-        chain(ARRIVING, RECEIVER.not_yet()),
+        chain(LEAVING, SENDER.not_yet(prefixes)),
+        chain(ARRIVING, RECEIVER.not_yet(prefixes)),
         chain(OWN_NODE, own_node(told)),
-        chain(WHO_RECEIVES, who(Field::Ip4Daddr, Field::Ip6Daddr)),
-        chain(WHO_SENDS, who(Field::Ip4Saddr, Field::Ip6Saddr)),
+        chain(
+            WHO_RECEIVES,
+            who(Field::Ip4Daddr, Field::Ip6Daddr, prefixes),
+        ),
+        chain(WHO_SENDS, who(Field::Ip4Saddr, Field::Ip6Saddr, prefixes)),
         chain(
             STRANGER,
             vec![
@@ -140,37 +161,57 @@ impl End {
     /// Packets of a closed device that nothing was said about yet: of IPv6, of strangers, and what is under way while a
     /// transaction is committed. That passes the rules of before and looks into the maps of after (`nft_do_chain`,
     /// `nft_lookup_eval`): then it comes to chains that have no rules yet, and out of them again.
-    fn not_yet(&self) -> Vec<Rule> {
-        let is_known = |(address, map): &(Field, Name)| {
-            Rule::new([
-                Statement::priority_of([self.device, *address], map.clone()),
-                Statement::Counter,
-                Statement::drop(),
-            ])
+    /// Only who has no known address is looked for among prefixes.
+    fn not_yet(&self, prefixes: Prefixes) -> Vec<Rule> {
+        let is_known = |look_up: Vec<Statement>| {
+            let ends = [Statement::Counter, Statement::drop()];
+            Rule::new(look_up.into_iter().chain(ends))
         };
-        let mut rules: Vec<Rule> = DISCOVERY.map(discovery).to_vec();
-        rules.extend([
-            self.class(&self.v6),
+        let is_allowed = || {
             Rule::new([
                 Statement::is(Field::Priority, Datum::ClassId(ALLOWED)),
                 Statement::Verdict(Verdict::Return),
-            ]),
-            is_known(&self.v4),
-            is_known(&self.v6),
-            Rule::new([Statement::goto(STRANGER)]),
+            ])
+        };
+        let mut rules: Vec<Rule> = DISCOVERY.map(discovery).to_vec();
+        rules.extend([self.class(&self.v6), is_allowed()]);
+        if prefixes.own {
+            rules.extend([self.says(self.by_prefix()), is_allowed()]);
+        }
+        rules.extend([
+            is_known(self.by_address(&self.v4)),
+            is_known(self.by_address(&self.v6)),
         ]);
+        rules.extend(prefixes.own.then(|| is_known(self.by_prefix())));
+        rules.push(Rule::new([Statement::goto(STRANGER)]));
         rules
     }
 
     /// The class of device and address, which says what it has to.
-    fn class(&self, (address, map): &(Field, Name)) -> Rule {
-        Rule::new([
-            Statement::priority_of([self.device, *address], map.clone()),
-            Statement::VerdictMap {
-                fields: vec![Field::Priority],
-                map: self.classes.clone(),
-            },
-        ])
+    fn class(&self, known: &(Field, Name)) -> Rule {
+        self.says(self.by_address(known))
+    }
+
+    fn says(&self, look_up: Vec<Statement>) -> Rule {
+        let says = Statement::VerdictMap {
+            fields: vec![Field::Priority],
+            map: self.classes.clone(),
+        };
+        Rule::new(look_up.into_iter().chain([says]))
+    }
+
+    /// Leaves the class of device and address in the priority.
+    fn by_address(&self, (address, map): &(Field, Name)) -> Vec<Statement> {
+        vec![Statement::priority_of([self.device, *address], map.clone())]
+    }
+
+    /// The same of device and the prefix that an address is in.
+    fn by_prefix(&self) -> Vec<Statement> {
+        let (address, _) = self.v6;
+        vec![
+            Statement::priority_of([address], PREFIXES6),
+            Statement::priority_of([Field::Priority, self.device], self.prefix.clone()),
+        ]
     }
 }
 
@@ -194,19 +235,17 @@ fn discovery((first, last): (u8, u8)) -> Rule {
 }
 
 /// An address by itself, or else what it lies in.
-fn who(v4: Field, v6: Field) -> Vec<Rule> {
+fn who(v4: Field, v6: Field, prefixes: Prefixes) -> Vec<Rule> {
     let known = |field, map| {
         Rule::new([
             Statement::priority_of([field], map),
             Statement::Verdict(Verdict::Return),
         ])
     };
-    vec![
-        known(v4, PEERS4),
-        known(v6, PEERS6),
-        known(v4, AROUND4),
-        known(v6, AROUND6),
-    ]
+    let mut rules = vec![known(v4, PEERS4), known(v6, PEERS6)];
+    rules.extend(prefixes.any.then(|| known(v6, DELEGATED6)));
+    rules.extend([known(v4, AROUND4), known(v6, AROUND6)]);
+    rules
 }
 
 /// Connections that were judged, and ICMP errors about them.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use bulkhead_nft as nft;
 use nft::{Chain, Command, Set};
 
-use super::chains::{fixed, of_class, of_outcome, of_ruling};
+use super::chains::{Prefixes, fixed, of_class, of_outcome, of_ruling};
 use super::class::Turnover;
 use super::digest::{Digest, numbers};
 use super::identity::{Moves, People, Touched};
@@ -17,7 +17,7 @@ use super::own::Owns;
 use super::ruling::Bench;
 use super::sayings::{News, Otherwise, Sayings};
 use super::{Ruleset, Said, table, targets};
-use crate::{EndpointId, Local, PolicyId, World};
+use crate::{EndpointId, Local, OwnPrefix, PolicyId, World};
 
 /// What is otherwise in a world than in the one before: no more than this, maybe less. Networks are the same.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -92,6 +92,7 @@ pub(super) struct Kept {
     sayings: Sayings,
     /// Who is where.
     at: BTreeMap<IpAddr, EndpointId>,
+    prefixed: BTreeMap<OwnPrefix, EndpointId>,
     /// The sets that are made whole each time: the node's own, and the ranges.
     own_sets: Vec<Set>,
     range_sets: Vec<Set>,
@@ -108,6 +109,8 @@ struct Came {
     range_sets: Option<Vec<Set>>,
     /// What was told before, if that is something else.
     told: Option<Told>,
+    /// Whether endpoints had prefixes before.
+    prefixes: Prefixes,
 }
 
 impl Kept {
@@ -131,10 +134,13 @@ impl Kept {
     }
 
     fn take_in(&mut self, world: &World, local: &Local, what: What<'_>) -> Option<Came> {
-        let mut came = Came::default();
+        let mut came = Came {
+            prefixes: self.prefixes(),
+            ..Came::default()
+        };
         let mut touched = match what {
             What::Everything => Touched::All,
-            What::These(_) => Touched::These(BTreeSet::new()),
+            What::These(_) => Touched::none(),
         };
         self.people.take_in(world, what, &mut touched);
         let mut turnover = Turnover::default();
@@ -194,9 +200,21 @@ impl Kept {
         self.at = at
             .map(|((_, address), (id, _))| (*address, (*id).clone()))
             .collect();
+        let prefixed = ends.prefixed.iter();
+        self.prefixed = prefixed
+            .map(|(own, (_, id))| (*own, (*id).clone()))
+            .collect();
         self.closed = ends.closed.iter().map(|id| (*id).clone()).collect();
         let sets = table::local_sets(ends, &self.owns, &self.sayings.classes);
         std::mem::replace(&mut self.own_sets, sets)
+    }
+
+    /// Whether endpoints have prefixes.
+    fn prefixes(&self) -> Prefixes {
+        Prefixes {
+            own: !self.prefixed.is_empty(),
+            any: self.people.has_prefixes(),
+        }
     }
 
     /// What is to be committed. `None` if numbers have to be others.
@@ -208,6 +226,14 @@ impl Kept {
                 Some((*address, self.people.numbered(identity, &came.moves)))
             });
             pieces.sets(side).extend(table::peers(known));
+            let ranges = came.moves.ranges.iter().filter_map(|(first, range)| {
+                let (last, identity) = range[side as usize]?;
+                Some((*first, (last, self.people.numbered(identity, &came.moves))))
+            });
+            let prefixes = [came.prefixes, self.prefixes()][side as usize];
+            if prefixes.any {
+                pieces.sets(side).push(table::delegated(ranges));
+            }
         }
         for (before, now) in [
             (&came.own_sets, &self.own_sets),
@@ -244,14 +270,20 @@ impl Kept {
             let said = said.map(|(digest, said)| of_outcome(*digest, said, self.local.told));
             pieces.chains(side).extend(rulings.chain(said));
         }
-        if let Some(before) = came.told {
-            for (side, told) in [(Side::Before, before), (Side::Now, self.local.told)] {
+        let told = (came.told.unwrap_or(self.local.told), self.local.told);
+        let prefixes = (came.prefixes, self.prefixes());
+        if told.0 != told.1 || prefixes.0 != prefixes.1 {
+            pieces
+                .chains(Side::Before)
+                .extend(fixed(told.0, prefixes.0));
+            pieces.chains(Side::Now).extend(fixed(told.1, prefixes.1));
+        }
+        if told.0 != told.1 {
+            for (side, told) in [(Side::Before, told.0), (Side::Now, told.1)] {
                 let stay = self.sayings.said();
                 let stay = stay.filter(|(digest, _)| !said.new.contains_key(digest));
                 let stay = stay.map(|(digest, said)| of_outcome(digest, said, told));
-                pieces
-                    .chains(side)
-                    .extend(fixed(told).into_iter().chain(stay));
+                pieces.chains(side).extend(stay);
             }
         }
         let new = said.new.iter();
@@ -314,7 +346,14 @@ impl Kept {
         });
         let mut sets = table::peers(exact).to_vec();
         sets.extend(self.own_sets.iter().chain(&self.range_sets).cloned());
-        let mut chains = fixed(self.local.told);
+        if self.people.has_prefixes() {
+            let ranges = self.people.delegated().iter();
+            let ranges = ranges.map(|(first, (last, identity))| {
+                (first, (last, self.people.numbered(identity, &none)))
+            });
+            sets.push(table::delegated(ranges));
+        }
+        let mut chains = fixed(self.local.told, self.prefixes());
         for (class, bench) in &self.sayings.classes {
             let (of_class, chain) = self.of_class(*class, bench, &none);
             sets.extend(of_class);
@@ -341,9 +380,13 @@ impl Kept {
         let ends = ends.filter_map(|(address, id)| Some((*address, self.owns.of(id)?)));
         let classes = self.sayings.classes.iter();
         let rulings = self.sayings.rulings();
+        let prefixed = self.prefixed.iter();
+        let prefixed = prefixed.filter_map(|(own, id)| Some((*own, self.owns.of(id)?)));
         Judge::new(Known {
             ends: ends.collect(),
+            prefixed: prefixed.collect(),
             exact: self.people.exact().clone(),
+            delegated: self.people.delegated().clone(),
             ranges: self.people.ranges(),
             classes: classes
                 .map(|(class, bench)| (*class, bench.of.clone()))

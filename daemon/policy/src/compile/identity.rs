@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
 use super::around::{self, Ranges};
@@ -12,7 +13,7 @@ use super::follow::What;
 use super::members::{Kind, Kinds};
 use super::slots::Slots;
 use super::targets::{Marks, News, Targets};
-use crate::{Endpoint, EndpointId, NamedPort, Place, Space, World};
+use crate::{Endpoint, EndpointId, NamedPort, OwnPrefix, Place, Space, World};
 
 /// What is known of some addresses.
 #[derive(Clone, Debug)]
@@ -29,7 +30,30 @@ pub(super) struct Identity {
 struct End {
     kind: usize,
     addresses: BTreeSet<IpAddr>,
+    prefixes: BTreeSet<OwnPrefix>,
     ports: BTreeSet<NamedPort>,
+}
+
+/// Ranges of addresses in prefixes that are an endpoint's as a whole: the last of each, and who that is. There are
+/// several in a prefix where a block begins or ends in it, and none reaches into another prefix.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Delegated(BTreeMap<IpAddr, (IpAddr, Digest)>);
+
+impl Delegated {
+    /// Who an address is that is in one of them.
+    pub(super) fn of(&self, address: IpAddr) -> Option<Digest> {
+        let (_, (last, identity)) = self.0.range(..=address).next_back()?;
+        (address <= *last).then_some(*identity)
+    }
+
+    fn within(&self, own: OwnPrefix) -> BTreeMap<IpAddr, (IpAddr, Digest)> {
+        let within = self.0.range(own.first()..=own.last());
+        within.map(|(first, rest)| (*first, *rest)).collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, (IpAddr, Digest))> {
+        self.0.iter().map(|(first, rest)| (*first, *rest))
+    }
 }
 
 /// Who every address is, from one world to the next.
@@ -46,6 +70,8 @@ pub(super) struct People {
     /// Who has a port of a name.
     bearers: HashMap<String, BTreeSet<usize>>,
     holders: BTreeMap<IpAddr, Vec<usize>>,
+    /// Who has all addresses of a prefix.
+    prefixed: BTreeMap<OwnPrefix, Vec<usize>>,
     /// What nodes and gateways are.
     nodes: BTreeMap<IpAddr, Marks>,
     around: Ranges,
@@ -57,6 +83,7 @@ pub(super) struct People {
     by_target: HashMap<usize, BTreeSet<Digest>>,
     with_ports: BTreeSet<Digest>,
     of: HashMap<IpAddr, Digest>,
+    delegated: Arc<Delegated>,
     /// Addresses with another identity than what is around them.
     exact: Arc<HashMap<IpAddr, Digest>>,
 }
@@ -65,14 +92,38 @@ pub(super) struct People {
 #[derive(Debug)]
 pub(super) enum Touched {
     All,
-    These(BTreeSet<IpAddr>),
+    These {
+        addresses: BTreeSet<IpAddr>,
+        /// With all addresses in them.
+        prefixes: BTreeSet<OwnPrefix>,
+    },
 }
 
 impl Touched {
-    fn add(&mut self, address: IpAddr) {
-        if let Self::These(some) = self {
-            some.insert(address);
+    /// None yet.
+    pub(super) const fn none() -> Self {
+        Self::These {
+            addresses: BTreeSet::new(),
+            prefixes: BTreeSet::new(),
         }
+    }
+
+    fn add(&mut self, address: IpAddr) {
+        if let Self::These { addresses, .. } = self {
+            addresses.insert(address);
+        }
+    }
+
+    fn add_prefix(&mut self, own: OwnPrefix) {
+        if let Self::These { prefixes, .. } = self {
+            prefixes.insert(own);
+        }
+    }
+
+    /// All that an endpoint has.
+    fn add_end(&mut self, end: &End) {
+        end.addresses.iter().for_each(|address| self.add(*address));
+        end.prefixes.iter().for_each(|own| self.add_prefix(*own));
     }
 }
 
@@ -81,6 +132,8 @@ impl Touched {
 pub(super) struct Moves {
     /// By address: who it was, and who it is, other than those around it.
     pub(super) moved: BTreeMap<IpAddr, [Option<Digest>; 2]>,
+    /// By the first of a range in a prefix: its last, and who it was, and is.
+    pub(super) ranges: BTreeMap<IpAddr, [Option<(IpAddr, Digest)>; 2]>,
     pub(super) born: BTreeSet<Digest>,
     /// With the numbers that they had. They are known until [`People::bury`].
     pub(super) died: BTreeMap<Digest, u32>,
@@ -89,6 +142,15 @@ pub(super) struct Moves {
 impl People {
     pub(super) fn exact(&self) -> &Arc<HashMap<IpAddr, Digest>> {
         &self.exact
+    }
+
+    pub(super) const fn delegated(&self) -> &Arc<Delegated> {
+        &self.delegated
+    }
+
+    /// Whether anybody has a prefix as a whole.
+    pub(super) fn has_prefixes(&self) -> bool {
+        !self.prefixed.is_empty()
     }
 
     /// The number of an identity that there is, or was before these moves.
@@ -173,6 +235,7 @@ impl People {
         let number = self.ends.put(End {
             kind,
             addresses: endpoint.addresses.clone(),
+            prefixes: endpoint.prefixes.clone(),
             ports: endpoint.ports.clone(),
         });
         self.kinds.join(kind, number);
@@ -183,6 +246,10 @@ impl People {
         for address in &endpoint.addresses {
             self.holders.entry(*address).or_default().push(number);
             touched.add(*address);
+        }
+        for own in &endpoint.prefixes {
+            self.prefixed.entry(*own).or_default().push(number);
+            touched.add_prefix(*own);
         }
         self.numbers.insert(id.clone(), number);
     }
@@ -210,8 +277,16 @@ impl People {
                     self.holders.remove(address);
                 }
             }
-            touched.add(*address);
         }
+        for own in &end.prefixes {
+            if let Some(holders) = self.prefixed.get_mut(own) {
+                holders.retain(|holder| *holder != number);
+                if holders.is_empty() {
+                    self.prefixed.remove(own);
+                }
+            }
+        }
+        touched.add_end(&end);
     }
 
     fn marks_of(&self, kind: usize) -> Marks {
@@ -227,11 +302,10 @@ impl People {
     }
 
     fn touch_kind(&self, kind: usize, touched: &mut Touched) {
-        if let Touched::These(_) = touched {
+        if let Touched::These { .. } = touched {
             let ends = self.kinds.members(kind);
             let ends = ends.filter_map(|number| self.ends.get(number));
-            ends.flat_map(|end| &end.addresses)
-                .for_each(|address| touched.add(*address));
+            ends.for_each(|end| touched.add_end(end));
         }
     }
 
@@ -281,8 +355,7 @@ impl People {
     fn touch_bearers(&self, name: &str, touched: &mut Touched) {
         let bearers = self.bearers.get(name).into_iter().flatten();
         let ends = bearers.filter_map(|number| self.ends.get(*number));
-        ends.flat_map(|end| &end.addresses)
-            .for_each(|address| touched.add(*address));
+        ends.for_each(|end| touched.add_end(end));
     }
 
     /// Asks everybody who those are that are spoken of now; whether ranges are cut otherwise.
@@ -381,11 +454,16 @@ impl People {
 
     fn cut(&mut self, world: &World, touched: &mut Touched) {
         let ranges = around::ranges(world, &self.targets);
-        if let Touched::These(_) = touched {
+        if let Touched::These { .. } = touched {
             for (first, last) in around::differences(&self.around, &ranges) {
                 let held = self.holders.range(first..=last).map(|(address, _)| address);
                 let nodes = self.nodes.range(first..=last).map(|(address, _)| address);
                 held.chain(nodes).for_each(|address| touched.add(*address));
+                if let (Some(from), Some(to)) = (OwnPrefix::around(first), OwnPrefix::around(last))
+                {
+                    let prefixed = self.prefixed.range(from..=to);
+                    prefixed.for_each(|(own, _)| touched.add_prefix(*own));
+                }
             }
         }
         self.around = ranges;
@@ -404,19 +482,36 @@ impl People {
         if ranges {
             self.settle_ranges(&mut moves, &mut left);
         }
-        let all: BTreeSet<IpAddr>;
-        let addresses = match touched {
+        let (addresses, prefixes) = match touched {
             Touched::All => {
                 let held = self.holders.keys().chain(self.nodes.keys());
-                all = held.copied().collect();
-                &all
+                (
+                    held.copied().collect(),
+                    self.prefixed.keys().copied().collect(),
+                )
             }
-            Touched::These(some) => some,
+            Touched::These {
+                addresses,
+                prefixes,
+            } => {
+                let mut addresses = addresses.clone();
+                for own in prefixes {
+                    let within = own.first()..=own.last();
+                    let held = self.holders.range(within.clone());
+                    addresses.extend(held.map(|(address, _)| *address));
+                    let nodes = self.nodes.range(within);
+                    addresses.extend(nodes.map(|(address, _)| *address));
+                }
+                (addresses, prefixes.clone())
+            }
         };
         // What is the same of many addresses is found once.
         let mut seen: HashMap<Known, Digest> = HashMap::new();
+        for own in prefixes {
+            self.settle_prefix(own, &mut moves, &mut left);
+        }
         for address in addresses {
-            self.settle_one(*address, &mut seen, &mut moves, &mut left);
+            self.settle_one(address, &mut seen, &mut moves, &mut left);
         }
         let is_dead = |identity: &Digest| self.all.get(identity).is_some_and(|it| it.uses == 0);
         let died: BTreeSet<Digest> = left.into_iter().filter(is_dead).collect();
@@ -453,6 +548,49 @@ impl People {
         }
     }
 
+    /// Who the addresses of a prefix are that are not known by themselves.
+    fn settle_prefix(&mut self, own: OwnPrefix, moves: &mut Moves, left: &mut Vec<Digest>) {
+        let before = self.delegated.within(own);
+        let mut now: BTreeMap<IpAddr, (IpAddr, Digest)> = BTreeMap::new();
+        if self.prefixed.contains_key(&own) {
+            let cuts = self
+                .around
+                .range((Excluded(own.first()), Included(own.last())));
+            let cuts: Vec<IpAddr> = cuts.map(|(first, _)| *first).collect();
+            let lasts = cuts.iter().map(|next| around::last_before(*next));
+            let lasts: Vec<IpAddr> = lasts.chain([own.last()]).collect();
+            for (first, last) in [own.first()].into_iter().chain(cuts).zip(lasts) {
+                let known = self.known_of(first, &[], None);
+                let identity = self.identify(&known, moves);
+                match now.last_entry() {
+                    // The same goes on.
+                    Some(mut range) if range.get().1 == identity => range.get_mut().0 = last,
+                    _ => drop(now.insert(first, (last, identity))),
+                }
+            }
+        }
+        for (_, identity) in now.values() {
+            self.use_once(*identity);
+        }
+        for (_, identity) in before.values() {
+            self.drop_once(*identity, left);
+        }
+        if before == now {
+            return;
+        }
+        let delegated = Arc::make_mut(&mut self.delegated);
+        for first in before.keys() {
+            delegated.0.remove(first);
+        }
+        delegated.0.extend(&now);
+        for first in before.keys().chain(now.keys()) {
+            let sides = [before.get(first).copied(), now.get(first).copied()];
+            if sides[0] != sides[1] {
+                moves.ranges.insert(*first, sides);
+            }
+        }
+    }
+
     fn settle_one(
         &mut self,
         address: IpAddr,
@@ -479,8 +617,9 @@ impl People {
         if let Some(identity) = before {
             self.drop_once(identity, left);
         }
-        let of_range = self.of_ranges.range(..=address).next_back();
-        let own = after.filter(|after| of_range.is_none_or(|(_, range)| range != after));
+        let of_range = || Some(*self.of_ranges.range(..=address).next_back()?.1);
+        let of_range = self.delegated.of(address).or_else(of_range);
+        let own = after.filter(|after| of_range != Some(*after));
         let before = self.exact.get(&address).copied();
         if before != own {
             let exact = Arc::make_mut(&mut self.exact);
@@ -499,13 +638,23 @@ impl People {
         if holders.is_none() && node.is_none() {
             return None;
         }
-        let holders = holders.into_iter().flatten();
+        let holders = holders.map_or(&[][..], Vec::as_slice);
+        Some(self.known_of(address, holders, node))
+    }
+
+    /// What an address is that these have, and that may be in a prefix.
+    fn known_of(&self, address: IpAddr, alone: &[usize], node: Option<&Marks>) -> Known {
+        let around = OwnPrefix::around(address);
+        let prefixed = around.and_then(|around| self.prefixed.get(&around));
+        let prefixed = prefixed.into_iter().flatten();
+        let prefixed = prefixed.filter(|number| !alone.contains(number));
         let mut known = Known {
             kinds: Vec::new(),
             ports: BTreeSet::new(),
             node: node.cloned(),
             first: around::around(&self.around, address).map(|(first, _)| *first),
         };
+        let holders = alone.iter().chain(prefixed);
         for end in holders.filter_map(|number| self.ends.get(*number)) {
             known.kinds.push(end.kind);
             let ports = end.ports.iter();
@@ -513,7 +662,7 @@ impl People {
             known.ports.extend(asked.cloned());
         }
         known.kinds.sort_unstable();
-        Some(known)
+        known
     }
 
     fn identify(&mut self, known: &Known, moves: &mut Moves) -> Digest {

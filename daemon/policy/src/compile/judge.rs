@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bulkhead_model::Family;
 
 use super::digest::Digest;
+use super::identity::Delegated;
 use super::own::Both;
 use super::ruling::{OfClass, Ruling, Word};
 use super::spans::{Line, Run};
-use crate::{Decision, Packet, Space, Traffic};
+use crate::{Decision, OwnPrefix, Packet, Space, Traffic};
 
 /// All that a node's table knows, without the table.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +22,12 @@ pub struct Judge(Arc<Known>);
 pub(super) struct Known {
     /// The classes of local addresses, as source and as destination.
     pub(super) ends: HashMap<IpAddr, Both>,
+    /// The same of prefixes that are an endpoint's as a whole.
+    pub(super) prefixed: HashMap<OwnPrefix, Both>,
     /// Addresses that are somebody else than those around them.
     pub(super) exact: Arc<HashMap<IpAddr, Digest>>,
+    /// What is in such prefixes, anywhere.
+    pub(super) delegated: Arc<Delegated>,
     pub(super) ranges: BTreeMap<IpAddr, (IpAddr, Digest)>,
     pub(super) classes: BTreeMap<Digest, Arc<OfClass>>,
     pub(super) rulings: BTreeMap<Digest, Arc<Ruling>>,
@@ -36,7 +41,13 @@ impl Judge {
     /// Whether the node enforces anything for the address.
     #[must_use]
     pub fn is_local(&self, address: IpAddr) -> bool {
-        self.0.ends.contains_key(&address)
+        self.end(address).is_some()
+    }
+
+    fn end(&self, address: IpAddr) -> Option<&Both> {
+        let around = || OwnPrefix::around(address);
+        let prefixed = || self.0.prefixed.get(&around()?);
+        self.0.ends.get(&address).or_else(prefixed)
     }
 
     /// What becomes of the first packet of a connection on this node.
@@ -50,7 +61,7 @@ impl Judge {
             (packet.destination, 1, packet.source),
         ];
         let said = sides.into_iter().filter_map(|(end, way, other)| {
-            let class = self.0.ends.get(&end)?[way];
+            let class = self.end(end)?[way];
             self.word(class, other, packet)
         });
         said.fold(Decision::Allow, |all, word| all.and(word.decision))
@@ -61,7 +72,10 @@ impl Judge {
         let of_class = known.classes.get(&class)?;
         let identity = match known.exact.get(&other) {
             Some(identity) => *identity,
-            None => known.ranges.range(..=other).next_back()?.1.1,
+            None => match known.delegated.of(other) {
+                Some(identity) => identity,
+                None => known.ranges.range(..=other).next_back()?.1.1,
+            },
         };
         let ruling = of_class.others.get(&identity).unwrap_or(&of_class.default);
         let (line, place) = place(packet);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::IfName;
 
-use crate::{Endpoint, EndpointId, Place, Space, World};
+use crate::{Endpoint, EndpointId, OwnPrefix, Place, Space, World};
 
 /// The device by which an endpoint is reached: its port, or the bridge of its network.
 pub type Device = IfName;
@@ -37,17 +37,20 @@ pub enum Told {
 pub(super) struct Ends<'w> {
     /// By device and address.
     pub(super) at: BTreeMap<(Device, IpAddr), (&'w EndpointId, &'w Endpoint)>,
-    /// Whoever is in `at`.
+    /// By prefix: the device, and who has all addresses of it there.
+    pub(super) prefixed: BTreeMap<OwnPrefix, (Device, &'w EndpointId)>,
+    /// Whoever is in `at` or `prefixed`.
     pub(super) endpoints: BTreeMap<&'w EndpointId, &'w Endpoint>,
     /// Every device that is closed to others.
     pub(super) devices: BTreeSet<Device>,
-    /// Who shares device and address with another one.
+    /// Who shares device and address, or a prefix, with another one.
     pub(super) closed: BTreeSet<&'w EndpointId>,
 }
 
 pub(super) fn ends<'w>(world: &'w World, local: &Local) -> Ends<'w> {
     let mut ends = Ends {
         at: BTreeMap::new(),
+        prefixed: BTreeMap::new(),
         endpoints: BTreeMap::new(),
         devices: local.devices.clone(),
         closed: BTreeSet::new(),
@@ -59,7 +62,8 @@ pub(super) fn ends<'w>(world: &'w World, local: &Local) -> Ends<'w> {
         is_ours.then_some((id, endpoint, *device))
     });
     let mut twice = BTreeSet::new();
-    for (id, endpoint, device) in known {
+    let mut twice_prefixed = BTreeSet::new();
+    for (id, endpoint, device) in known.clone() {
         ends.endpoints.insert(id, endpoint);
         for address in &endpoint.addresses {
             if let Some((other, _)) = ends.at.insert((device, *address), (id, endpoint)) {
@@ -68,7 +72,28 @@ pub(super) fn ends<'w>(world: &'w World, local: &Local) -> Ends<'w> {
             }
         }
     }
+    for (id, endpoint, device) in known {
+        for own in &endpoint.prefixes {
+            if let Some((_, other)) = ends.prefixed.insert(*own, (device, id)) {
+                twice_prefixed.insert(*own);
+                ends.closed.extend([other, id]);
+            }
+        }
+    }
+    for ((device, address), (id, _)) in &ends.at {
+        let around = OwnPrefix::around(*address);
+        let Some((own, (on, other))) = around.and_then(|own| ends.prefixed.get_key_value(&own))
+        else {
+            continue;
+        };
+        if on == device && other != id {
+            twice.insert((*device, *address));
+            twice_prefixed.insert(*own);
+            ends.closed.extend([other, id]);
+        }
+    }
     // Nobody knows who is meant.
     ends.at.retain(|place, _| !twice.contains(place));
+    ends.prefixed.retain(|own, _| !twice_prefixed.contains(own));
     ends
 }

@@ -7,13 +7,14 @@ use bulkhead_nft as nft;
 use nft::{Data, DataType, Datum, Elements, Entry, Key, KeyType, Name, Set, Verdict};
 
 use super::chains::{
-    AROUND4, AROUND6, FROM4, FROM6, PEERS4, PEERS6, POLICED, RECEIVERS, SENDERS, TO4, TO6, named,
+    AROUND4, AROUND6, DELEGATED6, FROM_PREFIX, FROM4, FROM6, PEERS4, PEERS6, POLICED, PREFIXES6,
+    RECEIVERS, SENDERS, TO_PREFIX, TO4, TO6, named,
 };
 use super::digest::{Digest, numbers};
 use super::local::Ends;
 use super::own::Owns;
 use super::ruling::Bench;
-use crate::Direction;
+use crate::{Direction, OwnPrefix};
 
 /// Raised when the meaning of the table changes, so that an older one is replaced.
 const SCHEMA: &str = "bulkhead policy 2";
@@ -94,7 +95,38 @@ pub(super) fn local_sets(
         elements: Elements::Map(elements),
         ..numbered(name, [KeyType::IfName, address])
     }));
+    if !ends.prefixed.is_empty() {
+        sets.extend(prefix_sets(ends, owns, &numbers));
+    }
     sets
+}
+
+/// Prefixes that are an endpoint's of the node's as a whole: the number of each, and the class of whoever has it on
+/// its device. A prefix and a device in one key would be a concatenation of intervals, which must not churn.
+fn prefix_sets(ends: &Ends<'_>, owns: &Owns, classes: &BTreeMap<Digest, u32>) -> [Set; 3] {
+    let of = |own: &OwnPrefix| Digest::of(own);
+    let prefixes = numbers(ends.prefixed.keys().map(of));
+    let mut ranges: BTreeMap<IpAddr, (IpAddr, Data)> = BTreeMap::new();
+    let mut maps: [BTreeMap<Key, Entry>; 2] = [BTreeMap::new(), BTreeMap::new()];
+    for (own, (device, id)) in &ends.prefixed {
+        let prefix = prefixes[&of(own)];
+        ranges.insert(own.first(), (own.last(), number(prefix)));
+        let both = owns.of(id).expect("every end has classes");
+        let key = Key::new([Datum::ClassId(prefix), Datum::from(*device)]);
+        for (map, class) in maps.iter_mut().zip(both) {
+            map.insert(key.clone(), number(classes[&class]).into());
+        }
+    }
+    let [from, to] = maps;
+    let map = |name, elements| Set {
+        elements: Elements::Map(elements),
+        ..numbered(name, [KeyType::ClassId, KeyType::IfName])
+    };
+    [
+        ranged(PREFIXES6, KeyType::Ipv6Addr, ranges),
+        map(FROM_PREFIX, from),
+        map(TO_PREFIX, to),
+    ]
 }
 
 /// Addresses with the numbers of who they are.
@@ -122,14 +154,23 @@ pub(super) fn around(known: impl Iterator<Item = (IpAddr, (IpAddr, u32))>) -> [S
         ranges[usize::from(first.is_ipv6())].insert(first, (last, number(identity)));
     }
     let [v4, v6] = ranges;
-    let map = |name, key, elements| Set {
-        elements: Elements::Ranges(elements),
-        ..Set::live_ranges(name, key, DataType::Value(vec![KeyType::ClassId]))
-    };
     [
-        map(AROUND4, KeyType::Ipv4Addr, v4),
-        map(AROUND6, KeyType::Ipv6Addr, v6),
+        ranged(AROUND4, KeyType::Ipv4Addr, v4),
+        ranged(AROUND6, KeyType::Ipv6Addr, v6),
     ]
+}
+
+/// Ranges in prefixes that are an endpoint's as a whole, with the numbers of who that is there.
+pub(super) fn delegated(known: impl Iterator<Item = (IpAddr, (IpAddr, u32))>) -> Set {
+    let ranges = known.map(|(first, (last, identity))| (first, (last, number(identity))));
+    ranged(DELEGATED6, KeyType::Ipv6Addr, ranges.collect())
+}
+
+fn ranged(name: Name, key: KeyType, ranges: BTreeMap<IpAddr, (IpAddr, Data)>) -> Set {
+    Set {
+        elements: Elements::Ranges(ranges),
+        ..Set::live_ranges(name, key, DataType::Value(vec![KeyType::ClassId]))
+    }
 }
 
 /// What a class says: the number of a ruling for each identity, and the chain of each of these. There are fewer

@@ -103,11 +103,11 @@ pub enum Problem {
     /// Two objects of a kind and a name.
     #[error("it was read before, at {0}: the last one counts")]
     Again(String),
-    /// Two endpoints with an address.
-    #[error("address {address} is also that of {other}: what is written for either holds for it")]
+    /// Two endpoints with an address, or a prefix.
+    #[error("{what} is also that of {other}: what is written for either holds for it")]
     Shared {
-        /// The address.
-        address: std::net::IpAddr,
+        /// The address or the prefix.
+        what: String,
         /// Who has it too.
         other: String,
     },

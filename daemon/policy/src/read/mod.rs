@@ -20,11 +20,12 @@ mod tests;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::{
-    Action, Endpoint, EndpointId, Mode, NodeName, Peer, Place, Policy, Port, Rule, Space, Tier,
-    World,
+    Action, Endpoint, EndpointId, Mode, NodeName, OwnPrefix, Peer, Place, Policy, Port, Rule,
+    Space, Tier, World,
 };
 
 pub use complaint::{Complaint, Effect, Problem};
@@ -277,29 +278,63 @@ impl Reader {
 
     /// Tells of addresses that two endpoints have.
     fn shared(&mut self) {
-        let mut holders: BTreeMap<(Space, IpAddr), &EndpointId> = BTreeMap::new();
-        for (id, endpoint) in &self.world.endpoints {
-            if endpoint.place == Place::Host {
+        let endpoints = self.world.endpoints.iter();
+        let endpoints = endpoints.filter(|(_, endpoint)| endpoint.place == Place::Port);
+        let prefixes = endpoints.clone().flat_map(|(id, endpoint)| {
+            let prefixes = endpoint.prefixes.iter().copied();
+            prefixes.map(move |own| (id, Shared::Prefix(own)))
+        });
+        let addresses = endpoints.flat_map(|(id, endpoint)| {
+            let addresses = endpoint.addresses.iter().copied();
+            addresses.map(move |address| (id, Shared::Address(address)))
+        });
+        let mut holders: BTreeMap<(Space, Shared), &EndpointId> = BTreeMap::new();
+        for (id, what) in prefixes.chain(addresses) {
+            let space = self.world.space_of(id);
+            let around = what.around().map(|around| (space.clone(), around));
+            let around = around.and_then(|around| holders.get(&around).copied());
+            let same = holders.insert((space, what), id);
+            let Some(other) = same.or(around).filter(|other| *other != id) else {
                 continue;
-            }
-            for address in &endpoint.addresses {
-                let key = (self.world.space_of(id), *address);
-                let Some(other) = holders.insert(key, id) else {
-                    continue;
-                };
-                let (file, line) = self.places.get(id).cloned().unwrap_or_default();
-                self.complaints.push(Complaint {
-                    file,
-                    line,
-                    object: Some(id.to_string()),
-                    path: String::new(),
-                    problem: Problem::Shared {
-                        address: *address,
-                        other: other.to_string(),
-                    },
-                    effect: Effect::Told,
-                });
-            }
+            };
+            let (file, line) = self.places.get(id).cloned().unwrap_or_default();
+            self.complaints.push(Complaint {
+                file,
+                line,
+                object: Some(id.to_string()),
+                path: String::new(),
+                problem: Problem::Shared {
+                    what: what.to_string(),
+                    other: other.to_string(),
+                },
+                effect: Effect::Told,
+            });
+        }
+    }
+}
+
+/// What two endpoints may both have.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Shared {
+    Address(IpAddr),
+    Prefix(OwnPrefix),
+}
+
+impl Shared {
+    /// The prefix that an address would be in.
+    fn around(self) -> Option<Self> {
+        match self {
+            Self::Address(address) => OwnPrefix::around(address).map(Self::Prefix),
+            Self::Prefix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Prefix(prefix) => write!(f, "prefix {prefix}"),
         }
     }
 }

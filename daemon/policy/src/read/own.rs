@@ -8,8 +8,8 @@ use bulkhead_model::NetworkName;
 
 use crate::{
     Action, Block, Endpoint, EndpointId, EndpointSelector, Entity, GroupName, Mode, NamedPort,
-    Namespaces, Network, NodeName, Peer, Place, Policy, PolicyId, PolicyKind, Port, PortRange,
-    Priority, Rule, Selector, Space, Stance, Tier,
+    Namespaces, Network, NodeName, OwnPrefix, Peer, Place, Policy, PolicyId, PolicyKind, Port,
+    PortRange, Priority, Rule, Selector, Space, Stance, Tier,
 };
 
 use super::complaint::Problem;
@@ -34,6 +34,7 @@ const PORT: &str =
 const NAMED: &str = "one port with its protocol (such as 80/tcp)";
 const STANCE: &str = "a stance (open or closed)";
 const ADDRESS: &str = "an address such as 10.0.0.1 or fd00::1";
+const OWN_PREFIX: &str = "an IPv6 prefix of 64 bits such as fd00:1:2:3::/64";
 const PEERS: &str = "endpoints, group, network, cidr, entity and nodes";
 const SUBJECTS: &str = "endpoints, group and network";
 
@@ -393,7 +394,17 @@ fn stance(map: &Map<'_>, key: &str, log: &mut Log) -> Stance {
 
 /// An endpoint.
 pub(super) fn endpoint(object: &Object<'_>, log: &mut Log) -> Option<(EndpointId, Endpoint)> {
-    let map = object.spec(log, &["network", "addresses", "ports", "node", "groups"])?;
+    let map = object.spec(
+        log,
+        &[
+            "network",
+            "addresses",
+            "prefixes",
+            "ports",
+            "node",
+            "groups",
+        ],
+    )?;
     let at = map.must(log, "network", "the network it is attached to")?;
     let network: NetworkName = at.parsed(log, NETWORK)?;
     let written = object.metadata("namespace").is_some();
@@ -412,7 +423,12 @@ pub(super) fn endpoint(object: &Object<'_>, log: &mut Log) -> Option<(EndpointId
         .iter()
         .filter_map(|at| at.parsed(log, ADDRESS))
         .collect();
-    if addresses.is_empty() {
+    let prefixes = map.items(log, "prefixes");
+    let prefixes: BTreeSet<OwnPrefix> = prefixes
+        .iter()
+        .filter_map(|at| at.parsed(log, OWN_PREFIX))
+        .collect();
+    if addresses.is_empty() && prefixes.is_empty() {
         log.tell(object.line(), "spec.addresses", Problem::NoAddress);
     }
     let groups = map.items(log, "groups");
@@ -427,6 +443,7 @@ pub(super) fn endpoint(object: &Object<'_>, log: &mut Log) -> Option<(EndpointId
         labels: own_labels(object, log),
         groups,
         addresses,
+        prefixes,
         ports,
         node: node.map(NodeName::new),
         place: Place::Port,

@@ -71,6 +71,7 @@ pub(super) fn pod(object: &Object<'_>, log: &mut Log) -> Option<Pod> {
         labels: own_labels(object, log),
         groups: BTreeSet::new(),
         addresses,
+        prefixes: BTreeSet::new(),
         ports,
         node: of_spec("nodeName").and_then(Node::text).map(NodeName::new),
         place: if is_host { Place::Host } else { Place::Port },

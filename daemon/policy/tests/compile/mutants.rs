@@ -1,10 +1,11 @@
 //! Broken compilers, each of which must be caught by some world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_nft::{Data, Elements, Field, Match, Name, Op, Operand, Statement, Table, Verdict};
 use bulkhead_policy::{
-    Action, Interpreter, Local, Mode, Peer, Port, Priority, Ruleset, Stance, Tier, World, compile,
+    Action, Interpreter, Local, Mode, OwnPrefix, Peer, Port, Priority, Ruleset, Stance, Tier,
+    World, compile,
 };
 
 use crate::dice::Dice;
@@ -22,6 +23,40 @@ struct Mutant {
     reads: fn(&mut World),
     writes: fn(&mut Table),
 }
+
+/// Where each of the second kind was caught.
+const PREFIXED_HINTS: [u64; 3] = [1, 1, 14];
+
+/// Of what is caught by endpoints with prefixes alone.
+const PREFIXED: [Mutant; 3] = [
+    reads("prefixes are nobody's", |world| {
+        for endpoint in world.endpoints.values_mut() {
+            endpoint.prefixes.clear();
+        }
+    }),
+    writes("who has a prefix is not known as a peer", |table| {
+        for set in &mut table.sets {
+            if set.name.as_str() == "delegated6" {
+                set.elements = Elements::Ranges(BTreeMap::new());
+            }
+        }
+    }),
+    writes("all of a prefix is as its first address is", |table| {
+        for set in &mut table.sets {
+            if let ("delegated6", Elements::Ranges(ranges)) = (set.name.as_str(), &mut set.elements)
+            {
+                let mut before: Option<(OwnPrefix, Data)> = None;
+                for (first, (_, data)) in ranges {
+                    let around = OwnPrefix::around(*first).unwrap();
+                    match &before {
+                        Some((own, same)) if *own == around => data.clone_from(same),
+                        _ => before = Some((around, data.clone())),
+                    }
+                }
+            }
+        }
+    }),
+];
 
 const fn reads(what: &'static str, reads: fn(&mut World)) -> Mutant {
     Mutant {
@@ -231,9 +266,9 @@ impl Mutant {
     }
 
     /// A world that catches it, the one that did so when this was written first.
-    fn caught_by(&self, hint: u64) -> Option<u64> {
+    fn caught_by(&self, hint: u64, world: impl Fn(u64) -> World) -> Option<u64> {
         [hint].into_iter().chain(1..=WORLDS).find(|seed| {
-            let world = worlds::world(&mut Dice::new(*seed));
+            let world = world(*seed);
             let interpreter = Interpreter::with(&world, |world, local| self.compile(world, local));
             disagreement(&world, &interpreter).is_err()
         })
@@ -242,11 +277,18 @@ impl Mutant {
 
 #[test]
 fn broken_compilers_are_caught() {
-    let hints = HINTS.into_iter().chain(std::iter::repeat(1));
-    let caught = MUTANTS.iter().zip(hints);
-    let caught: Vec<_> = caught
-        .map(|(mutant, hint)| (mutant.what, mutant.caught_by(hint)))
-        .collect();
+    let world = |seed| worlds::world(&mut Dice::new(seed));
+    let prefixed = |seed| {
+        let mut world = world(seed);
+        worlds::delegate(&mut Dice::new(seed), &mut world);
+        world
+    };
+    let caught = MUTANTS.iter().zip(HINTS);
+    let caught = caught.map(|(mutant, hint)| (mutant.what, mutant.caught_by(hint, world)));
+    let by_prefixes = PREFIXED.iter().zip(PREFIXED_HINTS);
+    let by_prefixes =
+        by_prefixes.map(|(mutant, hint)| (mutant.what, mutant.caught_by(hint, prefixed)));
+    let caught: Vec<_> = caught.chain(by_prefixes).collect();
     let worlds: Vec<u64> = caught.iter().filter_map(|(_, seed)| *seed).collect();
     println!("caught by {worlds:?}");
     let uncaught = caught.iter().filter(|(_, seed)| seed.is_none());

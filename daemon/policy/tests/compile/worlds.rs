@@ -1,14 +1,14 @@
 //! Worlds by chance, small enough that every kind of packet can be sent in them, and edits of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bulkhead_model::{Family, Prefix, Protocol};
 use bulkhead_policy::{
     Action, Block, Endpoint, EndpointId, EndpointSelector, Entity, Labels, Mode, NamedPort,
-    Namespace, Namespaces, Network, Node, NodeName, Origin, Packet, Peer, Place, Policy, PolicyId,
-    PolicyKind, Port, PortRange, Priority, Requirement, Rule, Selector, Space, Stance, Test, Tier,
-    Traffic, World,
+    Namespace, Namespaces, Network, Node, NodeName, Origin, OwnPrefix, Packet, Peer, Place, Policy,
+    PolicyId, PolicyKind, Port, PortRange, Priority, Requirement, Rule, Selector, Space, Stance,
+    Test, Tier, Traffic, World,
 };
 
 use crate::dice::Dice;
@@ -19,6 +19,18 @@ const NODES: [&str; 2] = ["n1", "n2"];
 const GROUPS: [&str; 2] = ["web", "db"];
 const NAMES: [&str; 2] = ["serve", "dns"];
 const PORTS: [u16; 5] = [53, 80, 81, 8080, 9000];
+
+/// What an endpoint may have as a whole. The first is in a pool.
+const OWN_PREFIXES: [&str; 2] = ["fd00:0:0:1::/64", "fd00:0:0:2::/64"];
+
+/// Around these, and in them.
+const AROUND_PREFIXES: [&str; 5] = [
+    "fd00::/62",
+    "fd00:0:0:1::/64",
+    "fd00:0:0:1::/65",
+    "fd00:0:0:1::1:0/112",
+    "fd00:0:0:2::7/128",
+];
 
 const PREFIXES: [&str; 12] = [
     "0.0.0.0/0",
@@ -152,7 +164,7 @@ fn network(dice: &mut Dice, name: &str) -> Network {
     let pools: &[&str] = if is_tight {
         &["10.0.0.128/25"]
     } else {
-        &["10.0.0.0/25", "fd00::/64"]
+        &["10.0.0.0/25", "fd00::/63"]
     };
     Network {
         gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
@@ -195,6 +207,7 @@ fn put_endpoint(dice: &mut Dice, world: &mut World) {
             .map(|name| name.parse().unwrap())
             .collect(),
         addresses: addresses.unwrap_or_default(),
+        prefixes: BTreeSet::new(),
         ports: dice.some(3, named_port).into_iter().collect(),
         node: dice.percent(92).then_some(node),
         place,
@@ -222,6 +235,53 @@ fn free_addresses(dice: &mut Dice, world: &World, id: &EndpointId) -> BTreeSet<I
         }
     }
     addresses
+}
+
+/// An endpoint on a node without anything.
+pub(crate) fn bare(node: &NodeName) -> Endpoint {
+    Endpoint {
+        labels: Labels::default(),
+        groups: BTreeSet::new(),
+        addresses: BTreeSet::new(),
+        prefixes: BTreeSet::new(),
+        ports: BTreeSet::new(),
+        node: Some(node.clone()),
+        place: Place::Port,
+    }
+}
+
+/// Somebody is given a prefix as a whole, or has one no more, and policies may speak of a part of it.
+pub(crate) fn delegate(dice: &mut Dice, world: &mut World) {
+    for text in OWN_PREFIXES {
+        let own: OwnPrefix = text.parse().unwrap();
+        // As it is given out: with an address of it that is told to everybody.
+        let first: IpAddr = format!("{}1", own.first()).parse().unwrap();
+        for endpoint in world.endpoints.values_mut() {
+            endpoint.prefixes.remove(&own);
+            endpoint.addresses.remove(&first);
+        }
+        let on_port = world.endpoints.values_mut();
+        let mut on_port: Vec<&mut Endpoint> = on_port
+            .filter(|endpoint| endpoint.place == Place::Port)
+            .collect();
+        if !on_port.is_empty() && dice.percent(75) {
+            let nth = dice.below(on_port.len());
+            on_port[nth].prefixes.insert(own);
+            if dice.percent(70) {
+                on_port[nth].addresses.insert(first);
+            }
+        }
+    }
+    let rules = world.policies.values_mut().flat_map(|policy| {
+        let rules = [&mut policy.ingress, &mut policy.egress];
+        rules.into_iter().flatten().flatten()
+    });
+    for rule in rules {
+        if dice.percent(20) {
+            let prefix = dice.one(&AROUND_PREFIXES).parse().unwrap();
+            rule.peers.push(Peer::Block(Block::whole(prefix)));
+        }
+    }
 }
 
 fn named_port(dice: &mut Dice) -> NamedPort {
@@ -398,7 +458,18 @@ pub(crate) fn addresses(world: &World) -> BTreeSet<IpAddr> {
         .networks
         .values()
         .flat_map(|network| &network.gateways);
+    let prefixes = world.endpoints.values();
+    let prefixes = prefixes.flat_map(|endpoint| &endpoint.prefixes);
+    let prefixes: Vec<IpAddr> = prefixes.map(|own| own.first()).collect();
+    let within = prefixes.iter().flat_map(|first| match first {
+        IpAddr::V6(first) => [7, 0x1_0007, 1 << 63, u64::MAX]
+            .map(|low| Ipv6Addr::from_bits(first.to_bits() | u128::from(low)).into())
+            .to_vec(),
+        IpAddr::V4(_) => Vec::new(),
+    });
+    let elsewhere = (!prefixes.is_empty()).then(|| "fd00:0:0:3::9".parse().unwrap());
     let known = endpoints.chain(nodes).chain(gateways).copied();
+    let known = known.chain(within).chain(elsewhere);
     let edges = [
         "10.0.0.20",
         "10.0.0.200",
@@ -438,9 +509,8 @@ pub(crate) fn packets(world: &World) -> impl Iterator<Item = Packet> {
         .iter()
         .map(|address| {
             let mut endpoints = world.endpoints.values();
-            let is_end = endpoints.any(|endpoint| {
-                endpoint.place == Place::Port && endpoint.addresses.contains(address)
-            });
+            let is_end =
+                endpoints.any(|endpoint| endpoint.place == Place::Port && endpoint.holds(*address));
             (*address, is_end)
         })
         .collect();

@@ -65,8 +65,8 @@ impl About {
             }
         }
         let holds = |endpoint: &Endpoint| {
-            let mut its = endpoint.addresses.iter();
-            its.any(|address| addresses.contains(address))
+            let mut asked = addresses.iter();
+            asked.any(|address| endpoint.holds(*address))
         };
         let ends = world
             .endpoints

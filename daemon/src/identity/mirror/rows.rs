@@ -1,7 +1,6 @@
-//! Rows of endpoints, of the node itself and of others, and whose an address is that several claim.
+//! Rows of endpoints, of the node itself and of others, and whose an address, or a prefix, is that several claim.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use bulkhead_ipam::cluster::operations::EndpointListed;
 use bulkhead_ipam::cluster::schema::{EndpointRow, Place, Schema};
@@ -9,7 +8,7 @@ use bulkhead_ipam::cluster::{Event, NodeId, Revision};
 use bulkhead_model::{AttachmentId, NetworkName};
 use bulkhead_policy::EndpointId;
 
-use super::super::row::id_of;
+use super::super::row::{Held, id_of};
 use super::{At, Mirror, told};
 
 impl Mirror {
@@ -97,12 +96,11 @@ impl Mirror {
     }
 
     pub(super) fn put_row(&mut self, at: &At, row: EndpointRow, modified: Revision) {
-        let (id, addresses) = (id_of(&row), row.addresses.clone());
-        self.claim(at, &addresses, |count| *count += 1);
+        let (id, held) = (id_of(&row), Held::of_row(&row));
+        self.claim(at, &held, |count| *count += 1);
         let before = self.rows.insert(at.clone(), (row, modified));
         let before = before.map(|(row, _)| row);
-        let had = before.as_ref().map(|row| row.addresses.clone());
-        let had = had.unwrap_or_default();
+        let had = before.as_ref().map(Held::of_row).unwrap_or_default();
         self.claim(at, &had, |count| *count -= 1);
         if let Some(before) = before.map(|row| id_of(&row)).filter(|it| *it != id) {
             self.unname(&before, at);
@@ -110,69 +108,67 @@ impl Mirror {
         }
         self.named.entry(id.clone()).or_default().insert(at.clone());
         self.settle(id);
-        self.settle_others(at, had.iter().chain(&addresses));
+        for held in [had, held] {
+            self.settle_others(at, &held);
+        }
     }
 
     pub(super) fn remove_row(&mut self, at: &At) {
         if let Some((row, _)) = self.rows.remove(at) {
-            self.claim(at, &row.addresses, |count| *count -= 1);
+            let had = Held::of_row(&row);
+            self.claim(at, &had, |count| *count -= 1);
             let id = id_of(&row);
             self.unname(&id, at);
             self.settle(id);
-            self.settle_others(at, row.addresses.iter());
+            self.settle_others(at, &had);
         }
     }
 
-    fn claim(&mut self, at: &At, addresses: &[IpAddr], change: impl Fn(&mut u32)) {
-        for address in addresses {
-            let claims = self.claims.entry(*address).or_default();
-            change(if at.1 == self.own {
+    fn claim(&mut self, at: &At, held: &Held, change: impl Fn(&mut u32)) {
+        let is_own = at.1 == self.own;
+        self.claimed.change(held, |claims| {
+            change(if is_own {
                 &mut claims.own
             } else {
                 &mut claims.others
             });
-            if (claims.own, claims.others) == (0, 0) {
-                self.claims.remove(address);
-            }
-        }
+        });
     }
 
-    /// An address that the node's own endpoints have, or had, may be claimed by others' rows.
-    fn settle_others<'a>(&mut self, at: &At, addresses: impl Iterator<Item = &'a IpAddr>) {
-        if at.1 != self.own {
-            return;
-        }
-        let is_claimed = |address: &&IpAddr| {
-            let claims = self.claims.get(address);
-            claims.is_some_and(|claims| claims.others > 0)
-        };
-        let claimed: BTreeSet<IpAddr> = addresses.filter(is_claimed).copied().collect();
-        if claimed.is_empty() {
+    /// What the node's own endpoints have, or had, may be claimed by others' rows.
+    fn settle_others(&mut self, at: &At, held: &Held) {
+        if at.1 != self.own || !self.claimed.is_elsewhere(held) {
             return;
         }
         let rows = self.rows.values().map(|(row, _)| row);
-        let meant = rows.filter(|row| row.addresses.iter().any(|it| claimed.contains(it)));
+        let meant = rows.filter(|row| Held::of_row(row).overlaps(held));
         let meant: BTreeSet<EndpointId> = meant.map(id_of).collect();
         for id in meant {
             self.settle(id);
         }
     }
 
-    /// The addresses that a row's endpoint has. What the node's own endpoints have, in the same space, nobody has
-    /// elsewhere: two nodes may each give out the same range for themselves, and a pod that moves takes its address
-    /// along.
-    pub(super) fn had_of(&self, at: &At, row: &EndpointRow) -> Vec<IpAddr> {
-        let is_elsewhere = |address: &&IpAddr| {
-            let claims = self.claims.get(address);
-            at.1 == self.own
-                || claims.is_none_or(|claims| claims.own == 0)
-                || !self.is_own(&at.0, **address)
-        };
-        row.addresses.iter().filter(is_elsewhere).copied().collect()
+    /// What a row's endpoint has. What the node's own endpoints have, in the same space, nobody has elsewhere: two
+    /// nodes may each give out the same range for themselves, and a pod that moves takes its address along. Of a
+    /// prefix in which one of them has an address only those addresses are left that the row has by themselves.
+    pub(super) fn had_of(&self, at: &At, row: &EndpointRow) -> Held {
+        let mut held = Held::of_row(row);
+        if at.1 == self.own {
+            return held;
+        }
+        held.addresses.retain(|address| {
+            let mut claims = self.claimed.of(*address);
+            claims.all(|claims| claims.own == 0) || !self.is_own(&at.0, &Held::address(*address))
+        });
+        held.prefixes.retain(|own| {
+            let mut claims = self.claimed.within(*own);
+            claims.all(|claims| claims.own == 0) || !self.is_own(&at.0, &Held::prefix(*own))
+        });
+        held
     }
 
-    /// Whether an endpoint of the node itself has the address, in the space of `network`.
-    fn is_own(&self, network: &NetworkName, address: IpAddr) -> bool {
+    /// Whether an endpoint of the node itself has something of it, in the space of `network`.
+    fn is_own(&self, network: &NetworkName, held: &Held) -> bool {
         let space = self.space_of(network);
         let networks = self.networks.keys();
         let mut alike = networks.filter(|of| self.space_of(of) == space);
@@ -180,7 +176,7 @@ impl Mirror {
             let from: At = (of.clone(), self.own.clone(), String::new());
             let rows = self.rows.range(from..);
             let mut own = rows.take_while(|(at, _)| at.0 == *of && at.1 == self.own);
-            own.any(|(_, (row, _))| row.addresses.contains(&address))
+            own.any(|(_, (row, _))| Held::of_row(row).overlaps(held))
         })
     }
 

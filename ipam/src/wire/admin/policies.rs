@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use bulkhead_model::Prefix;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{NodeName, NodeState};
@@ -238,6 +239,9 @@ pub struct KnownEndpoint {
     /// Its addresses.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
+    /// Prefixes of which every address is its own too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<Prefix>,
     /// Its labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

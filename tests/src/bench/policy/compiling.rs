@@ -149,6 +149,7 @@ fn endpoint(nth: usize, node: &str) -> (EndpointId, Endpoint) {
         ]),
         groups: std::collections::BTreeSet::new(),
         addresses: [IpAddr::from(address)].into(),
+        prefixes: std::collections::BTreeSet::new(),
         ports: std::collections::BTreeSet::new(),
         node: Some(NodeName::new(node)),
         place: Place::Port,

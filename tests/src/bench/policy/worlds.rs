@@ -70,6 +70,7 @@ pub(super) fn endpoint(nth: usize, endpoints: usize) -> (EndpointId, Endpoint) {
         labels: Labels::from_iter([("app".to_owned(), group)]),
         groups: std::collections::BTreeSet::new(),
         addresses: [IpAddr::from(address(nth))].into(),
+        prefixes: std::collections::BTreeSet::new(),
         ports: std::collections::BTreeSet::new(),
         node: Some(NodeName::new("bench")),
         place: Place::Port,

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use bulkhead_attach::own_prefixes;
 use bulkhead_attach::policies::device;
+use bulkhead_ipam::AttachmentRecord;
 use bulkhead_ipam::wire::admin::{
     Circumstances, Leads, ListedEnd, ListedOverlay, SeenAttachment, SeenLink, SeenWay,
 };
@@ -60,6 +62,14 @@ fn is_own(world: &World, seen: &Circumstances, address: IpAddr) -> bool {
             .ways
             .iter()
             .any(|way| way.to.contains(address) && way.leads == Leads::Here)
+}
+
+/// Whether an attachment with a lease has the address: it may have all of a prefix.
+fn is_of(record: &AttachmentRecord, address: IpAddr) -> bool {
+    let leased = record.addresses.iter().map(|leased| &leased.address);
+    let prefixes = own_prefixes(&record.names, leased.clone());
+    let mut leased = leased.map(|leased| leased.address());
+    leased.any(|leased| leased == address) || prefixes.iter().any(|own| own.contains(address))
 }
 
 /// One packet.
@@ -169,10 +179,7 @@ impl<'a> Scene<'a> {
         address: IpAddr,
     ) -> Option<&'a SeenAttachment> {
         let mut all = self.seen?.attachments.iter();
-        all.find(|one| {
-            let mut addresses = one.record.addresses.iter();
-            id_of(one) == *id && addresses.any(|leased| leased.address.address() == address)
-        })
+        all.find(|one| id_of(one) == *id && is_of(&one.record, address))
     }
 
     pub(super) fn link(&self, name: IfName) -> Option<&'a SeenLink> {
