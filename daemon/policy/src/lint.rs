@@ -1,6 +1,6 @@
 //! What policies say in vain, against each other, or otherwise than they look.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bulkhead_model::Family;
 
@@ -279,7 +279,7 @@ impl<'w> Linter<'w> {
             }
             return;
         };
-        if seen.alone > 0 {
+        if seen.alone {
             return;
         }
         let others: Vec<String> = seen.others.iter().map(called).collect();
@@ -325,7 +325,7 @@ impl<'w> Linter<'w> {
                         };
                         for direction in [Direction::Ingress, Direction::Egress] {
                             let places = judge.matching(&packet, direction);
-                            matched.note(self.world, &places);
+                            matched.note(self.world, places);
                         }
                     }
                 }
@@ -337,6 +337,8 @@ impl<'w> Linter<'w> {
 
 #[derive(Default)]
 struct Matched<'w> {
+    /// What matched some packet: of most packets it is the same as of others.
+    noted: HashSet<Vec<Place<'w>>>,
     rules: BTreeMap<Place<'w>, Seen<'w>>,
     /// Two rules of the same priority that say different things, the one that is asked first in front.
     conflicts: BTreeMap<(Place<'w>, Place<'w>), (Action, Action)>,
@@ -345,21 +347,24 @@ struct Matched<'w> {
 /// What was seen of a rule that matched.
 #[derive(Default)]
 struct Seen<'w> {
-    /// How often it decided, or, in the middle tier, was the only one to allow.
-    alone: usize,
+    /// Whether it has decided, or, in the middle tier, was the only one to allow.
+    alone: bool,
     /// Who did when it did not.
     others: BTreeSet<Place<'w>>,
 }
 
 impl<'w> Matched<'w> {
     /// Notes what matched one packet at one end, in the order it is asked in.
-    fn note(&mut self, world: &'w World, places: &[Place<'w>]) {
+    fn note(&mut self, world: &'w World, places: Vec<Place<'w>>) {
+        if self.noted.contains(&places) {
+            return;
+        }
         let tier = |place: &Place<'w>| world.policies[place.0].tier;
         let action = |place: &Place<'w>| -> Action {
             let rules = world.policies[place.0].rules(place.1).unwrap_or_default();
             rules[place.2].action
         };
-        for place in places {
+        for place in &places {
             let is_before = |other: &&Place<'w>| match (tier(place), tier(other)) {
                 (Tier::Admin(_), Tier::Admin(_)) | (Tier::Baseline(_), Tier::Baseline(_)) => {
                     *other < place || tier(other) < tier(place)
@@ -370,7 +375,7 @@ impl<'w> Matched<'w> {
             let mut before = places.iter().filter(is_before);
             let seen = self.rules.entry(*place).or_default();
             match before.next() {
-                None => seen.alone += 1,
+                None => seen.alone = true,
                 Some(other) => {
                     seen.others.insert(*other);
                 }
@@ -385,6 +390,7 @@ impl<'w> Matched<'w> {
                 }
             }
         }
+        self.noted.insert(places);
     }
 }
 
