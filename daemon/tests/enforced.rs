@@ -255,6 +255,14 @@ fn fences_every_pod(kind: &str) {
             server.at(nth)
         );
     }
+    // Nor does a container say so itself, in the word that the table has for it.
+    let claims = "table inet own {
+        chain out { type filter hook output priority 0; meta priority set \"ffff:fffe\"; }
+    }";
+    stranger.container.nft(claims).unwrap();
+    for nth in [0, 1] {
+        assert!(!stranger.reaches(server.at(nth), &receiver));
+    }
     // An edit is in force soon, also for who is there already.
     apply(&node, OPEN);
     wait_for("everybody to be let in", LIMIT, || {
