@@ -163,6 +163,7 @@ impl Overlays {
             segment: ask.segment.map(|ask| SegmentEnd {
                 netns: format!("{NETNS}/{}", network.namespace(self.cluster.node.as_str())),
                 exit: 0,
+                link: Some(network.vtep_mac(self.cluster.node.as_str()).link_local()),
                 v4: ask.v4,
                 v6: ask.v6,
                 replicate: ask.replicate,

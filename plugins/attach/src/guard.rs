@@ -417,7 +417,8 @@ fn recorded_node(
         Some(_) => machine_id().ok().map(|node| network.bridge_mac(&node)),
         None => None,
     };
-    let links = bridge.iter().map(|mac| mac.link_local());
+    let on_segment = segment::of_names(names).and_then(|segment| segment.link);
+    let links = bridge.iter().map(|mac| mac.link_local()).chain(on_segment);
     let macs = bridge.iter().chain(&names.port_mac).copied();
     (macs.collect(), links.collect())
 }

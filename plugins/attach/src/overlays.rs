@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use bulkhead_cni::{Call, CniError};
@@ -159,6 +159,9 @@ pub struct SegmentEnd {
     pub netns: String,
     /// The number of its exit among those of the node, from 1 on.
     pub exit: u16,
+    /// The node's link-local address there, by which other nodes ask whether it is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Ipv6Addr>,
     /// Whether IPv4 leaves the segment.
     pub v4: bool,
     /// Whether IPv6 does.

@@ -313,6 +313,7 @@ mod tests {
         SegmentEnd {
             netns: "/run/netns/bhn-x".to_owned(),
             exit,
+            link: None,
             v4: true,
             v6: false,
             replicate: false,

@@ -156,7 +156,10 @@ pub(crate) fn want(config: &Layer3, grant: &Grant) -> Result<Attached, CniError>
         around: Surroundings {
             gateways: gateways.iter().map(|it| it.address()).collect(),
             node_macs: [gateway_mac, port_mac].into(),
-            node_links: [gateway_mac.link_local()].into(),
+            node_links: [gateway_mac.link_local()]
+                .into_iter()
+                .chain(segment.link)
+                .collect(),
             ..Surroundings::default()
         },
     };
