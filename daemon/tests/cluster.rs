@@ -264,6 +264,25 @@ fn nodes_share_a_pool_and_an_outage_of_etcd_stops_nobody_while_blocks_last() {
     assert!(late.iter().all(|address| all.insert(*address)));
 }
 
+/// Signs of life are most of a minute apart, and nothing else is written meanwhile.
+#[test]
+fn a_node_with_nothing_to_write_notices_that_etcd_is_gone_and_that_it_is_back() {
+    let mut cluster = Cluster::start(1, &pool(4));
+    let becomes = |node: &Node, condition: Condition| {
+        let what = format!("the store to be {condition:?}");
+        wait_for(&what, Duration::from_secs(15), || {
+            (node.status().store.condition == condition).then_some(())
+        });
+    };
+    for _ in 0..2 {
+        cluster.etcd.kill(0);
+        becomes(&cluster.nodes[0], Condition::Unreachable);
+        cluster.etcd.restart(0).unwrap();
+        cluster.etcd.wait_for_leader().unwrap();
+        becomes(&cluster.nodes[0], Condition::Healthy);
+    }
+}
+
 /// A machine that was a cluster by itself gets an etcd: its rows move, and it goes on from there.
 #[test]
 fn the_rows_of_a_node_alone_move_into_an_etcd_and_it_goes_on_from_there() {

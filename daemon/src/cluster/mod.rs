@@ -90,6 +90,14 @@ impl Backend {
         }
     }
 
+    /// Whether nothing is to be expected of it now, as far as that shows without a question.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Etcd(store) => store.is_away(),
+        }
+    }
+
     fn open(config: &Config) -> Result<Self, ClusterError> {
         match &config.store {
             Store::Embedded => {

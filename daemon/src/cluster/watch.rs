@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use bulkhead_ipam::cluster::ledger::Ledger;
 use bulkhead_ipam::cluster::{KeyRange, Revision};
 
 use super::Cluster;
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Follows what the ledger wants followed now.
 pub(super) fn follow(cluster: &Arc<Cluster>) {
-    let Some(watching) = cluster.look(bulkhead_ipam::cluster::ledger::Ledger::watching) else {
+    let Some(watching) = cluster.look(Ledger::watching) else {
         return;
     };
     let before = cluster.watches.swap(watching.generation, Ordering::Relaxed);
@@ -53,6 +54,8 @@ fn one(cluster: &Cluster, range: &KeyRange, after: Revision, generation: u64) {
                         "the store has changed"
                     );
                     cluster.tell(|ledger, now| ledger.observe(&events, now));
+                } else if cluster.backend.is_away() && cluster.look(Ledger::relies_on_store) {
+                    cluster.tell(|ledger, _| ledger.store_doubted());
                 }
             }
             Ok(())

@@ -50,6 +50,13 @@ impl EtcdStore {
     pub fn health(&self) -> Vec<EndpointHealth> {
         self.0.pool.health()
     }
+
+    /// Whether no member is known to serve, after all of them have failed: connections that end are
+    /// noticed at once, also when nothing is asked.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.0.pool.is_away()
+    }
 }
 
 /// A transaction in etcd's terms.

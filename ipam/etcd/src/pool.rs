@@ -266,6 +266,11 @@ impl Pool {
         }
     }
 
+    pub(crate) fn is_away(&self) -> bool {
+        let mut all = self.endpoints.iter();
+        all.all(|endpoint| endpoint.state() == EndpointState::Ejected)
+    }
+
     pub(crate) fn health(&self) -> Vec<EndpointHealth> {
         let preferred = self.preferred.load(Ordering::Relaxed);
         let health = |(nth, endpoint): (usize, &Endpoint)| EndpointHealth {

@@ -46,6 +46,18 @@ impl Ledger {
         self.link.need(Need::Compare);
     }
 
+    /// Whether the store is taken to serve, without a question to it that is due.
+    #[must_use]
+    pub fn relies_on_store(&self) -> bool {
+        self.link.is_up() && self.link.is_in_step()
+    }
+
+    /// It seems that the store does not serve: it is asked now, and not when there is something to
+    /// write, so that whoever wants to know hears how it is.
+    pub fn store_doubted(&mut self) {
+        self.link.need(Need::Look);
+    }
+
     /// What a watch told. In any order, and as often as one likes: what is known already is no news.
     pub fn observe(&mut self, events: &[Event], now: Now) {
         for event in events {

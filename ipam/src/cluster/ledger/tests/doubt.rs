@@ -137,3 +137,22 @@ fn a_file_that_cannot_be_written_stops_claims_and_nothing_else() {
     node.pump_for(10_000);
     assert_eq!(blocks(&store).len(), 2);
 }
+
+/// With nothing to write, the store is asked only because it seems to be gone.
+#[test]
+fn a_store_that_seems_gone_is_asked_and_nothing_is_written() {
+    let (_store, mut node) = up();
+    node.pump_for(1_000);
+    let transactions = node.transactions;
+    node.ledger.store_doubted();
+    assert!(!node.ledger.relies_on_store());
+    let Next::Call(Call::Read(_)) = node.ledger.next(node.now) else {
+        panic!("the store is to be asked");
+    };
+    node.ledger.done(Outcome::Read(Err(away())), node.now);
+    assert!(!node.ledger.relies_on_store());
+    assert!(node.ledger.troubles()[0].contains("switched off"));
+    node.pump_for(1_000);
+    assert!(node.ledger.relies_on_store());
+    assert_eq!(node.transactions, transactions);
+}
