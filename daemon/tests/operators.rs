@@ -313,14 +313,27 @@ fn the_stores_rows_go_into_a_file_and_into_the_store_of_a_fresh_node() {
     };
     operator.json(ADD);
     operator.json("ipam reserve db 10.4.0.32/28");
-    let said = operator.run("store backup $DIR/backup");
-    assert_eq!(said.code, 0, "{said:?}");
-    // What is there already is there.
-    let again = operator.json("store restore $DIR/backup --yes");
-    assert_eq!(again["written"], 0, "{again}");
+    let mut nth = 0;
+    // Until the node writes nothing of its own between the two: it claims a block, or two.
+    let backup = wait_for("a backup of what is there", LIMIT, || {
+        nth += 1;
+        let file = operator.node.dir.path(&format!("backup-{nth}"));
+        let said = operator.run(&format!("store backup {}", file.display()));
+        assert_eq!(said.code, 0, "{said:?}");
+        let again = operator.run(&format!("store restore {} --yes -o json", file.display()));
+        if again.code != 0 {
+            assert!(again.stderr.contains("is not among them"), "{again:?}");
+            return None;
+        }
+        // What is there already is there.
+        assert_eq!(again.json(0)["written"], 0, "{again:?}");
+        Some(file)
+    });
 
     let mut fresh = Operator::start("operators_backup").unwrap();
-    let backup = operator.node.dir.path("backup");
+    // What a daemon has found is in the store by the time when it is on its disk.
+    let ledger = fresh.node.state_dir().join("ledger");
+    wait_for("the ledger's file", LIMIT, || ledger.exists().then_some(()));
     let restore = format!("store restore {} --yes", backup.display());
     let (code, stderr) = fresh.refused(&restore);
     assert_eq!(code, 1, "it is of another cluster: {stderr}");
@@ -328,7 +341,7 @@ fn the_stores_rows_go_into_a_file_and_into_the_store_of_a_fresh_node() {
     fresh.node.stop();
     // As before its daemon ever started.
     std::fs::remove_dir_all(fresh.node.state_dir().join("cluster")).unwrap();
-    std::fs::remove_file(fresh.node.state_dir().join("ledger")).unwrap();
+    std::fs::remove_file(ledger).unwrap();
     let restored = fresh.run(&format!("{restore} --offline"));
     assert_eq!(restored.code, 0, "{restored:?}");
     fresh.node.start_daemon();
