@@ -16,7 +16,7 @@ use bulkhead_policy::{
     Decision, Endpoint, EndpointId, Labels, Local, NamedPort, NodeName, Packet, Place as Attached,
     Space, Traffic, World,
 };
-use netns_fixtures::{Ns, Sandbox, wait_until};
+use netns_fixtures::{Ns, Sandbox, wait_for, wait_until};
 
 use crate::dice::Dice;
 
@@ -24,7 +24,7 @@ const NODES: [&str; 2] = ["n1", "n2"];
 const NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const PORTS: [u16; 2] = [80, 81];
 /// Longer than anything takes on a loaded machine.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(40);
 /// How long it is looked whether a handshake is done that should not be.
 const HANDSHAKE: Duration = Duration::from_millis(5);
 
@@ -113,9 +113,17 @@ impl Nodes {
         if let [one, other] = sides.as_slice() {
             join(one, other);
         }
-        let ends = (0..ends)
+        let ends: Vec<_> = (0..ends)
             .map(|nth| End::new(&sandbox, &sides, nth))
             .collect();
+        for (nth, end) in ends.iter().enumerate() {
+            is_own(&end.ns, address(nth, true));
+        }
+        if let [one, other] = sides.as_slice() {
+            for (side, ns) in [one, other].into_iter().enumerate() {
+                is_own(ns, between(side, true));
+            }
+        }
         Self {
             sides,
             ends,
@@ -247,6 +255,16 @@ impl Nodes {
             Decision::Deny => wait_until(Duration::from_millis(1), came).is_some(),
         }
     }
+}
+
+/// Waits until an IPv6 address is received, which is a work of its own in the kernel, begun when the link
+/// has its carrier (`addrconf_dad_work`, `net/ipv6/addrconf.c`).
+fn is_own(ns: &Ns, own: IpAddr) {
+    let show = format!("-6 route show table local {own}");
+    wait_for(&format!("{own} to be received"), LIMIT, || {
+        let routes = ns.ip(&show).unwrap();
+        (!routes.is_empty()).then_some(())
+    });
 }
 
 /// A node's address on the link between two.
