@@ -80,7 +80,10 @@ fn what_somebody_removes_from_the_kernel_is_put_back_and_counted() {
         let now = now.expect("bridge runs").to_string();
         (now.contains(peer) && !now.contains("00:00:00:00:00:00")).then_some(())
     });
-    assert!(mended(node) > before);
+    // It is counted once the kernel has been looked at again.
+    wait_for("that to be counted", LIMIT, || {
+        (mended(node) > before).then_some(())
+    });
     for address in &at {
         reaches(&from, *address);
     }
@@ -153,6 +156,8 @@ fn the_underlay_s_mtu_and_address_are_followed() {
     for address in &at {
         reaches(&from, *address);
     }
-    let told = nodes.all[0].must_say(&["-o", "json", "overlay", "peers", NETWORK]);
-    assert!(told.contains("192.0.2.77"), "{told}");
+    wait_for("the other node to tell the new address", LIMIT, || {
+        let told = nodes.all[0].must_say(&["-o", "json", "overlay", "peers", NETWORK]);
+        told.contains("192.0.2.77").then_some(())
+    });
 }
