@@ -16,7 +16,7 @@ use bulkhead_policy::{
     Decision, Endpoint, EndpointId, Labels, Local, NamedPort, NodeName, Packet, Place as Attached,
     Space, Traffic, World,
 };
-use netns_fixtures::{Ns, Sandbox, wait_for, wait_until};
+use netns_fixtures::{Ns, Sandbox, carries, wait_until};
 
 use crate::dice::Dice;
 
@@ -116,13 +116,8 @@ impl Nodes {
         let ends: Vec<_> = (0..ends)
             .map(|nth| End::new(&sandbox, &sides, nth))
             .collect();
-        for (nth, end) in ends.iter().enumerate() {
-            is_own(&end.ns, address(nth, true));
-        }
-        if let [one, other] = sides.as_slice() {
-            for (side, ns) in [one, other].into_iter().enumerate() {
-                is_own(ns, between(side, true));
-            }
+        for ns in sides.iter().chain(ends.iter().map(|end| &end.ns)) {
+            carries(ns).unwrap();
         }
         Self {
             sides,
@@ -255,16 +250,6 @@ impl Nodes {
             Decision::Deny => wait_until(Duration::from_millis(1), came).is_some(),
         }
     }
-}
-
-/// Waits until an IPv6 address is received, which is a work of its own in the kernel, begun when the link
-/// has its carrier (`addrconf_dad_work`, `net/ipv6/addrconf.c`).
-fn is_own(ns: &Ns, own: IpAddr) {
-    let show = format!("-6 route show table local {own}");
-    wait_for(&format!("{own} to be received"), LIMIT, || {
-        let routes = ns.ip(&show).unwrap();
-        (!routes.is_empty()).then_some(())
-    });
 }
 
 /// A node's address on the link between two.
