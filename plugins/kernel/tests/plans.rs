@@ -373,6 +373,32 @@ fn an_announcement_reaches_the_segment_once_for_each_address() {
         .unwrap();
 }
 
+/// Whoever was told that an attachment stands sends to its addresses, and what comes before they are taken in is
+/// lost without a word.
+#[test]
+fn an_address_is_taken_in_when_the_plan_returns() {
+    let bed = Bed::new();
+    let inside = bed.inside();
+    let added = ["10.1.0.2/24", "fd01::2/64"];
+    let own = ["10.1.0.2", "fd01::2"].map(|own| own.parse().unwrap());
+    let mut scope = bed.scope(&[], &[]);
+    scope.space(&inside).local = own.into();
+    for nth in 0..32 {
+        let mut plan = segment(&bed);
+        let last = added.map(|text| add_address(&inside, "eth0", text, Dad::Skip));
+        let up = plan.len() - 2;
+        // Before the interface comes up, as in an ADD, and after it.
+        let at = if nth % 2 == 0 { up } else { plan.len() };
+        plan.splice(at..at, last);
+        let world = bed.run(|kernel| {
+            kernel.apply(&Plan::new(plan)).unwrap();
+            kernel.observe(&scope).unwrap()
+        });
+        assert_eq!(world.space(&inside).local, own.into(), "round {nth}");
+        bed.apply(vec![del_link(&Ns::Host, "p0"), del_link(&Ns::Host, "br0")]);
+    }
+}
+
 fn kept(address: &str) -> Op {
     Op::SetNeighbour {
         ns: Ns::Host,
