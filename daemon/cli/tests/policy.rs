@@ -328,8 +328,8 @@ fn a_question_about_nobody_is_told() {
     let scratch = scratch();
     for (question, code, said) in [
         ("web/a db/c:80/tcp", 3, "there is no endpoint \"db/c\""),
-        ("web/a db/b", 1, "is no question"),
-        ("web/a db/b:80", 1, "is no question"),
+        ("web/a db/b", 2, "is no question"),
+        ("web/a db/b:80", 2, "is no question"),
         (
             "192.0.2.1 192.0.2.2:80/tcp",
             1,
@@ -341,6 +341,11 @@ fn a_question_about_nobody_is_told() {
         let ran = scratch.bulkhead(&format!("policy explain {question} {FILES}"));
         assert_eq!(ran.code, code, "{question}: {}", ran.stderr);
         assert!(ran.stderr.contains(said), "{question}: {}", ran.stderr);
+    }
+    // A wrong command line is one whoever is asked, and whether or not there is anybody.
+    for rest in ["", "-f nothing-is-here.yaml"] {
+        let ran = scratch.bulkhead(&format!("policy explain web/a db/b {rest}"));
+        assert_eq!(ran.code, 2, "{rest}: {}", ran.stderr);
     }
 }
 
