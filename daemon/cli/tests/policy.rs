@@ -142,6 +142,36 @@ fn the_matrix_for_programs_has_a_cell_for_every_pair_port_and_family() {
 }
 
 #[test]
+fn a_part_of_a_prefix_that_a_policy_means_is_an_end_of_its_own() {
+    let scratch = scratch();
+    scratch.write(
+        "wide.yaml",
+        "{apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: a}, spec: {network: wide, addresses: ['fd01:0:0:1::1'], prefixes: ['fd01:0:0:1::/64']}}\n\
+         ---\n\
+         {apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: b}, spec: {network: wide, addresses: ['fd01::2']}}\n\
+         ---\n\
+         {apiVersion: bulkhead/v1, kind: Policy, metadata: {name: p}, spec: {tier: admin, priority: 1, subject: [{network: wide}], ingress: [{action: deny, from: [{cidr: 'fd01:0:0:1:8000::/65'}]}]}}\n",
+    );
+    let asked = "policy matrix -f $DIR/wide.yaml --ports 80/tcp";
+    for engine in ["matcher", "ruleset"] {
+        let table = scratch.bulkhead(&format!("{asked} --engine {engine}")).ok();
+        assert_eq!(
+            table,
+            "80/tcp IPv6\n\
+             FROM \\ TO                         1  2  3\n\
+             1 wide/a                          .     .\n\
+             2 wide/a at fd01:0:0:1:8000::/65     .  X\n\
+             3 wide/b                          .  .  .\n"
+        );
+    }
+    let json = scratch.bulkhead(&format!("{asked} -o json")).ok();
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let part = &told["ends"][1];
+    assert_eq!(part["pod"], "a");
+    assert_eq!(part["addresses"], serde_json::json!(["fd01:0:0:1:8000::"]));
+}
+
+#[test]
 fn the_matrix_is_drawn_as_svg_and_html() {
     let scratch = scratch();
     for format in ["svg", "html"] {

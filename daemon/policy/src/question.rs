@@ -106,7 +106,7 @@ impl Question {
     #[must_use]
     pub fn packet(&self, world: &World, family: Family) -> Option<Packet> {
         let space = match &self.source {
-            End::Endpoint(_) => self.source.space(world),
+            End::Endpoint(_) | End::Part(..) => self.source.space(world),
             End::Address(_) => self.destination.space(world),
         };
         Some(Packet {
