@@ -63,7 +63,10 @@ fn the_dead_are_told_first_and_then_removed() {
         let links = node.host.ip_json("link show").unwrap();
         let links = links.as_array().unwrap().iter();
         let names = links.filter_map(|link| link["ifname"].as_str());
-        (names.filter(|name| name.starts_with("bhp")).count() == 1).then_some(())
+        let ports = names.filter(|name| name.starts_with("bhp")).count();
+        // And tells later still that nothing is left on their bridge.
+        let bridge = &node.host.ip_json("link show br-blue").unwrap()[0];
+        (ports == 1 && bridge["operstate"] == "DOWN").then_some(())
     });
 
     let (files, kernel) = (node.files(), Snapshot::take(&node.host).unwrap());
