@@ -359,6 +359,12 @@ fn looking_creates_and_changes_nothing() {
     // Neither a gateway nor addresses: nothing of the node was changed, and nothing is recorded of it.
     node.network("flat", json!({"isDefaultGateway": false}), &[]);
     let c1 = node.attach("flat", "c1", "");
+    // Whether somebody has the link-local address, which is nobody's of ours, the kernel asks for a second or two.
+    let limit = std::time::Duration::from_secs(20);
+    netns_fixtures::wait_for("the address to be its own", limit, || {
+        let shown = c1.ip("-6 addr show dev eth0").unwrap();
+        (shown.contains(" fe80::") && !shown.contains("tentative")).then_some(())
+    });
     let both = || [&*node.host, &*c1].map(|ns| Snapshot::take(ns).unwrap());
     let looked = |lines: &[&str]| {
         let (files, kernel) = (node.files(), both());
