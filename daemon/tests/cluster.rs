@@ -288,9 +288,9 @@ fn a_node_with_nothing_to_write_notices_that_etcd_is_gone_and_that_it_is_back() 
 fn the_rows_of_a_node_alone_move_into_an_etcd_and_it_goes_on_from_there() {
     let mut cluster = Cluster::start(1, &pool(4));
     let urls = cluster.etcd.urls();
-    // What the fixture put there is not what moves.
-    cluster.etcd.etcdctl(&["del", "--prefix", "/"]).unwrap();
+    // What the fixture and the node put there is not what moves.
     cluster.nodes[0].kill();
+    cluster.etcd.etcdctl(&["del", "--prefix", "/"]).unwrap();
     let state = cluster.nodes[0].state_dir();
     std::fs::remove_dir_all(&state).unwrap();
     let store = EmbeddedStore::open(&state.join("cluster")).unwrap();
