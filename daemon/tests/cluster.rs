@@ -11,7 +11,7 @@ use bulkhead_ipam::cluster::geometry::{Geometry, Layout, Subnet};
 use bulkhead_ipam::cluster::operations::{Operations, Operator};
 use bulkhead_ipam::cluster::schema::{PoolRow, Schema};
 use bulkhead_ipam::cluster::{Attempt, ClusterStore, EmbeddedStore, NodeId};
-use bulkhead_ipam::wire::admin::{Condition, Migration, Reply, Request, StoreKind};
+use bulkhead_ipam::wire::admin::{Condition, Migration, PoolChange, Reply, Request, StoreKind};
 use bulkhead_ipam_etcd::{EtcdConfig, EtcdSettings, EtcdStore};
 use common::{LIMIT, Node};
 use netns_fixtures::{Container, Etcd, EtcdOptions, Outside, Sandbox, wait_for};
@@ -94,7 +94,9 @@ fn in_step(node: &Node) {
 fn a_node_alone_gives_addresses_of_pools_and_keeps_them_over_a_kill() {
     let mut node = Node::stopped(QUIET);
     let store = EmbeddedStore::open(&node.state_dir().join("cluster")).unwrap();
-    add_pool(&store, &pool(4));
+    let mut row = pool(4);
+    row.cooldown_secs = 600;
+    add_pool(&store, &row);
     drop(store);
     node.start_daemon();
     let (one, other) = (node.container("one"), node.container("other"));
@@ -113,6 +115,13 @@ fn a_node_alone_gives_addresses_of_pools_and_keeps_them_over_a_kill() {
         panic!("{:?}", status.pools);
     };
     assert_eq!((usage.held, usage.cooling), (1, 1));
+    let change = PoolChange {
+        cooldown_secs: Some(1),
+        ..PoolChange::default()
+    };
+    let pool = "default".to_owned();
+    let changed = node.ask(&Request::PoolSet { pool, change }).pop();
+    assert!(matches!(changed, Some(Reply::Done { .. })), "{changed:?}");
     wait_for("the address to be free again", LIMIT, || {
         (node.status().pools[0].cooling == 0).then_some(())
     });
