@@ -6,7 +6,8 @@ use std::fs;
 use std::process::Stdio;
 use std::thread;
 
-use bulkhead_ipam::wire::ClientError;
+use bulkhead_ipam::wire::admin::{Reply, Request};
+use bulkhead_ipam::wire::{Client, ClientError, RefusalCode};
 use common::monitor::Monitor;
 use common::stream::Stream;
 use common::{LIMIT, Node};
@@ -141,6 +142,28 @@ fn calls_in_flight_are_answered_before_the_daemon_ends() {
             assert!(told, "{error}");
         }
     });
+    node.stop();
+}
+
+/// As who waits while a machine is busy: the daemon hears of them and of its end at once.
+#[test]
+fn who_is_at_the_door_when_the_daemon_ends_is_told_so() {
+    let mut node = Node::start("server.connections = 500\n");
+    node.signal(Signal::STOP);
+    let callers: Vec<_> = (0..120)
+        .map(|_| Client::connect(&node.socket(), Some(LIMIT)).unwrap())
+        .collect();
+    node.signal(Signal::TERM);
+    node.signal(Signal::CONT);
+    for mut caller in callers {
+        match caller.ask::<Reply>(&Request::Status) {
+            Ok(_) => {}
+            Err(ClientError::Refused { refusal, .. }) => {
+                assert_eq!(refusal.code, RefusalCode::Stopping, "{}", refusal.text);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
     node.stop();
 }
 
