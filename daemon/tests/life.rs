@@ -35,7 +35,7 @@ fn a_restart_writes_nothing_to_the_kernel_and_interrupts_nobody() {
     let (server, address) = attached(&node, "server");
     let (client, _) = attached(&node, "client");
     let stream = Stream::open(&client, &server, address);
-    let before = Snapshot::take(&node.host).unwrap();
+    let before = Snapshot::settled(&node.host, LIMIT).unwrap();
     for end in [Node::kill, Node::stop] {
         let monitor = Monitor::start(&node.host);
         end(&mut node);

@@ -120,7 +120,7 @@ fn an_operator_ends_at_once_what_is_dead() {
 fn a_kernel_that_was_changed_is_mended() {
     let node = Node::start(QUICK);
     let container = added(&node, "c");
-    let before = Snapshot::take(&node.host).unwrap();
+    let before = Snapshot::settled(&node.host, LIMIT).unwrap();
     node.host
         .ip(&format!("link set dev {} nomaster", port(&container)))
         .unwrap();
@@ -139,6 +139,7 @@ fn rounds_in_which_nothing_is_wrong_write_nothing() {
     added(&node, "c");
     let finished = || node.status().drift.finished_at_unix_ms;
     let first = wait_for("a round", LIMIT, finished);
+    Snapshot::settled(&node.host, LIMIT).unwrap();
     let monitor = Monitor::start(&node.host);
     let later = || finished().filter(|now| *now > first + 2000);
     wait_for("more rounds", LIMIT, later);

@@ -94,6 +94,21 @@ impl Snapshot {
         Ok(Self { entries: entries.0 })
     }
 
+    /// As [`Snapshot::take`], once the kernel has taken in the IPv6 addresses of `ns`, which it does behind whoever
+    /// sets them: none is tentative, and each that is up has its route; as it is after at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::take`].
+    pub fn settled(ns: &Ns, limit: Duration) -> Result<Self, NsError> {
+        let settled = wait_until(limit, || match is_settled(ns) {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        });
+        settled.transpose()?;
+        Self::take(ns)
+    }
+
     /// What `later` has more (`+`), less (`-`) or otherwise (`~`), one line each, in a fixed order;
     /// empty when both are the same.
     #[must_use]
@@ -167,6 +182,18 @@ impl Snapshot {
 }
 
 /// A changed value: of an object only the attributes that differ.
+/// Whether every IPv6 address of a link that is up is the namespace's own by now.
+fn is_settled(ns: &Ns) -> Result<bool, NsError> {
+    let links = ns.ip_json("-6 addr show up")?;
+    let routes = ns.ip("-6 route show table local")?;
+    let links = links.as_array().into_iter().flatten();
+    let mut addresses = links.flat_map(|link| link["addr_info"].as_array().into_iter().flatten());
+    let is_routed = |local: &str| routes.contains(&format!("local {local} dev "));
+    Ok(addresses.all(|address| {
+        address["tentative"] != true && address["local"].as_str().is_none_or(is_routed)
+    }))
+}
+
 fn changed(at: &(Section, String), old: &str, new: &str) -> String {
     let head = format!("~ {} {}", at.0, at.1);
     let object = |text: &str| match serde_json::from_str(text) {

@@ -361,10 +361,11 @@ fn looking_creates_and_changes_nothing() {
     let c1 = node.attach("flat", "c1", "");
     // Whether somebody has the link-local address, which is nobody's of ours, the kernel asks for a second or two.
     let limit = std::time::Duration::from_secs(20);
-    netns_fixtures::wait_for("the address to be its own", limit, || {
+    netns_fixtures::wait_for("the address to be there", limit, || {
         let shown = c1.ip("-6 addr show dev eth0").unwrap();
-        (shown.contains(" fe80::") && !shown.contains("tentative")).then_some(())
+        shown.contains(" fe80::").then_some(())
     });
+    Snapshot::settled(&c1, limit).unwrap();
     let both = || [&*node.host, &*c1].map(|ns| Snapshot::take(ns).unwrap());
     let looked = |lines: &[&str]| {
         let (files, kernel) = (node.files(), both());
