@@ -166,6 +166,16 @@ fn measured() -> Node {
     node
 }
 
+/// Gives the node an address that is reached by routing. The kernel takes it into its table behind the command.
+fn has_address(node: &Node, address: &str) {
+    let line = format!("addr add {address}/128 dev lo");
+    node.host.ip(&line).unwrap();
+    wait_for("the address to be the node's own", LIMIT, || {
+        let routes = node.host.ip("-6 route show table local").unwrap();
+        routes.contains(&format!("local {address} ")).then_some(())
+    });
+}
+
 fn eth0(container: &Container, leaf: &str) -> String {
     container
         .sysctl(&format!("net/ipv6/conf/eth0/{leaf}"))
@@ -347,7 +357,7 @@ fn a_container_makes_addresses_of_its_own_prefix_and_may_use_them() {
     let made = wait_for("an address of its own", LIMIT, made);
     assert!(made["valid_life_time"].as_u64().unwrap() <= 7200, "{made}");
     let address = made["local"].as_str().unwrap();
-    node.host.ip("addr add 2001:db8::9/128 dev lo").unwrap();
+    has_address(&node, "2001:db8::9");
     container
         .sh(&format!("ping -6 -c 1 -W 5 -I {address} 2001:db8::9"))
         .unwrap();
@@ -367,7 +377,7 @@ fn a_container_makes_addresses_of_its_own_prefix_and_may_use_them() {
 fn without_the_daemon_nobody_is_told_and_nothing_else_changes() {
     let mut node = Node::start("");
     let container = attached(&node, "c", &everything(&node));
-    node.host.ip("addr add 2001:db8::9/128 dev lo").unwrap();
+    has_address(&node, "2001:db8::9");
     let reaches = || container.sh("ping -6 -c 1 -W 5 2001:db8::9");
     reaches().unwrap();
     node.kill();
