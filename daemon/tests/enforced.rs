@@ -616,7 +616,10 @@ fn what_is_no_longer_allowed_is_cut_unless_it_is_to_be_kept() {
     delete(&node, "everybody");
     strangers.is_cut();
     assert!(friends.goes_on(LIMIT), "it is allowed");
-    assert!(node.log().contains("cut connections"), "{}", node.log());
+    // The line comes behind what it tells of.
+    wait_for("it to be told", LIMIT, || {
+        node.log().contains("cut connections").then_some(())
+    });
 
     let configured = |established: &str| {
         node.configure(&format!("{QUICK}policy.established = \"{established}\"\n"));
