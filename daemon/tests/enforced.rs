@@ -565,6 +565,12 @@ fn soak_nothing_forbidden_is_delivered_from_the_first_instruction_on() {
     println!("{added} ADDs, {killed} kills, {edits} edits: {sent} packets sent, none delivered");
 }
 
+/// Whether the other end of a connection is `own`. A listener of both families says IPv4 addresses in IPv6.
+fn is_from(far: &TcpStream, own: SocketAddr) -> bool {
+    let peer = far.peer_addr();
+    peer.is_ok_and(|peer| (peer.ip().to_canonical(), peer.port()) == (own.ip(), own.port()))
+}
+
 /// The ends of a connection between two pods.
 struct Connection {
     near: TcpStream,
@@ -575,7 +581,10 @@ impl Connection {
     fn of(pod: &Pod, server: &Pod, listener: &TcpListener) -> Option<Self> {
         let connect = || TcpStream::connect_timeout(&server.at(0), Duration::from_millis(300));
         let near = pod.container.enter(connect).unwrap().ok()?;
-        let (far, _) = listener.accept().unwrap();
+        let own = near.local_addr().unwrap();
+        // One that was given up too late may be there before it.
+        let mut accepted = listener.incoming().map(Result::unwrap);
+        let far = accepted.find(|far| is_from(far, own))?;
         far.set_nonblocking(true).unwrap();
         Some(Self { near, far })
     }
