@@ -11,7 +11,7 @@ use bulkhead_ipam::cluster::geometry::{Geometry, Layout, Subnet};
 use bulkhead_ipam::cluster::operations::{Operations, Operator};
 use bulkhead_ipam::cluster::schema::{PoolRow, Schema};
 use bulkhead_ipam::cluster::{Attempt, ClusterStore, EmbeddedStore, NodeId};
-use bulkhead_ipam::wire::admin::{Condition, Migration, Reply, Request, StoreKind};
+use bulkhead_ipam::wire::admin::{Condition, Migration, PoolChange, Reply, Request, StoreKind};
 use bulkhead_ipam_etcd::{EtcdConfig, EtcdSettings, EtcdStore};
 use common::{LIMIT, Node};
 use netns_fixtures::{Container, Etcd, EtcdOptions, Outside, Sandbox, wait_for};
@@ -94,7 +94,9 @@ fn in_step(node: &Node) {
 fn a_node_alone_gives_addresses_of_pools_and_keeps_them_over_a_kill() {
     let mut node = Node::stopped(QUIET);
     let store = EmbeddedStore::open(&node.state_dir().join("cluster")).unwrap();
-    add_pool(&store, &pool(4));
+    let mut row = pool(4);
+    row.cooldown_secs = 600;
+    add_pool(&store, &row);
     drop(store);
     node.start_daemon();
     let (one, other) = (node.container("one"), node.container("other"));
@@ -113,6 +115,13 @@ fn a_node_alone_gives_addresses_of_pools_and_keeps_them_over_a_kill() {
         panic!("{:?}", status.pools);
     };
     assert_eq!((usage.held, usage.cooling), (1, 1));
+    let change = PoolChange {
+        cooldown_secs: Some(1),
+        ..PoolChange::default()
+    };
+    let pool = "default".to_owned();
+    let changed = node.ask(&Request::PoolSet { pool, change }).pop();
+    assert!(matches!(changed, Some(Reply::Done { .. })), "{changed:?}");
     wait_for("the address to be free again", LIMIT, || {
         (node.status().pools[0].cooling == 0).then_some(())
     });
@@ -288,9 +297,9 @@ fn a_node_with_nothing_to_write_notices_that_etcd_is_gone_and_that_it_is_back() 
 fn the_rows_of_a_node_alone_move_into_an_etcd_and_it_goes_on_from_there() {
     let mut cluster = Cluster::start(1, &pool(4));
     let urls = cluster.etcd.urls();
-    // What the fixture put there is not what moves.
-    cluster.etcd.etcdctl(&["del", "--prefix", "/"]).unwrap();
+    // What the fixture and the node put there is not what moves.
     cluster.nodes[0].kill();
+    cluster.etcd.etcdctl(&["del", "--prefix", "/"]).unwrap();
     let state = cluster.nodes[0].state_dir();
     std::fs::remove_dir_all(&state).unwrap();
     let store = EmbeddedStore::open(&state.join("cluster")).unwrap();

@@ -51,13 +51,19 @@ fn a_guarded_port_is_mended_and_ends_with_its_container() {
     held().expect("it is guarded though the daemon has the directory");
     node.host.sh("nft delete table netdev bulkhead").unwrap();
     wait_for("the guard to be put back", LIMIT, held);
-    assert!(node.log().contains("mended the guard"), "{}", node.log());
+    // The line comes behind what it tells of.
+    wait_for("it to be told", LIMIT, || {
+        node.log().contains("mended the guard").then_some(())
+    });
     node.sandbox.remove(&container).unwrap();
     wait_for("the guard to end", LIMIT, || {
         let tables = node.host.sh("nft list tables netdev").unwrap();
         tables.is_empty().then_some(())
     });
-    let files = fs::read_dir(node.state_dir().join("guards")).unwrap();
-    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    assert_eq!(names.collect::<Vec<_>>(), ["lock"]);
+    // What is known of it goes once nothing of it stands.
+    wait_for("the guard to be forgotten", LIMIT, || {
+        let files = fs::read_dir(node.state_dir().join("guards")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name());
+        names.eq(["lock"]).then_some(())
+    });
 }

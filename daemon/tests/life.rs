@@ -6,7 +6,8 @@ use std::fs;
 use std::process::Stdio;
 use std::thread;
 
-use bulkhead_ipam::wire::ClientError;
+use bulkhead_ipam::wire::admin::{Reply, Request};
+use bulkhead_ipam::wire::{Client, ClientError, RefusalCode};
 use common::monitor::Monitor;
 use common::stream::Stream;
 use common::{LIMIT, Node};
@@ -34,7 +35,7 @@ fn a_restart_writes_nothing_to_the_kernel_and_interrupts_nobody() {
     let (server, address) = attached(&node, "server");
     let (client, _) = attached(&node, "client");
     let stream = Stream::open(&client, &server, address);
-    let before = Snapshot::take(&node.host).unwrap();
+    let before = Snapshot::settled(&node.host, LIMIT).unwrap();
     for end in [Node::kill, Node::stop] {
         let monitor = Monitor::start(&node.host);
         end(&mut node);
@@ -141,6 +142,28 @@ fn calls_in_flight_are_answered_before_the_daemon_ends() {
             assert!(told, "{error}");
         }
     });
+    node.stop();
+}
+
+/// As who waits while a machine is busy: the daemon hears of them and of its end at once.
+#[test]
+fn who_is_at_the_door_when_the_daemon_ends_is_told_so() {
+    let mut node = Node::start("server.connections = 500\n");
+    node.signal(Signal::STOP);
+    let callers: Vec<_> = (0..120)
+        .map(|_| Client::connect(&node.socket(), Some(LIMIT)).unwrap())
+        .collect();
+    node.signal(Signal::TERM);
+    node.signal(Signal::CONT);
+    for mut caller in callers {
+        match caller.ask::<Reply>(&Request::Status) {
+            Ok(_) => {}
+            Err(ClientError::Refused { refusal, .. }) => {
+                assert_eq!(refusal.code, RefusalCode::Stopping, "{}", refusal.text);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
     node.stop();
 }
 

@@ -46,6 +46,15 @@ fn port(container: &Ns) -> String {
     key(container).id().port().to_string()
 }
 
+/// The line of the log that has `text`: it is written behind what it tells of.
+fn told(node: &Node, text: &str) -> String {
+    wait_for("a line of the log", LIMIT, || {
+        let log = node.log();
+        let line = log.lines().find(|line| line.contains(text));
+        line.map(str::to_owned)
+    })
+}
+
 fn last(mut replies: Vec<Reply>) -> Reply {
     replies.pop().expect("a reply")
 }
@@ -68,8 +77,7 @@ fn what_a_dead_container_left_is_reclaimed_once_it_was_seen_dead_twice() {
         (node.status().attachments == 1).then_some(())
     });
     assert!(lives.has_link("eth0").unwrap());
-    let log = node.log();
-    let line = log.lines().find(|line| line.contains("reclaimed")).unwrap();
+    let line = told(&node, "reclaimed");
     assert!(
         line.contains(&format!("and port {} with it", port(&dead))),
         "{line}"
@@ -112,7 +120,7 @@ fn an_operator_ends_at_once_what_is_dead() {
 fn a_kernel_that_was_changed_is_mended() {
     let node = Node::start(QUICK);
     let container = added(&node, "c");
-    let before = Snapshot::take(&node.host).unwrap();
+    let before = Snapshot::settled(&node.host, LIMIT).unwrap();
     node.host
         .ip(&format!("link set dev {} nomaster", port(&container)))
         .unwrap();
@@ -121,8 +129,7 @@ fn a_kernel_that_was_changed_is_mended() {
         (drift.mended == 1 && drift.found == 1).then_some(())
     });
     assert_eq!(before.left_in(&node.host, LIMIT).unwrap(), [""; 0]);
-    let log = node.log();
-    let line = log.lines().find(|line| line.contains("mended")).unwrap();
+    let line = told(&node, "mended");
     assert!(line.contains("master br-blue"), "{line}");
 }
 
@@ -132,6 +139,7 @@ fn rounds_in_which_nothing_is_wrong_write_nothing() {
     added(&node, "c");
     let finished = || node.status().drift.finished_at_unix_ms;
     let first = wait_for("a round", LIMIT, finished);
+    Snapshot::settled(&node.host, LIMIT).unwrap();
     let monitor = Monitor::start(&node.host);
     let later = || finished().filter(|now| *now > first + 2000);
     wait_for("more rounds", LIMIT, later);

@@ -264,5 +264,9 @@ fn a_later_lease_of_the_same_name_outlives_a_tombstone() {
     });
     assert!(container.has_link("eth0").unwrap());
     assert_eq!(shims.node.status().attachments, 1);
-    assert!(shims.node.log().contains("outcome=\"attached-anew\""));
+    // The line comes behind the tombstone's end.
+    wait_for("it to be told", LIMIT, || {
+        let log = shims.node.log();
+        log.contains("outcome=\"attached-anew\"").then_some(())
+    });
 }

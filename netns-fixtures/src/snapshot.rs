@@ -124,12 +124,18 @@ impl Snapshot {
                 route["type"] == "local" && route["dev"] == link && route["dst"] == address
             })
         };
+        let is_up = |name: &str| {
+            let is_it = |link: &&Value| link["ifname"] == name;
+            links.iter().find(is_it).is_some_and(|link| has(link, "UP"))
+        };
         let is_usable = |key: &str, address: &str| {
             let Some((link, local)) = key.split_once(' ') else {
                 return true;
             };
             let local = local.split('/').next().unwrap_or_default();
-            !local.contains(':') || (has_route(link, local) && !address.contains("\"tentative\""))
+            !local.contains(':')
+                || !is_up(link)
+                || (has_route(link, local) && !address.contains("\"tentative\""))
         };
         links.iter().all(shows_its_carrier)
             && self
@@ -222,10 +228,13 @@ impl Snapshot {
 
 /// Whether a link that is up has the state that its carrier brings (RFC 2863 §3.1.14, `ifOperStatus`).
 fn shows_its_carrier(link: &Value) -> bool {
-    let flags = link["flags"].as_array();
-    let has = |flag: &str| flags.is_some_and(|flags| flags.iter().any(|it| it == flag));
     let is_raised = ["UP", "UNKNOWN"].iter().any(|it| link["operstate"] == *it);
-    !has("UP") || has("LOWER_UP") == is_raised
+    !has(link, "UP") || has(link, "LOWER_UP") == is_raised
+}
+
+fn has(link: &Value, flag: &str) -> bool {
+    let flags = link["flags"].as_array();
+    flags.is_some_and(|flags| flags.iter().any(|it| it == flag))
 }
 
 /// A changed value: of an object only the attributes that differ.

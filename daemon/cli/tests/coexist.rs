@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 
 use common::firewalld::firewalld;
+use common::node::Reach::{Answered, Silent};
 use common::node::{Node, connects};
 use common::skip;
 use netns_fixtures::{BridgeNetfilter, End, Feature, Ns, veth};
@@ -92,12 +93,12 @@ fn dockers_container(node: &Node) -> Ns {
     ns
 }
 
-/// Whether the outside, which knows a route to the network, gets an answer that nobody published.
-fn is_open(node: &Node, container: &Ns, subnet: &str, address: &str) -> bool {
+/// The outside, which knows a route to the network, gets no answer that nobody published.
+fn is_closed(node: &Node, container: &Ns, subnet: &str, address: &str) {
     let via = node.pair.node_v4;
     let route = format!("route replace {subnet} via {via}");
     node.outside.ip(&route).unwrap();
-    connects(&node.outside, container, address.parse().unwrap(), None)
+    connects(&node.outside, container, address.parse().unwrap(), Silent);
 }
 
 fn docker_is_named_let_through_and_put_back(node: &Node, engine: &str, rules: &str) {
@@ -109,15 +110,18 @@ fn docker_is_named_let_through_and_put_back(node: &Node, engine: &str, rules: &s
     if bridged {
         node.host.set_bridge_netfilter(BridgeNetfilter::On).unwrap();
     }
-    let meet = || connects(&container, &neighbour, "10.77.0.3".parse().unwrap(), None);
-    assert!(meet());
-    assert_eq!(node.reaches_outside(&container), [true; 2], "before docker");
+    let meet = |expected| {
+        let address = "10.77.0.3".parse().unwrap();
+        connects(&container, &neighbour, address, expected);
+    };
+    meet(Answered);
+    node.reaches_outside(&container, [Answered; 2]);
     assert_eq!(node.ids(), [""; 0]);
 
     restore(node, engine, rules);
     let before = saved(node, engine);
-    assert_eq!(node.reaches_outside(&container), [false; 2]);
-    assert!(!node.host_port_answers(&container));
+    node.reaches_outside(&container, [Silent; 2]);
+    node.host_port_answers(&container, Silent);
     let (code, findings) = node.doctor();
     assert_eq!(code, 5);
     let of = |id: &'static str| findings.iter().filter(move |it| it["id"] == id);
@@ -127,7 +131,7 @@ fn docker_is_named_let_through_and_put_back(node: &Node, engine: &str, rules: &s
         "one for each family: {findings:?}"
     );
     assert_eq!(of("bridged-drop").count(), if bridged { 2 } else { 0 });
-    assert_eq!(meet(), !bridged);
+    meet(if bridged { Silent } else { Answered });
     let finding = of("forward-drop").next().unwrap();
     assert_eq!(finding["networks"], serde_json::json!(["blue"]));
     let seen = finding["seen"].as_str().unwrap();
@@ -143,13 +147,12 @@ fn docker_is_named_let_through_and_put_back(node: &Node, engine: &str, rules: &s
 
     let added = node.coexist("add blue").ok();
     assert_eq!(added.matches("added").count(), 10, "{added}");
-    assert_eq!(node.reaches_outside(&container), [true; 2]);
-    assert!(node.host_port_answers(&container) && meet());
-    assert!(!is_open(node, &container, "10.77.0.0/24", "10.77.0.2"));
-    assert!(
-        !connects(&container, &docked, "172.17.0.2".parse().unwrap(), None),
-        "docker's networks stay docker's"
-    );
+    node.reaches_outside(&container, [Answered; 2]);
+    node.host_port_answers(&container, Answered);
+    meet(Answered);
+    is_closed(node, &container, "10.77.0.0/24", "10.77.0.2");
+    // docker's networks stay docker's.
+    connects(&container, &docked, "172.17.0.2".parse().unwrap(), Silent);
     assert_eq!(node.ids(), [""; 0]);
 
     let with_ours = saved(node, engine);
@@ -167,7 +170,7 @@ fn docker_is_named_let_through_and_put_back(node: &Node, engine: &str, rules: &s
     let removed = node.coexist("rm blue").ok();
     assert_eq!(removed.matches("removed").count(), 10, "{removed}");
     assert_eq!(saved(node, engine), before);
-    assert_eq!(node.reaches_outside(&container), [false; 2]);
+    node.reaches_outside(&container, [Silent; 2]);
     let again = node.coexist("rm blue");
     assert_eq!((again.code, again.stdout.as_str()), (0, ""));
     assert_eq!(node.scratch.names("state/coexist"), [""; 0]);
@@ -214,7 +217,7 @@ fn an_operators_own_rules_come_first() {
     node.sh("iptables-nft -I DOCKER-USER -o uplink0 -d 198.51.100.1 -j DROP");
     let before = saved(&node, "nft");
     node.coexist("add blue").ok();
-    assert_eq!(node.reaches_outside(&container), [false, true]);
+    node.reaches_outside(&container, [Silent, Answered]);
     let rules = node.sh("iptables-nft -S DOCKER-USER");
     let rules: Vec<_> = rules
         .lines()
@@ -293,7 +296,7 @@ fn a_chain_of_nobody_we_know_is_named_and_left_alone() {
     node.host
         .nft("table inet fence { chain way { type filter hook forward priority 5; policy drop; ct state established accept; }\n}\n")
         .unwrap();
-    assert_eq!(node.reaches_outside(&container), [false; 2]);
+    node.reaches_outside(&container, [Silent; 2]);
     let (code, stderr) = node.coexist("add blue").refused();
     assert_eq!(code, 1);
     assert!(
@@ -307,7 +310,7 @@ fn a_chain_of_nobody_we_know_is_named_and_left_alone() {
         let command = &help[help.find("nft ").unwrap()..];
         node.sh(command);
     }
-    assert_eq!(node.reaches_outside(&container), [true; 2]);
+    node.reaches_outside(&container, [Answered; 2]);
     assert_eq!(node.ids(), [""; 0]);
     assert_eq!(node.coexist("add blue --with docker").refused().0, 1);
     assert_eq!(node.coexist("add red").refused().0, 3);
@@ -327,9 +330,9 @@ fn firewallds_drop_is_named_let_through_and_put_back() {
     let container = node.attach("blue", "c1", true);
     let _daemons = firewalld(&mut node);
     let before = zones(&node);
-    assert_eq!(node.reaches_outside(&container), [false; 2]);
+    node.reaches_outside(&container, [Silent; 2]);
     // firewalld lets in by itself what was translated.
-    assert!(node.host_port_answers(&container));
+    node.host_port_answers(&container, Answered);
     let (code, findings) = node.doctor();
     assert_eq!(code, 5, "{findings:?}");
     let seen = findings[0]["seen"].as_str().unwrap();
@@ -339,9 +342,9 @@ fn firewallds_drop_is_named_let_through_and_put_back() {
     );
 
     node.coexist("add blue").ok();
-    assert_eq!(node.reaches_outside(&container), [true; 2]);
-    assert!(node.host_port_answers(&container));
-    assert!(!is_open(&node, &container, "10.77.0.0/24", "10.77.0.2"));
+    node.reaches_outside(&container, [Answered; 2]);
+    node.host_port_answers(&container, Answered);
+    is_closed(&node, &container, "10.77.0.0/24", "10.77.0.2");
     assert_eq!(node.ids(), [""; 0]);
     assert_eq!(
         node.coexist("add blue").ok().matches("unchanged").count(),
@@ -349,11 +352,8 @@ fn firewallds_drop_is_named_let_through_and_put_back() {
     );
 
     node.sh("firewall-cmd --reload");
-    assert_eq!(
-        node.reaches_outside(&container),
-        [true; 2],
-        "it is permanent"
-    );
+    // It is permanent.
+    node.reaches_outside(&container, [Answered; 2]);
     assert_eq!(node.ids(), [""; 0]);
     node.sh("firewall-cmd --zone=trusted --remove-interface=br-blue");
     assert!(node.ids().contains(&"coexist-rule-missing".to_owned()));
@@ -362,7 +362,7 @@ fn firewallds_drop_is_named_let_through_and_put_back() {
 
     node.coexist("rm blue").ok();
     assert_eq!(zones(&node), before);
-    assert_eq!(node.reaches_outside(&container), [false; 2]);
+    node.reaches_outside(&container, [Silent; 2]);
 
     node.sh("firewall-cmd --zone=trusted --add-interface=br-blue");
     let own = node.coexist("add blue --with firewalld").ok();
@@ -411,8 +411,8 @@ fn ufws_drop_is_named_let_through_and_put_back() {
     node.sh("ufw route delete allow in on br-other");
     let before = saved(&node, "nft");
     let shown = node.sh("ufw show added");
-    assert_eq!(node.reaches_outside(&container), [false; 2]);
-    assert!(!node.host_port_answers(&container));
+    node.reaches_outside(&container, [Silent; 2]);
+    node.host_port_answers(&container, Silent);
     let (code, findings) = node.doctor();
     assert_eq!(code, 5);
     let seen = findings[0]["seen"].as_str().unwrap();
@@ -422,14 +422,14 @@ fn ufws_drop_is_named_let_through_and_put_back() {
     );
 
     node.coexist("add blue").ok();
-    assert_eq!(node.reaches_outside(&container), [true; 2]);
-    assert!(!is_open(&node, &container, "10.77.0.0/24", "10.77.0.2"));
+    node.reaches_outside(&container, [Answered; 2]);
+    is_closed(&node, &container, "10.77.0.0/24", "10.77.0.2");
     assert_eq!(
         node.coexist("add blue").ok().matches("unchanged").count(),
         1
     );
     // ufw cannot tell a host port, so that is the operator's decision; what doctor proposes helps.
-    assert!(!node.host_port_answers(&container));
+    node.host_port_answers(&container, Silent);
     let (_, findings) = node.doctor();
     let help = findings[0]["help"].as_array().unwrap();
     assert_eq!(
@@ -437,10 +437,10 @@ fn ufws_drop_is_named_let_through_and_put_back() {
         "ufw route allow out on br-blue to 10.77.0.2 port 80 proto tcp"
     );
     node.sh(help[0].as_str().unwrap());
-    assert!(node.host_port_answers(&container));
+    node.host_port_answers(&container, Answered);
     node.sh("ufw route delete allow out on br-blue to 10.77.0.2 port 80 proto tcp");
     node.coexist("add blue --with ufw --inbound").ok();
-    assert!(node.host_port_answers(&container));
+    node.host_port_answers(&container, Answered);
     assert_eq!(node.ids(), [""; 0]);
 
     node.sh("ufw route delete allow in on br-blue");

@@ -7,6 +7,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use common::node::{DIRS, Node};
 use common::{BULKHEAD, Scratch, golden, skip};
@@ -96,7 +97,7 @@ fn a_healthy_node_has_no_finding_and_is_left_as_it_was() {
     let node = blue!("a_healthy_node_has_no_finding_and_is_left_as_it_was");
     node.attach("blue", "c2", true);
     let files_before = files(&node.scratch.path("."));
-    let before = Snapshot::take(&node.host).unwrap();
+    let before = Snapshot::settled(&node.host, Duration::from_secs(20)).unwrap();
     assert_eq!(node.doctor(), (0, Vec::new()));
     let text = node.bulkhead(&format!("doctor --all {DIRS}")).stdout;
     assert!(text.contains("ok  forward-drop"), "{text}");

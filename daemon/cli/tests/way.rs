@@ -76,12 +76,17 @@ impl Beside {
             db,
             _daemon: daemon,
         };
+        beside.is_enforced();
+        Some(beside)
+    }
+
+    /// Waits until the last change of policies is.
+    fn is_enforced(&self) {
         wait_for("the last change to be enforced", LIMIT, || {
-            let told = beside.json("blue/web blue/db:5432/tcp");
+            let told = self.json("blue/web blue/db:5432/tcp");
             (told["path"][4]["enforced"]["revision"] == told["path"][4]["enforced"]["latest"])
                 .then_some(())
         });
-        Some(beside)
     }
 
     fn explain(&self, question: &str) -> String {
@@ -357,6 +362,8 @@ fn routes_translation_and_what_the_kernel_really_has_are_told() {
         &["  host port    tcp *:8080 of node "],
     );
     told_of_what_stood_before(&beside);
+    // What is committed later would put right what comes now.
+    beside.is_enforced();
     // Somebody has put a hand to the table.
     node.host
         .sh("nft flush chain inet bulkhead-policy forward")

@@ -45,13 +45,33 @@ fn go_on(
 }
 
 impl Identities {
-    fn follow(&self, kind: &'static str) -> Result<(), StoreTrouble> {
+    /// Reads what a store of the node's own says, before anybody is served: it is there, and whoever asks first is
+    /// not told that it was not read yet.
+    pub(super) fn read_own(&self) {
+        if !self.is_alone() {
+            return;
+        }
+        for kind in KINDS {
+            if let Err(error) = self.list(kind) {
+                tracing::debug!(%error, kind, "what policies are about is read anew");
+            }
+        }
+    }
+
+    /// Reads a kind whole; as of which revision.
+    fn list(&self, kind: &'static str) -> Result<Revision, StoreTrouble> {
         let (store, schema) = (self.cluster.backend.store(), &self.cluster.schema);
         let range = schema.kind(kind);
         let listing = store.range(&range, 0)?;
         self.kept.list(&range, &listing.rows);
         self.tell(|mirror| mirror.list(schema, kind, &listing.rows));
-        let mut watch = store.watch(&range, listing.revision)?;
+        Ok(listing.revision)
+    }
+
+    fn follow(&self, kind: &'static str) -> Result<(), StoreTrouble> {
+        let (store, schema) = (self.cluster.backend.store(), &self.cluster.schema);
+        let revision = self.list(kind)?;
+        let mut watch = store.watch(&schema.kind(kind), revision)?;
         while !self.ends() {
             let events = watch.next(PATIENCE)?;
             if !events.is_empty() {
@@ -98,5 +118,33 @@ impl Identities {
             self.tell(|mirror| mirror.list_endpoints(&network, rows, revision));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, process};
+
+    use bulkhead_ipam::{Access, StateDir};
+
+    use super::super::mirror::Mark;
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::config::Config;
+
+    /// Nobody follows it yet.
+    #[test]
+    fn what_a_store_of_the_nodes_own_says_is_known_from_the_beginning() {
+        let dir = env::temp_dir().join(format!("bulkheadd-own-{}", process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (file, state) = (dir.join("bulkheadd.toml"), dir.join("state"));
+        fs::write(&file, format!("state_dir = \"{}\"\n", state.display())).unwrap();
+        let config = Config::load(&file).unwrap();
+        let state = Arc::new(StateDir::open(&state, Access::Exclusive).unwrap());
+        let cluster = Arc::new(Cluster::open(&config, &state).unwrap());
+        let identities = Identities::open(&cluster, &state, [].into()).unwrap();
+        let known = identities.read(Mark::default(), |_, _| ());
+        fs::remove_dir_all(dir).unwrap();
+        assert_eq!(known, Some(()));
     }
 }

@@ -105,6 +105,7 @@ impl Identities {
         };
         identities.take_in_all()?;
         identities.recall();
+        identities.read_own();
         Ok(identities)
     }
 

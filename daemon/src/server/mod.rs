@@ -3,6 +3,7 @@
 mod connection;
 mod refusal;
 
+use std::io::Write;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +65,7 @@ impl Server {
         }
     }
 
-    /// Accepts callers until `stop` says so.
+    /// Accepts callers until `stop` says so; who has come until then is told.
     pub(crate) async fn serve(self: Arc<Self>, listener: StdListener, stop: watch::Receiver<bool>) {
         let listener = match UnixListener::from_std(listener) {
             Ok(listener) => listener,
@@ -73,7 +74,7 @@ impl Server {
         let mut stopped = stop.clone();
         loop {
             let accepted = tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => return,
+                _ = stopped.wait_for(|stop| *stop) => return self.turn_away(listener),
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -82,6 +83,22 @@ impl Server {
                     self.node.failed("a caller was not accepted", &error);
                     tokio::time::sleep(PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// Refuses whoever waits at the door: a connection that only ended would not say that nothing was done.
+    fn turn_away(&self, listener: UnixListener) {
+        // Of its own the reactor says only what it has heard of.
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        while let Ok((stream, _)) = listener.accept() {
+            let refused = Refused::stopping();
+            refused.count(&self.node);
+            if let Ok(bytes) = refused.frame().encode() {
+                // It is the first thing in the socket's buffer, and fits.
+                let _ = (&stream).write_all(&bytes);
             }
         }
     }

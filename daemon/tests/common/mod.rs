@@ -133,8 +133,12 @@ impl Node {
         self.wait_until_it_serves();
     }
 
+    /// The socket is there before anybody answers on it; who answers has heard of signals, and serves metrics.
     pub(crate) fn wait_until_it_serves(&self) {
-        let serves = || Client::connect(&self.socket(), Some(LIMIT)).ok().map(drop);
+        let serves = || {
+            let mut client = Client::connect(&self.socket(), Some(LIMIT)).ok()?;
+            client.ask::<Reply>(&Request::Status).ok()
+        };
         let up = netns_fixtures::wait_until(LIMIT, serves);
         assert!(up.is_some(), "the daemon does not serve:\n{}", self.log());
     }

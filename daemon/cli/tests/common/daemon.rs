@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bulkhead_ipam::wire::Client;
+use bulkhead_ipam::wire::admin::{Reply, Request};
 use netns_fixtures::{wait_for, wait_until};
 
 use super::ours::Node;
@@ -53,7 +54,11 @@ impl Daemon {
             .spawn()
             .unwrap();
         let daemon = Self { child, dir, log };
-        let up = wait_until(LIMIT, || Client::connect(&socket, Some(LIMIT)).ok());
+        // The socket is there before anybody answers on it.
+        let up = wait_until(LIMIT, || {
+            let mut client = Client::connect(&socket, Some(LIMIT)).ok()?;
+            client.ask::<Reply>(&Request::Status).ok()
+        });
         assert!(up.is_some(), "the daemon does not serve:\n{}", daemon.log());
         daemon
     }

@@ -6,13 +6,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use netns_fixtures::{
-    Container, EchoServer, Host, Ns, Outside, Pair, Sandbox, Transport, tcp_echo,
+    Container, EchoServer, Host, Ns, Outside, Pair, Sandbox, Transport, tcp_echo, wait_until,
 };
 
 use super::{BULKHEAD, Ran, Scratch, plugins};
 
 /// How long an answer is waited for, twice.
 const LIMIT: Duration = Duration::from_millis(200);
+/// Longer than any answer takes on a loaded machine.
+const LONG: Duration = Duration::from_secs(20);
 /// The port of the node that leads to the container's echo server.
 const HOST_PORT: u16 = 8080;
 
@@ -144,30 +146,51 @@ impl Node {
             .collect()
     }
 
-    /// Whether `from` gets an answer of the outside's own addresses, by IPv4 and by IPv6.
-    pub(crate) fn reaches_outside(&self, from: &Ns) -> [bool; 2] {
-        [Outside::V4.into(), Outside::V6.into()]
-            .map(|address: IpAddr| connects(from, &self.outside, address, None))
+    /// Demands that `from` gets answers of the outside's own addresses, by IPv4 and by IPv6, or gets none.
+    #[track_caller]
+    pub(crate) fn reaches_outside(&self, from: &Ns, expected: [Reach; 2]) {
+        let addresses: [IpAddr; 2] = [Outside::V4.into(), Outside::V6.into()];
+        for (address, expected) in addresses.into_iter().zip(expected) {
+            connects(from, &self.outside, address, expected);
+        }
     }
 
-    /// Whether the outside gets an answer of the container by host port 8080.
-    pub(crate) fn host_port_answers(&self, container: &Ns) -> bool {
+    /// Demands that the outside gets an answer of the container by host port 8080, or gets none.
+    #[track_caller]
+    pub(crate) fn host_port_answers(&self, container: &Ns, expected: Reach) {
         let to = SocketAddr::new(self.pair.node_v4.into(), HOST_PORT);
         let any = "0.0.0.0".parse().unwrap();
         let _server =
             EchoServer::start(container, Transport::Tcp, SocketAddr::new(any, 80)).unwrap();
-        succeeds(&self.outside, to)
+        expected.of(&self.outside, to);
     }
 }
 
-/// Whether `from` gets an answer of an echo server of `of`'s at `address`.
-pub(crate) fn connects(from: &Ns, of: &Ns, address: IpAddr, port: Option<u16>) -> bool {
-    let listen = SocketAddr::new(address, port.unwrap_or(0));
-    let server = EchoServer::start(of, Transport::Tcp, listen).unwrap();
-    succeeds(from, server.address())
+/// What becomes of a question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// It is answered, however busy the machine is.
+    Answered,
+    /// It is not.
+    Silent,
 }
 
-/// One that does not come about at once is asked for again: the first packets may wait for a neighbour.
-fn succeeds(from: &Ns, to: SocketAddr) -> bool {
-    tcp_echo(from, to, b"x", LIMIT).is_ok() || tcp_echo(from, to, b"x", LIMIT).is_ok()
+impl Reach {
+    #[track_caller]
+    fn of(self, from: &Ns, to: SocketAddr) {
+        let asks = || tcp_echo(from, to, b"x", LIMIT).ok();
+        // The first packets may wait for a neighbour.
+        let answered = match self {
+            Self::Answered => wait_until(LONG, asks),
+            Self::Silent => asks().or_else(asks),
+        };
+        assert_eq!(answered.is_some(), self == Self::Answered, "{to}");
+    }
+}
+
+/// Demands that `from` gets an answer of an echo server of `of`'s at `address`, or gets none.
+#[track_caller]
+pub(crate) fn connects(from: &Ns, of: &Ns, address: IpAddr, expected: Reach) {
+    let server = EchoServer::start(of, Transport::Tcp, SocketAddr::new(address, 0)).unwrap();
+    expected.of(from, server.address());
 }
