@@ -228,13 +228,20 @@ impl Snapshot {
 
 /// Whether a link that is up has the state that its carrier brings (RFC 2863 §3.1.14, `ifOperStatus`).
 fn shows_its_carrier(link: &Value) -> bool {
-    let is_raised = ["UP", "UNKNOWN"].iter().any(|it| link["operstate"] == *it);
-    !has(link, "UP") || has(link, "LOWER_UP") == is_raised
+    !has(link, "UP") || has(link, "LOWER_UP") == is_raised(link)
 }
 
 fn has(link: &Value, flag: &str) -> bool {
     let flags = link["flags"].as_array();
     flags.is_some_and(|flags| flags.iter().any(|it| it == flag))
+}
+
+/// Whether link watch has raised a link. Of a bridge or a veth pair it is not known until then; links that
+/// have no carrier to speak of stay so.
+pub(crate) fn is_raised(link: &Value) -> bool {
+    let kind = link["linkinfo"]["info_kind"].as_str();
+    let is_watched = kind.is_some_and(|kind| ["bridge", "veth"].contains(&kind));
+    link["operstate"] == "UP" || link["operstate"] == "UNKNOWN" && !is_watched
 }
 
 /// A changed value: of an object only the attributes that differ.

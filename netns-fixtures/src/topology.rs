@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::ns::{Ns, NsError};
+use crate::snapshot::is_raised;
 use crate::wait::wait_until;
 
 /// The kernel's link watch may hold an event back for a second, and a busy machine its work queue for longer.
@@ -147,10 +148,6 @@ pub fn carries(ns: &Ns) -> Result<(), NsError> {
     let carries = || -> Result<bool, NsError> {
         let links = ns.ip_json("addr show up")?;
         let local = ns.ip("-6 route show table local")?;
-        let is_raised = |link: &Value| {
-            let state = link["operstate"].as_str();
-            state.is_some_and(|state| ["UP", "UNKNOWN"].contains(&state))
-        };
         let is_received = |address: &Value| {
             let text = address["local"].as_str().unwrap_or_default();
             let is_probed = address.get("tentative").is_some();

@@ -326,7 +326,8 @@ fn lead_to_the_pool(outside: &Outside, uplink: Pair) {
 fn copy_what_passes(node: &Ns, port: &str, near: &str, far: &str) {
     node.ip(&format!("link add {near} type veth peer {far}"))
         .unwrap();
-    for device in [near, far] {
+    // The end that comes up last sends at once.
+    for device in [far, near] {
         node.set_sysctl(&format!("net/ipv6/conf/{device}/disable_ipv6"), "1")
             .unwrap();
         node.ip(&format!("link set {device} up")).unwrap();

@@ -263,19 +263,25 @@ fn between(side: usize, is_six: bool) -> IpAddr {
     }
 }
 
-/// A link between two nodes.
+/// A link between two nodes, which know each other: what is sent once waits for no resolution.
 fn join(one: &Ns, other: &Ns) {
+    let macs = [1, 2].map(|side| format!("02:00:00:00:ff:{side:02x}"));
+    let [near, far] = &macs;
     one.ip(&format!(
-        "link add up0 type veth peer name up0 netns {}",
+        "link add up0 address {near} type veth peer name up0 address {far} netns {}",
         other.name()
     ))
     .unwrap();
     for (side, ns) in [one, other].into_iter().enumerate() {
         let [v4, v6] = [false, true].map(|is_six| between(side, is_six));
+        let [peer4, peer6] = [false, true].map(|is_six| between(1 - side, is_six));
+        let peer = &macs[1 - side];
         ns.ip_batch(&[
             format!("addr add {v4}/30 dev up0"),
             format!("addr add {v6}/126 dev up0 nodad"),
             "link set up0 up".to_owned(),
+            format!("neigh add {peer4} lladdr {peer} dev up0 nud permanent"),
+            format!("neigh add {peer6} lladdr {peer} dev up0 nud permanent"),
         ])
         .unwrap();
     }
