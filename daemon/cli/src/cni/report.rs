@@ -167,6 +167,7 @@ fn tell(failed: Failed) -> Vec<Told> {
 
 /// A plugin's error keeps its code and details; what ran it is said before its message, and the network once.
 fn told_by_plugin(network: &NetworkName, verb: Verb, error: ExecError) -> Told {
+    let place = format!("network {network}, {verb}");
     let of_network = format!("network {network}: ");
     let (msg, whose) = match &error {
         ExecError::Refused { name, error } => (
@@ -188,8 +189,7 @@ fn told_by_plugin(network: &NetworkName, verb: Verb, error: ExecError) -> Told {
     };
     let code = CniError::from(error).code;
     Told {
-        error: CniError::new(code, format!("network {network}, {verb}: {msg}"))
-            .with_details(details),
+        error: CniError::new(code, format!("{place}: {msg}")).with_details(details),
         exit: Exit::Failed,
         whose,
     }
