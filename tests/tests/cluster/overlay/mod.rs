@@ -3,6 +3,7 @@
 mod boot;
 mod bridged;
 mod check;
+mod crossing;
 mod direct;
 mod doctor;
 mod encrypted;
