@@ -11,6 +11,7 @@ mod explain;
 mod flannel;
 mod guarded;
 mod heal;
+mod narrow;
 mod options;
 mod outage;
 mod policed;
