@@ -7,6 +7,8 @@ mod agreed;
 mod coming;
 mod differs;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod follow;
 mod join;
 mod leases;
