@@ -328,8 +328,7 @@ fn a_namespace_that_is_another_s_by_now_is_never_mended() {
     let node = node!("a_namespace_that_is_another_s_by_now_is_never_mended");
     node.network("blue", dual(1), &[]);
     let c1 = node.attach("blue", "c1", "");
-    node.sandbox.remove(&c1).unwrap();
-    let other = node.container("c1");
+    let other = node.usurped(&c1, "c1");
     for line in ["check", "check --repair"] {
         assert_eq!(
             node.run(line).ok(),

@@ -56,14 +56,23 @@ fn the_dead_are_told_first_and_then_removed() {
     book.attach("booted", None, 0, When::EarlierBoot);
     let alive = node.run("check alive").ok();
     node.sandbox.remove(&c1).unwrap();
-    node.sandbox.remove(&c2).unwrap();
-    let usurper = node.container("c2");
-    // The kernel takes the ports of dead namespaces away when it has time.
+    let usurper = node.usurped(&c2, "c2");
+    // The kernel takes the ports of dead namespaces away when it has time, then finds that their bridge
+    // has no carrier, and marks its routes.
     wait_for("the ports of the dead to go", LIMIT, || {
         let links = node.host.ip_json("link show").unwrap();
         let links = links.as_array().unwrap().iter();
         let names = links.filter_map(|link| link["ifname"].as_str());
-        (names.filter(|name| name.starts_with("bhp")).count() == 1).then_some(())
+        let dead = ["-4", "-6"].map(|family| {
+            let list = format!("ip {family} route show table all dev br-blue");
+            let routes = node.host.sh(&list).unwrap();
+            let mut others = routes
+                .lines()
+                .filter(|route| !route.starts_with("local ") && !route.starts_with("anycast "));
+            others.all(|route| route.contains("linkdown"))
+        });
+        let ports = names.filter(|name| name.starts_with("bhp")).count();
+        (ports == 1 && dead == [true; 2]).then_some(())
     });
 
     let (files, kernel) = (node.files(), Snapshot::take(&node.host).unwrap());

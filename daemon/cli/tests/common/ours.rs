@@ -1,5 +1,6 @@
 //! A node whose networks our plugins make, where they are built.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use netns_fixtures::{Container, Host, Ns, Sandbox};
@@ -49,6 +50,16 @@ impl Node {
 
     pub(crate) fn container(&self, name: &str) -> Container {
         self.sandbox.container(name).unwrap()
+    }
+
+    /// Another namespace at the path of a container that dies.
+    pub(crate) fn usurped(&self, dying: &Container, name: &str) -> Container {
+        // They are told apart by the number of the inode, and that of the dead is given to others.
+        let number_is_taken = File::open(dying.path()).unwrap();
+        self.sandbox.remove(dying).unwrap();
+        let other = self.container(name);
+        drop(number_is_taken);
+        other
     }
 
     /// Writes the configuration of a network: our bridge with `keys`, then `later`.
