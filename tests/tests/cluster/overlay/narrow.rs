@@ -7,7 +7,7 @@ use bulkhead_tests::nodes::{LIMIT, NETWORK, Node, Nodes};
 use netns_fixtures::{EchoServer, Outside, Ping, Transport, tcp_echo, udp_echo, wait_for};
 use serde_json::Value;
 
-use super::reaches;
+use super::{is_mended, reaches};
 
 /// An underlay of 1500 bytes over IPv4 leaves so many, and one of 1400.
 const WIDE: usize = 1450;
@@ -93,18 +93,16 @@ fn what_is_too_long_for_another_node_is_told_before_it_leaves() {
         "{said}"
     );
     // Somebody else's word about it does not stay.
-    let before = mended(wide);
     let block = led(wide, &device, at[1]);
     let text = |key: &str| block[key].as_str().expect("a text");
     let (to, by) = (text("dst"), text("gateway"));
-    wide.host
-        .ip(&format!(
-            "-6 route replace {to} via {by} dev {device} metric 1024 proto 98"
-        ))
-        .expect("ip does it");
-    wait_for("the route to be mended", LIMIT, || {
-        (mended(wide) > before).then_some(())
-    });
+    let unsaid = format!("-6 route replace {to} via {by} dev {device} metric 1024 proto 98");
+    is_mended(
+        &unsaid,
+        || wide.host.ip(&unsaid),
+        || mended(wide),
+        || carried(at[1]) == Some(NARROW as u64),
+    );
     say(Some(NARROW as u64));
     // The other's link carries more by now.
     set_below(narrow, 1500);
