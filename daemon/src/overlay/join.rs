@@ -46,6 +46,7 @@ impl bulkhead_attach::Overlays for Overlays {
             return Ok(end);
         }
         let (mut end, link_mac) = self.new_end(network, ask)?;
+        let _coming = self.come(network, until)?;
         let by_memory = self.register(network, (&end, link_mac), until)? == Told::Before;
         let end = self.tell(|state| {
             state.number(network, &mut end)?;

@@ -145,26 +145,8 @@ pub(super) fn is_used(state: &StateDir, network: &NetworkName) -> Result<bool, S
 
 #[cfg(test)]
 mod tests {
-    use bulkhead_attach::Tuning;
-    use bulkhead_model::{Encryption, Vni};
-
+    use super::super::fixture::end;
     use super::*;
-
-    fn end() -> OverlayEnd {
-        OverlayEnd {
-            vni: Vni::new(7).unwrap(),
-            port: 4789,
-            pools: Vec::new(),
-            underlay: None,
-            local: [192, 0, 2, 1].into(),
-            mtu: Mtu::new(1450).unwrap(),
-            most: None,
-            direct: false,
-            tuning: Tuning::default(),
-            encryption: Encryption::None,
-            segment: None,
-        }
-    }
 
     #[test]
     fn a_pass_says_nothing_of_an_end_that_it_has_not_seen() {

@@ -223,6 +223,7 @@ impl Mirror {
             prefixes: prefixes.remove(node).unwrap_or_default(),
             direct,
             link_mac: row.link_mac,
+            mtu: row.mtu,
         };
         self.others(network, own).map(peer).collect()
     }

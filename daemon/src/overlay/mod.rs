@@ -4,8 +4,11 @@
 //! is left as it stands.
 
 mod agreed;
+mod coming;
 mod differs;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod follow;
 mod join;
 mod leases;
@@ -76,6 +79,8 @@ struct State {
     members: BTreeMap<NetworkName, Member>,
     /// Networks that the node has no attachment of any more, with what is still to be taken back.
     leaving: BTreeMap<NetworkName, OverlayEnd>,
+    /// Who comes and who goes just now.
+    doors: coming::Doors,
     mirror: Mirror,
     /// What the node remembers, until the store was read.
     memory: Option<Memory>,

@@ -414,6 +414,8 @@ impl Passes {
                 continue;
             }
             self.kept.remove(&network);
+            // Whoever has it next tells the others at once.
+            self.told_at.remove(&network);
             overlays.left(&network);
         }
         plugged

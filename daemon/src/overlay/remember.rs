@@ -182,10 +182,10 @@ impl Overlays {
 
 #[cfg(test)]
 mod tests {
-    use bulkhead_attach::Tuning;
     use bulkhead_ipam::cluster::schema::{OverlayMode, OverlayRow, VtepRow};
     use bulkhead_model::{Encryption, Mac, Mtu, Vni};
 
+    use super::super::fixture::end;
     use super::*;
 
     fn row() -> OverlayRow {
@@ -210,7 +210,7 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let mut file = OverlaysFile::new(node(), 1);
         let name: OverlayName = "pods".parse().unwrap();
-        let end = VtepRow {
+        let told = VtepRow {
             name: "one".to_owned(),
             epoch: 1,
             underlay: [192, 0, 2, 1].into(),
@@ -222,7 +222,7 @@ mod tests {
             at_unix_ms: 1,
             attempt: bulkhead_ipam::cluster::Attempt::default(),
         };
-        file.vteps.insert(name.clone(), [(node(), end)].into());
+        file.vteps.insert(name.clone(), [(node(), told)].into());
         file.overlays.insert(name, row);
         file.save(&dir).unwrap();
         let file = OverlaysFile::load(&dir, &node()).unwrap().unwrap();
@@ -235,27 +235,11 @@ mod tests {
         }
     }
 
-    fn asked() -> OverlayEnd {
-        OverlayEnd {
-            vni: Vni::new(7).unwrap(),
-            port: 4789,
-            pools: row().pools,
-            underlay: None,
-            local: [192, 0, 2, 1].into(),
-            mtu: Mtu::new(1450).unwrap(),
-            most: None,
-            direct: false,
-            tuning: Tuning::default(),
-            encryption: Encryption::None,
-            segment: None,
-        }
-    }
-
     #[test]
     fn what_was_remembered_is_had_again_only_if_it_is_what_is_asked_for() {
         let network: NetworkName = "pods".parse().unwrap();
         let remembered = |row, end: &OverlayEnd| after_boot(row).remembered(&network, &node(), end);
-        assert_eq!(remembered(row(), &asked()), Remembered::Same);
+        assert_eq!(remembered(row(), &end()), Remembered::Same);
         let bridged = OverlayRow {
             mode: OverlayMode::Bridged,
             ..row()
@@ -273,14 +257,14 @@ mod tests {
             (sealed, "encryption", "ipsec"),
             (other_port, "port", "4790"),
         ] {
-            let Remembered::Otherwise(differs) = remembered(row, &asked()) else {
+            let Remembered::Otherwise(differs) = remembered(row, &end()) else {
                 panic!("{key} is another");
             };
             assert_eq!((differs.key, differs.known.as_str()), (key, known));
         }
         let other_pool = OverlayEnd {
             pools: vec!["another".parse().unwrap()],
-            ..asked()
+            ..end()
         };
         assert_eq!(remembered(row(), &other_pool), Remembered::Nothing);
     }

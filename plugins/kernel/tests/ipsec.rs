@@ -141,6 +141,7 @@ fn overlay(family: Family, nth: usize) -> Want {
             prefixes: blocks(1 - nth),
             direct: false,
             link_mac: None,
+            mtu: Mtu::new(mtu).unwrap(),
         }],
         pools: ["10.1.0.0/16", "fd01::/48"]
             .map(|text| text.parse().unwrap())

@@ -148,6 +148,7 @@ fn peer(family: Outer, nth: usize) -> Peer {
         prefixes: blocks(nth),
         direct: false,
         link_mac: None,
+        mtu: Mtu::new(1430).unwrap(),
     }
 }
 
@@ -659,6 +660,7 @@ fn one_of_many(nth: u16) -> Peer {
         .collect(),
         direct: false,
         link_mac: None,
+        mtu: Mtu::new(1430).unwrap(),
     }
 }
 

@@ -7,6 +7,7 @@ use bulkhead_attach::{
 };
 use bulkhead_cni::json::{Field, FieldError, Object};
 use bulkhead_cni::{Call, CniError, Code};
+use bulkhead_ipam::cluster::PoolName;
 use bulkhead_model::{Family, InterfaceAddress, Mac, Mtu, NetworkName};
 use bulkhead_plan::{
     Advertised, Attached, Bridge, Dad, Filter, Foreign, HostPorts, Interface, Localnet, MAIN_TABLE,
@@ -59,6 +60,20 @@ pub(crate) fn ask(
         v6: link.masquerade.v6,
         replicate,
     })
+}
+
+/// A segment has one prefix of each family, as a link has: its containers reach each other without the gateway, which
+/// looks for nobody, and all of them want the same bridge and the same table.
+///
+/// # Errors
+/// Code 7 naming two of the pools.
+pub(crate) fn refuse_more(pools: &[PoolName]) -> Result<(), CniError> {
+    let [one, other, ..] = pools else {
+        return Ok(());
+    };
+    Err(CniError::invalid_config(format!(
+        "ipam: with \"mode\": \"bridged\" a network has one pool, whose prefixes are its segment's, and {one} and {other} are named; name one in \"pool\" that is as large as it has to be, or set \"mode\": \"routed\""
+    )))
 }
 
 /// What is there for routes alone.

@@ -40,6 +40,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
         }
         Mode::Bridged => {
             let (pools, link) = Layer3::parse_anywhere(call, named)?;
+            bridged::refuse_more(&pools)?;
             let segment = bridged::ask(&call.config.name, &root, &link)?;
             (pools, link, Some(segment))
         }

@@ -9,7 +9,7 @@ use netns_fixtures::{BridgeNetfilter, Capture, Direction, Ns, Outside, PacketSoc
 
 use crate::attacks::GROUPS;
 use crate::ground::{Ground, Segment};
-use crate::lab::{ETH0, LIMIT, Lab, Seat, neighbour_line};
+use crate::lab::{ETH0, LIMIT, Lab, Seat, VTEP6, neighbour_line};
 use crate::state::{self, State};
 
 /// Where frames may arrive.
@@ -56,12 +56,13 @@ impl Field {
         let lab = Lab::new(ground, setting);
         soften(&lab);
         join_overlay(&lab);
+        lab.listen_over_ipv6();
         let node = lab.node_tap();
         wait_for("the node's addresses not to be in question", LIMIT, || {
             let tentative = lab.home().ip("-6 addr show tentative").unwrap();
             tentative.is_empty().then_some(())
         });
-        let spots: [(Place, &Ns, &str); 7] = [
+        let spots: [(Place, &Ns, &str); 9] = [
             (Place::Victim1, &lab.victims[0].ns, ETH0),
             (Place::Victim2, &lab.victims[1].ns, ETH0),
             (Place::Node, lab.home(), node),
@@ -69,6 +70,8 @@ impl Field {
             (Place::Remote, &lab.remote, Outside::UPLINK),
             (Place::NodeOverlay, lab.home(), &lab.vtep),
             (Place::RemoteOverlay, lab.far().0, &lab.vtep),
+            (Place::NodeOverlay, &lab.node, VTEP6),
+            (Place::RemoteOverlay, &lab.remote, VTEP6),
         ];
         let captures = spots
             .map(|(place, ns, interface)| (place, Capture::start(ns, interface).unwrap()))

@@ -28,6 +28,8 @@ pub(crate) const ETH0: &str = "eth0";
 const TAP: [&str; 2] = ["tap-in", "tap-out"];
 /// The VTEP of an overlay that the containers are no part of, where they have none themselves.
 const VTEP: &str = "vx0";
+/// One that is reached over IPv6, of nobody's overlay.
+pub(crate) const VTEP6: &str = "vx6";
 pub(crate) const VNI: u32 = 7;
 
 /// One attached container.
@@ -217,6 +219,22 @@ impl Lab {
             sandbox,
             vtep: network.vxlan_device().to_string(),
             cluster: Some(cluster),
+        }
+    }
+
+    /// Has somebody on either node listen to a tunnel over IPv6, whatever the containers' own network is.
+    pub(crate) fn listen_over_ipv6(&self) {
+        let ends = [
+            (&self.node, self.scene.node.1),
+            (&self.remote, self.scene.remote.1),
+        ];
+        for (host, local) in ends {
+            let vtep = format!("type vxlan id {VNI} local {local} dstport 4789 nolearning");
+            host.ip_batch(&[
+                format!("link add {VTEP6} {vtep}"),
+                format!("link set {VTEP6} up"),
+            ])
+            .unwrap();
         }
     }
 

@@ -31,15 +31,17 @@ const IN_PIECES: [&str; 2] = ["vxlan-inject-frag", "vxlan-inject-frag8"];
 /// On another plugin's port, and of a network that neither masquerades nor declares host ports.
 const UNTRACKED: [Ground; 2] = [Ground::Chained, Ground::Shaped];
 
-/// The other node's IPv6 address, where nothing listens: its VTEP is at the IPv4 one.
-const BEYOND_AN_OVERLAY: [&str; 1] = ["vxlan6-inject"];
+/// What is for a tunnel end at the other node's IPv6 address, which is of no network that this node knows where there is
+/// an overlay: the other node's filter drops it, and what counts is what comes out of the tunnel. Where nothing
+/// guards it has to come out, or nobody listened.
+const OVER_IPV6: [&str; 1] = ["vxlan6-inject"];
 
 /// What is for an address of the pool that nobody has: on which node it would be the port does not know. It
 /// ends in a blackhole route of the attacker's own node, or at its segment's gateway, and nobody is asked for it.
 const ENDS_AT_THE_NODE: [&str; 2] = ["nd-exhaust-node", "arp-exhaust-node"];
 
 /// What a container sends to a VTEP's port as a frame of the tunnel.
-const INJECTED: [&str; 9] = [
+const INJECTED: [&str; 10] = [
     "vxlan-inject-own",
     "vxlan-inject-own-local",
     "vxlan-inject-spoof",
@@ -49,6 +51,7 @@ const INJECTED: [&str; 9] = [
     "vxlan-inject-frag-local",
     "vxlan-inject-lower-port",
     "vxlan-inject-na",
+    "vxlan6-inject",
 ];
 
 /// Beside what is injected, what a link of its own and the node's filter are proof against without any guard: no bridge counts groups
@@ -122,23 +125,21 @@ fn excuse_on_a_segment(attack: &Attack) -> Option<&'static str> {
         .concat()
         .contains(&attack.id)
     {
-        return Some("the segment's link to the node is guarded");
+        return Some(
+            "the segment's link to the node is guarded, or the other node's filter stops it",
+        );
     }
     attack.unproven.or(attack.moot)
-}
-
-/// The attacks that a ground is known not to stop: one that it stops has to leave the list.
-fn beyond(ground: Ground) -> &'static [&'static str] {
-    match ground {
-        Ground::Overlay | Ground::Bridged => &BEYOND_AN_OVERLAY,
-        _ => &[],
-    }
 }
 
 /// The attack as it is judged on a ground.
 fn judged_on(ground: Ground, attack: Attack) -> Attack {
     if UNTRACKED.contains(&ground) && IN_PIECES.contains(&attack.id) {
         println!("{attack}: judged on {ground:?} by what comes out of the tunnel");
+        return attack.harms(Harm::Injection);
+    }
+    let is_elsewhere = ground.is_overlay() || !ground.is_guarded();
+    if is_elsewhere && OVER_IPV6.contains(&attack.id) {
         return attack.harms(Harm::Injection);
     }
     attack
@@ -317,12 +318,6 @@ fn run_these(field: &mut Field, attacks: &[Attack]) {
     for (attack, verdict) in &verdicts(field, &attacks) {
         if std::env::var_os("BULKHEAD_GUARD_VERBOSE").is_some() {
             println!("{attack}: {verdict}");
-        }
-        if beyond(ground).contains(&attack.id) {
-            if !verdict.is(attack.harm) {
-                wrong.push(format!("{attack} is stopped now: {verdict}"));
-            }
-            continue;
         }
         let over_nodes = matches!(ground, Ground::Overlay | Ground::Bridged);
         if over_nodes && ENDS_AT_THE_NODE.contains(&attack.id) {

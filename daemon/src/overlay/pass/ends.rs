@@ -221,6 +221,10 @@ impl Overlays {
         let Ok(name) = network.as_str().parse::<OverlayName>() else {
             return;
         };
+        // Whoever comes counts on what the others know of the node.
+        let Some(_going) = self.go(network) else {
+            return;
+        };
         let operator = self.cluster.operator("bulkheadd");
         match self.cluster.operations().leave_overlay(&operator, &name) {
             Ok(()) => {

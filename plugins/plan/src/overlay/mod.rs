@@ -64,6 +64,8 @@ pub struct Peer {
     pub direct: bool,
     /// The MAC of its link, which it sends from where it sends as it is.
     pub link_mac: Option<Mac>,
+    /// What it carries, which its containers have for their MTU.
+    pub mtu: Mtu,
 }
 
 /// A network's overlay that is gone.

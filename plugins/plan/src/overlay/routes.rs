@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_model::{IfName, Mac, Prefix};
+use bulkhead_model::{Family, IfName, Mac, Mtu, Prefix};
 
 use super::{Near, Overlay, OverlayGone, Peer};
 use crate::{MAIN_TABLE, Ns, Op, Reach, Route, Space, Stranger, World, link};
@@ -78,7 +78,7 @@ pub(super) fn ensure(host: &Space, want: &Overlay, ops: &mut Vec<Op>) {
                 ns: Ns::Host,
                 route: route.clone(),
             }),
-            Some(found) if link::satisfies(found, route) => {}
+            Some(found) if link::satisfies(found, route) && found.mtu == route.mtu => {}
             // An attachment's own: the address is here as long as that stands.
             Some(found) if !is_of_overlay(found, device, &want.pools) => {}
             Some(_) => ops.push(Op::ReplaceRoute {
@@ -128,7 +128,11 @@ fn wanted(host: &Space, want: &Overlay) -> BTreeMap<Prefix, Route> {
         let reach = host.reach.get(&peer.underlay);
         let near = reach.filter(|reach| is_near(peer, reach, device));
         for prefix in &peer.prefixes {
-            routes.insert(*prefix, route(device, peer, *prefix, near));
+            let route = Route {
+                mtu: narrower(want.vtep.mtu, peer.mtu, *prefix),
+                ..route(device, peer, *prefix, near)
+            };
+            routes.insert(*prefix, route);
         }
     }
     routes
@@ -157,6 +161,15 @@ fn route(device: IfName, peer: &Peer, destination: Prefix, near: Option<&Reach>)
         mtu: None,
         advmss: None,
     }
+}
+
+/// What a route says that it carries: nothing where the peer carries what this node does, whose MTU every link here has.
+/// Without it what is longer would be sent and lost behind the underlay, where nobody tells its sender. IPv6 has no
+/// less than 1280 (RFC 8200 section 5). It is no lock: a path that turns out to carry less is believed.
+fn narrower(own: Mtu, peer: Mtu, destination: Prefix) -> Option<u32> {
+    let least = Mtu::minimum(Family::of(destination.address()));
+    let carried = peer.max(least);
+    (carried < own).then(|| carried.bytes())
 }
 
 /// The metric of ours. `IP6_RT_PRIO_USER` (`linux/ipv6_route.h`) is what the kernel makes of 0 for IPv6.

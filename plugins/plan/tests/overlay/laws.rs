@@ -7,9 +7,9 @@ use bulkhead_model::{Mac, Prefix};
 use bulkhead_plan::{MAIN_TABLE, Near, Ns, Op, Peer, Plan, Route, Space, Vtep, Want, World, near};
 
 use crate::{
-    applied, converged, damaged, device, direct, gone, host, ip, moved, name, node, of_device,
-    of_entries, of_routes, over_ipv6, overlay, planned, prefixes, route, told, tunnels, wanted,
-    with,
+    applied, converged, damaged, device, direct, gone, host, ip, moved, name, narrow, node,
+    of_device, of_entries, of_routes, over_ipv6, overlay, planned, prefixes, route, told, tunnels,
+    wanted, with,
 };
 
 fn wants() -> Vec<(&'static str, Want)> {
@@ -114,7 +114,7 @@ fn has_route(world: &World, to: &Prefix) -> bool {
 
 #[test]
 fn a_block_that_moves_is_never_without_a_route() {
-    let overlays = [overlay(), direct(), moved()];
+    let overlays = [overlay(), direct(), moved(), narrow()];
     for from in &overlays {
         for to in &overlays {
             let before = converged(&node(), &wanted(from.clone()));
@@ -268,6 +268,7 @@ fn thousands_of_peers_are_planned_by_what_differs() {
                 ]),
                 direct: false,
                 link_mac: None,
+                mtu: want.vtep.mtu,
             }
         })
         .collect();

@@ -43,6 +43,7 @@ fn peer(nth: u8, underlay: &str) -> Peer {
         prefixes: prefixes(&[&format!("10.1.{nth}.0/24"), &format!("fd01:0:0:{nth}::/64")]),
         direct: false,
         link_mac: None,
+        mtu: Mtu::new(1450).unwrap(),
     }
 }
 
@@ -87,6 +88,13 @@ fn moved() -> Overlay {
     let mut want = overlay();
     let moved = want.peers.remove(0).prefixes;
     want.peers[0].prefixes.extend(moved);
+    want
+}
+
+/// The same where the first peer carries less: less than IPv6 has at all.
+fn narrow() -> Overlay {
+    let mut want = overlay();
+    want.peers[0].mtu = Mtu::new(1200).unwrap();
     want
 }
 
@@ -302,6 +310,7 @@ fn of_routes() -> Vec<(&'static str, World)> {
         ("routes-flushed", flushed),
         ("stale-route", stale),
         ("direct", converged(&node(), &wanted(direct()))),
+        ("narrow", converged(&node(), &wanted(narrow()))),
         ("moved", converged(&node(), &wanted(moved()))),
     ]
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use bulkhead_plan::{Tunnels, Want, World};
 
 use crate::{
-    converged, damaged, device, direct, gone, moved, node, over_ipv6, overlay, planned, told,
-    tunnels, wanted,
+    converged, damaged, device, direct, gone, moved, narrow, node, over_ipv6, overlay, planned,
+    told, tunnels, wanted,
 };
 
 #[track_caller]
@@ -31,6 +31,7 @@ fn plans_read_as_the_lines_an_operator_would_type() {
     reads("over-ipv6", &node(), &wanted(over_ipv6()));
     reads("becomes-direct", &stood, &wanted(direct()));
     reads("block-moved", &stood, &wanted(moved()));
+    reads("becomes-narrow", &stood, &wanted(narrow()));
     reads("gone", &converged(&node(), &wanted(direct())), &gone());
     for (name, world) in damaged() {
         if !["nothing-yet", "nothing", "moved"].contains(&name) {

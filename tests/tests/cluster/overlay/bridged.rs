@@ -620,6 +620,10 @@ fn what_a_tenant_s_pool_is_not_for_is_refused_and_both_are_named() {
             "network blue: pool blue was added with --tenant, and may have the addresses of others",
         ),
         (
+            json!({"ipam": {"type": "bulkhead-ipam", "pool": ["blue", "green"]}}),
+            "ipam: with \"mode\": \"bridged\" a network has one pool",
+        ),
+        (
             json!({"name": "green"}),
             "network green: pool blue is of network blue alone",
         ),

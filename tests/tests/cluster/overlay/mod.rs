@@ -3,6 +3,7 @@
 mod boot;
 mod bridged;
 mod check;
+mod crossing;
 mod direct;
 mod doctor;
 mod encrypted;
@@ -10,6 +11,7 @@ mod explain;
 mod flannel;
 mod guarded;
 mod heal;
+mod narrow;
 mod options;
 mod outage;
 mod policed;

@@ -55,10 +55,11 @@ impl Seen<'_> {
             all.extend(self.keys(end));
         }
         all.extend(self.twins());
+        let both = self.others().map(|end| end.mtu.min(self.own.mtu));
         let fine = format!(
             "every other node answers ({}), also packets of {} bytes",
             self.others().count(),
-            self.own.mtu
+            both.min().unwrap_or(self.own.mtu)
         );
         let all = or_ok(all, Id::OverlayReach, fine).into_iter();
         all.map(|finding| finding.of([&self.network])).collect()
@@ -180,7 +181,7 @@ impl Seen<'_> {
             };
             let seen = format!(
                 "{name} at {at} answers {answered}, not those of {}",
-                self.own.mtu
+                self.own.mtu.min(end.mtu)
             );
             let finding = Finding::problem(Id::OverlayMtu, seen).why(
                 "something in the underlay carries less than this node's link and does not tell: long packets are lost",

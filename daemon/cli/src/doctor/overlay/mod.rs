@@ -128,7 +128,14 @@ fn probed<'a>(
     unread: &mut Vec<String>,
 ) -> BTreeMap<&'a str, Probed> {
     let others: Vec<&ListedEnd> = others(overlay, own).collect();
-    let ask = |end: &ListedEnd| probe(end.mac.link_local(), way, own.mtu, end.underlay);
+    let ask = |end: &ListedEnd| {
+        probe(
+            end.mac.link_local(),
+            way,
+            own.mtu.min(end.mtu),
+            end.underlay,
+        )
+    };
     let mut answers = BTreeMap::new();
     for some in others.chunks(AT_ONCE) {
         let asked: Vec<io::Result<Probed>> = thread::scope(|scope| {
@@ -320,6 +327,7 @@ fn wanted(overlay: &ListedOverlay, own: &OwnEnd) -> Result<Overlay, String> {
         prefixes: end.blocks.iter().copied().collect(),
         direct: own.direct_routing,
         link_mac: end.link_mac,
+        mtu: end.mtu,
     };
     Ok(Overlay {
         vtep: Vtep {

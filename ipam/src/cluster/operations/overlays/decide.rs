@@ -62,14 +62,27 @@ pub(super) fn row(
         }
     }
     let Some((_, known)) = others.iter().find(|(other, _)| other == network) else {
-        return Ok(ask.overlay.clone());
+        return one_pool(ask, ask.overlay.clone());
     };
     same(ask, known, name_of)?;
     let mut row = known.clone();
     let new = ask.overlay.pools.iter();
     row.pools
         .extend(new.filter(|pool| !known.pools.contains(pool)).cloned());
-    Ok(row)
+    one_pool(ask, row)
+}
+
+/// A segment has one prefix of each family, and containers of another pool would reach each other by the gateway, which
+/// would look for whoever has an address there (RFC 6583 section 5).
+fn one_pool(ask: &OverlayAsk, row: OverlayRow) -> Result<OverlayRow, OverlayError> {
+    match row.pools.as_slice() {
+        [known, .., pool] if row.mode == OverlayMode::Bridged => Err(OverlayError::SecondPool {
+            network: ask.network.clone(),
+            known: known.clone(),
+            pool: pool.clone(),
+        }),
+        _ => Ok(row),
+    }
 }
 
 /// Whether a pool can be the network's.

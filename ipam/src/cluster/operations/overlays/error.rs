@@ -78,6 +78,18 @@ pub enum OverlayError {
         /// How many there may be.
         most: u64,
     },
+    /// A segment would have a second pool.
+    #[error(
+        "network {network}: pool {known} is its segment's, and {pool} would be a second one, whose containers the gateway would have to look for; name {known} in \"ipam\", or set \"mode\": \"routed\" on every node"
+    )]
+    SecondPool {
+        /// The network.
+        network: OverlayName,
+        /// What it has.
+        known: PoolName,
+        /// What is asked for.
+        pool: PoolName,
+    },
     /// Nodes that have the network say something else.
     #[error(
         "network {network}: \"{key}\" is {asked} here and {known} on node {node}; make the configuration the same on every node"
@@ -208,6 +220,7 @@ impl OverlayError {
             Self::VniTaken { .. }
             | Self::OtherTenant { .. }
             | Self::PoolTaken { .. }
+            | Self::SecondPool { .. }
             | Self::Differs { .. }
             | Self::PortShared { .. }
             | Self::AddressTaken { .. }

@@ -120,6 +120,28 @@ fn a_pool_more_is_taken_up_and_none_is_lost() {
 }
 
 #[test]
+fn a_segment_takes_no_pool_more() {
+    let cluster = Cluster::new();
+    for (nth, name) in ["small", "more"].into_iter().enumerate() {
+        let range = format!("10.{}.0.0/20", 6 + nth);
+        cluster.put(&Place::Pool(pool(name)), &pool_row(&[&range]));
+    }
+    let bridged = |pools: &[&str]| {
+        let mut ask = ask("blue", 4097, pools);
+        ask.overlay.mode = OverlayMode::Bridged;
+        ask
+    };
+    let refused = "network blue: pool small is its segment's, and more would be a second one, whose containers the gateway would have to look for; name small in \"ipam\", or set \"mode\": \"routed\" on every node";
+    let joins = |pools: &[&str]| join(&cluster, &bridged(pools), &end("n1", "192.0.2.11"));
+    assert_eq!(joins(&["small", "more"]).unwrap_err().to_string(), refused);
+    joins(&["small"]).unwrap();
+    let before = cluster.contents();
+    assert_eq!(joins(&["more"]).unwrap_err().to_string(), refused);
+    assert_eq!(cluster.contents(), before);
+    joins(&["small"]).unwrap();
+}
+
+#[test]
 fn what_two_parties_cannot_both_have_is_refused_and_names_both() {
     let cluster = Cluster::new();
     cluster.put(&Place::Pool(pool("more")), &pool_row(&["10.5.0.0/16"]));
