@@ -36,6 +36,6 @@ pub use ping::{Ping, path_mtu};
 pub use process::{ProcessError, run_bounded};
 pub use sandbox::Sandbox;
 pub use snapshot::{Section, Snapshot};
-pub use topology::{BridgeNetfilter, Container, End, Host, Outside, Pair, veth};
+pub use topology::{BridgeNetfilter, Container, End, Host, Outside, Pair, carries, veth};
 pub use traffic::{EchoServer, Transport, tcp_echo, udp_echo};
 pub use wait::{wait_for, wait_until};

@@ -27,13 +27,13 @@ pub struct Ping {
 }
 
 impl Ping {
-    /// An echo with 56 bytes of data and 5 s for the answer.
+    /// An echo with 56 bytes of data and 20 s for the answer.
     #[must_use]
     pub fn new(to: impl Into<IpAddr>) -> Self {
         Self {
             to: to.into(),
             zone: None,
-            limit: Duration::from_secs(5),
+            limit: Duration::from_secs(20),
             is_single: false,
             size: None,
         }

@@ -28,11 +28,31 @@ const DONE: u16 = 3;
 /// `NLA_TYPE_MASK` (netlink.h).
 const TYPE: u16 = 0x3fff;
 
-/// Every table of `ns` by `<family> <name>`, without counter values.
+/// Every table of `ns` by `<family> <name>`, without counter values. One that goes while it is read is
+/// none.
 pub(crate) fn read(ns: &Ns) -> Result<BTreeMap<String, String>, NsError> {
-    let dump = ns
-        .enter(dump)?
-        .map_err(|source| ns.refused("dump nftables".to_owned(), source))?;
+    let mut dump = dump_of(ns)?;
+    loop {
+        match listed(ns, &dump) {
+            Ok(tables) => return Ok(tables),
+            Err(error) => {
+                let now = dump_of(ns)?;
+                let stands = |table: &Object| now.tables.iter().any(|it| it.head() == table.head());
+                if dump.tables.iter().all(stands) {
+                    return Err(error);
+                }
+                dump = now;
+            }
+        }
+    }
+}
+
+fn dump_of(ns: &Ns) -> Result<Dump, NsError> {
+    ns.enter(dump)?
+        .map_err(|source| ns.refused("dump nftables".to_owned(), source))
+}
+
+fn listed(ns: &Ns, dump: &Dump) -> Result<BTreeMap<String, String>, NsError> {
     let mut tables = BTreeMap::new();
     for table in &dump.tables {
         let body = if dump.has_prefix_chain(table) {

@@ -94,19 +94,47 @@ impl Snapshot {
         Ok(Self { entries: entries.0 })
     }
 
-    /// As [`Snapshot::take`], once the kernel has taken in the IPv6 addresses of `ns`, which it does behind whoever
-    /// sets them: none is tentative, and each that is up has its route; as it is after at most `limit`.
+    /// The namespace once the kernel has finished what somebody began there: link watch raises and
+    /// lowers links after their carrier (`linkwatch_event`, `net/core/link_watch.c`), and an IPv6 address
+    /// gets its local route from a work of its own (`addrconf_dad_work`, `net/ipv6/addrconf.c`). After
+    /// `limit` as it is then: what never comes is for a comparison to name.
     ///
     /// # Errors
-    /// As [`Snapshot::take`].
+    /// As [`Snapshot::take`], of the last look.
     pub fn settled(ns: &Ns, limit: Duration) -> Result<Self, NsError> {
-        let settled = wait_until(limit, || match is_settled(ns) {
-            Ok(true) => Some(Ok(())),
-            Ok(false) => None,
-            Err(error) => Some(Err(error)),
+        let mut last = Self::take(ns);
+        wait_until(limit, || {
+            if !last.as_ref().is_ok_and(Self::is_settled) {
+                last = Self::take(ns);
+            }
+            last.as_ref().is_ok_and(Self::is_settled).then_some(())
         });
-        settled.transpose()?;
-        Self::take(ns)
+        last
+    }
+
+    fn is_settled(&self) -> bool {
+        let objects = |values: Vec<&str>| -> Vec<Value> {
+            let parsed = values.into_iter().map(serde_json::from_str);
+            parsed.map(Result::unwrap_or_default).collect()
+        };
+        let links = objects(self.section(Section::Link).map(|(_, link)| link).collect());
+        let routes = objects(self.section(Section::Route).map(|(it, _)| it).collect());
+        let has_route = |link: &str, address: &str| {
+            routes.iter().any(|route| {
+                route["type"] == "local" && route["dev"] == link && route["dst"] == address
+            })
+        };
+        let is_usable = |key: &str, address: &str| {
+            let Some((link, local)) = key.split_once(' ') else {
+                return true;
+            };
+            let local = local.split('/').next().unwrap_or_default();
+            !local.contains(':') || (has_route(link, local) && !address.contains("\"tentative\""))
+        };
+        links.iter().all(shows_its_carrier)
+            && self
+                .section(Section::Address)
+                .all(|(key, address)| is_usable(key, address))
     }
 
     /// What `later` has more (`+`), less (`-`) or otherwise (`~`), one line each, in a fixed order;
@@ -148,21 +176,32 @@ impl Snapshot {
 
     /// What `ns` still has otherwise than here after at most `limit`; returns as soon as nothing
     /// differs. For effects that the kernel finishes behind the caller: a namespace that dies takes
-    /// its veth peers along, carrier follows a port.
+    /// its veth peers along, carrier follows a port. Somebody may be at work there: what goes while it is
+    /// looked at refuses that look alone.
     ///
     /// # Errors
-    /// As [`Snapshot::take`].
+    /// As [`Snapshot::take`], of the last look.
     pub fn left_in(&self, ns: &Ns, limit: Duration) -> Result<Vec<String>, NsError> {
-        let mut left = Vec::new();
-        wait_until(limit, || match Self::take(ns) {
-            Err(error) => Some(Err(error)),
-            Ok(now) => {
-                left = self.diff(&now);
-                left.is_empty().then_some(Ok(()))
-            }
-        })
-        .transpose()?;
-        Ok(left)
+        self.left_where(ns, limit, |_, _| true)
+    }
+
+    /// As [`Snapshot::left_in`], of what [`Snapshot::diff_where`] compares.
+    ///
+    /// # Errors
+    /// As [`Snapshot::left_in`].
+    pub fn left_where(
+        &self,
+        ns: &Ns,
+        limit: Duration,
+        concerned: impl Fn(Section, &str) -> bool,
+    ) -> Result<Vec<String>, NsError> {
+        let mut left = Ok(Vec::new());
+        wait_until(limit, || {
+            left = Self::take(ns).map(|now| self.diff_where(&now, &concerned));
+            let nothing = left.as_ref().is_ok_and(Vec::is_empty);
+            nothing.then_some(())
+        });
+        left
     }
 
     /// The entries of one section, key and value, sorted by key.
@@ -181,19 +220,15 @@ impl Snapshot {
     }
 }
 
-/// A changed value: of an object only the attributes that differ.
-/// Whether every IPv6 address of a link that is up is the namespace's own by now.
-fn is_settled(ns: &Ns) -> Result<bool, NsError> {
-    let links = ns.ip_json("-6 addr show up")?;
-    let routes = ns.ip("-6 route show table local")?;
-    let links = links.as_array().into_iter().flatten();
-    let mut addresses = links.flat_map(|link| link["addr_info"].as_array().into_iter().flatten());
-    let is_routed = |local: &str| routes.contains(&format!("local {local} dev "));
-    Ok(addresses.all(|address| {
-        address["tentative"] != true && address["local"].as_str().is_none_or(is_routed)
-    }))
+/// Whether a link that is up has the state that its carrier brings (RFC 2863 §3.1.14, `ifOperStatus`).
+fn shows_its_carrier(link: &Value) -> bool {
+    let flags = link["flags"].as_array();
+    let has = |flag: &str| flags.is_some_and(|flags| flags.iter().any(|it| it == flag));
+    let is_raised = ["UP", "UNKNOWN"].iter().any(|it| link["operstate"] == *it);
+    !has("UP") || has("LOWER_UP") == is_raised
 }
 
+/// A changed value: of an object only the attributes that differ.
 fn changed(at: &(Section, String), old: &str, new: &str) -> String {
     let head = format!("~ {} {}", at.0, at.1);
     let object = |text: &str| match serde_json::from_str(text) {

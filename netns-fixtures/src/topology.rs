@@ -4,11 +4,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::ns::{Ns, NsError};
 use crate::wait::wait_until;
 
-/// The kernel's link watch may hold an event back for a second.
-const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+/// The kernel's link watch may hold an event back for a second, and a busy machine its work queue for longer.
+const SETTLE_LIMIT: Duration = Duration::from_secs(40);
 
 /// Whether bridged frames of a namespace pass its iptables, ip6tables and arptables hooks
 /// (`/proc/sys/net/bridge/bridge-nf-call-*`, one setting per namespace).
@@ -133,6 +135,41 @@ pub fn veth(a: &End, b: &End) -> Result<(), NsError> {
     b.configure()?;
     a.settle()?;
     b.settle()
+}
+
+/// Waits until what somebody has set up by hand carries packets: until link watch has told a link of its
+/// carrier, the link drops whatever it is to send (`noop_enqueue`, `net/sched/sch_generic.c`), and an IPv6
+/// address is received when a work of its own has run.
+///
+/// # Errors
+/// `System` when that does not come; `Command` and `Json` as [`Ns::ip_json`].
+pub fn carries(ns: &Ns) -> Result<(), NsError> {
+    let carries = || -> Result<bool, NsError> {
+        let links = ns.ip_json("addr show up")?;
+        let local = ns.ip("-6 route show table local")?;
+        let is_raised = |link: &Value| {
+            let state = link["operstate"].as_str();
+            state.is_some_and(|state| ["UP", "UNKNOWN"].contains(&state))
+        };
+        let is_received = |address: &Value| {
+            let text = address["local"].as_str().unwrap_or_default();
+            let is_probed = address.get("tentative").is_some();
+            !text.contains(':') || is_probed || local.contains(&format!("local {text} "))
+        };
+        Ok(links.as_array().into_iter().flatten().all(|link| {
+            let addresses = link["addr_info"].as_array().into_iter().flatten();
+            is_raised(link) && addresses.into_iter().all(is_received)
+        }))
+    };
+    let waited = wait_until(SETTLE_LIMIT, || match carries() {
+        Ok(true) => Some(Ok(())),
+        Ok(false) => None,
+        Err(error) => Some(Err(error)),
+    });
+    waited.unwrap_or_else(|| {
+        let what = "wait for carriers and IPv6 addresses".to_owned();
+        Err(ns.refused(what, std::io::ErrorKind::TimedOut))
+    })
 }
 
 /// A namespace that plays a node: loopback, forwarding off, and whatever links it is given.

@@ -12,7 +12,7 @@ use crate::ns::{Ns, NsError};
 /// How often a server looks whether it should end.
 const SERVER_TICK: Duration = Duration::from_millis(50);
 /// How long a server waits for one client's next byte.
-const CLIENT_LIMIT: Duration = Duration::from_secs(5);
+const CLIENT_LIMIT: Duration = Duration::from_secs(40);
 /// How often a client repeats a datagram: UDP may lose one while a neighbour is resolved.
 const RETRY: Duration = Duration::from_millis(200);
 

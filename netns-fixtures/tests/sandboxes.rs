@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use netns_fixtures::{Ns, NsError, Sandbox, wait_for};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(40);
 
 fn own_namespace() -> io::Result<PathBuf> {
     fs::read_link("/proc/thread-self/ns/net")

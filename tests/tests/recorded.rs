@@ -9,7 +9,7 @@ use bulkhead_tests::{Scratch, Suite};
 use netns_fixtures::{CniAnswer, CniCall, Container, Host, Sandbox, Snapshot, Verb};
 use serde_json::{Value, json};
 
-const IN_TIME: Duration = Duration::from_secs(10);
+const IN_TIME: Duration = Duration::from_secs(40);
 
 struct Bed {
     host: Host,

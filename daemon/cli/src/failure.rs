@@ -17,11 +17,12 @@ use bulkhead_model::{AttachmentKey, NetworkName};
 use crate::daemon::DaemonError;
 use crate::policy::PolicyError;
 
-/// The exit codes, as `--help` lists them; 2, a wrong command line, is clap's own.
+/// The exit codes, as `--help` lists them; most of what is wrong with a command line clap finds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Exit {
     Done = 0,
     Failed = 1,
+    Usage = 2,
     NotFound = 3,
     Unreadable = 4,
     Drift = 5,
@@ -195,8 +196,8 @@ impl Failure {
             | Self::NoPlugin { .. }
             | Self::NoConfiguration(_)
             | Self::Load(LoadError::NotFound { .. }) => Exit::NotFound,
+            Self::NothingToSet(_) => Exit::Usage,
             Self::Restore(_)
-            | Self::NothingToSet(_)
             | Self::NobodyToAsk
             | Self::Declined
             | Self::Ambiguous { .. }

@@ -157,7 +157,7 @@ fn a_pool_is_added_and_a_refusal_is_told() {
     assert_eq!(refused("ipam reservations"), (4, unavailable.to_owned()));
     assert_eq!(refused("pool drain default").0, 1);
     let (code, stderr) = refused("pool set default");
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
     assert!(stderr.contains("say what to set"), "{stderr}");
     let (code, stderr) =
         run(&scratch, &daemon, "ipam who 10.9.9.9 --conf-dir $DIR/net.d").refused();

@@ -142,6 +142,36 @@ fn the_matrix_for_programs_has_a_cell_for_every_pair_port_and_family() {
 }
 
 #[test]
+fn a_part_of_a_prefix_that_a_policy_means_is_an_end_of_its_own() {
+    let scratch = scratch();
+    scratch.write(
+        "wide.yaml",
+        "{apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: a}, spec: {network: wide, addresses: ['fd01:0:0:1::1'], prefixes: ['fd01:0:0:1::/64']}}\n\
+         ---\n\
+         {apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: b}, spec: {network: wide, addresses: ['fd01::2']}}\n\
+         ---\n\
+         {apiVersion: bulkhead/v1, kind: Policy, metadata: {name: p}, spec: {tier: admin, priority: 1, subject: [{network: wide}], ingress: [{action: deny, from: [{cidr: 'fd01:0:0:1:8000::/65'}]}]}}\n",
+    );
+    let asked = "policy matrix -f $DIR/wide.yaml --ports 80/tcp";
+    for engine in ["matcher", "ruleset"] {
+        let table = scratch.bulkhead(&format!("{asked} --engine {engine}")).ok();
+        assert_eq!(
+            table,
+            "80/tcp IPv6\n\
+             FROM \\ TO                         1  2  3\n\
+             1 wide/a                          .     .\n\
+             2 wide/a at fd01:0:0:1:8000::/65     .  X\n\
+             3 wide/b                          .  .  .\n"
+        );
+    }
+    let json = scratch.bulkhead(&format!("{asked} -o json")).ok();
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let part = &told["ends"][1];
+    assert_eq!(part["pod"], "a");
+    assert_eq!(part["addresses"], serde_json::json!(["fd01:0:0:1:8000::"]));
+}
+
+#[test]
 fn the_matrix_is_drawn_as_svg_and_html() {
     let scratch = scratch();
     for format in ["svg", "html"] {
@@ -328,8 +358,8 @@ fn a_question_about_nobody_is_told() {
     let scratch = scratch();
     for (question, code, said) in [
         ("web/a db/c:80/tcp", 3, "there is no endpoint \"db/c\""),
-        ("web/a db/b", 1, "is no question"),
-        ("web/a db/b:80", 1, "is no question"),
+        ("web/a db/b", 2, "is no question"),
+        ("web/a db/b:80", 2, "is no question"),
         (
             "192.0.2.1 192.0.2.2:80/tcp",
             1,
@@ -341,6 +371,11 @@ fn a_question_about_nobody_is_told() {
         let ran = scratch.bulkhead(&format!("policy explain {question} {FILES}"));
         assert_eq!(ran.code, code, "{question}: {}", ran.stderr);
         assert!(ran.stderr.contains(said), "{question}: {}", ran.stderr);
+    }
+    // A wrong command line is one whoever is asked, and whether or not there is anybody.
+    for rest in ["", "-f nothing-is-here.yaml"] {
+        let ran = scratch.bulkhead(&format!("policy explain web/a db/b {rest}"));
+        assert_eq!(ran.code, 2, "{rest}: {}", ran.stderr);
     }
 }
 

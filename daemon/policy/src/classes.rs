@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bulkhead_model::{Family, NetworkName, Prefix, Protocol};
 
 use crate::matrix::End;
+use crate::parts::{Cutter, prefix_between};
 use crate::{
     Block, Endpoint, EndpointId, EndpointSelector, NamedPort, NodeName, OwnPrefix, Peer, Place,
     Policy, Port, PortRange, Rule, Space, Traffic, World,
@@ -30,14 +31,22 @@ impl Who {
     /// Whether they are endpoints.
     #[must_use]
     pub fn are_endpoints(&self) -> bool {
-        matches!(self.members.first(), Some(End::Endpoint(_)))
+        self.members.first().is_some_and(|end| end.id().is_some())
+    }
+
+    /// The one endpoint that all of it is.
+    fn only(&self) -> Option<&EndpointId> {
+        match &self.members[..] {
+            [end] => end.id(),
+            _ => None,
+        }
     }
 
     /// Whether policies have anything to do with what one of these sends to one of `others`: an end is an
     /// endpoint, and they are not one and the same.
     #[must_use]
     pub fn meets(&self, others: &Self) -> bool {
-        let is_alone = self == others && self.members.len() == 1;
+        let is_alone = self.only().is_some() && self.only() == others.only();
         self.space == others.space && !is_alone && (self.are_endpoints() || others.are_endpoints())
     }
 }
@@ -187,8 +196,9 @@ fn endpoints(worlds: &[&World]) -> Vec<Who> {
         return Vec::new();
     };
     let selectors = selectors(worlds);
-    let blocks = blocks(worlds);
+    let cutter = Cutter::new(worlds);
     let mut classes: BTreeMap<Vec<Known>, Vec<&EndpointId>> = BTreeMap::new();
+    let mut parts = Vec::new();
     for id in first.endpoints.keys() {
         let found: Option<Vec<&Endpoint>> =
             worlds.iter().map(|world| world.endpoints.get(id)).collect();
@@ -199,8 +209,8 @@ fn endpoints(worlds: &[&World]) -> Vec<Who> {
         if found.iter().any(|endpoint| endpoint.place == Place::Host) {
             continue;
         }
+        let end = End::Endpoint(id.clone());
         let known = worlds.iter().zip(found).map(|(world, endpoint)| {
-            let within = |block: &&Block| endpoint.is_within(block);
             let has = |family| {
                 let mut addresses = endpoint.addresses.iter();
                 addresses.any(|address| Family::of(*address) == family)
@@ -211,7 +221,7 @@ fn endpoints(worlds: &[&World]) -> Vec<Who> {
                     .iter()
                     .map(|selector| world.selects(selector, id, endpoint))
                     .collect(),
-                within: blocks.iter().map(within).collect(),
+                within: cutter.of_end(world, &end),
                 families: vec![(has(Family::V4), has(Family::V6))],
                 ports: endpoint.ports.clone(),
                 is_unlabelled: endpoint.labels.is_empty() && endpoint.groups.is_empty(),
@@ -220,17 +230,24 @@ fn endpoints(worlds: &[&World]) -> Vec<Who> {
             }
         });
         classes.entry(known.collect()).or_default().push(id);
+        let of_endpoint = cutter.parts(id).into_iter();
+        parts.extend(of_endpoint.map(|part| vec![End::Part(id.clone(), part)]));
     }
-    let mut who: Vec<Who> = classes
-        .into_values()
-        .map(|ids| class(worlds, &ids))
+    let whole = classes.into_values().map(|ids| {
+        let ends = ids.into_iter().cloned().map(End::Endpoint);
+        ends.collect()
+    });
+    let mut who: Vec<Who> = whole
+        .chain(parts)
+        .map(|members| class(worlds, members))
         .collect();
     who.sort_by(|one, other| one.members.cmp(&other.members));
     who
 }
 
-fn class(worlds: &[&World], ids: &[&EndpointId]) -> Who {
-    let end = End::Endpoint(ids[0].clone());
+/// Of ends that are told as the first of them.
+fn class(worlds: &[&World], members: Vec<End>) -> Who {
+    let end = &members[0];
     let addresses = worlds.iter().map(|world| {
         let of = |family| Some((family, end.address(world, family)?));
         [Family::V4, Family::V6]
@@ -241,7 +258,7 @@ fn class(worlds: &[&World], ids: &[&EndpointId]) -> Who {
     Who {
         addresses: addresses.collect(),
         space: end.space(worlds[0]),
-        members: ids.iter().map(|id| End::Endpoint((*id).clone())).collect(),
+        members,
         outside: None,
     }
 }
@@ -417,10 +434,4 @@ fn address(family: Family, bits: u128) -> IpAddr {
         Family::V4 => Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX)).into(),
         Family::V6 => Ipv6Addr::from_bits(bits).into(),
     }
-}
-
-/// The prefix that has exactly these addresses.
-fn prefix_between(first: IpAddr, last: IpAddr) -> Option<Prefix> {
-    let mut lengths = 0..=Family::of(first).bits();
-    lengths.find_map(|len| Prefix::new(first, len).filter(|prefix| prefix.last() == last))
 }

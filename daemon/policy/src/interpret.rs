@@ -169,8 +169,7 @@ impl Interpreter {
             ingress: None,
         };
         for node in nodes {
-            let device = |end| node.devices.get(&end).copied();
-            let ends = (device(packet.source), device(packet.destination));
+            let ends = (node.device(packet.source), node.device(packet.destination));
             let told = |ends| {
                 let evaluation = node.run(&packet, ends)?;
                 Ok(evaluation.map(|evaluation| decision_of(evaluation.verdict)))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bulkhead_model::Family;
 
-use crate::classes::Classes;
+use crate::classes::{Classes, What, Who};
 use crate::{
     Action, Direction, EndpointSelector, Matcher, Mode, Packet, Peer, PolicyId, Port, Rule, Tier,
     World,
@@ -311,27 +311,44 @@ impl<'w> Linter<'w> {
                 .filter(|destination| source.meets(destination))
             {
                 for family in [Family::V4, Family::V6] {
-                    for what in &classes.what {
-                        let packet = || {
-                            Some(Packet {
-                                space: source.space.clone(),
-                                source: *source.addresses[0].get(&family)?,
-                                destination: *destination.addresses[0].get(&family)?,
-                                traffic: what.traffic(family)?,
-                            })
-                        };
-                        let Some(packet) = packet() else {
-                            continue;
-                        };
-                        for direction in [Direction::Ingress, Direction::Egress] {
-                            let places = judge.matching(&packet, direction);
-                            matched.note(self.world, places);
-                        }
-                    }
+                    self.between(
+                        &judge,
+                        &classes.what,
+                        [source, destination],
+                        family,
+                        &mut matched,
+                    );
                 }
             }
         }
         matched
+    }
+
+    /// Asks about all kinds of traffic from one to another.
+    fn between(
+        &self,
+        judge: &Matcher<'w>,
+        what: &[What],
+        [source, destination]: [&Who; 2],
+        family: Family,
+        matched: &mut Matched<'w>,
+    ) {
+        let traffic = || what.iter().filter_map(|what| what.traffic(family));
+        let ends = [source, destination].map(|who| who.addresses[0].get(&family).copied());
+        let ([Some(from), Some(to)], Some(any)) = (ends, traffic().next()) else {
+            return;
+        };
+        let packet = Packet {
+            space: source.space.clone(),
+            source: from,
+            destination: to,
+            traffic: any,
+        };
+        for direction in [Direction::Ingress, Direction::Egress] {
+            for places in judge.matching(&packet, direction, traffic()) {
+                matched.note(self.world, places);
+            }
+        }
     }
 }
 

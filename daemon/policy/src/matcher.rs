@@ -111,34 +111,39 @@ impl<'a> Matcher<'a> {
         Cow::Owned(alone.iter().chain(others).copied().collect())
     }
 
-    /// The rules that match `packet` at an end of it, whether they decide or not, in the order they are
-    /// asked in. Policies in audit are left out.
+    /// For each kind of traffic the rules that match it at one end of `packet`, whether they decide or not, in the order
+    /// they are asked in. Policies in audit are left out. Whose peer the other end is is asked once for all traffic.
     pub(crate) fn matching(
         &self,
         packet: &Packet,
         direction: Direction,
-    ) -> Vec<(&'a PolicyId, Direction, usize)> {
+        traffic: impl Iterator<Item = Traffic>,
+    ) -> Vec<Vec<(&'a PolicyId, Direction, usize)>> {
         let judge = self.judge(packet);
         let ends = match direction {
             Direction::Egress => &judge.from,
             Direction::Ingress => &judge.to,
         };
-        let mut matching = Vec::new();
-        for end in ends.iter() {
-            let view = judge.view(direction, *end);
-            let known = self.about.get(end.0).into_iter().flatten();
+        let views: Vec<View<'_>> = ends.iter().map(|end| judge.view(direction, *end)).collect();
+        let mut meeting = Vec::new();
+        for view in &views {
+            let known = self.about.get(view.id).into_iter().flatten();
             for (id, policy) in known.filter(|(_, policy)| policy.mode == Mode::Enforce) {
-                let rules = policy
-                    .rules(direction)
-                    .unwrap_or_default()
-                    .iter()
-                    .enumerate();
-                let is_match = |rule| matches!(view.outcome(rule), Outcome::Matched(_));
-                let matched = rules.filter(|(_, rule)| is_match(rule));
-                matching.extend(matched.map(|(nth, _)| (*id, direction, nth)));
+                let rules = policy.rules(direction).unwrap_or_default();
+                let met = rules.iter().enumerate();
+                let met = met.filter(|(_, rule)| view.is_met(rule));
+                meeting.extend(met.map(|(nth, rule)| (view, (*id, direction, nth), rule)));
             }
         }
-        matching
+        if meeting.is_empty() {
+            return Vec::new();
+        }
+        let matching = traffic.map(|traffic| {
+            let rules = meeting.iter();
+            let matched = rules.filter(|(view, _, rule)| view.is_about(rule, traffic));
+            matched.map(|(_, place, _)| *place).collect()
+        });
+        matching.collect()
     }
 }
 
@@ -316,13 +321,23 @@ impl View<'_> {
     }
 
     fn outcome(&self, rule: &Rule) -> Outcome {
-        if !rule.peers.iter().any(|peer| self.is_peer(peer)) {
+        if !self.is_met(rule) {
             Outcome::OtherPeer
-        } else if !rule.ports.iter().any(|port| self.is_port(port)) {
+        } else if !self.is_about(rule, self.judge.packet.traffic) {
             Outcome::OtherPort
         } else {
             Outcome::Matched(rule.action)
         }
+    }
+
+    /// Whether the other end is a peer of the rule.
+    fn is_met(&self, rule: &Rule) -> bool {
+        rule.peers.iter().any(|peer| self.is_peer(peer))
+    }
+
+    /// Whether traffic between the two is of a port of the rule.
+    fn is_about(&self, rule: &Rule, traffic: Traffic) -> bool {
+        rule.ports.iter().any(|port| self.is_port(port, traffic))
     }
 
     /// Whether the other end is `peer`.
@@ -346,10 +361,9 @@ impl View<'_> {
         }
     }
 
-    /// Whether the packet is such traffic.
-    fn is_port(&self, port: &Port) -> bool {
-        let packet = self.judge.packet;
-        match (port, packet.traffic) {
+    /// Whether it is such traffic.
+    fn is_port(&self, port: &Port, traffic: Traffic) -> bool {
+        match (port, traffic) {
             (Port::Any, _) => true,
             (Port::Range { protocol, ports }, Traffic::Port { protocol: of, port }) => {
                 *protocol == of && ports.contains(port)
@@ -363,7 +377,7 @@ impl View<'_> {
                     })
             }
             (Port::Icmp { family, kind, code }, Traffic::Icmp { kind: k, code: c }) => {
-                *family == packet.family()
+                *family == self.judge.packet.family()
                     && kind.is_none_or(|kind| kind == k)
                     && code.is_none_or(|code| code == c)
             }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use bulkhead_model::{Family, ParseError, Protocol};
 
+use crate::parts::{Cutter, Part};
 use crate::{
     Decision, EndpointId, Engine, Judgement, Packet, Port, PortRange, Space, Traffic, Undecided,
     World,
@@ -17,6 +18,8 @@ use crate::{
 pub enum End {
     /// An endpoint.
     Endpoint(EndpointId),
+    /// Some of its addresses, which policies tell from the one that it is asked about by.
+    Part(EndpointId, Part),
     /// An address outside.
     Address(IpAddr),
 }
@@ -25,12 +28,22 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(id) => id.fmt(f),
+            Self::Part(id, part) => write!(f, "{id} at {part}"),
             Self::Address(address) => address.fmt(f),
         }
     }
 }
 
 impl End {
+    /// The endpoint that it is, or is a part of.
+    #[must_use]
+    pub const fn id(&self) -> Option<&EndpointId> {
+        match self {
+            Self::Endpoint(id) | Self::Part(id, _) => Some(id),
+            Self::Address(_) => None,
+        }
+    }
+
     /// Its address of a family; the lowest if there are several, the first of its prefix if it has no other.
     #[must_use]
     pub fn address(&self, world: &World, family: Family) -> Option<IpAddr> {
@@ -42,6 +55,7 @@ impl End {
                 let mut addresses = endpoint.addresses.iter().copied().chain(prefixes);
                 addresses.find(is_of)
             }
+            Self::Part(_, part) => part.address().filter(is_of),
             Self::Address(address) => Some(*address).filter(is_of),
         }
     }
@@ -50,7 +64,7 @@ impl End {
     #[must_use]
     pub fn space(&self, world: &World) -> Space {
         match self {
-            Self::Endpoint(id) => world.space_of(id),
+            Self::Endpoint(id) | Self::Part(id, _) => world.space_of(id),
             Self::Address(_) => Space::Node,
         }
     }
@@ -113,10 +127,7 @@ impl Probe {
                 port: *port,
             },
             Self::Named(protocol, name) => {
-                let End::Endpoint(id) = destination else {
-                    return None;
-                };
-                let mut ports = world.endpoints.get(id)?.ports.iter();
+                let mut ports = world.endpoints.get(destination.id()?)?.ports.iter();
                 let named = ports.find(|p| p.name == *name && p.protocol == *protocol)?;
                 Traffic::Port {
                     protocol: *protocol,
@@ -234,7 +245,8 @@ fn place(nth: usize) -> u32 {
     u32::try_from(nth).expect("fewer than 2^32 ends and probes")
 }
 
-/// Asks `engine` about all endpoints of `world`, and `others` as they were one.
+/// Asks `engine` about all endpoints of `world`, each by an address and by the parts that policies tell from it, and
+/// about `others` as they were one.
 ///
 /// # Errors
 /// [`Undecided`] if the engine does not know an answer.
@@ -244,7 +256,12 @@ pub fn matrix(
     others: &[IpAddr],
     probes: Vec<Probe>,
 ) -> Result<Matrix, Undecided> {
-    let endpoints = world.endpoints.keys().cloned().map(End::Endpoint);
+    let cutter = Cutter::new(&[world]);
+    let endpoints = world.endpoints.keys().flat_map(|id| {
+        let parts = cutter.parts(id).into_iter();
+        let parts = parts.map(|part| End::Part(id.clone(), part));
+        std::iter::once(End::Endpoint(id.clone())).chain(parts)
+    });
     let outside = others.iter().copied().map(End::Address);
     let ends: Vec<End> = endpoints.chain(outside).collect();
     // Looked up once: there are as many pairs as ends times ends.
@@ -262,9 +279,11 @@ pub fn matrix(
     for (source, from) in ends.iter().enumerate() {
         for (destination, to) in ends.iter().enumerate() {
             let space = &spaces[source];
-            let is_outside = |end: &End| matches!(end, End::Address(_));
-            // Two addresses outside have nothing to do with us.
-            if *space != spaces[destination] || (is_outside(from) && is_outside(to)) {
+            // Two addresses outside have nothing to do with us, and what an endpoint sends to another address of its
+            // own never leaves it.
+            let is_nobodys = from.id() == to.id() && source != destination;
+            let is_outside = from.id().is_none() && to.id().is_none();
+            if *space != spaces[destination] || is_nobodys || is_outside {
                 continue;
             }
             for (nth, traffic) in traffic[destination].iter().enumerate() {

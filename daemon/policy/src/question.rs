@@ -60,21 +60,20 @@ impl Question {
     /// # Errors
     /// [`NoQuestion`] if it has another form, or names nobody.
     pub fn read(text: &str, world: &World) -> Result<Self, NoQuestion> {
-        let form = || NoQuestion::Form(text.to_owned());
-        let spaced = text.replace("->", " ");
-        let words = spaced.split_whitespace();
-        // No endpoint is called so: their names have a slash.
-        let mut words = words.filter(|word| *word != "to");
-        let (Some(source), Some(rest), None) = (words.next(), words.next(), words.next()) else {
-            return Err(form());
-        };
-        let (destination, probe) = rest.rsplit_once(':').ok_or_else(form)?;
-        let probe = probe.parse().map_err(|_| form())?;
+        let (source, destination, probe) = parts(text)?;
         Ok(Self {
             source: end(source, world)?,
             destination: end(destination, world)?,
             probe,
         })
+    }
+
+    /// Whether `text` has the form of a question, whoever is meant.
+    ///
+    /// # Errors
+    /// [`NoQuestion::Form`] if not.
+    pub fn is_formed(text: &str) -> Result<(), NoQuestion> {
+        parts(text).map(drop)
     }
 
     /// What is asked once the node with the addresses `own` has sent it on to whom a host port leads, and which
@@ -107,7 +106,7 @@ impl Question {
     #[must_use]
     pub fn packet(&self, world: &World, family: Family) -> Option<Packet> {
         let space = match &self.source {
-            End::Endpoint(_) => self.source.space(world),
+            End::Endpoint(_) | End::Part(..) => self.source.space(world),
             End::Address(_) => self.destination.space(world),
         };
         Some(Packet {
@@ -137,6 +136,20 @@ impl Question {
             _ => Ok(()),
         }
     }
+}
+
+/// Who sends, who is to get it, and what.
+fn parts(text: &str) -> Result<(&str, &str, Probe), NoQuestion> {
+    let form = || NoQuestion::Form(text.to_owned());
+    let words = text.split("->").flat_map(str::split_whitespace);
+    // No endpoint is called so: their names have a slash.
+    let mut words = words.filter(|word| *word != "to");
+    let (Some(source), Some(rest), None) = (words.next(), words.next(), words.next()) else {
+        return Err(form());
+    };
+    let (destination, probe) = rest.rsplit_once(':').ok_or_else(form)?;
+    let probe = probe.parse().map_err(|_| form())?;
+    Ok((source, destination, probe))
 }
 
 fn end(text: &str, world: &World) -> Result<End, NoQuestion> {

@@ -2,6 +2,7 @@
 //! checked here against asking about everything.
 
 use std::fmt::Write;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bulkhead_model::{Family, Protocol};
 use bulkhead_policy::classes::What;
@@ -12,7 +13,8 @@ use bulkhead_policy::matrix::{End, Probe, matrix};
 use bulkhead_policy::read::{Effect, Reader};
 use bulkhead_policy::representatives::representatives;
 use bulkhead_policy::{
-    Decision, EndpointId, Matcher, Packet, PolicyKind, PortRange, Question, Space, Traffic, World,
+    Decision, Endpoint, EndpointId, Engine, Interpreter, Matcher, Packet, Peer, PolicyKind,
+    PortRange, Question, Space, Traffic, World,
 };
 
 /// Pods a to c in namespaces x and y, by both families.
@@ -552,4 +554,241 @@ fn too_many_to_tell_apart_are_told_to_be() {
     stand_ins.stand_in(&mut world);
     // With each of them alone, at least.
     assert!(world.endpoints.len() > 20, "{}", world.endpoints.len());
+}
+
+/// Endpoints with prefixes of their own, and one with two addresses; the ends of each part of what they have, and a few
+/// beside them.
+const WIDE: &str = "
+{apiVersion: bulkhead/v1, kind: Network, metadata: {name: wide}, spec: {pools: ['fd01::/32'], gateways: ['fd01::1']}}
+---
+{apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: leased, labels: {is: wide}}, spec: {network: wide, addresses: ['fd01:0:0:1::1', 10.9.0.1], prefixes: ['fd01:0:0:1::/64'], node: n1}}
+---
+{apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: bare, labels: {is: wide}}, spec: {network: wide, prefixes: ['fd01:0:0:2::/64'], node: n1}}
+---
+{apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: beside, labels: {is: wide}}, spec: {network: wide, addresses: ['fd01:0:1::5'], prefixes: ['fd01:0:0:3::/64', 'fd01:0:0:4::/64'], node: n2}}
+---
+{apiVersion: bulkhead/v1, kind: Endpoint, metadata: {name: two, labels: {is: wide}}, spec: {network: wide, addresses: [10.9.0.2, 10.9.0.3, 'fd01:0:1::6'], node: n2}}
+";
+
+fn wide_world(policies: &[String]) -> World {
+    let mut reader = Reader::new();
+    for text in [&people(), WIDE, &policies.join("\n---\n")] {
+        reader.read("objects.yaml", text).unwrap();
+    }
+    let reading = reader.finish();
+    assert_eq!(reading.complaints, []);
+    reading.world
+}
+
+fn wide_policies() -> Vec<Vec<String>> {
+    let from = |block: &str| {
+        vec![policy(
+            "p",
+            &format!(
+                "{{podSelector: {{matchLabels: {{pod: a}}}}, ingress: [{{from: [{{ipBlock: {block}}}]}}]}}"
+            ),
+        )]
+    };
+    vec![
+        vec![],
+        from("{cidr: 'fd01:0:0:1:8000::/65', except: ['fd01:0:0:1:c000::/66']}"),
+        from("{cidr: 'fd01:0:0:1:c000::/66'}"),
+        // All but the address that it has leased.
+        from("{cidr: 'fd01::/16', except: ['fd01:0:0:1::1/128']}"),
+        // Of one all, of another a part, and of both ends of a third.
+        from(
+            "{cidr: 'fd01::/62', except: ['fd01:0:0:2:ffff:ffff:ffff:ffff/128', 'fd01:0:0:3:4000::/66']}",
+        ),
+        vec![policy(
+            "p",
+            "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 'fd01:0:0:4:ffff::/80'}}, {ipBlock: {cidr: 10.9.0.3/32}}], ports: [{port: 80}]}]}",
+        )],
+        vec![own(
+            "{action: deny, from: [{cidr: 'fd01:0:0:2::/65'}], ports: [80/tcp]}, {action: deny, from: [{cidr: 10.9.0.2/31}]}",
+        )],
+    ]
+}
+
+/// Addresses of an endpoint, by what it has alone.
+fn some_addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
+    let mut all: Vec<IpAddr> = endpoint.addresses.iter().copied().collect();
+    for own in &endpoint.prefixes {
+        let IpAddr::V6(first) = own.first() else {
+            unreachable!("they are of IPv6");
+        };
+        let steps = [0_i128, 1, 2, 1 << 62, 2 << 62, 3 << 62, 0xffff << 48];
+        let around = steps.iter().flat_map(|step| [*step, step - 1, step + 1]);
+        let of_own = around
+            .chain([i128::from(u64::MAX)])
+            .map(|step| {
+                IpAddr::from(Ipv6Addr::from_bits(
+                    first.to_bits().wrapping_add_signed(step),
+                ))
+            })
+            .filter(|address| own.contains(*address));
+        all.extend(of_own);
+    }
+    all
+}
+
+/// Whether an end stands for an address: a part for its own, the endpoint for what no part of it has.
+fn stands_for(end: &End, id: &EndpointId, address: IpAddr, parts: &[&End]) -> bool {
+    let has = |end: &End| matches!(end, End::Part(of, part) if of == id && part.contains(address));
+    match end {
+        End::Endpoint(of) => of == id && !parts.iter().any(|end| has(end)),
+        part => has(part),
+    }
+}
+
+/// Every address of what an endpoint has as a whole is told what the judge says of that very address.
+#[test]
+fn parts_of_a_prefix_that_policies_tell_apart_are_asked_about_by_themselves() {
+    let probes = vec![
+        Probe::Port(Protocol::Tcp, 80),
+        Probe::Port(Protocol::Udp, 9),
+    ];
+    let (mut asked, mut apart) = (0, 0);
+    for policies in wide_policies() {
+        let world = wide_world(&policies);
+        let judge = Matcher::new(&world);
+        let tables = Interpreter::new(&world);
+        let engines: [&dyn Engine; 2] = [&judge, &tables];
+        for engine in engines {
+            let told = matrix(&world, engine, &[], probes.clone()).unwrap();
+            let parts: Vec<&End> = told
+                .ends
+                .iter()
+                .filter(|end| matches!(end, End::Part(..)))
+                .collect();
+            apart += parts.len();
+            for cell in told.cells().filter(|cell| !cell.is_loopback()) {
+                let ends = [cell.source, cell.destination].map(|end| &told.ends[end]);
+                let [from, to] = ends.map(|end| {
+                    let id = end.id().unwrap();
+                    let all = some_addresses(&world.endpoints[id]).into_iter();
+                    let all = all.filter(|address| {
+                        Family::of(*address) == cell.family && stands_for(end, id, *address, &parts)
+                    });
+                    all.collect::<Vec<_>>()
+                });
+                assert!(!from.is_empty() && !to.is_empty(), "{ends:?}");
+                let there = from.iter().zip(to.iter().cycle());
+                let back = from.iter().cycle().zip(&to);
+                for (source, destination) in there.chain(back.take(to.len())) {
+                    let (source, destination) = (*source, *destination);
+                    let packet = Packet {
+                        space: Space::Node,
+                        source,
+                        destination,
+                        traffic: cell.traffic.unwrap(),
+                    };
+                    let said = judge.evaluate(&packet).decision;
+                    assert_eq!(
+                        cell.judgement.decision, said,
+                        "{packet}: {ends:?}: {policies:?}"
+                    );
+                    asked += 1;
+                }
+            }
+        }
+    }
+    assert!(apart > 10 && asked > 1_000, "{apart} {asked}");
+}
+
+#[test]
+fn a_difference_in_a_part_of_a_prefix_is_told_of_that_part() {
+    let worlds: Vec<World> = wide_policies()
+        .iter()
+        .map(|policies| wide_world(policies))
+        .collect();
+    let traffic = Traffic::Port {
+        protocol: Protocol::Tcp,
+        port: 80,
+    };
+    let mut differing = 0;
+    for old in &worlds {
+        for new in &worlds {
+            let difference = diff(old, new);
+            let judges = [Matcher::new(old), Matcher::new(new)];
+            let ends = difference.changes.iter();
+            let ends = ends.flat_map(|change| change.source.members.iter());
+            let told_parts: Vec<&End> = ends.filter(|end| matches!(end, End::Part(..))).collect();
+            differing += told_parts.len();
+            let pod = EndpointId::new("x", "a");
+            let destination = "fd00::1".parse().unwrap();
+            for (id, endpoint) in old.endpoints.iter().filter(|(id, _)| id.network.is_some()) {
+                for source in some_addresses(endpoint).into_iter().filter(IpAddr::is_ipv6) {
+                    let packet = Packet {
+                        space: Space::Node,
+                        source,
+                        destination,
+                        traffic,
+                    };
+                    let [was, is] = judges
+                        .each_ref()
+                        .map(|judge| judge.evaluate(&packet).decision);
+                    let is_told = difference.changes.iter().any(|change| {
+                        let of_source = change.source.members.iter().any(|end| match end {
+                            End::Part(of, part) => of == id && part.contains(source),
+                            // Its first address, and what is told as that.
+                            End::Endpoint(of) => of == id && of_first(old, id, source, &[old, new]),
+                            End::Address(_) => false,
+                        });
+                        of_source
+                            && change.now == is
+                            && change
+                                .destination
+                                .members
+                                .contains(&End::Endpoint(pod.clone()))
+                            && change.families.contains(&Family::V6)
+                            && change
+                                .what
+                                .iter()
+                                .any(|what| speaks_of(*what, traffic, Family::V6))
+                    });
+                    assert_eq!(is_told, was != is, "{packet}: {was} {is}: {difference:#?}");
+                }
+            }
+        }
+    }
+    assert!(differing > 10, "{differing}");
+}
+
+/// Whether blocks of the policies have an address as they have the one that the endpoint is asked about by.
+fn of_first(world: &World, id: &EndpointId, address: IpAddr, worlds: &[&World]) -> bool {
+    let first = End::Endpoint(id.clone()).address(world, Family::of(address));
+    let policies = worlds.iter().flat_map(|world| world.policies.values());
+    let rules = policies.flat_map(|policy| [&policy.ingress, &policy.egress]);
+    let mut peers = rules.flatten().flatten().flat_map(|rule| &rule.peers);
+    peers.all(|peer| match peer {
+        Peer::Block(block) => {
+            first.is_some_and(|first| block.contains(first) == block.contains(address))
+        }
+        _ => true,
+    })
+}
+
+#[test]
+fn a_rule_about_a_part_of_a_prefix_is_not_said_in_vain() {
+    let said = |block: &str| {
+        let text = format!(
+            "{{podSelector: {{}}, ingress: [{{from: [{{ipBlock: {{cidr: '{block}'}}}}]}}]}}"
+        );
+        let findings = lint(&wide_world(&[policy("p", &text)]));
+        findings
+            .iter()
+            .map(|found| found.matter.name())
+            .collect::<Vec<_>>()
+    };
+    // Which is a prefix over pods, but matches what they send.
+    assert_eq!(said("fd01:0:0:1:8000::/65"), ["prefix-over-pods"]);
+    let second = "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 'fd01:0:0:1::/66'}}]}, {from: [{ipBlock: {cidr: 'fd01:0:0:1::/65'}}]}]}";
+    let findings = lint(&wide_world(&[policy("p", second)]));
+    let redundant: Vec<_> = findings
+        .iter()
+        .filter(|found| found.matter.name() == "redundant")
+        .map(|found| found.rule.map(|(_, nth)| nth))
+        .collect();
+    // The second says more than the first: of addresses that nobody is asked about by.
+    assert_eq!(redundant, [Some(0)]);
 }

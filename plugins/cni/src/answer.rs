@@ -3,9 +3,11 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
+use bulkhead_model::NetworkName;
+
 use crate::json::{Object, Value};
 use crate::netconf::version_of;
-use crate::{Call, CniError, CniResult, CniVersion, Environment, NetConf, Verb};
+use crate::{Call, CniError, CniResult, CniVersion, Code, Environment, NetConf, Verb};
 
 /// What a plugin answers when nothing went wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +71,9 @@ pub fn answer(
     };
     let mut input = Vec::new();
     let read = stdin.read_to_end(&mut input);
-    let version = spoken(&input).unwrap_or(CniVersion::NEWEST);
+    let document = NetConf::document_of(&input).ok();
+    let version = document.as_ref().and_then(spoken);
+    let version = version.unwrap_or(CniVersion::NEWEST);
     if verb == Verb::Version {
         return Output::json(0, &versions(version));
     }
@@ -79,7 +83,14 @@ pub fn answer(
     let answered = Call::read(verb, environment, input)
         .and_then(|call| handler(&call))
         .and_then(|answer| said(answer, version));
-    answered.unwrap_or_else(|error| refusal(&error, version))
+    answered.unwrap_or_else(|error| {
+        let network = document.as_ref().and_then(named);
+        let error = match network {
+            Some(network) => of_network(error, &network),
+            None => error,
+        };
+        refusal(&error, version)
+    })
 }
 
 fn said(answer: Answer, version: CniVersion) -> Result<Output, CniError> {
@@ -90,10 +101,30 @@ fn said(answer: Answer, version: CniVersion) -> Result<Output, CniError> {
     }
 }
 
-/// The version the input asks for, if it can be told and is one of ours.
-fn spoken(input: &[u8]) -> Option<CniVersion> {
-    let document = NetConf::document_of(input).ok()?;
-    version_of(&Object::root(&document).ok()?).ok()
+/// The version the configuration asks for, if it can be told and is one of ours.
+fn spoken(document: &Value) -> Option<CniVersion> {
+    version_of(&Object::root(document).ok()?).ok()
+}
+
+/// The network it is of, if that is a name.
+fn named(document: &Value) -> Option<NetworkName> {
+    document.get("name")?.as_str()?.parse().ok()
+}
+
+/// What is said of a configuration that is refused, with whose it is: not every runtime tells, and a node has several.
+/// The text about versions is libcni's, and stays.
+fn of_network(mut error: CniError, network: &NetworkName) -> CniError {
+    let named = format!("network {network}");
+    if error.to_string().contains(&named) {
+        return error;
+    }
+    let text = match error.code {
+        Code::INCOMPATIBLE_VERSION => &mut error.details,
+        Code::UNSUPPORTED_FIELD | Code::INVALID_CONFIG => &mut error.msg,
+        _ => return error,
+    };
+    *text = format!("{named}: {text}");
+    error
 }
 
 fn versions(echo: CniVersion) -> Value {

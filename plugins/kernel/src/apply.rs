@@ -2,11 +2,12 @@
 //! one send, links to be deleted in one deletion.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use bulkhead_model::{IfName, Mac};
 use bulkhead_nft::{Command, Transaction};
-use bulkhead_plan::{Flow, LinkSetting, Ns, Op, Plan, Switch, Sysctl};
+use bulkhead_plan::{Dad, Flow, LinkSetting, Ns, Op, Plan, Switch, Sysctl};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use rustix::io::Errno;
 
@@ -15,7 +16,7 @@ use crate::links::RawLink;
 use crate::pending::{Doomed, Failure, Pending};
 use crate::place::{Kernel, Place, PlaceError};
 use crate::request::{self, End};
-use crate::wait::{await_addresses, await_forwarding};
+use crate::wait::{await_addresses, await_forwarding, await_reception};
 use crate::{announce, deletion, ethtool, named, nftables, xfrm};
 
 pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> {
@@ -29,6 +30,7 @@ pub(crate) fn apply(kernel: &mut Kernel, plan: &Plan) -> Result<(), ApplyError> 
     };
     let result = run.all(plan.ops());
     run.release();
+    let result = result.and_then(|()| run.taken_in(plan.ops()));
     result.map_err(|(nth, source)| ApplyError {
         nth,
         op: one_line(&plan.ops()[nth]),
@@ -188,6 +190,34 @@ impl Run<'_> {
                 ns, interface, mac, ..
             } => self.announce(ns, *interface, *mac).map_err(failed),
         }
+    }
+
+    /// Waits until the IPv6 addresses that were added are taken in; those that are probed are waited for by
+    /// an operation of their own.
+    fn taken_in(&mut self, ops: &[Op]) -> Result<(), Failure> {
+        for (nth, op) in ops.iter().enumerate() {
+            let Op::AddAddress {
+                ns,
+                link,
+                address,
+                dad: Dad::Skip,
+                ..
+            } = op
+            else {
+                continue;
+            };
+            let IpAddr::V6(own) = address.address() else {
+                continue;
+            };
+            // Which link is meant by it no route tells.
+            if own.is_unicast_link_local() {
+                continue;
+            }
+            self.place(ns)
+                .and_then(|place| await_reception(place, ns, *link, own.into()))
+                .map_err(|error| (nth, error))?;
+        }
+        Ok(())
     }
 
     fn place(&mut self, ns: &Ns) -> Result<&mut Place, OpError> {

@@ -1,5 +1,6 @@
 //! Waiting for what the kernel does in its own time, each with a deadline.
 
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,12 +10,15 @@ use bulkhead_plan::Ns;
 use crate::apply::{in_space, index_of};
 use crate::error::OpError;
 use crate::links::RawLink;
+use crate::local::is_local;
 use crate::place::Place;
 use crate::request::{self, Links};
 use crate::routes::decode_address;
 
 /// The kernel raises a port in a work queue within this, if no spanning tree delays it.
 const FORWARDING: Duration = Duration::from_secs(1);
+/// The kernel takes an address in within this, on a machine with other work too.
+const RECEPTION: Duration = Duration::from_secs(1);
 /// One probe and its second (RFC 4862 §5.1), and the random delay before it, are over by then.
 const DETECTION: Duration = Duration::from_secs(5);
 
@@ -30,6 +34,30 @@ pub(crate) fn await_forwarding(place: &mut Place, ns: &Ns, port: IfName) -> Resu
             return Ok(());
         }
         thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// Waits until packets to an IPv6 address that was added to a link are taken in: its local route comes from a
+/// work of its own (`addrconf_dad_work`, `net/ipv6/addrconf.c`), and what is sent to it before is lost without
+/// a word. Past [`RECEPTION`] somebody's rules lead elsewhere: not an error. On a link that is down nothing is
+/// taken in.
+pub(crate) fn await_reception(
+    place: &mut Place,
+    ns: &Ns,
+    link: IfName,
+    address: IpAddr,
+) -> Result<(), OpError> {
+    let until = Instant::now() + RECEPTION;
+    loop {
+        if is_local(place, address).map_err(|error| in_space(ns, error))? {
+            return Ok(());
+        }
+        let index = index_of(place, ns, link)?;
+        let raised = link_by_index(place, ns, index)?.filter(|link| link.up);
+        if raised.is_none() || Instant::now() >= until {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_micros(200));
     }
 }
 

@@ -21,7 +21,7 @@ const INGRESS: Name = Name::literal("ingress");
 const FOUR: Name = Name::literal("four");
 const SIX: Name = Name::literal("six");
 const NONE: Name = Name::literal("none");
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(40);
 /// IEEE 802 local experimental `EtherType`.
 const EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
 

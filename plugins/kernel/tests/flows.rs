@@ -45,7 +45,7 @@ fn tracking() -> Bed {
         .unwrap();
     bed.host.nft(RULES).unwrap();
     // An IPv6 address is the namespace's own once a worker has looked at it (`addrconf_dad_work`).
-    wait_for("the addresses' routes", Duration::from_secs(2), || {
+    wait_for("the addresses' routes", Duration::from_secs(40), || {
         let routes = bed.host.ip("-6 route show table local").unwrap();
         ["fd07::1", "fd07::2", "fd08::1"]
             .iter()

@@ -15,7 +15,7 @@ use bulkhead_plan::{
 use common::{address, name};
 use netns_fixtures::{Capture, End, Feature, Ping, Sandbox, skip_without, veth};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(40);
 const DEVICE: &str = "bhx-net";
 
 struct Nodes {

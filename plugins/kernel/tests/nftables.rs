@@ -466,7 +466,7 @@ fn a_transaction_larger_than_a_socket_s_buffer_is_committed() {
     let whole = Plan::new(vec![commit(Command::AddTable(many), None)]);
     bed.run(|kernel| kernel.apply(&whole).unwrap());
     // A listing misses some while the kernel still makes the set's table larger (`nft_rhash_walk`).
-    wait_for("every element", Duration::from_secs(10), || {
+    wait_for("every element", Duration::from_secs(40), || {
         let seen = observe(
             &bed,
             TableScope {

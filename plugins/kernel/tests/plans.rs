@@ -13,7 +13,10 @@ use bulkhead_plan::{
 };
 use common::*;
 use netns_fixtures::packet::{Advertised, ArpOp, Icmpv6};
-use netns_fixtures::{Capture, Captured, Feature, skip_without, wait_for};
+use netns_fixtures::{Capture, Captured, Feature, skip_without, wait_for, wait_until};
+
+/// How long anything that must happen may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(40);
 
 #[test]
 fn the_first_refused_operation_of_a_batch_is_reported() {
@@ -138,7 +141,8 @@ fn deleted_links_are_gone_when_the_plan_returns() {
     }
 }
 
-/// The plain request usually takes 16 ms (`rcu_barrier`).
+/// The plain request usually takes 16 ms (`rcu_barrier`). A machine with other work may take longer to start
+/// the child; one that waits for the kernel is never quicker.
 #[test]
 fn a_handed_off_deletion_does_not_wait_for_the_kernel_to_forget_the_link() {
     let usual = |deletion: Deletion| {
@@ -155,8 +159,13 @@ fn a_handed_off_deletion_does_not_wait_for_the_kernel_to_forget_the_link() {
         };
         median(once)
     };
-    let (plain, handed) = (usual(Deletion::Blocking), usual(reaper()));
-    assert!(handed < plain, "{handed:?} handed off, {plain:?} plain");
+    let mut last = String::new();
+    let quicker = wait_until(LIMIT, || {
+        let (plain, handed) = (usual(Deletion::Blocking), usual(reaper()));
+        last = format!("{handed:?} handed off, {plain:?} plain");
+        (handed < plain).then_some(())
+    });
+    assert!(quicker.is_some(), "{last}");
 }
 
 /// A port and its ifb device, and the deletion of both.
@@ -216,16 +225,14 @@ fn two_links_are_deleted_without_waiting_for_the_kernel_twice() {
             })
         })
     };
-    let (together, one_by_one) = (usual(Deletion::Blocking, 2), usual(Deletion::Blocking, 1));
-    let handed = usual(reaper(), 2);
-    assert!(
-        together < one_by_one,
-        "{together:?} together, {one_by_one:?} one by one"
-    );
-    assert!(
-        handed < together,
-        "{handed:?} handed off, {together:?} plain"
-    );
+    let mut last = String::new();
+    let quicker = wait_until(LIMIT, || {
+        let (together, one_by_one) = (usual(Deletion::Blocking, 2), usual(Deletion::Blocking, 1));
+        let handed = usual(reaper(), 2);
+        last = format!("{handed:?} handed off, {together:?} together, {one_by_one:?} one by one");
+        (handed < together && together < one_by_one).then_some(())
+    });
+    assert!(quicker.is_some(), "{last}");
 }
 
 /// One takes what the other has doomed with it.
@@ -344,7 +351,7 @@ fn an_announcement_reaches_the_segment_once_for_each_address() {
         addresses: vec!["10.1.0.2".parse().unwrap(), "fd01::2".parse().unwrap()],
     }]);
     assert_eq!(switches(), before);
-    let limit = Duration::from_secs(2);
+    let limit = LIMIT;
     let own: IpAddr = "10.1.0.2".parse().unwrap();
     let arp = |frame: &Captured| {
         let arp = frame.ok().and_then(|frame| frame.arp());
@@ -364,6 +371,32 @@ fn an_announcement_reaches_the_segment_once_for_each_address() {
     capture
         .expect("an unsolicited NA", limit, advertised)
         .unwrap();
+}
+
+/// Whoever was told that an attachment stands sends to its addresses, and what comes before they are taken in is
+/// lost without a word.
+#[test]
+fn an_address_is_taken_in_when_the_plan_returns() {
+    let bed = Bed::new();
+    let inside = bed.inside();
+    let added = ["10.1.0.2/24", "fd01::2/64"];
+    let own = ["10.1.0.2", "fd01::2"].map(|own| own.parse().unwrap());
+    let mut scope = bed.scope(&[], &[]);
+    scope.space(&inside).local = own.into();
+    for nth in 0..32 {
+        let mut plan = segment(&bed);
+        let last = added.map(|text| add_address(&inside, "eth0", text, Dad::Skip));
+        let up = plan.len() - 2;
+        // Before the interface comes up, as in an ADD, and after it.
+        let at = if nth % 2 == 0 { up } else { plan.len() };
+        plan.splice(at..at, last);
+        let world = bed.run(|kernel| {
+            kernel.apply(&Plan::new(plan)).unwrap();
+            kernel.observe(&scope).unwrap()
+        });
+        assert_eq!(world.space(&inside).local, own.into(), "round {nth}");
+        bed.apply(vec![del_link(&Ns::Host, "p0"), del_link(&Ns::Host, "br0")]);
+    }
 }
 
 fn kept(address: &str) -> Op {
@@ -537,7 +570,7 @@ fn many_at_once_plug_and_unplug_on_one_bridge() {
     };
     assert_eq!(ports(), usize::from(THREADS) / 2);
     bed.apply(vec![del_link(&Ns::Host, "br0")]);
-    wait_for("the bridge to be gone", Duration::from_secs(2), || {
+    wait_for("the bridge to be gone", LIMIT, || {
         (!bed.host.has_link("br0").unwrap()).then_some(())
     });
 }

@@ -10,7 +10,7 @@ use bulkhead_plan::{Ns, Plan, Scope};
 use common::*;
 use netns_fixtures::wait_for;
 
-const IN_TIME: Duration = Duration::from_secs(10);
+const IN_TIME: Duration = Duration::from_secs(40);
 const PORT: &str = "bhpabcdefghijkl";
 const OTHER: &str = "bhpmnopqrstuvwx";
 

@@ -15,7 +15,7 @@ use common::routed::{TCP, UDP, destination, host_ports, packet, topology};
 use common::{Nfnl, device};
 use netns_fixtures::{Ns, Sandbox, wait_for};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(40);
 /// The router's addresses on br0: the source of what was sent on.
 const OWN: [&str; 2] = ["10.0.0.1", "fd00:1::1"];
 

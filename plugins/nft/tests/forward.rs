@@ -13,7 +13,7 @@ use common::frame::{BOUND, ethernet, frames};
 use common::{BULKHEAD, Nfnl, SHAPED, bound, device, port_chain, shaped, shaped_guard};
 use netns_fixtures::{Feature, Ns, PacketSocket, Sandbox, skip_without, wait_for};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(40);
 /// IEEE 802 local experimental `EtherType`: the frame that shows that those before it are through.
 const SENTINEL: u16 = 0x88b5;
 

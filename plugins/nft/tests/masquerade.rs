@@ -15,7 +15,7 @@ use common::routed::{UDP, packet, topology};
 use common::{Nfnl, device, masquerade};
 use netns_fixtures::{Ns, Sandbox};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(40);
 
 /// The source address with which a datagram from `inside` arrives at `target`.
 fn source_seen(inside: &Ns, outside: &Ns, target: IpAddr) -> IpAddr {

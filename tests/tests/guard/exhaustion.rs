@@ -13,9 +13,11 @@ use netns_fixtures::{
 };
 
 use crate::ground::{Ground, Segment};
-use crate::lab::{ETH0, LIMIT, Lab};
+use crate::lab::{ETH0, Lab};
 use crate::scene::{Scene, nobody6};
 
+/// How long a connection of somebody else's may take while there is a flood.
+const LIMIT: Duration = Duration::from_secs(10);
 /// Connections to each address.
 const ROUNDS: usize = 12;
 /// Frames that are sent before the first one.

@@ -25,7 +25,7 @@ pub(crate) enum Place {
 }
 
 /// How long an awaited sentinel may take before its path counts as broken.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The same where attacks do break paths, and that one is broken proves nothing.
 const HASTE: Duration = Duration::from_millis(100);
 /// What sentinels are known by; a number and the place that is to be reached follow.

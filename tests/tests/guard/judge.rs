@@ -1,7 +1,6 @@
 //! An attack carried out, and what came of it.
 
 use std::fmt;
-use std::time::Duration;
 
 use netns_fixtures::packet::{Frame, Icmpv6};
 use netns_fixtures::{Capture, Captured, Direction, Ns, wait_for};
@@ -240,7 +239,7 @@ fn taken(ns: &Ns, device: &str) -> Option<String> {
     ns.ip(&format!("addr del {CANDIDATE}/128 dev {device}"))
         .unwrap();
     // The route of the address goes behind the caller.
-    wait_for("the address to be gone", Duration::from_secs(5), || {
+    wait_for("the address to be gone", LIMIT, || {
         let routes = ns
             .ip(&format!("-6 route show table local {CANDIDATE}"))
             .unwrap();

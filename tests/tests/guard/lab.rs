@@ -22,7 +22,7 @@ use crate::ground::{Ground, NETWORK, POOL4, POOL6, merged};
 use crate::scene::{Scene, Station};
 
 /// How long anything that must happen may take on a busy machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 pub(crate) const ETH0: &str = "eth0";
 /// What passed the attacker's port, on the node.
 const TAP: [&str; 2] = ["tap-in", "tap-out"];

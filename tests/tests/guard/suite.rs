@@ -237,6 +237,9 @@ const TOGETHER: usize = 16;
 /// And of how many shots each of them is.
 const FEW: usize = 8;
 
+/// How often what has to work is tried: a machine with other work misses the moment that some have to meet.
+const TIMES: usize = 6;
+
 /// Attacks that are carried out together, none of which could be taken for another.
 fn batches(scene: &Scene, attacks: Vec<Attack>) -> Vec<Vec<Attack>> {
     let mut batches: Vec<Vec<(Attack, Vec<Shot>)>> = Vec::new();
@@ -287,7 +290,14 @@ fn verdicts(field: &mut Field, attacks: &[Attack]) -> Vec<(Attack, Outcome)> {
         each.extend(unknown.into_iter().map(|(attack, _)| attack));
     }
     for attack in each {
-        let verdict = judge(field, &attack);
+        let mut verdict = judge(field, &attack);
+        let has_to_work = !guarded && excuse(&attack, field.lab.ground).is_none();
+        for _ in 1..TIMES {
+            if !has_to_work || verdict.is(attack.harm) {
+                break;
+            }
+            verdict = judge(field, &attack);
+        }
         all.push((attack, verdict));
     }
     all

@@ -217,20 +217,21 @@ fn an_address_that_changes_hands_is_reached_at_once(setting: BridgeNetfilter) {
     let ips = ["10.1.0.77", "fd01::77"];
     let config = node.config_with(json!({"runtimeConfig": {"ips": ips}}));
     let neighbour = node.attach(&node.config(), "neighbour");
-    let reach = |from: &Ns, limit| {
+    let reach = |from: &Ns, asked: fn(Ping) -> Ping| {
         for to in ips.map(|text| text.parse::<IpAddr>().unwrap()) {
-            assert!(Ping::new(to).limit(limit).from(from).unwrap(), "{to}");
+            let ping = asked(Ping::new(to).limit(LIMIT));
+            assert!(ping.from(from).unwrap(), "{to}");
         }
     };
     let first = node.attach(&config, "first");
-    reach(&node.host, LIMIT);
-    reach(&neighbour.container, LIMIT);
+    reach(&node.host, |ping| ping);
+    reach(&neighbour.container, |ping| ping);
     node.detach(&first);
     let second = node.attach(&config, "second");
     assert_ne!(first_mac(&first), second.mac());
     // One request each: what the host and the neighbour knew is corrected, not aged out.
-    reach(&node.host, Duration::ZERO);
-    reach(&neighbour.container, Duration::ZERO);
+    reach(&node.host, Ping::single);
+    reach(&neighbour.container, Ping::single);
 }
 
 fn first_mac(attachment: &Attachment) -> [u8; 6] {

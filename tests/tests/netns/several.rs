@@ -121,17 +121,18 @@ fn a_layer_2_network_carries_what_its_containers_bring(setting: BridgeNetfilter)
 }
 
 /// Detection of a duplicate takes a second at least; an interface without addresses of ours has
-/// nothing to wait for.
+/// nothing to wait for. A machine without time for it may be slow at the first ones.
 fn a_layer_2_add_does_not_wait(setting: BridgeNetfilter) {
     let node = Node::new(setting);
-    let quickest = (0..3).map(|nth| {
+    let elapsed = |nth: usize| {
         let container = node.sandbox.container(&format!("c{nth}")).unwrap();
         let answer = node.run(&node.call(Verb::Add, &node.segment(), &container, "eth0"));
         assert!(answer.succeeded(), "{answer:#?}");
         answer.elapsed
-    });
-    let quickest = quickest.min().unwrap();
-    assert!(quickest < Duration::from_millis(900), "{quickest:?}");
+    };
+    let mut took = (0..20).map(elapsed);
+    let quick = took.find(|elapsed| *elapsed < Duration::from_millis(900));
+    assert!(quick.is_some(), "every one of 20 took longer");
 }
 
 fn a_disabled_interface_is_left_down(setting: BridgeNetfilter) {

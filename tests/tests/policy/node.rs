@@ -16,7 +16,7 @@ use bulkhead_policy::{
     Decision, Endpoint, EndpointId, Labels, Local, NamedPort, NodeName, Packet, Place as Attached,
     Space, Traffic, World,
 };
-use netns_fixtures::{Ns, Sandbox, wait_until};
+use netns_fixtures::{Ns, Sandbox, carries, wait_until};
 
 use crate::dice::Dice;
 
@@ -24,7 +24,7 @@ const NODES: [&str; 2] = ["n1", "n2"];
 const NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const PORTS: [u16; 2] = [80, 81];
 /// Longer than anything takes on a loaded machine.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(40);
 /// How long it is looked whether a handshake is done that should not be.
 const HANDSHAKE: Duration = Duration::from_millis(5);
 
@@ -113,9 +113,12 @@ impl Nodes {
         if let [one, other] = sides.as_slice() {
             join(one, other);
         }
-        let ends = (0..ends)
+        let ends: Vec<_> = (0..ends)
             .map(|nth| End::new(&sandbox, &sides, nth))
             .collect();
+        for ns in sides.iter().chain(ends.iter().map(|end| &end.ns)) {
+            carries(ns).unwrap();
+        }
         Self {
             sides,
             ends,

@@ -131,6 +131,8 @@ fn a_value_of_the_wrong_type_is_refused_by_its_key(suite: &Suite) {
         config[key] = value;
         let said = refusal(&node.run(&node.call(Verb::Add, &config)), 7);
         assert!(said.contains(key), "{said}");
+        let network = format!("network {}: {key}", config["name"].as_str().unwrap());
+        assert!(!suite.is_ours() || said.starts_with(&network), "{said}");
     }
     node.assert_nothing_left();
 }

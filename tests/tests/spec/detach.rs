@@ -1,16 +1,12 @@
 //! DEL succeeds on whatever is left, and ADD refuses what is not its own (CNI spec 1.1.0, "DEL",
 //! "ADD").
 
-use std::time::Duration;
-
 use bulkhead_tests::Suite;
-use netns_fixtures::{Verb, wait_for};
+use netns_fixtures::{Snapshot, Verb, wait_for};
 use serde_json::json;
 
 use crate::claims;
-use crate::node::{Node, refusal, silent};
-
-const LIMIT: Duration = Duration::from_secs(10);
+use crate::node::{LIMIT, Node, refusal, silent};
 
 claims! {
     both:
@@ -116,11 +112,11 @@ fn del_leaves_the_other_attachment(suite: &Suite) {
         call.netns(other.path())
     };
     node.attach(&of_other(Verb::Add));
-    let alone = netns_fixtures::Snapshot::take(&node.host).unwrap();
+    let alone = Snapshot::settled(&node.host, LIMIT).unwrap();
     node.add(&config);
     node.del(&config);
-    let after = netns_fixtures::Snapshot::take(&node.host).unwrap();
-    assert_eq!(alone.diff(&after), Vec::<String>::new());
+    let left = alone.left_in(&node.host, LIMIT).unwrap();
+    assert_eq!(left, Vec::<String>::new());
     assert!(other.has_link("eth0").unwrap());
     silent(&node.run(&of_other(Verb::Del)));
     node.assert_nothing_left();
@@ -214,12 +210,12 @@ fn a_bridge_of_others_is_joined_and_left(suite: &Suite) {
         let links = node.host.ip_json("link show dev netbr").unwrap();
         (links[0]["operstate"] == "UP").then_some(())
     });
-    let theirs = netns_fixtures::Snapshot::take(&node.host).unwrap();
+    let theirs = Snapshot::settled(&node.host, LIMIT).unwrap();
     let config = node.config("1.0.0");
     node.add(&config);
     node.del(&config);
-    let after = netns_fixtures::Snapshot::take(&node.host).unwrap();
-    assert_eq!(theirs.diff(&after), Vec::<String>::new());
+    let left = theirs.left_in(&node.host, LIMIT).unwrap();
+    assert_eq!(left, Vec::<String>::new());
 }
 
 fn a_link_of_the_bridges_name_is_refused(suite: &Suite) {
@@ -227,14 +223,14 @@ fn a_link_of_the_bridges_name_is_refused(suite: &Suite) {
     node.host
         .ip("link add netbr type veth peer name theirs")
         .unwrap();
-    let theirs = netns_fixtures::Snapshot::take(&node.host).unwrap();
+    let theirs = Snapshot::take(&node.host).unwrap();
     let answer = node.run(&node.call(Verb::Add, &node.config("1.0.0")));
     let code = answer.error_code().expect("it must be refused");
     let said = refusal(&answer, code);
     assert!(said.contains("netbr"), "{said}");
     node.del(&node.config("1.0.0"));
-    let after = netns_fixtures::Snapshot::take(&node.host).unwrap();
-    assert_eq!(theirs.diff(&after), Vec::<String>::new());
+    let left = theirs.left_in(&node.host, LIMIT).unwrap();
+    assert_eq!(left, Vec::<String>::new());
 }
 
 fn a_configuration_changed_since_leaves_nothing(suite: &Suite) {
@@ -243,7 +239,7 @@ fn a_configuration_changed_since_leaves_nothing(suite: &Suite) {
     // Another attachment keeps what the network shares, where something could be left.
     let resident = |verb| node.call(verb, &config).ifname("net1");
     node.attach(&resident(Verb::Add));
-    let with_resident = netns_fixtures::Snapshot::take(&node.host).unwrap();
+    let with_resident = Snapshot::settled(&node.host, LIMIT).unwrap();
     let first = node.add(&config);
     let mut changed = config.clone();
     changed["macspoofchk"] = json!(true);

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use bulkhead_cni::exec::ExecError;
 use bulkhead_cni::json::Value;
 use bulkhead_cni::list::{Attachment, CacheError, LoadError, NetworkList, RunError};
-use bulkhead_cni::{CniError, CniVersion, Code};
+use bulkhead_cni::{CniError, CniVersion, Code, Verb};
+use bulkhead_model::NetworkName;
 
 use crate::failure::{Exit, Failure, Outcome, chain};
 use crate::output::Format;
@@ -158,20 +159,21 @@ fn tell(failed: Failed) -> Vec<Told> {
             verb,
             source,
         }) => {
-            vec![told_by_plugin(
-                &format!("network {network}, {verb}"),
-                *source,
-            )]
+            vec![told_by_plugin(&network, verb, *source)]
         }
         Failed::Running(error) => vec![told_by_runner(&error)],
     }
 }
 
-/// A plugin's error keeps its code and details; what ran it is said before its message.
-fn told_by_plugin(place: &str, error: ExecError) -> Told {
+/// A plugin's error keeps its code and details; what ran it is said before its message, and the network once.
+fn told_by_plugin(network: &NetworkName, verb: Verb, error: ExecError) -> Told {
+    let of_network = format!("network {network}: ");
     let (msg, whose) = match &error {
         ExecError::Refused { name, error } => (
-            format!("plugin {name:?}: {}", error.msg),
+            format!(
+                "plugin {name:?}: {}",
+                error.msg.strip_prefix(&of_network).unwrap_or(&error.msg)
+            ),
             if name.starts_with(OURS) {
                 Whose::Ours
             } else {
@@ -186,7 +188,8 @@ fn told_by_plugin(place: &str, error: ExecError) -> Told {
     };
     let code = CniError::from(error).code;
     Told {
-        error: CniError::new(code, format!("{place}: {msg}")).with_details(details),
+        error: CniError::new(code, format!("network {network}, {verb}: {msg}"))
+            .with_details(details),
         exit: Exit::Failed,
         whose,
     }

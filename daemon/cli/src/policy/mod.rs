@@ -93,7 +93,8 @@ impl PolicyError {
             Self::NoQuestion(NoQuestion::Nobody(_) | NoQuestion::Several { .. })
             | Self::NoWay(_)
             | Self::Deserted(_) => Exit::NotFound,
-            Self::NoQuestion(_) | Self::Undecided(_) => Exit::Failed,
+            Self::NoQuestion(NoQuestion::Form(_)) => Exit::Usage,
+            Self::NoQuestion(NoQuestion::Outside(..)) | Self::Undecided(_) => Exit::Failed,
         }
     }
 }

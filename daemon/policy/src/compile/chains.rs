@@ -50,6 +50,8 @@ pub(super) const AROUND6: Name = Name::literal("around6");
 const LEAVING: Name = Name::literal("leaving");
 const ARRIVING: Name = Name::literal("arriving");
 const TO_NODE: Name = Name::literal("to-node");
+/// What comes to the same chains as a forwarded packet, by the longest way.
+const FURTHEST: Name = Name::literal("furthest");
 /// Leave the identity of the other end in the priority.
 pub(super) const WHO_RECEIVES: Name = Name::literal("who-receives");
 pub(super) const WHO_SENDS: Name = Name::literal("who-sends");
@@ -60,6 +62,9 @@ pub(super) const VERDICT: &str = "verdict-";
 /// What goes on whatever anybody says: multicast listener and neighbour discovery (RFC 2710, RFC 3810,
 /// RFC 4861), without redirects.
 const DISCOVERY: [(u8, u8); 2] = [(130, 136), (143, 143)];
+
+/// Reserved (IANA, Assigned Internet Protocol Numbers): no connection is of it, so nothing is related to one.
+const NO_PROTOCOL: u8 = 255;
 
 /// Whether endpoints have prefixes as a whole: without any, nothing looks for them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -97,7 +102,7 @@ const RECEIVER: End = End {
 /// The chains that are the same for everybody.
 pub(super) fn fixed(told: Told, prefixes: Prefixes) -> Vec<nft::Chain> {
     use nft::Hook::{Forward, Input, Output};
-    let base = |name, hook, rules: Vec<Rule>| nft::Chain {
+    let base = |name, hook, furthest: Option<Name>, rules: Vec<Rule>| nft::Chain {
         base: Some(nft::Base {
             kind: nft::ChainKind::Filter,
             hook,
@@ -105,7 +110,7 @@ pub(super) fn fixed(told: Told, prefixes: Prefixes) -> Vec<nft::Chain> {
             priority: PRIORITY,
             policy: nft::Policy::Accept,
         }),
-        ..chain(name, going_on().into_iter().chain(rules).collect())
+        ..chain(name, going_on(furthest).into_iter().chain(rules).collect())
     };
     // Each chain is gone to from as few places as can be: the kernel follows every way at every change.
     let to_own_node = Rule::new([
@@ -116,10 +121,17 @@ pub(super) fn fixed(told: Told, prefixes: Prefixes) -> Vec<nft::Chain> {
         base(
             Name::literal("forward"),
             Forward,
+            Some(FURTHEST),
             [SENDER.judged(&LEAVING), RECEIVER.judged(&ARRIVING)].concat(),
         ),
-        base(Name::literal("input"), Input, SENDER.judged(&TO_NODE)),
-        base(Name::literal("output"), Output, vec![to_own_node]),
+        base(
+            Name::literal("input"),
+            Input,
+            Some(TO_NODE),
+            SENDER.judged(&TO_NODE),
+        ),
+        base(Name::literal("output"), Output, None, vec![to_own_node]),
+        chain(FURTHEST, vec![jump(LEAVING), jump(ARRIVING)]),
         chain(TO_NODE, vec![asks_for_configuration(), jump(LEAVING)]),
         chain(LEAVING, SENDER.not_yet(prefixes)),
         chain(ARRIVING, RECEIVER.not_yet(prefixes)),
@@ -249,8 +261,14 @@ fn who(v4: Field, v6: Field, prefixes: Prefixes) -> Vec<Rule> {
 }
 
 /// Connections that were judged, and ICMP errors about them.
-fn going_on() -> Vec<Rule> {
-    let icmp = [1, 58].map(|protocol| (Key::from(Datum::InetProto(protocol)), Verdict::Accept));
+///
+/// `furthest` is no way of any packet. At every change the kernel follows all ways from the hooks, and one that comes
+/// to a chain deeper than those before has all behind it looked at again (`nft_chain_vstate_valid`): what
+/// classes say is come to with one jump by most packets and with two by others. So the deepest comes first.
+fn going_on(furthest: Option<Name>) -> Vec<Rule> {
+    let of = |protocol| Key::from(Datum::InetProto(protocol));
+    let icmp = [1, 58].map(|protocol| (of(protocol), Verdict::Accept));
+    let furthest = furthest.map(|chain| (of(NO_PROTOCOL), Verdict::Jump(chain)));
     vec![
         Rule::new([
             Statement::has_any(Field::CtState, Datum::ESTABLISHED),
@@ -260,7 +278,7 @@ fn going_on() -> Vec<Rule> {
             Statement::has_any(Field::CtState, Datum::RELATED),
             Statement::Vmap {
                 fields: vec![Field::L4Proto],
-                entries: icmp.into(),
+                entries: icmp.into_iter().chain(furthest).collect(),
             },
         ]),
     ]

@@ -10,6 +10,7 @@
 
 mod dice;
 mod mutants;
+mod ways;
 mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -50,7 +50,7 @@ impl About {
         // What is sent to an address is of its family.
         let is_possible = |family: &Family| match asked.destination {
             End::Address(to) => Family::of(to) == *family,
-            End::Endpoint(_) => true,
+            End::Endpoint(_) | End::Part(..) => true,
         };
         let families = [Family::V4, Family::V6].into_iter().filter(is_possible);
         let packets = families.filter_map(|family| real.packet(world, family));
@@ -58,7 +58,7 @@ impl About {
         for end in [&asked.source, &asked.destination, &real.destination] {
             match end {
                 End::Address(address) => drop(addresses.insert(*address)),
-                End::Endpoint(id) => {
+                End::Endpoint(id) | End::Part(id, _) => {
                     let known = world.endpoints.get(id).into_iter();
                     addresses.extend(known.flat_map(|endpoint| &endpoint.addresses));
                 }
@@ -113,7 +113,7 @@ impl Admin {
         let (asked, own) = identities.look_at(read).map_err(refusal)?;
         let is_own = match asked.destination {
             End::Address(to) => own.contains(&to) || is_here(to),
-            End::Endpoint(_) => false,
+            End::Endpoint(_) | End::Part(..) => false,
         };
         let ports = attachments.iter().flat_map(|seen| {
             let ports = seen.record.names.host_ports.iter();

@@ -170,7 +170,9 @@ pub(crate) fn add_route(ns: &Ns, route: &Route) -> Op {
     }
 }
 
-/// A bridge `br0`, up, with a port `p0` and a container's `eth0`, both up; no addresses.
+/// A bridge `br0`, up, with a port `p0` and a container's `eth0`, both up; no addresses. The interface comes up
+/// last, as plans have it: the end of a pair that does so sends at once, the other one once link watch has
+/// told of its carrier (`linkwatch_do_dev`, `net/core/link_watch.c`), which the port is waited for.
 pub(crate) fn segment(bed: &Bed) -> Vec<Op> {
     let inside = bed.inside();
     vec![
@@ -178,10 +180,10 @@ pub(crate) fn segment(bed: &Bed) -> Vec<Op> {
         set(&Ns::Host, "br0", LinkSetting::NoLinkLocal),
         set(&Ns::Host, "br0", LinkSetting::Up),
         add_veth("p0", Some("br0"), &inside, "eth0"),
-        set(&inside, "eth0", LinkSetting::NoLinkLocal),
-        set(&inside, "eth0", LinkSetting::Up),
         set(&Ns::Host, "p0", LinkSetting::NoLinkLocal),
         set(&Ns::Host, "p0", LinkSetting::Up),
+        set(&inside, "eth0", LinkSetting::NoLinkLocal),
+        set(&inside, "eth0", LinkSetting::Up),
         Op::AwaitForwarding {
             ns: Ns::Host,
             port: name("p0"),

@@ -10,7 +10,7 @@ use super::frame::{OTHER, ethernet};
 use super::{Nfnl, device};
 
 /// How long a frame may take.
-pub const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(40);
 /// IEEE 802 local experimental `EtherType`: the frame that shows that those before it are through.
 const SENTINEL: u16 = 0x88b5;
 

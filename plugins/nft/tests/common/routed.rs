@@ -8,7 +8,7 @@ use bulkhead_nft::{
     KeyType, Label, Name, Part, Policy, Rule, Set, SourcePorts, Statement, Table, TableFamily,
     TableId, Verdict,
 };
-use netns_fixtures::Ns;
+use netns_fixtures::{Ns, carries};
 
 use super::device;
 use super::frame::transport;
@@ -64,6 +64,9 @@ pub fn topology(inside: &Ns, router: &Ns, outside: &Ns) {
             "route add fd00:1::/64 via 2001:db8::1",
         ],
     );
+    for ns in [inside, router, outside] {
+        carries(ns).unwrap();
+    }
 }
 
 fn configure(ns: &Ns, lines: &[&str]) {

@@ -14,6 +14,8 @@ use netns_fixtures::{
 };
 use serde_json::{Value, json};
 
+use super::is_mended;
+
 /// An underlay of 1500 bytes over IPv4 leaves so many.
 const MTU: usize = 1450;
 /// And over IPv6 so many.
@@ -331,7 +333,7 @@ fn a_container_that_is_born_while_etcd_is_down_is_reached_from_every_node() {
     }
     // Its daemon may end and begin as well.
     bed.all[0].kill();
-    assert!(second[1].1.iter().all(|at| answers(&second[0].0, *at)));
+    reaches(&second[0].0, &second[1].1);
     bed.all[0].start();
     let (third, _) = bed.container(0, "blue", "third");
     reaches(&third, &second[2].1);
@@ -379,15 +381,14 @@ fn what_somebody_takes_away_comes_back_and_is_counted() {
         format!("ip -n {{ns}} link delete {exit}"),
         "ip netns delete {ns}".to_owned(),
     ] {
-        let before = mended();
         let name = Path::new(ns.path()).file_name().unwrap().to_str().unwrap();
         let line = damage.replace("{ns}", name);
-        node.host
-            .sh(&line)
-            .unwrap_or_else(|error| panic!("{line}: {error}"));
-        wait_for(&format!("{line} to be mended"), LIMIT, || {
-            (mended() > before).then_some(())
-        });
+        is_mended(
+            &line,
+            || node.host.sh(&line),
+            mended,
+            || at.iter().all(|at| answers(&from, *at)),
+        );
         reaches(&from, &at);
     }
 }

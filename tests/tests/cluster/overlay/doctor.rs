@@ -79,12 +79,10 @@ fn the_picture_shows_what_there_is_and_also_while_etcd_is_down() {
     wait_for("both nodes in the picture", limit, || {
         drawn = nodes.all[0].must_say(&["topology"]);
         let has = |text: &str| drawn.contains(text);
-        (has("n1 (here)  alive") && has("┌ n2  alive") && has(&at[0].to_string())).then_some(())
+        let is_whole = drawn.starts_with("2 nodes, 1 network, 2 endpoints\n");
+        (is_whole && has("n1 (here)  alive") && has("┌ n2  alive") && has(&at[0].to_string()))
+            .then_some(())
     });
-    assert!(
-        drawn.starts_with("2 nodes, 1 network, 2 endpoints\n"),
-        "{drawn}"
-    );
     let svg = nodes.all[0].must_say(&["topology", "--svg", "-"]);
     assert!(svg.starts_with("<svg ") && svg.contains("pods  at 192.0.1.2  MTU 1450"));
     nodes.etcd.kill(0);

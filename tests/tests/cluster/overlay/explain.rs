@@ -2,7 +2,7 @@
 //! does not.
 
 use bulkhead_tests::nodes::{LIMIT, Nodes, addresses};
-use netns_fixtures::{Verb, wait_for};
+use netns_fixtures::{Verb, wait_until};
 use serde_json::{Value, json};
 
 const FENCE: &str = "{apiVersion: bulkhead/v1, kind: Policy, metadata: {name: fence}, spec: {tier: admin, priority: 1, subject: [{network: pods}], ingress: [{ports: [80/tcp]}, {action: deny}]}}";
@@ -42,38 +42,38 @@ fn the_way_to_another_node_is_told_and_what_is_that_nodes_to_tell() {
         let output = node.say(&["policy", "explain", &question]);
         String::from_utf8(output.expect("the CLI runs").stdout).expect("text")
     };
-    let mut told = String::new();
-    wait_for(
-        "the other node to have told what it enforces",
-        LIMIT,
-        || {
-            told = ask(one);
-            told.contains("enforced by node n2 at revision 1, the latest, as it says itself")
-                .then_some(())
-        },
+    // Each node enforces, and tells that it does, a moment after somebody has written.
+    let is_told = |node, lines: &[&str]| {
+        let mut told = String::new();
+        let whole = wait_until(LIMIT, || {
+            told = ask(node);
+            lines.iter().all(|line| told.contains(line)).then_some(())
+        });
+        assert!(whole.is_some(), "{lines:#?}:\n{told}");
+        println!("{told}");
+    };
+    is_told(
+        one,
+        &[
+            ": denied at ingress\n",
+            "enforced by node n2 at revision 1, the latest, as it says itself",
+            "guard        passes: MAC ",
+            "enforced by node n1 at revision 1, the latest; the kernel's table, read back, is exactly that and says: egress allow: no policy\n",
+            "way          overlay pods: out of bhx",
+            "encapsulated (VXLAN, VNI ",
+            " to node n2 at 192.0.2.2, MTU 1450\n",
+            "not known: whether it arrives at node n2 is the underlay's to tell",
+            "by rule 2 of Policy fence (",
+            "not known: its port is node n2's, which is to be asked for it\n",
+        ],
     );
-    for line in [
-        ": denied at ingress\n",
-        "guard        passes: MAC ",
-        "enforced by node n1 at revision 1, the latest; the kernel's table, read back, is exactly that and says: egress allow: no policy\n",
-        "way          overlay pods: out of bhx",
-        "encapsulated (VXLAN, VNI ",
-        " to node n2 at 192.0.2.2, MTU 1450\n",
-        "not known: whether it arrives at node n2 is the underlay's to tell",
-        "by rule 2 of Policy fence (",
-        "not known: its port is node n2's, which is to be asked for it\n",
-    ] {
-        assert!(told.contains(line), "{line:?}:\n{told}");
-    }
-    println!("{told}");
     // The other one knows of its end, and not of this one's.
-    let told = ask(other);
-    println!("{told}");
-    for line in [
-        "not known: the guard of ",
-        "enforced by node n2 at revision 1, the latest; the kernel's table, read back, is exactly that and says: ingress deny: rule 2 of Policy fence\n",
-        "which way ",
-    ] {
-        assert!(told.contains(line), "{line:?}:\n{told}");
-    }
+    is_told(
+        other,
+        &[
+            "not known: the guard of ",
+            "enforced by node n2 at revision 1, the latest; the kernel's table, read back, is exactly that and says: ingress deny: rule 2 of Policy fence\n",
+            "which way ",
+        ],
+    );
 }

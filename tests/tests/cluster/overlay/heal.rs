@@ -7,6 +7,8 @@ use bulkhead_tests::nodes::{LIMIT, NETWORK, Node, Nodes, addresses};
 use netns_fixtures::{Container, Ns, Outside, Ping, Verb, wait_for};
 use serde_json::{Value, json};
 
+use super::is_mended;
+
 fn answers(from: &Container, to: IpAddr) -> bool {
     let ping = Ping::new(to).limit(Duration::from_millis(700));
     ping.from(from).expect("ping runs")
@@ -54,11 +56,12 @@ fn what_somebody_removes_from_the_kernel_is_put_back_and_counted() {
         format!("link set {device} address 02:00:00:00:00:99"),
         format!("-6 address flush dev {device}"),
     ] {
-        let before = mended(node);
-        node.host.ip(&damage).expect("ip does it");
-        wait_for(&format!("{damage} to be mended"), LIMIT, || {
-            (mended(node) > before).then_some(())
-        });
+        is_mended(
+            &damage,
+            || node.host.ip(&damage),
+            || mended(node),
+            || at.iter().all(|at| answers(&from, *at)),
+        );
         for address in &at {
             reaches(&from, *address);
         }
@@ -80,7 +83,10 @@ fn what_somebody_removes_from_the_kernel_is_put_back_and_counted() {
         let now = now.expect("bridge runs").to_string();
         (now.contains(peer) && !now.contains("00:00:00:00:00:00")).then_some(())
     });
-    assert!(mended(node) > before);
+    // It is counted once the kernel has been looked at again.
+    wait_for("that to be counted", LIMIT, || {
+        (mended(node) > before).then_some(())
+    });
     for address in &at {
         reaches(&from, *address);
     }
@@ -153,6 +159,8 @@ fn the_underlay_s_mtu_and_address_are_followed() {
     for address in &at {
         reaches(&from, *address);
     }
-    let told = nodes.all[0].must_say(&["-o", "json", "overlay", "peers", NETWORK]);
-    assert!(told.contains("192.0.2.77"), "{told}");
+    wait_for("the other node to tell the new address", LIMIT, || {
+        let told = nodes.all[0].must_say(&["-o", "json", "overlay", "peers", NETWORK]);
+        told.contains("192.0.2.77").then_some(())
+    });
 }

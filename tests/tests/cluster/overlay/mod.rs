@@ -18,10 +18,13 @@ mod reach;
 mod strangers;
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bulkhead_tests::nodes::LIMIT;
-use netns_fixtures::{Container, Ping, wait_for};
+use netns_fixtures::{Container, NsError, Ping, wait_for};
+
+/// After so long damage that is mended and was not counted is done again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Whether the address answers at once.
 fn answers(from: &Container, to: IpAddr) -> bool {
@@ -35,4 +38,28 @@ fn reaches(from: &Container, to: &[IpAddr]) {
         let what = format!("{} to reach {at}", from.name());
         wait_for(&what, LIMIT, || answers(from, *at).then_some(()));
     }
+}
+
+/// Does damage, and waits until it is `mended`, by the node's count. What comes back while the node follows what
+/// another one has told is that change's, and not counted: then it is done again, once everything is `whole`.
+fn is_mended(
+    what: &str,
+    damage: impl Fn() -> Result<String, NsError>,
+    mended: impl Fn() -> u64,
+    whole: impl Fn() -> bool,
+) {
+    let before = mended();
+    let _ = damage().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let mut done = Instant::now();
+    wait_for(&format!("{what} to be mended"), LIMIT * 2, || {
+        if mended() > before {
+            return Some(());
+        }
+        if done.elapsed() > AGAIN && whole() {
+            // What is not there again yet is refused.
+            drop(damage());
+            done = Instant::now();
+        }
+        None
+    });
 }

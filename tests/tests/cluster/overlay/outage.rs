@@ -43,7 +43,7 @@ fn containers_live_whole_lives_on_every_node_while_etcd_is_down() {
     }
     for (from, _) in &first {
         for (_, at) in first.iter().filter(|(to, _)| to.name() != from.name()) {
-            assert!(at.iter().all(|at| answers(from, *at)));
+            reaches(from, at);
         }
     }
 }
@@ -55,7 +55,7 @@ fn a_daemon_that_is_killed_leaves_the_network_and_takes_it_up_again_also_without
     let (_to, at) = nodes.container(1, "to");
     reaches(&from, &at);
     nodes.all[0].kill();
-    assert!(at.iter().all(|at| answers(&from, *at)));
+    reaches(&from, &at);
     nodes.etcd.kill(0);
     nodes.all[0].start();
     let (newer, _) = nodes.container(0, "newer");
@@ -86,7 +86,7 @@ fn nodes_join_and_leave_while_others_speak() {
         let told = nodes.all[0].must_say(&["-o", "json", "overlay", "peers", NETWORK]);
         (!told.contains("\"n3\"")).then_some(())
     });
-    assert!(at.iter().all(|at| answers(&from, *at)));
+    reaches(&from, &at);
 }
 
 #[test]

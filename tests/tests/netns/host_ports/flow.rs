@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use netns_fixtures::{BridgeNetfilter, Ns, wait_for};
+use netns_fixtures::{BridgeNetfilter, Ns, carries, wait_for, wait_until};
 use serde_json::json;
 
 use super::{INSIDE, PORT, assert_as_added, outsider, publishing, to, uplink};
@@ -27,8 +27,12 @@ const TICK: Duration = Duration::from_millis(20);
 struct Clients(Vec<UdpSocket>);
 
 impl Clients {
-    /// From the outside, from the host and from a container.
+    /// From the outside, from the host and from a container. One that connects to an IPv6 address of its
+    /// own before that has its local route asks the link for it ever after.
     fn of(node: &Node, container: &Ns) -> Self {
+        for ns in [&node.host, container] {
+            carries(ns).unwrap();
+        }
         let own = uplink(node);
         let [loopback, other] = ["127.0.0.1", "fd01::1"].map(|text| text.parse().unwrap());
         let asked: [(&Ns, IpAddr); 8] = [
@@ -59,7 +63,7 @@ impl Clients {
     #[track_caller]
     fn assert_all_reach(&self, service: &UdpSocket) {
         let mut heard = BTreeSet::new();
-        wait_for(&format!("clients, heard {heard:?}"), LIMIT, || {
+        let all = wait_until(LIMIT, || {
             self.send();
             let mut buffer = [0; 1];
             while let Ok((1, _)) = service.recv_from(&mut buffer) {
@@ -67,6 +71,7 @@ impl Clients {
             }
             (heard.len() == self.0.len()).then_some(())
         });
+        assert!(all.is_some(), "of eight clients only {heard:?} are heard");
     }
 }
 

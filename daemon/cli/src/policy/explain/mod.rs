@@ -47,7 +47,9 @@ pub(crate) struct ExplainArgs {
 }
 
 pub(crate) fn run(args: &ExplainArgs, format: Format) -> Outcome {
-    let (reading, seen) = match args.known() {
+    // The same of a daemon as of files.
+    let formed = Question::is_formed(&args.text()).map_err(|error| PolicyError::from(error).into());
+    let (reading, seen) = match formed.and_then(|()| args.known()) {
         Ok(known) => known,
         Err(failure) => return Outcome::partial(String::new(), &[failure]),
     };

@@ -133,7 +133,7 @@ impl<'a> Scene<'a> {
         address: IpAddr,
     ) -> Option<(&'a EndpointId, &'a Endpoint)> {
         match end {
-            End::Endpoint(id) => self.world.endpoints.get_key_value(id),
+            End::Endpoint(id) | End::Part(id, _) => self.world.endpoints.get_key_value(id),
             End::Address(_) => {
                 let holders = self.world.endpoints_at(&self.packet.space, address);
                 holders.into_iter().next()

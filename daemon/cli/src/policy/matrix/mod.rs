@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use bulkhead_model::Family;
 use bulkhead_policy::matrix::{Cell, End, Matrix, Probe, matrix};
-use bulkhead_policy::{Decision, Engine, Interpreter, Matcher, Space, Traffic, World};
+use bulkhead_policy::{Decision, EndpointId, Engine, Interpreter, Matcher, Space, Traffic, World};
 use clap::{Args, ValueEnum};
 use serde::{Serialize, Serializer};
 
@@ -280,18 +280,24 @@ impl ToldEnd {
                 addresses: vec![*address],
             },
             End::Endpoint(id) => {
-                let endpoint = world.endpoints.get(id);
-                let addresses = endpoint
-                    .into_iter()
-                    .flat_map(|endpoint| &endpoint.addresses);
-                Self {
-                    name,
-                    namespace: Some(id.namespace.clone()),
-                    pod: Some(id.name.clone()),
-                    network: id.network.as_ref().map(ToString::to_string),
-                    addresses: addresses.copied().collect(),
-                }
+                let endpoint = world.endpoints.get(id).into_iter();
+                let addresses = endpoint.flat_map(|endpoint| &endpoint.addresses);
+                Self::of_endpoint(name, id, addresses.copied().collect())
             }
+            End::Part(id, _) => {
+                let addresses = [Family::V4, Family::V6].map(|family| end.address(world, family));
+                Self::of_endpoint(name, id, addresses.into_iter().flatten().collect())
+            }
+        }
+    }
+
+    fn of_endpoint(name: String, id: &EndpointId, addresses: Vec<IpAddr>) -> Self {
+        Self {
+            name,
+            namespace: Some(id.namespace.clone()),
+            pod: Some(id.name.clone()),
+            network: id.network.as_ref().map(ToString::to_string),
+            addresses,
         }
     }
 }
