@@ -29,6 +29,19 @@ impl Masquerade {
     }
 }
 
+/// `prefixPerContainer`, where containers have single addresses.
+///
+/// # Errors
+/// It is true.
+pub fn refuse_prefixes(root: &Object<'_>) -> Result<(), FieldError> {
+    match root.optional("prefixPerContainer") {
+        Some(field) if field.bool()? => Err(field.unsupported(
+            "a container has single addresses here; remove the key, or set \"type\": \"bulkhead-ipv6\"",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// `true`, `false`, or `{"ipv4": bool, "ipv6": bool, "exclude": [prefix]}`. The backend is ours
 /// whatever `ipMasqBackend` says: it is read so that a configuration moves over.
 ///

@@ -78,6 +78,7 @@ pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
     let root = call.config.root();
     let flag = |key| root.optional_bool(key).map(Option::unwrap_or_default);
     refuse_vlans(&root)?;
+    keys::refuse_prefixes(&root)?;
     bulkhead_attach::state_dir(call)?;
     let port = PortFlags {
         hairpin: flag("hairpinMode")?,

@@ -2,7 +2,7 @@
 //! `mssClamp`, `txChecksum`, `encryption`, `ipam`, `mtu`, `ipMasq`, `guard`, `multicast`, `portFilter`, `stateDir`, and
 //! what the runtime asks for.
 
-use bulkhead_attach::{Addressing, Layer3, OverlayAsk, Source, Tuning, Underlay};
+use bulkhead_attach::{Addressing, Layer3, OverlayAsk, Source, Tuning, Underlay, keys};
 use bulkhead_cni::json::{FieldError, Object};
 use bulkhead_cni::{Call, CniError};
 use bulkhead_ipam::PoolChoice;
@@ -28,6 +28,7 @@ pub struct Config {
 /// Code 7 naming the key, the value found and what it should be; code 2 for what no overlay has.
 pub(crate) fn parse(call: &Call) -> Result<Config, CniError> {
     let root = call.config.root();
+    keys::refuse_prefixes(&root)?;
     let named = |addressing| {
         let pools = pools(&addressing)?;
         Ok((pools, addressing))
