@@ -47,6 +47,7 @@ const IFF_UP: u32 = 1;
 /// In an answer this is what an administrator set, not what a bridge or a capture needs
 /// (`dev_get_flags`, `net/core/dev.c`).
 const IFF_PROMISC: u32 = 0x100;
+const IFF_LOWER_UP: u32 = 1 << 16;
 /// RFC 2863, `linux/if.h`.
 const IF_OPER_UP: u8 = 6;
 /// Length of `struct ifinfomsg`.
@@ -68,6 +69,8 @@ pub(crate) struct RawLink {
     pub(crate) mac: Option<Mac>,
     pub(crate) mtu: Mtu,
     pub(crate) up: bool,
+    /// Whether its lower end says that frames can leave, which the rest of the kernel hears of later.
+    pub(crate) has_carrier: bool,
     pub(crate) promiscuous: bool,
     pub(crate) group: LinkGroup,
     /// The bridge it is a port of.
@@ -126,6 +129,7 @@ impl RawLink {
             // The loopback's 65536 is one more than a frame can have; it counts as the largest MTU.
             mtu: Mtu::new(number(find(rest, IFLA_MTU)?)?.min(65_535))?,
             up: flags & IFF_UP != 0,
+            has_carrier: flags & IFF_LOWER_UP != 0,
             promiscuous: flags & IFF_PROMISC != 0,
             group: LinkGroup(0),
             bridge: None,

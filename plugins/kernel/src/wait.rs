@@ -39,8 +39,8 @@ pub(crate) fn await_forwarding(place: &mut Place, ns: &Ns, port: IfName) -> Resu
 
 /// Waits until packets to an IPv6 address that was added to a link are taken in: its local route comes from a
 /// work of its own (`addrconf_dad_work`, `net/ipv6/addrconf.c`), and what is sent to it before is lost without
-/// a word. Past [`RECEPTION`] somebody's rules lead elsewhere: not an error. On a link that is down nothing is
-/// taken in.
+/// a word. Past [`RECEPTION`] somebody's rules lead elsewhere: not an error. On a link that is down, or has no carrier,
+/// nothing is taken in.
 pub(crate) fn await_reception(
     place: &mut Place,
     ns: &Ns,
@@ -53,8 +53,9 @@ pub(crate) fn await_reception(
             return Ok(());
         }
         let index = index_of(place, ns, link)?;
-        let raised = link_by_index(place, ns, index)?.filter(|link| link.up);
-        if raised.is_none() || Instant::now() >= until {
+        let link = link_by_index(place, ns, index)?;
+        let is_raised = link.is_some_and(|link| link.up && link.has_carrier);
+        if !is_raised || Instant::now() >= until {
             return Ok(());
         }
         thread::sleep(Duration::from_micros(200));
