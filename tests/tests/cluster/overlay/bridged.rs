@@ -621,7 +621,7 @@ fn what_a_tenant_s_pool_is_not_for_is_refused_and_both_are_named() {
         ),
         (
             json!({"ipam": {"type": "bulkhead-ipam", "pool": ["blue", "green"]}}),
-            "ipam: with \"mode\": \"bridged\" a network has one pool",
+            "network blue: ipam: with \"mode\": \"bridged\" a network has one pool",
         ),
         (
             json!({"name": "green"}),
@@ -629,7 +629,7 @@ fn what_a_tenant_s_pool_is_not_for_is_refused_and_both_are_named() {
         ),
         (
             json!({"type": "bulkhead-bridge", "isGateway": true}),
-            "no pool is for this attachment: blue (10.9.0.0/20 and fd00:9::/64): it is the tenant's alone",
+            "network blue: no pool is for this attachment: blue (10.9.0.0/20 and fd00:9::/64): it is the tenant's alone",
         ),
     ] {
         let (code, text) = refused(keys);
