@@ -14,7 +14,7 @@ use netns_fixtures::{
 };
 use serde_json::{Value, json};
 
-use super::is_mended;
+use super::{answers, is_mended, reaches};
 
 /// An underlay of 1500 bytes over IPv4 leaves so many.
 const MTU: usize = 1450;
@@ -121,18 +121,6 @@ pub(super) fn segment(node: &Node, tenant: &str) -> Value {
     network["mode"] = json!("bridged");
     network["ipam"] = json!({"type": "bulkhead-ipam", "pool": tenant});
     network
-}
-
-fn answers(from: &Ns, to: IpAddr) -> bool {
-    let ping = Ping::new(to).limit(Duration::from_millis(700));
-    ping.from(from).expect("ping runs")
-}
-
-fn reaches(from: &Ns, to: &[IpAddr]) {
-    for at in to {
-        let what = format!("{} to reach {at}", from.name());
-        wait_for(&what, LIMIT, || answers(from, *at).then_some(()));
-    }
 }
 
 fn shown(node: &Node, tenant: &str) -> Value {

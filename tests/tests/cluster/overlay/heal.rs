@@ -1,39 +1,17 @@
 //! What somebody takes away comes back, and what changes below is followed.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use bulkhead_tests::nodes::{LIMIT, NETWORK, Nodes, addresses};
+use netns_fixtures::{Ns, Outside, Verb, wait_for};
+use serde_json::json;
 
-use bulkhead_tests::nodes::{LIMIT, NETWORK, Node, Nodes, addresses};
-use netns_fixtures::{Container, Ns, Outside, Ping, Verb, wait_for};
-use serde_json::{Value, json};
-
-use super::is_mended;
-
-fn answers(from: &Container, to: IpAddr) -> bool {
-    let ping = Ping::new(to).limit(Duration::from_millis(700));
-    ping.from(from).expect("ping runs")
-}
-
-fn reaches(from: &Container, to: IpAddr) {
-    wait_for(&format!("{} to reach {to}", from.name()), LIMIT, || {
-        answers(from, to).then_some(())
-    });
-}
-
-fn mended(node: &Node) -> u64 {
-    let told = node.must_say(&["-o", "json", "overlay", "show", NETWORK]);
-    let told: Value = serde_json::from_str(&told).expect("JSON");
-    told["here"]["mended"].as_u64().expect("a count")
-}
+use super::{answers, is_mended, mended, reaches};
 
 #[test]
 fn what_somebody_removes_from_the_kernel_is_put_back_and_counted() {
     let nodes = Nodes::start(2);
     let (from, _) = nodes.container(0, "from");
     let (_to, at) = nodes.container(1, "to");
-    for address in &at {
-        reaches(&from, *address);
-    }
+    reaches(&from, &at);
     let node = &nodes.all[0];
     let device = node.device();
     let block = |family: &str| {
@@ -62,9 +40,7 @@ fn what_somebody_removes_from_the_kernel_is_put_back_and_counted() {
             || mended(node),
             || at.iter().all(|at| answers(&from, *at)),
         );
-        for address in &at {
-            reaches(&from, *address);
-        }
+        reaches(&from, &at);
     }
     let before = mended(node);
     let entries = node.host.bridge_json(&format!("fdb show dev {device}"));
@@ -87,9 +63,7 @@ fn what_somebody_removes_from_the_kernel_is_put_back_and_counted() {
     wait_for("that to be counted", LIMIT, || {
         (mended(node) > before).then_some(())
     });
-    for address in &at {
-        reaches(&from, *address);
-    }
+    reaches(&from, &at);
 }
 
 #[test]
@@ -115,9 +89,7 @@ fn the_underlay_s_mtu_and_address_are_followed() {
     network["ipam"]["routes"] = json!([{"dst": "198.51.100.0/24", "mtu": 1440}]);
     let mut told = node.call(Verb::Add, &to, &network).result();
     let at = addresses(&told);
-    for address in &at {
-        reaches(&from, *address);
-    }
+    reaches(&from, &at);
     let device = node.device();
     let port = told["interfaces"][0]["name"]
         .as_str()
@@ -156,9 +128,7 @@ fn the_underlay_s_mtu_and_address_are_followed() {
             format!("route replace default via {}", node.pair.gateway_v4),
         ])
         .expect("ip does it");
-    for address in &at {
-        reaches(&from, *address);
-    }
+    reaches(&from, &at);
     wait_for("the other node to tell the new address", LIMIT, || {
         let told = nodes.all[0].must_say(&["-o", "json", "overlay", "peers", NETWORK]);
         told.contains("192.0.2.77").then_some(())

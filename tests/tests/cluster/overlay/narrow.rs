@@ -7,7 +7,7 @@ use bulkhead_tests::nodes::{LIMIT, NETWORK, Node, Nodes};
 use netns_fixtures::{EchoServer, Outside, Ping, Transport, tcp_echo, udp_echo, wait_for};
 use serde_json::Value;
 
-use super::{is_mended, reaches};
+use super::{is_mended, mended, reaches};
 
 /// An underlay of 1500 bytes over IPv4 leaves so many, and one of 1400.
 const WIDE: usize = 1450;
@@ -33,12 +33,6 @@ fn led(node: &Node, device: &str, to: IpAddr) -> Value {
     };
     let led = routes.as_array().expect("routes").iter().find(leads);
     led.cloned().unwrap_or_default()
-}
-
-fn mended(node: &Node) -> u64 {
-    let told = node.must_say(&["-o", "json", "overlay", "show", NETWORK]);
-    let told: Value = serde_json::from_str(&told).expect("JSON");
-    told["here"]["mended"].as_u64().expect("a count")
 }
 
 #[test]

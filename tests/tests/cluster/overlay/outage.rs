@@ -1,23 +1,11 @@
 //! What goes on while the store, a daemon or a node is away.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bulkhead_tests::nodes::{LIMIT, NETWORK, Nodes};
-use netns_fixtures::{Capture, Container, Ping, Verb, wait_for};
+use netns_fixtures::{Capture, Verb, wait_for};
 
-fn answers(from: &Container, to: IpAddr) -> bool {
-    let ping = Ping::new(to).limit(Duration::from_millis(700));
-    ping.from(from).expect("ping runs")
-}
-
-/// Waits until every address answers.
-fn reaches(from: &Container, to: &[IpAddr]) {
-    for at in to {
-        let what = format!("{} to reach {at}", from.name());
-        wait_for(&what, LIMIT, || answers(from, *at).then_some(()));
-    }
-}
+use super::{answers, reaches};
 
 #[test]
 fn containers_live_whole_lives_on_every_node_while_etcd_is_down() {
